@@ -1,0 +1,68 @@
+/** `npm run bench -- NAME [--json] [--no-peers] [--threads N] [--seconds S]`: measures one bench, beside the peers that are
+ *  installed. A bench is a module of this folder's `benches/`; it exports `cases`. */
+import { globSync } from "node:fs";
+import path from "node:path";
+import { parseArgs } from "node:util";
+import { type Figure, jsonLine, table } from "./figure.ts";
+
+export interface Options {
+  readonly threads: number;
+  /** Whether to measure the peers that are installed in the same run. */
+  readonly peers: boolean;
+  /** How long to repeat each case, at least. */
+  readonly seconds: number;
+}
+
+/** What a bench module exports as `cases`: figures, each given as soon as it is measured. */
+export type Cases = (options: Options) => AsyncIterable<Figure>;
+
+const folder = path.join(import.meta.dirname, "benches");
+const names = globSync("*.ts", { cwd: folder })
+  .filter((file) => !file.endsWith(".test.ts"))
+  .map((file) => path.basename(file, ".ts"))
+  .sort();
+
+const usage = `npm run bench -- NAME [--json] [--no-peers] [--threads N] [--seconds S]\n  NAME is one of: ${names.join(", ")}`;
+
+function fail(message: string): never {
+  console.error(`${message}\n${usage}`);
+  process.exit(2);
+}
+
+function positive(name: string, text: string): number {
+  const value = Number(text);
+  return value > 0 && Number.isFinite(value)
+    ? value
+    : fail(`--${name}: expected a positive number, got ${JSON.stringify(text)}`);
+}
+
+function readArguments() {
+  try {
+    return parseArgs({
+      allowPositionals: true,
+      allowNegative: true,
+      options: {
+        json: { type: "boolean", default: false },
+        peers: { type: "boolean", default: true },
+        threads: { type: "string", default: "1" },
+        seconds: { type: "string", default: "2" },
+      },
+    });
+  } catch (error) {
+    return fail(error instanceof Error ? error.message : String(error));
+  }
+}
+
+const { values, positionals } = readArguments();
+const [name, ...more] = positionals;
+if (name === undefined || more.length > 0) fail(`expected the name of one bench, got ${positionals.length}`);
+if (!names.includes(name)) fail(`there is no bench ${JSON.stringify(name)}`);
+
+const { cases } = (await import(`./benches/${name}.ts`)) as { cases: Cases };
+const figures: Figure[] = [];
+const threads = positive("threads", values.threads);
+for await (const figure of cases({ threads, peers: values.peers, seconds: positive("seconds", values.seconds) })) {
+  if (values.json) console.log(jsonLine(figure));
+  else figures.push(figure);
+}
+if (!values.json) console.log(table(figures));

@@ -1,0 +1,143 @@
+/** The peers: programs of bench/peers that measure other frameworks, each in a process of its own, each printing one JSON
+ *  line a case. A peer that is not installed, or that fails, is left out with a word on standard error. */
+import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import path from "node:path";
+import { isUnit, type Peer, type Unit } from "./figure.ts";
+import { pythonWithTorch } from "./python.ts";
+
+const home = path.resolve(import.meta.dirname, "../peers");
+
+/** What a peer program says of one case. */
+export interface PeerLine extends Peer {
+  readonly case: string;
+  readonly threads: number;
+  readonly unit: Unit;
+}
+
+/** The lines of a peer program's output that are figures; anything else that a library prints is passed over.
+ *  @throws SyntaxError if a line looks like a figure and is not a whole one */
+export function parseLines(output: string): PeerLine[] {
+  const lines: PeerLine[] = [];
+  for (const text of output.split("\n")) {
+    if (!text.startsWith("{")) continue;
+    const line = JSON.parse(text) as Partial<Record<keyof PeerLine, unknown>>;
+    const { name, version, case: of, threads, value, unit } = line;
+    if (
+      typeof name !== "string" ||
+      typeof version !== "string" ||
+      typeof of !== "string" ||
+      typeof threads !== "number"
+    )
+      throw new SyntaxError(`peer: expected name, version, case and threads, got ${text}`);
+    if (typeof value !== "number" || !(value > 0) || typeof unit !== "string" || !isUnit(unit))
+      throw new SyntaxError(`peer: expected a positive value and a known unit, got ${text}`);
+    lines.push({ name, version, case: of, threads, value, unit });
+  }
+  return lines;
+}
+
+export interface Program {
+  readonly file: string;
+  readonly args: readonly string[];
+  /** The package without which the program cannot run. */
+  readonly needs: string;
+}
+
+/** Runs a peer program to its end; no lines where it is missing or fails. */
+async function run({ file, args, needs }: Program, threads: number, folder: string): Promise<PeerLine[]> {
+  const interpreter = file.endsWith(".py") ? pythonWithTorch() : process.execPath;
+  const installed = file.endsWith(".py") || existsSync(path.join(folder, "node_modules", needs));
+  if (!installed || interpreter === undefined) {
+    console.error(`${needs} is not installed, so not measured; npm run peers installs it`);
+    return [];
+  }
+  const env = { ...process.env, OPENBLAS_NUM_THREADS: String(threads), OMP_NUM_THREADS: String(threads) };
+  const child = spawn(interpreter, [path.join(folder, file), ...args], { cwd: folder, env });
+  let out = "";
+  let complaint = "";
+  child.stdout.setEncoding("utf8").on("data", (text: string) => (out += text));
+  child.stderr.setEncoding("utf8").on("data", (text: string) => (complaint += text));
+  const status = await new Promise<number | string>((resolve) => {
+    child.on("error", (error) => resolve(error.message));
+    child.on("close", (code, signal) => resolve(code ?? signal ?? "ended"));
+  });
+  if (status === 0) return parseLines(out);
+  const reason = complaint.split("\n").findLast((line) => /error/i.test(line)) ?? String(status);
+  console.error(`${needs} is not measured: ${reason.trim()}`);
+  return [];
+}
+
+/** The lines of the programs of a folder, run one after another: they would share the cores. */
+export async function runAll(programs: readonly Program[], threads: number, folder = home): Promise<PeerLine[]> {
+  const lines: PeerLine[] = [];
+  for (const program of programs) lines.push(...(await run(program, threads, folder)));
+  return lines;
+}
+
+/** The lines of one case, as peers to set beside our own figure of it. */
+export const ofCase = (lines: readonly PeerLine[], name: string): Peer[] =>
+  lines
+    .filter((line) => line.case === name)
+    .map((line) => ({ name: line.name, version: line.version, value: line.value }));
+
+/** f32 products of square matrices of these sizes, in GFLOP/s; the case is the size. */
+export function gemmPeers(sizes: readonly number[], threads: number): Promise<PeerLine[]> {
+  const size = ["--size", sizes.join(",")];
+  const own = ["--threads", String(threads)];
+  const matmul = (peer: string, needs: string, args = own): Program => ({
+    file: "matmul.mjs",
+    args: ["--peer", peer, ...size, ...args],
+    needs,
+  });
+  return runAll(
+    [
+      { file: "torch-matmul.py", args: [...size, ...own], needs: "torch" },
+      matmul("ort-node", "onnxruntime-node"),
+      matmul("ort-web", "onnxruntime-web"),
+      matmul("jaxjs", "@jax-js/jax"),
+      matmul("tfjs-wasm", "@tensorflow/tfjs-backend-wasm", []), // has one thread in Node
+    ],
+    threads,
+  );
+}
+
+export interface LlamaSize {
+  readonly dim: number;
+  readonly layers: number;
+  readonly heads: number;
+  readonly vocab: number;
+  readonly seq: number;
+  readonly batch: number;
+}
+
+/** One AdamW step of the LLaMA of that size, in tokens/s; the case is `step`. */
+export function llamaTrainPeers(size: LlamaSize, steps: number, threads: number): Promise<PeerLine[]> {
+  const sizes = Object.entries({ ...size, steps }).flatMap(([name, value]) => [`--${name}`, String(value)]);
+  const own = ["--threads", String(threads)];
+  return runAll(
+    [
+      { file: "torch-llama-train.py", args: [...sizes, ...own], needs: "torch" },
+      { file: "jaxjs-llama-train.mjs", args: [...sizes, ...own], needs: "@jax-js/jax" },
+      { file: "tfjs-llama-train.mjs", args: sizes, needs: "@tensorflow/tfjs-backend-wasm" },
+    ],
+    threads,
+  );
+}
+
+/** The cost of a call in microseconds; the cases `read`, `await`, `chain` and `tree` are those of bench/peers/dispatch.mjs. */
+export function dispatchPeers(leaves: number): Promise<PeerLine[]> {
+  const dispatch = (peer: string, needs: string): Program => ({
+    file: "dispatch.mjs",
+    args: ["--peer", peer, "--leaves", String(leaves)],
+    needs,
+  });
+  return runAll(
+    [
+      dispatch("jaxjs", "@jax-js/jax"),
+      dispatch("jaxjs-eager", "@jax-js/jax"),
+      dispatch("tfjs-wasm", "@tensorflow/tfjs-backend-wasm"),
+    ],
+    1,
+  );
+}

@@ -1,0 +1,57 @@
+/** Reverse mode over a graph: one walk against the order of computation, each op's rule from the table, cotangents added where
+ *  a value was used more than once. Rules build ordinary nodes, so derivatives of derivatives need nothing more. */
+import { topological } from "../ir/fn.ts";
+import { isFloat } from "../ir/dtype.ts";
+import type { Node, NodeOf, Op } from "../ir/node.ts";
+import { isTuple } from "../ir/type.ts";
+import { add, zerosLike } from "../ops/build.ts";
+import type { OpDef } from "../ops/define.ts";
+import { define } from "../ops/table.ts";
+import { callBackward } from "./region.ts";
+
+/** The cotangents of `wrt`, given those of `roots`; null where nothing flows. Nodes are made in the current scope. */
+export function backward(roots: readonly Node[], cotangents: readonly (Node | null)[], wrt: readonly Node[]): (Node | null)[] {
+  const targets = new Set(wrt);
+  const order = topological(roots, (n) => !targets.has(n));
+  const reached = new Set<Node>();
+  for (const n of order) if (targets.has(n) || n.src.some((s) => reached.has(s))) reached.add(n);
+
+  const sums = new Map<Node, Node>();
+  const parts = new Map<Node, (Node | null)[]>();
+  const give = (to: Node, g: Node | null): void => {
+    if (!g || !reached.has(to)) return;
+    const sum = sums.get(to);
+    sums.set(to, sum ? add(sum, g) : g);
+  };
+  roots.forEach((root, i) => give(root, cotangents[i] ?? null));
+
+  for (let i = order.length - 1; i >= 0; i--) {
+    const node = order[i] as Node;
+    if (!reached.has(node) || targets.has(node)) continue;
+    if (isTuple(node.type)) {
+      const g = parts.get(node);
+      if (!g) continue;
+      const flows = node.op === "call" ? callBackward(node, g, node.src.map((s) => reached.has(s))) : g;
+      node.src.forEach((s, j) => give(s, flows[j] ?? null));
+      continue;
+    }
+    const g = sums.get(node);
+    if (!g) continue;
+    if (node.op === "item") {
+      const tuple = node.src[0] as Node;
+      const list = parts.get(tuple) ?? [];
+      list[node.attr.index] = g;
+      parts.set(tuple, list);
+      continue;
+    }
+    const flows = (define(node.op) as OpDef<Op>).vjp?.(g, node as NodeOf<Op>) ?? [];
+    node.src.forEach((s, j) => give(s, flows[j] ?? null));
+  }
+  return wrt.map((n) => sums.get(n) ?? null);
+}
+
+/** Like `backward`, with zeros where nothing flows. */
+export const backwardOrZero = (roots: readonly Node[], cotangents: readonly (Node | null)[], wrt: readonly Node[]): Node[] =>
+  backward(roots, cotangents, wrt).map((g, i) => g ?? zerosLike(wrt[i] as Node));
+
+export const isDifferentiable = (node: Node): boolean => !isTuple(node.type) && isFloat(node.type.dtype);

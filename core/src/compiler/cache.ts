@@ -1,0 +1,34 @@
+/** Compiled programs, by structure: the hash finds them, equality decides. */
+import { type Fn, fnEqual } from "../ir/fn.ts";
+import { Program } from "../runtime/program.ts";
+import type { Stream } from "../runtime/stream.ts";
+import { compile } from "./compile.ts";
+
+interface Entry {
+  readonly fn: Fn;
+  readonly donated: string;
+  readonly program: Program;
+}
+
+const programs = new WeakMap<Stream, Map<number, Entry[]>>();
+let compilations = 0;
+
+/** The program of a function on a device, compiled at the first request. `donated`: inputs that its calls will give away. */
+export function programFor(fn: Fn, stream: Stream, donated: ReadonlySet<number> = none): Program {
+  const own = programs.get(stream) ?? new Map<number, Entry[]>();
+  programs.set(stream, own);
+  const key = [...donated].join(",");
+  const list = own.get(fn.hash) ?? [];
+  own.set(fn.hash, list);
+  const known = list.find((e) => e.donated === key && fnEqual(e.fn, fn));
+  if (known) return known.program;
+  compilations++;
+  const program = new Program(fn, stream, (f, hardware) => compile(f, hardware, donated));
+  list.push({ fn, donated: key, program });
+  return program;
+}
+
+/** How many programs have been compiled so far in this process. */
+export const compileCount = (): number => compilations;
+
+const none: ReadonlySet<number> = new Set();

@@ -1,0 +1,34 @@
+/** Every product as one of at most three loops and a batch: `[batch, m, k] · [batch, k, n]`. Axes of one role are brought
+ *  together by permute and made one by reshape; both are only index arithmetic to the kernel that reads through them.
+ *
+ *    dot(%x: [B, T, D], %w: [D, N]) {contract: [[2], [0]]}   →   reshape(dot([B·T, D], [D, N])) : [B, T, N] */
+import type { Dim } from "../ir/dim.ts";
+import { sizeOf } from "../ir/dim.ts";
+import type { Fn } from "../ir/fn.ts";
+import { dimsOf, type Node, type NodeOf } from "../ir/node.ts";
+import { rewrite } from "../ir/rewrite.ts";
+import { dot, permute, reshape } from "../ops/build.ts";
+import { freeAxes } from "../ops/contraction.ts";
+
+export const canonicalDots = (fn: Fn): Fn => rewrite(fn, { dot: canonical });
+
+function canonical(y: NodeOf<"dot">): Node | undefined {
+  const { contract, batch } = y.attr;
+  const [freeA, freeB] = freeAxes(y);
+  const single = [batch[0], freeA, contract[0], freeB].every((axes) => axes.length <= 1);
+  const leading = batch[0].every((a, i) => a === i) && batch[1].every((a, i) => a === i);
+  if (single && leading && contract[0].length === 1 && freeA.length === 1 && freeB.length === 1) return undefined;
+  const [a, b] = y.src as [Node, Node];
+  const size = (x: Node, axes: readonly number[]): Dim => sizeOf(axes.map((i) => dimsOf(x)[i] as Dim));
+  const batched = batch[0].length > 0;
+  const gather = (x: Node, ...roles: (readonly number[])[]): Node =>
+    reshape(
+      permute(x, [...(roles[0] as number[]), ...roles.slice(1).flat()]),
+      roles.flatMap((axes, i) => (i === 0 && !batched ? [] : [size(x, axes)])),
+    );
+  const left = gather(a, batch[0], freeA, contract[0]);
+  const right = gather(b, batch[1], contract[1], freeB);
+  const n = batched ? 1 : 0;
+  const product = dot(left, right, { contract: [[n + 1], [n]], batch: batched ? [[0], [0]] : [[], []] });
+  return reshape(product, dimsOf(y));
+}

@@ -1,0 +1,151 @@
+/** From a function to a plan: the passes in their order, then kernels, then memory. A called function goes through the passes
+ *  once however often it is called; the memory plan sees its kernels in place, so lifetimes cross calls. */
+import { type Fn, nodesOf } from "../ir/fn.ts";
+import type { Node, NodeOf } from "../ir/node.ts";
+import type { TensorType } from "../ir/type.ts";
+import type { Artifact } from "../runtime/driver.ts";
+import type { HardwareModel } from "../runtime/hardware.ts";
+import { type Plan, type Slot, type Step, typeBytes } from "../runtime/program.ts";
+import { absorb } from "./absorb.ts";
+import { canonicalDots } from "./canonical.ts";
+import { fuse, type Group, storageOf } from "./fuse.ts";
+import { groupFn, type GroupFn } from "./groups.ts";
+import { kernelFor } from "./kernels.ts";
+import { planMemory, type Use, type Value } from "./memory-plan.ts";
+import type { Pass } from "./pass.ts";
+import { simplify } from "./simplify.ts";
+
+/** The graph passes, in order. */
+export const passes: readonly Pass[] = [
+  { name: "absorb", run: absorb },
+  simplify({ dropMarks: true }),
+  { name: "canonical-dots", run: canonicalDots },
+];
+
+/** @param donated  inputs whose memory results may take over
+ *  @throws whatever a pass or a code generator throws, SinanErrors all */
+export function compile(fn: Fn, hardware: HardwareModel, donated: ReadonlySet<number> = new Set()): Plan {
+  const linker = new Linker(fn, hardware);
+  return linker.plan(donated);
+}
+
+/** A function ready to be linked: its groups with their functions, each made once. */
+interface Prepared {
+  readonly fn: Fn;
+  readonly steps: readonly ({ readonly root: Node; readonly group: GroupFn } | { readonly call: NodeOf<"call"> })[];
+}
+
+const prepared = new WeakMap<Fn, Prepared>();
+
+function prepare(fn: Fn): Prepared {
+  const known = prepared.get(fn);
+  if (known) return known;
+  const ready = passes.reduce((f, pass) => pass.run(f), fn);
+  const { groups, stored } = fuse(ready);
+  const made: Prepared = {
+    fn: ready,
+    steps: groups.map((g) => ("call" in g ? { call: g.call as NodeOf<"call"> } : { root: g.root, group: groupFn(g as Group, stored) })),
+  };
+  prepared.set(fn, made);
+  return made;
+}
+
+/** Lays the kernels of a function and of all it calls end to end. */
+class Linker {
+  readonly #fn: Fn;
+  readonly #hardware: HardwareModel;
+  readonly #values: Value[] = [];
+  readonly #uses: Use[] = [];
+  readonly #steps: { readonly kernel: number; readonly values: readonly number[]; readonly scalars: readonly number[] }[] = [];
+  readonly #artifacts: Artifact[] = [];
+  readonly #indexOf = new Map<Artifact, number>();
+
+  constructor(fn: Fn, hardware: HardwareModel) {
+    this.#fn = fn;
+    this.#hardware = hardware;
+  }
+
+  plan(donated: ReadonlySet<number>): Plan {
+    const ready = prepare(this.#fn);
+    const args = ready.fn.params.map((p, input) => (isHost(p as Node) ? -1 - input : this.#value(p as Node, { input })));
+    const results = this.#link(ready, args);
+    this.#deliver(ready.fn, results);
+    const { limits } = this.#hardware;
+    const memory = planMemory(this.#values, this.#uses, ready.fn.results.length, limits.alignment, donated);
+    const slot = (v: number): Slot => {
+      const { bytes, input, output } = this.#values[v] as Value;
+      if (input !== undefined) return { kind: "input", index: input, bytes };
+      if (output !== undefined) return { kind: "output", index: output, bytes };
+      return { kind: "temporary", offset: memory.offsets[v] as number, bytes };
+    };
+    const steps = this.#steps.map(({ kernel, values, scalars }, i): Step => {
+      const scratch = this.#uses[i]?.scratch ?? 0;
+      const slots = values.map(slot);
+      return { kernel, slots: scratch > 0 ? [...slots, { kind: "temporary", offset: memory.scratch[i] as number, bytes: scratch }] : slots, scalars };
+    });
+    return { name: this.#fn.name, artifacts: this.#artifacts, steps, arenaBytes: memory.arenaBytes, reuse: memory.reuse };
+  }
+
+  #value(node: Node, more: Partial<Value> = {}): number {
+    this.#values.push({ bytes: typeBytes(node.type as TensorType), ...more });
+    return this.#values.length - 1;
+  }
+
+  /** Appends a function's steps; values are numbers, host scalars −1 − (number of the program's input). Returns its results' values. */
+  #link({ fn, steps }: Prepared, args: readonly number[]): number[] {
+    const at = new Map<Node, number>(fn.params.map((p, i) => [p as Node, args[i] as number]));
+    const items = new Map<Node, readonly number[]>();
+    const valueOf = (n: Node): number => {
+      const s = storageOf(n);
+      if (s.op === "item") return (items.get(s.src[0] as Node) as readonly number[])[s.attr.index] as number;
+      return at.get(s) as number;
+    };
+    for (const step of steps) {
+      if ("call" in step) {
+        items.set(step.call as Node, this.#link(prepare(step.call.attr.fn), step.call.src.map(valueOf)));
+        continue;
+      }
+      const { root, group } = step;
+      // A host scalar that has memory too (see fuse) is still passed by value.
+      const inputs = group.inputs.map((n) => (n.op === "param" && isHost(n) ? (args[n.attr.index] as number) : valueOf(n)));
+      const buffers = inputs.filter((v) => v >= 0);
+      const result = this.#value(root);
+      at.set(root, result);
+      const artifact = kernelFor(group.fn, this.#hardware);
+      this.#steps.push({ kernel: this.#kernel(artifact), values: [...buffers, result], scalars: inputs.filter((v) => v < 0).map((v) => -1 - v) });
+      this.#uses.push({ reads: buffers, writes: [result], inPlace: group.inPlace.filter((n) => !isHost(n)).map(valueOf), scratch: artifact.scratchBytes });
+    }
+    return fn.results.map(valueOf);
+  }
+
+  #kernel(artifact: Artifact): number {
+    const known = this.#indexOf.get(artifact);
+    if (known !== undefined) return known;
+    this.#artifacts.push(artifact);
+    this.#indexOf.set(artifact, this.#artifacts.length - 1);
+    return this.#artifacts.length - 1;
+  }
+
+  /** Makes values the program's outputs: written there by their kernel, or copied where the value is an input or goes to two. */
+  #deliver(fn: Fn, results: readonly number[]): void {
+    results.forEach((v, output) => {
+      const value = this.#values[v] as Value;
+      if (value.input === undefined && value.output === undefined) {
+        this.#values[v] = { ...value, output };
+        return;
+      }
+      const copy = this.#value(fn.results[output] as Node, { output });
+      this.#steps.push({ kernel: -1, values: [v, copy], scalars: [] });
+      this.#uses.push({ reads: [v], writes: [copy], inPlace: [], scratch: 0 });
+    });
+  }
+}
+
+const isHost = (n: Node): boolean => n.op === "param" && (n.attr.type as TensorType).space === "host";
+
+/** The functions that a function calls, itself first: what a printed compilation shows. */
+export function functionsOf(fn: Fn): Fn[] {
+  const found = new Set<Fn>([fn]);
+  for (const f of found) for (const n of nodesOf(f)) if (n.op === "call") found.add(n.attr.fn);
+  return [...found];
+}

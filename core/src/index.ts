@@ -1,0 +1,28 @@
+/** Sinan's core: tensors, transforms, the compiler, layers and optimizers. */
+export * from "./errors.ts";
+export * from "./io/index.ts";
+export type { Dim } from "./ir/dim.ts";
+export { symbol } from "./ir/dim.ts";
+export type { DType } from "./ir/dtype.ts";
+export { dtypes } from "./ir/dtype.ts";
+export * from "./tensor/index.ts";
+export type {
+  Artifact,
+  Codegen,
+  Command,
+  Device,
+  Driver,
+  Executable,
+  Fence,
+  GraphEngine,
+  Hints,
+  Loss,
+  Memory,
+  MemorySpace,
+  Queue,
+  Region,
+} from "./runtime/driver.ts";
+export type { ComputeUnit, HardwareModel, MemoryLevel } from "./runtime/hardware.ts";
+export { device, type DeviceOptions } from "./runtime/devices.ts";
+export { memory, type MemoryReport } from "./runtime/memory.ts";
+export { type Plugin, probeAll, register } from "./runtime/registry.ts";

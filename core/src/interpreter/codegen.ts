@@ -1,0 +1,9 @@
+/** The code that the interpreter and the simulated device take: a fusion group at the tensor level, as text. */
+import { print } from "../ir/print.ts";
+import type { Codegen } from "../runtime/driver.ts";
+
+export const graphCodegen: Codegen = {
+  name: "sinan-ir",
+  level: "graph",
+  render: (fn) => ({ codegen: "sinan-ir", name: fn.name, code: print(fn), scratchBytes: 0 }),
+};

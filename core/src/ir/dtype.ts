@@ -1,0 +1,137 @@
+/** Element types. A dtype is a name; everything else about it is in this table, so storage size, arithmetic and the
+ *  block-quantised layouts are declared in one place. Storage bytes come only from `block` and `bytes`. */
+
+export interface DTypeInfo {
+  readonly kind: "float" | "int" | "uint" | "bool" | "quantised";
+  /** Bits of one element; the average for a block dtype. */
+  readonly bits: number;
+  /** Elements that are stored together. 1 but for quantised dtypes. */
+  readonly block: number;
+  /** Bytes of one block. */
+  readonly bytes: number;
+  /** `full`: arithmetic. `storage`: kept, copied and cast. `block`: kept and dequantised. */
+  readonly role: "full" | "storage" | "block";
+}
+
+const entry = (kind: DTypeInfo["kind"], bits: number, role: DTypeInfo["role"], block = 1, bytes = bits / 8): DTypeInfo => ({
+  kind,
+  bits,
+  block,
+  bytes,
+  role,
+});
+
+export const dtypes = {
+  bool: entry("bool", 8, "full"),
+  u8: entry("uint", 8, "storage"),
+  i32: entry("int", 32, "full"),
+  u32: entry("uint", 32, "full"),
+  i64: entry("int", 64, "storage"),
+  f16: entry("float", 16, "storage"),
+  bf16: entry("float", 16, "storage"),
+  f32: entry("float", 32, "full"),
+  f64: entry("float", 64, "full"),
+  /** 32 weights: an f16 scale and 32 signed bytes (ggml's q8_0). */
+  q8_0: entry("quantised", 8.5, "block", 32, 34),
+  /** 32 weights: an f16 scale and 16 bytes of nibbles, value = scale · (q − 8) (ggml's q4_0). */
+  q4_0: entry("quantised", 4.5, "block", 32, 18),
+} as const satisfies Record<string, DTypeInfo>;
+
+export type DType = keyof typeof dtypes;
+export type FloatDType = "f16" | "bf16" | "f32" | "f64";
+
+export const isDType = (name: string): name is DType => Object.hasOwn(dtypes, name);
+export const isFloat = (dtype: DType): dtype is FloatDType => dtypes[dtype].kind === "float";
+export const isInteger = (dtype: DType): boolean => dtypes[dtype].kind === "int" || dtypes[dtype].kind === "uint";
+/** Whether arithmetic is defined on it, rather than only keeping, copying and casting. */
+export const isFull = (dtype: DType): boolean => dtypes[dtype].role === "full";
+
+/** Bytes that `count` elements take; `count` is a multiple of the dtype's block. */
+export function byteSize(dtype: DType, count: number): number {
+  const { block, bytes } = dtypes[dtype];
+  return Math.ceil(count / block) * bytes;
+}
+
+/** Round a double to the nearest value of the dtype, ties to even, as a conversion of the hardware does; integers wrap. */
+export function roundTo(dtype: DType, x: number): number {
+  switch (dtype) {
+    case "f64":
+      return x;
+    case "f32":
+      return Math.fround(x);
+    case "f16":
+      return fromF16(toF16(x));
+    case "bf16":
+      return fromBf16(toBf16(x));
+    case "i32":
+      return x | 0;
+    case "u32":
+      return x >>> 0;
+    case "u8":
+      return x & 255;
+    case "bool":
+      return x !== 0 ? 1 : 0;
+    case "i64":
+      return Math.trunc(x);
+    case "q8_0":
+    case "q4_0":
+      return x;
+    default:
+      return dtype satisfies never;
+  }
+}
+
+const f32Scratch = new Float32Array(1);
+const u32Scratch = new Uint32Array(f32Scratch.buffer);
+
+/** The 16 bits of bfloat16 nearest to x, ties to even. x is rounded once: through f32 the double rounding is avoided by
+ *  setting a sticky bit. */
+export function toBf16(x: number): number {
+  f32Scratch[0] = x;
+  let bits = u32Scratch[0] as number;
+  if (Number.isNaN(x)) return 0x7fc0;
+  const back = f32Scratch[0] as number;
+  if (back !== x && Number.isFinite(back)) bits = sticky(bits, x, back);
+  return ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff;
+}
+
+/** f32 bits of `back`, moved so that rounding them again rounds x itself (round to odd, Boldo & Melquiond 2008). */
+function sticky(bits: number, x: number, back: number): number {
+  const truncated = Math.abs(back) > Math.abs(x) ? bits - 1 : bits;
+  return truncated | 1;
+}
+
+export function fromBf16(bits: number): number {
+  u32Scratch[0] = bits << 16;
+  return f32Scratch[0] as number;
+}
+
+/** The 16 bits of IEEE half precision nearest to x, ties to even, with subnormals, overflow to infinity. */
+export function toF16(x: number): number {
+  const sign = x < 0 || Object.is(x, -0) ? 0x8000 : 0;
+  const a = Math.abs(x);
+  if (Number.isNaN(x)) return 0x7e00;
+  if (a >= 65520) return sign | 0x7c00;
+  if (a < 2 ** -14) return sign | roundEven(a * 2 ** 24);
+  const exponent = Math.floor(Math.log2(a));
+  const e = a < 2 ** exponent ? exponent - 1 : a >= 2 ** (exponent + 1) ? exponent + 1 : exponent;
+  const mantissa = roundEven((a / 2 ** e - 1) * 1024);
+  return sign | (((e + 15) << 10) + mantissa);
+}
+
+export function fromF16(bits: number): number {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >>> 10) & 31;
+  const mantissa = bits & 1023;
+  if (exponent === 31) return mantissa ? Number.NaN : sign * Number.POSITIVE_INFINITY;
+  return exponent ? sign * 2 ** (exponent - 15) * (1 + mantissa / 1024) : sign * 2 ** -24 * mantissa;
+}
+
+/** The nearest integer, ties to even. */
+export function roundEven(x: number): number {
+  const floor = Math.floor(x);
+  const rest = x - floor;
+  if (rest < 0.5) return floor;
+  if (rest > 0.5) return floor + 1;
+  return floor % 2 === 0 ? floor : floor + 1;
+}

@@ -1,0 +1,123 @@
+/** The one node of the IR, for tensor graphs and for kernels: an operation, its sources, its attributes and the type of
+ *  its result. Frozen. The two levels differ by the ops that their verifiers allow. */
+import type { Dim } from "./dim.ts";
+import type { DType } from "./dtype.ts";
+import type { Fn } from "./fn.ts";
+import type { Scope } from "./scope.ts";
+import type { TensorType, Type } from "./type.ts";
+
+type None = Record<never, never>;
+
+export type ReduceKind = "sum" | "prod" | "max" | "min";
+
+/** What a loop of a kernel is to the machine. `reduce` loops run inside the output loops of their nest. */
+export type RangeKind = "loop" | "parallel" | "reduce" | "unroll" | "vector";
+
+/** The attributes of each op. A new op begins here: the tables that must know it then no longer compile. */
+export interface Attrs {
+  // Leaves.
+  const: { readonly value: number; readonly dtype: DType };
+  param: { readonly index: number; readonly name: string; readonly type: Type };
+  iota: { readonly dtype: DType; readonly dims: readonly Dim[]; readonly axis: number };
+  /** Threefry bits. `words: 1` gives one u32 an element, `words: 2` both words on a last axis of 2 (new keys). */
+  random: { readonly dims: readonly Dim[]; readonly words: 1 | 2 };
+
+  // Element-wise.
+  neg: None;
+  abs: None;
+  sign: None;
+  sqrt: None;
+  rsqrt: None;
+  exp: None;
+  log: None;
+  sin: None;
+  cos: None;
+  tanh: None;
+  erf: None;
+  floor: None;
+  round: None;
+  not: None;
+  add: None;
+  sub: None;
+  mul: None;
+  div: None;
+  idiv: None;
+  mod: None;
+  pow: None;
+  max: None;
+  min: None;
+  lt: None;
+  eq: None;
+  and: None;
+  or: None;
+  xor: None;
+  shl: None;
+  shr: None;
+  where: None;
+  cast: { readonly dtype: DType };
+  bitcast: { readonly dtype: DType };
+
+  // Movement.
+  reshape: { readonly dims: readonly Dim[] };
+  permute: { readonly axes: readonly number[] };
+  expand: { readonly dims: readonly Dim[] };
+  pad: { readonly low: readonly Dim[]; readonly high: readonly Dim[]; readonly value: number };
+  slice: { readonly start: readonly Dim[]; readonly size: readonly Dim[]; readonly step: readonly number[] };
+  flip: { readonly axes: readonly number[] };
+  concat: { readonly axis: number };
+
+  // Reduction, contraction, indexing.
+  reduce: { readonly kind: ReduceKind; readonly axes: readonly number[] };
+  dot: {
+    readonly contract: readonly [readonly number[], readonly number[]];
+    readonly batch: readonly [readonly number[], readonly number[]];
+  };
+  gather: { readonly axis: number };
+  scatter: { readonly axis: number; readonly mode: "add" | "set" };
+
+  // Marks, state, control.
+  stopGradient: None;
+  /** A fresh name for a value: what `grad` differentiates with respect to. */
+  alias: { readonly tag: number };
+  assign: None;
+  call: { readonly fn: Fn };
+  tuple: None;
+  item: { readonly index: number };
+
+  // Kernel level.
+  range: { readonly id: number; readonly extent: number; readonly kind: RangeKind };
+  scratch: { readonly id: number; readonly type: TensorType };
+  load: None;
+  store: None;
+  /** `product`: the sum of a `dot`, in order of its steps whatever the schedule, where a fused multiply-add is allowed. */
+  accumulate: { readonly kind: ReduceKind; readonly product?: true };
+  /** One loop nest: the order of its ranges from the outermost, by id. */
+  nest: { readonly order: readonly number[] };
+  kernel: None;
+}
+
+export type Op = keyof Attrs;
+
+export interface NodeOf<O extends Op> {
+  readonly id: number;
+  readonly op: O;
+  readonly src: readonly Node[];
+  readonly attr: Attrs[O];
+  readonly type: Type;
+  readonly scope: Scope;
+  /** Structural: equal for equal graphs whatever scope they live in. Only a hint; equality is always checked. */
+  readonly hash: number;
+  /** The user's line that made the node, where it was recorded. */
+  readonly site?: string | undefined;
+}
+
+export type Node = { [O in Op]: NodeOf<O> }[Op];
+
+/** The dtype and dims of a node that is not a tuple. */
+export function tensorTypeOf(node: Node): TensorType {
+  if ("tuple" in node.type) throw new TypeError(`${node.op}: expected a tensor, got a tuple; project it with item`);
+  return node.type;
+}
+
+export const dtypeOf = (node: Node): DType => tensorTypeOf(node).dtype;
+export const dimsOf = (node: Node): readonly Dim[] => tensorTypeOf(node).dims;

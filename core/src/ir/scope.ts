@@ -1,0 +1,115 @@
+/** Where nodes live. An interning scope (a trace, a compilation) holds one node for one structure, so equality is
+ *  identity; the lazy scope of pending tensor operations (`tensor/pending.ts`) does not. The current scope is a stack that only
+ *  synchronous code changes. */
+import { VerifyError } from "../errors.ts";
+import { attrText, hashText, mixHash } from "./attr.ts";
+import type { Fn } from "./fn.ts";
+import type { Attrs, Node, NodeOf, Op } from "./node.ts";
+import { type Type, typeText } from "./type.ts";
+
+/** The shape, dtype and legality of one op, from the op table. */
+export type Infer = <O extends Op>(op: O, src: readonly Node[], attr: Attrs[O]) => Type;
+
+export interface Scope {
+  readonly infer: Infer;
+  /** The node for this structure, typed by the op table. Sources of other scopes are first brought in by `lift`. */
+  make<O extends Op>(op: O, src: readonly Node[], attr: Attrs[O]): NodeOf<O>;
+  /** The node of this scope that stands for a node of another one. */
+  lift(node: Node): Node;
+}
+
+let nextId = 0;
+
+/** The structural hash of a node from its parts. */
+export function hashNode<O extends Op>(op: O, src: readonly Node[], attr: Attrs[O]): number {
+  let h = hashText(op);
+  const text = op === "param" ? paramText(attr as Attrs["param"]) : attrText(attr, fnHash);
+  if (text !== "") h = mixHash(h, hashText(text));
+  for (const s of src) h = mixHash(h, s.hash);
+  return h;
+}
+
+/** A parameter's name is for people: two functions that differ in it alone are the same. */
+const paramText = ({ index, type }: Attrs["param"]): string => `${index} ${typeText(type)}`;
+
+const fnHash = (fn: Fn): string => `#${fn.hash}`;
+const fnIdentity = (fn: Fn): string => `@${fn.id}`;
+
+export class InternScope implements Scope {
+  readonly infer: Infer;
+  readonly #nodes = new Map<string, Node>();
+  /** Says where the user's code was when a node was made; absent in compilation, where nobody's code runs. */
+  readonly #site: (() => string | undefined) | undefined;
+
+  constructor(infer: Infer, site?: () => string | undefined) {
+    this.infer = infer;
+    this.#site = site;
+  }
+
+  get size(): number {
+    return this.#nodes.size;
+  }
+
+  make<O extends Op>(op: O, src: readonly Node[], attr: Attrs[O]): NodeOf<O> {
+    let key: string = op;
+    let own = true;
+    for (const s of src) {
+      if (s.scope !== this) own = false;
+      key += ` ${s.id}`;
+    }
+    if (!own) return this.make(op, src.map((s) => (s.scope === this ? s : this.lift(s))), attr);
+    key += attrText(attr, fnIdentity);
+    const known = this.#nodes.get(key);
+    if (known) return known as NodeOf<O>;
+    const type = this.infer(op, src, attr);
+    const site = this.#site?.();
+    const node = Object.freeze({
+      id: nextId++,
+      op,
+      src: Object.freeze([...src]),
+      attr,
+      type,
+      scope: this,
+      hash: hashNode(op, src, attr),
+      ...(site === undefined ? {} : { site }),
+    });
+    this.#nodes.set(key, node as unknown as Node);
+    return node;
+  }
+
+  lift(node: Node): Node {
+    throw new VerifyError(`${node.op}: a node of another scope (${typeText(node.type)}) was used while compiling`, {
+      hint: "copy it with instantiate() first",
+    });
+  }
+}
+
+/** A node like another, with other sources, in `scope`. */
+export const remake = (scope: Scope, node: Node, src: readonly Node[]): Node => scope.make<Op>(node.op, src, node.attr) as Node;
+
+export const freshId = (): number => nextId++;
+
+const stack: Scope[] = [];
+
+/** The scope in which the builders of `ops/build.ts` make nodes.
+ *  @throws VerifyError if there is none */
+export function currentScope(): Scope {
+  const scope = stack.at(-1);
+  if (!scope) throw new VerifyError("no scope: build nodes inside within(scope, …)");
+  return scope;
+}
+
+/** Runs `body` with `scope` current. */
+export function within<T>(scope: Scope, body: () => T): T {
+  stack.push(scope);
+  try {
+    return body();
+  } finally {
+    stack.pop();
+  }
+}
+
+/** Makes `scope` current under all others, for code that runs outside any trace. */
+export function setBaseScope(scope: Scope): void {
+  stack[0] = scope;
+}

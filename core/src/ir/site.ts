@@ -1,0 +1,22 @@
+/** The user's line: the first frame of the stack that is not Sinan's own. Engines spell stacks differently; a frame that
+ *  is not understood gives no site rather than a wrong one. */
+
+const own = import.meta.url.replace(/ir\/site\.(ts|js)$/, "");
+const frame = /(?:file:\/\/)?(\/?[^\s()]+?):(\d+):(\d+)\)?$/;
+
+/** A stack taken now, read only when somebody asks. */
+export type Site = { readonly stack?: string | undefined };
+
+export const takeSite = (): Site => new Error();
+
+/** `file.ts:41:18`, or undefined. */
+export function siteText(site: Site): string | undefined {
+  for (const line of (site.stack ?? "").split("\n").slice(1)) {
+    const found = frame.exec(line.trim());
+    if (!found?.[1]) continue;
+    const isOwn = line.includes(own) || line.includes(own.replace("file://", ""));
+    if ((isOwn && !/\.test\.[tj]s:/.test(line)) || line.includes("node:internal")) continue;
+    return `${found[1].split("/").slice(-3).join("/")}:${found[2]}:${found[3]}`;
+  }
+  return undefined;
+}

@@ -1,0 +1,159 @@
+/** Schedules of a dot. Every output adds its products in order of k, whatever tile it lies in, so a row has the same bits alone
+ *  and in a batch.
+ *
+ *  The register tile is m × n outputs: with 16 vector registers 6 rows of 2 vectors are 12 accumulators, 2 vectors of the one operand
+ *  and 1 element of the other, repeated. Both operands are packed first where there are several tiles of rows, so that the
+ *  innermost loop reads memory in order (Goto & van de Geijn 2008; the 6-row tile as in BLIS's haswell configuration). */
+import type { Node } from "../ir/node.ts";
+import { affine } from "../ops/indexing.ts";
+import { type AccumulateNode, accumulatesIn, type NestNode, type RangeNode, rangesIn, storesOf } from "./nests.ts";
+import { collapseNeighbours, lanesOf, outputIds, type Plan, vectorizeInstances } from "./plan.ts";
+
+interface Tile {
+  /** The range of the rows, whose elements of one operand are repeated over the lanes; absent where there is one row. */
+  readonly m: number | undefined;
+  /** The range of the lanes. */
+  readonly n: number;
+  /** The operand that depends on n. */
+  readonly operand: 0 | 1;
+  readonly lanes: number;
+  /** Rows and vectors of a register tile. */
+  readonly rows: number;
+  readonly vectors: number;
+}
+
+/** Products of fewer steps than this are not packed. */
+const SMALL = 16384;
+
+const sumOf = (nest: NestNode): AccumulateNode => accumulatesIn(nest.src)[0] as AccumulateNode;
+
+/** Schedules the nest and those that it becomes; returns the position behind them.
+ *  @param pack schedules a nest that packs an operand */
+export function scheduleProduct(plan: Plan, i: number, pack: (plan: Plan, i: number) => number): number {
+  const lanes = lanesOf(plan, i);
+  if (lanes === 1 || sumOf(plan.nest(i)).src[0]?.op !== "mul") return i + 1;
+  collapseReduced(plan, i);
+  collapseNeighbours(plan, i, outputIds(plan.nest(i)));
+  const tile = chooseTile(plan, i, lanes);
+  if (!tile) return i + 1;
+  if (!worthPacking(plan, i, tile)) return tileColumns(plan, i, tile);
+  const { m, n, operand } = tile;
+  const before = plan.count();
+  plan.add({ option: "stage", nest: i, operand, range: n, tile: tile.vectors * lanes });
+  const main = i + plan.count() - before;
+  plan.add({ option: "stage", nest: main, operand: operand === 0 ? 1 : 0, range: m as number, tile: tile.rows });
+  // The nests that pack lie between i and the product, behind which are as many as before.
+  let at = i;
+  while (plan.count() - at > before - i) at = pack(plan, at);
+  collapseReduced(plan, at);
+  return tileColumns(plan, at, tile);
+}
+
+function collapseReduced(plan: Plan, i: number): void {
+  collapseNeighbours(
+    plan,
+    i,
+    sumOf(plan.nest(i)).src.slice(1).map((r) => (r as RangeNode).attr.id),
+  );
+}
+
+function chooseTile(plan: Plan, i: number, lanes: number): Tile | undefined {
+  const nest = plan.nest(i);
+  const [x, y] = (sumOf(nest).src[0] as Node).src.map((s) => rangesIn([s])) as [Map<number, RangeNode>, Map<number, RangeNode>];
+  const outputs = outputIds(nest);
+  const extent = (id: number): number => plan.range(i, id).attr.extent;
+  const longest = (ids: readonly number[]): number | undefined => ids.reduce<number | undefined>((best, id) => (best === undefined || extent(id) > extent(best) ? id : best), undefined);
+  const free = [outputs.filter((id) => x.has(id) && !y.has(id)), outputs.filter((id) => y.has(id) && !x.has(id))] as const;
+  const stored = outputs.find((id) => storesOf(nest).every((s) => affine(s.src[1] as Node).terms.get(plan.range(i, id)) === 1));
+  const both = [...free[0], ...free[1]];
+  const n = stored !== undefined && both.includes(stored) && extent(stored) >= lanes ? stored : (longest(both) ?? longest(outputs));
+  if (n === undefined) return undefined;
+  const operand = free[0].includes(n) ? 0 : 1;
+  const m = free[0].includes(n) || free[1].includes(n) ? longest(free[operand === 0 ? 1 : 0]) : undefined;
+  const rows = plan.hardware.limits.vectorRegisters >= 16 ? 6 : 4;
+  const count = m === undefined ? 1 : extent(m);
+  // A sum is a chain of dependent additions: few rows need more vectors side by side.
+  return { m, n, operand, lanes, rows, vectors: count === 1 ? 8 : count === 2 ? 4 : 2 };
+}
+
+function worthPacking(plan: Plan, i: number, { m, n, lanes, rows, vectors }: Tile): boolean {
+  const extents = sumOf(plan.nest(i)).src.slice(1).map((r) => (r as RangeNode).attr.extent);
+  const steps = extents.reduce((c, e) => c * e, 1);
+  if (m === undefined) return false;
+  const [rowCount, columns] = [plan.range(i, m).attr.extent, plan.range(i, n).attr.extent];
+  return rowCount >= 2 * rows && columns >= vectors * lanes && steps >= 8 && rowCount * columns * steps >= SMALL;
+}
+
+const moved = (tile: Tile, ids: ReadonlyMap<number, number>): Tile => ({ ...tile, m: tile.m === undefined ? undefined : ids.get(tile.m), n: ids.get(tile.n) as number });
+
+/** Cuts the columns into whole tiles and what is left, which is padded to whole vectors. */
+function tileColumns(plan: Plan, i: number, tile: Tile): number {
+  const { n, lanes, vectors } = tile;
+  const { extent } = plan.range(i, n).attr;
+  const whole = Math.floor(extent / (lanes * vectors)) * lanes * vectors;
+  if (whole === extent) return tileRows(plan, i, tile);
+  const rest = whole > 0 ? plan.peel(i, n, whole) : undefined;
+  const next = rest ? tileRows(plan, i, tile) : i;
+  const last = rest ? moved(tile, rest) : tile;
+  if (plan.range(next, last.n).attr.extent % lanes !== 0) plan.tries({ option: "pad", nest: next, range: last.n, multiple: lanes });
+  return tileRows(plan, next, last);
+}
+
+/** Cuts the rows into whole blocks of tiles, whole tiles and one lower tile. */
+function tileRows(plan: Plan, i: number, tile: Tile): number {
+  const { m, rows } = tile;
+  if (m === undefined) return registerTile(plan, i, tile, 1);
+  const { extent } = plan.range(i, m).attr;
+  const tiles = Math.floor(extent / rows);
+  const most = tilesOfBlock(plan, i, rows);
+  const even = greatestDivisor(tiles, most);
+  // A number of tiles without a good divisor leaves a shorter block behind.
+  const block = 2 * even > Math.min(most, tiles) ? even : most;
+  const whole = Math.floor(tiles / block) * block * rows;
+  const rest = whole > 0 && whole < extent ? plan.peel(i, m, whole) : undefined;
+  const next = registerTile(plan, i, tile, block);
+  return rest ? tileRows(plan, next, moved(tile, rest)) : next;
+}
+
+/** Tiles of rows of which half of the second cache holds a block; not few, as each block reads the other operand anew. */
+function tilesOfBlock(plan: Plan, i: number, rows: number): number {
+  const steps = sumOf(plan.nest(i)).src.slice(1).reduce((c, r) => c * (r as RangeNode).attr.extent, 1);
+  const cache = plan.hardware.memory.find((l) => l.name === "l2")?.bytes ?? 2 ** 19;
+  return Math.max(8, Math.min(32, Math.floor(cache / 2 / (4 * rows * steps))));
+}
+
+function greatestDivisor(n: number, most: number): number {
+  for (let d = Math.min(n, most); d > 1; d--) if (n % d === 0) return d;
+  return 1;
+}
+
+/** One nest of equal tiles: blocks of rows, then columns, then the rows of a block, then k, with the tile's outputs side by side. */
+function registerTile(plan: Plan, i: number, { m, n, lanes, rows, vectors }: Tile, block: number): number {
+  const front: number[] = [];
+  const width = lanes * vectors;
+  let columns = n;
+  if (plan.range(i, n).attr.extent > width) {
+    plan.add({ option: "split", nest: i, range: n, factor: width });
+    columns = plan.newest(i);
+    front.push(columns - 1);
+  }
+  vectorizeInstances(plan, i, columns, lanes);
+  if (m !== undefined) {
+    let row = m;
+    if (plan.range(i, m).attr.extent > rows) {
+      plan.add({ option: "split", nest: i, range: m, factor: rows });
+      row = plan.newest(i);
+      if (block > 1 && block < plan.range(i, row - 1).attr.extent) {
+        plan.add({ option: "split", nest: i, range: row - 1, factor: block });
+        front.unshift(plan.newest(i) - 1);
+        front.push(plan.newest(i));
+      } else front.push(row - 1);
+    }
+    plan.tries({ option: "unroll", nest: i, range: row });
+  }
+  const { order } = plan.nest(i).attr;
+  const loops = outputIds(plan.nest(i)).filter((id) => ["loop", "parallel"].includes(plan.range(i, id).attr.kind));
+  const sorted = [...loops.filter((id) => !front.includes(id)), ...front, ...order.filter((id) => !loops.includes(id))];
+  if (sorted.some((id, at) => id !== order[at])) plan.add({ option: "reorder", nest: i, order: sorted });
+  return i + 1;
+}

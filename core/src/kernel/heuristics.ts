@@ -1,0 +1,106 @@
+/** The schedule that a kernel gets without any measurement: it follows from the kernel and the static facts of the hardware.
+ *
+ *  The order of a sum follows from the number of its terms alone. A dot adds its steps in order. A reduction of E terms, numbered
+ *  row-major over its axes, adds term k to partial sum k mod 8 and combines those in a tree; the last E mod 8 terms follow in
+ *  order; above 4096 terms this is done for blocks of 4096, and then for the sums of the blocks. The partial sums are the lanes of
+ *  vectors where the reduced axis is contiguous, and accumulators of their own where an output axis is. */
+import { isFloat } from "../ir/dtype.ts";
+import { type Fn, topological } from "../ir/fn.ts";
+import { dtypeOf, type Node } from "../ir/node.ts";
+import { affine } from "../ops/indexing.ts";
+import type { HardwareModel } from "../runtime/hardware.ts";
+import { scheduleProduct } from "./gemm.ts";
+import { type AccumulateNode, accumulatesIn, loadsIn, type RangeNode } from "./nests.ts";
+import type { Option } from "./option.ts";
+import { collapseNeighbours, lanesOf, newPlan, outputIds, type Plan, vectorizeLoop } from "./plan.ts";
+
+/** Partial sums of a reduction. Part of what results are, bit for bit: see the header. */
+export const PARTS = 8;
+/** Terms of a block of a long reduction. Likewise. */
+export const BLOCK = 4096;
+
+/** The options for a freshly lowered kernel, to be applied by `applySchedule`. */
+export function schedule(kernel: Fn, hardware: HardwareModel): Option[] {
+  const plan = newPlan(kernel, hardware);
+  for (let i = 0; i < plan.count(); ) i = scheduleNest(plan, i);
+  return [...plan.options];
+}
+
+/** Schedules nest i and returns the position of the next one that is not scheduled yet. */
+function scheduleNest(plan: Plan, i: number): number {
+  const sums = accumulatesIn(plan.nest(i).src);
+  // Nothing to run, or nothing to add: the plain loops are right.
+  if (plan.nest(i).attr.order.some((id) => plan.range(i, id).attr.extent === 0)) return i + 1;
+  if (sums.length === 0) return scheduleElementwise(plan, i);
+  if (sums.some((n) => n.attr.product)) return sums.length === 1 ? scheduleProduct(plan, i, scheduleElementwise) : i + 1;
+  return sums.length === 1 ? scheduleReduction(plan, i, sums[0] as AccumulateNode) : i + 1;
+}
+
+/** Cuts a nest where a condition on one output range changes, so that each part needs no mask (the parts of a concatenation,
+ *  the border of a padding). */
+function cutAtMasks(plan: Plan, i: number): boolean {
+  const nest = plan.nest(i);
+  const outputs = new Set(outputIds(nest));
+  for (const n of topological(nest.src)) {
+    const cut = n.op === "lt" ? boundary(n.src[0] as Node, n.src[1] as Node) : undefined;
+    if (cut && outputs.has(cut.range.attr.id) && cut.at > 0 && cut.at < cut.range.attr.extent)
+      if (plan.tries({ option: "peel", nest: i, range: cut.range.attr.id, at: cut.at })) return true;
+  }
+  return false;
+}
+
+/** The iteration of a range from which on `a < b` has its other value. */
+function boundary(a: Node, b: Node): { readonly range: RangeNode; readonly at: number } | undefined {
+  const [sum, constant, below] = b.op === "const" ? [a, b, true] : [b, a, false];
+  if (constant.op !== "const" || dtypeOf(constant) !== "i32") return undefined;
+  const { terms, constant: offset } = affine(sum);
+  const [only] = terms;
+  if (terms.size !== 1 || only?.[0].op !== "range" || Math.abs(only[1]) !== 1) return undefined;
+  const limit = constant.attr.value - offset;
+  // r < limit, limit < r, −r < limit, limit < −r
+  const at = only[1] === 1 ? (below ? limit : limit + 1) : below ? 1 - limit : -limit;
+  return { range: only[0] as RangeNode, at };
+}
+
+/** The most nests into which masks may cut a kernel. */
+const MOST_CUTS = 12;
+
+function scheduleElementwise(plan: Plan, i: number): number {
+  if (plan.count() < MOST_CUTS && cutAtMasks(plan, i)) return i;
+  collapseNeighbours(plan, i, outputIds(plan.nest(i)));
+  const lanes = lanesOf(plan, i);
+  const last = outputIds(plan.nest(i)).at(-1);
+  if (last === undefined || lanes === 1) return i + 1;
+  const size = topological(plan.nest(i).src).length;
+  return vectorizeLoop(plan, i, last, lanes, size <= 32 ? 4 : size <= 80 ? 2 : 1);
+}
+
+const strideOf = (index: Node, r: RangeNode | undefined): number | undefined => (r ? affine(index).terms.get(r) : undefined);
+
+/** Loads whose neighbours along the range are neighbours in memory. */
+const contiguousLoads = (value: Node, r: RangeNode | undefined): number => loadsIn([value]).filter((l) => strideOf(l.src[1] as Node, r) === 1).length;
+
+function scheduleReduction(plan: Plan, i: number, first: AccumulateNode): number {
+  const ids = first.src.slice(1).map((r) => (r as RangeNode).attr.id);
+  collapseNeighbours(plan, i, ids);
+  const sum = (): AccumulateNode => accumulatesIn(plan.nest(i).src)[0] as AccumulateNode;
+  const left = (): RangeNode[] => sum().src.slice(1) as RangeNode[];
+  const terms = left().reduce((c, r) => c * r.attr.extent, 1);
+  const blocked = first.attr.kind === "sum" && isFloat(dtypeOf(first)) && terms > BLOCK;
+  // Partial sums along the innermost range are those along all of them only if no round ends within it.
+  if (left().length > 1 && (blocked || (terms >= PARTS && (left().at(-1) as RangeNode).attr.extent % PARTS !== 0)))
+    plan.add({ option: "collapse", nest: i, ranges: left().map((r) => r.attr.id) });
+  if (blocked) {
+    plan.add({ option: "accumulateBlocks", nest: i, range: (left()[0] as RangeNode).attr.id, block: BLOCK });
+    return i;
+  }
+  collapseNeighbours(plan, i, outputIds(plan.nest(i)));
+  const reduced = left().at(-1) as RangeNode;
+  const lanes = lanesOf(plan, i);
+  const last = outputIds(plan.nest(i)).at(-1);
+  const along = last === undefined ? undefined : plan.range(i, last);
+  const value = sum().src[0] as Node;
+  const outer = along !== undefined && lanes > 1 && along.attr.extent >= lanes && contiguousLoads(value, along) >= contiguousLoads(value, reduced);
+  if (terms >= PARTS) plan.add({ option: "accumulateParts", nest: i, range: reduced.attr.id, parts: PARTS, lanes: outer || dtypeOf(value) === "bool" ? 1 : lanes });
+  return outer ? vectorizeLoop(plan, i, (along as RangeNode).attr.id, lanes, terms >= PARTS ? 1 : 4) : i + 1;
+}

@@ -1,0 +1,7 @@
+/** The loop level: kernels, how they are lowered from fusion groups, and their schedules. */
+export { evaluateKernel } from "./evaluate.ts";
+export { schedule } from "./heuristics.ts";
+export { lower } from "./lower.ts";
+export { accumulatesIn, kernelNode, loadsIn, nestsOf, rangesIn, storesOf } from "./nests.ts";
+export type { Option } from "./option.ts";
+export { apply, applySchedule } from "./schedule.ts";

@@ -1,0 +1,301 @@
+/** From a fusion group to a kernel that nobody has scheduled yet: one nest of loops for the results that share their
+ *  ranges, every value an expression of symbolic indices. Nothing is stored between operations.
+ *
+ *    %s = reduce sum(mul(%x, %x)) {1}    →    for m: out[m] = accumulate sum(x[8·m + k] · x[8·m + k]) over k
+ */
+import { VerifyError } from "../errors.ts";
+import { known, sizeOf } from "../ir/dim.ts";
+import { type DType, isFloat, isFull, roundTo } from "../ir/dtype.ts";
+import type { Fn } from "../ir/fn.ts";
+import { type Attrs, dtypeOf, type Node, type NodeOf, type Op, tensorTypeOf } from "../ir/node.ts";
+import { within } from "../ir/scope.ts";
+import { tensorType } from "../ir/type.ts";
+import { add, build, cast, lt, mul, scalar, where, xor } from "../ops/build.ts";
+import { freeAxes } from "../ops/contraction.ts";
+import { allOf, betweenIndex, constIndex, flattenIndex, knownDims } from "../ops/indexing.ts";
+import { define, newScope } from "../ops/table.ts";
+import { makeKernel, makeNest, makeRange, type NestNode, type RangeNode } from "./nests.ts";
+import { threefry2x32 } from "./threefry.ts";
+
+/** A value that is wanted: a node of the group, at indices, where the mask holds (elsewhere it may be anything). */
+interface Wanted {
+  readonly node: Node;
+  readonly at: readonly Node[];
+  readonly mask: Node | undefined;
+}
+
+/** How a value is made: asks for others, returns the scalar node of the kernel. A generator, so that a chain of any length
+ *  needs no stack. */
+type Making = Generator<Wanted, Node, Node>;
+
+interface Context {
+  readonly params: ReadonlyMap<Node, Node>;
+  readonly newRange: (extent: number, kind: "loop" | "reduce") => Node;
+}
+
+/** The kernel of a group: parameters are the group's buffers, one flat buffer a result, then the host scalars.
+ *  @throws VerifyError for an op that does not belong into a group; ShapeError for a dimension without a value */
+export function lower(group: Fn): Fn {
+  return within(newScope(), () => {
+    const params = kernelParams(group);
+    let nextRange = 0;
+    // A range of one element is the index 0.
+    const newRange: Context["newRange"] = (extent, kind) => (extent === 1 ? constIndex(0) : makeRange(nextRange++, extent, kind));
+    const valueAt = evaluator({ params: params.inputs, newRange });
+    const nests: NestNode[] = [];
+    const shared = new Map<string, { readonly ranges: readonly Node[]; readonly stores: Node[] }>();
+    group.results.forEach((result, i) => {
+      const out = params.outputs[i] as Node;
+      const root = unmarked(result);
+      if (root.op === "scatter") {
+        nests.push(...scatterNests(root, out, newRange, valueAt));
+        return;
+      }
+      const dims = knownDims(root);
+      const long = dims.filter((d) => d !== 1);
+      const key = long.join(" ");
+      let loops = shared.get(key);
+      if (!loops) {
+        loops = { ranges: long.map((d) => newRange(d, "loop")), stores: [] };
+        shared.set(key, loops);
+      }
+      const at = spread(loops.ranges, dims);
+      loops.stores.push(build("store", [out, flattenIndex(at, dims), valueAt(root, at)], {}));
+    });
+    for (const { ranges, stores } of shared.values()) nests.push(makeNest(stores, idsOf(ranges)));
+    return makeKernel(group.name, params.all, nests);
+  });
+}
+
+/** Indices for dims from the ranges of those that are not 1. */
+function spread(ranges: readonly Node[], dims: readonly number[]): Node[] {
+  let next = 0;
+  return dims.map((d) => (d === 1 ? constIndex(0) : (ranges[next++] as Node)));
+}
+
+const idsOf = (ranges: readonly Node[]): number[] => ranges.flatMap((r) => (r.op === "range" ? [(r as RangeNode).attr.id] : []));
+
+const isHostScalar = (p: Node): boolean => {
+  const { dims, space } = tensorTypeOf(p);
+  return space === "host" && dims.length === 0;
+};
+
+function kernelParams(group: Fn) {
+  const inputs = new Map<Node, Node>();
+  const all: NodeOf<"param">[] = [];
+  const push = (name: string, dtype: DType, count: number | "host"): Node => {
+    const type = count === "host" ? tensorType(dtype, [], "host") : tensorType(dtype, [count]);
+    const param = build("param", [], { index: all.length, name, type });
+    all.push(param);
+    return param;
+  };
+  const count = (n: Node): number => known(sizeOf(tensorTypeOf(n).dims), group.name);
+  for (const p of group.params) if (!isHostScalar(p)) inputs.set(p, push(p.attr.name, dtypeOf(p), count(p)));
+  const outputs = group.results.map((r, i) => push(`out${i}`, dtypeOf(r), count(r)));
+  for (const p of group.params) if (isHostScalar(p)) inputs.set(p, push(p.attr.name, dtypeOf(p), "host"));
+  return { all, inputs, outputs };
+}
+
+/** The node under marks, which are nothing at this level. */
+function unmarked(node: Node): Node {
+  let n = node;
+  for (;;) {
+    if (n.op === "stopGradient" || n.op === "alias") n = n.src[0] as Node;
+    else if (n.op === "assign") n = n.src[1] as Node;
+    else return n;
+  }
+}
+
+/** `x` is copied, then the updates are applied in the order of their indices. */
+function scatterNests(y: NodeOf<"scatter">, out: Node, newRange: Context["newRange"], valueAt: ValueAt): NestNode[] {
+  const [x, indices, updates] = y.src as [Node, Node, Node];
+  const { axis, mode } = y.attr;
+  const xDims = knownDims(x);
+  const copied = xDims.map((d) => newRange(d, "loop"));
+  const copy = build("store", [out, flattenIndex(copied, xDims), valueAt(x, copied)], {});
+  const ranges = knownDims(updates).map((d) => newRange(d, "loop"));
+  const rank = knownDims(indices).length;
+  const where = valueAt(indices, ranges.slice(axis, axis + rank));
+  const target = [...ranges.slice(0, axis), cast(where, "i32"), ...ranges.slice(axis + rank)];
+  const index = flattenIndex(target, xDims);
+  const mask = betweenIndex(target[axis] as Node, xDims[axis] as number);
+  const masked = mask ? [mask] : [];
+  const update = valueAt(updates, ranges);
+  const value = mode === "set" ? update : add(build("load", [out, index, ...masked], {}), update);
+  const apply = build("store", [out, index, value, ...masked], {});
+  return [makeNest([copy], idsOf(copied)), makeNest([apply], idsOf(ranges))];
+}
+
+type ValueAt = (node: Node, at: readonly Node[]) => Node;
+
+/** Makes each value (node, indices, mask) once. */
+function evaluator(context: Context): ValueAt {
+  const made = new Map<Node, Map<string, Node>>();
+  const known = (node: Node): Map<string, Node> => {
+    let values = made.get(node);
+    if (!values) made.set(node, (values = new Map()));
+    return values;
+  };
+  const keyOf = ({ at, mask }: Wanted): string => `${at.map((n) => n.id).join(" ")} ${mask?.id ?? ""}`;
+  return (root, indices) => {
+    const stack: { readonly wanted: Wanted; readonly key: string; readonly making: Making }[] = [];
+    let answer: Node | undefined;
+    const want = (wanted: Wanted): void => {
+      const key = keyOf(wanted);
+      answer = known(wanted.node).get(key);
+      if (!answer) stack.push({ wanted, key, making: make(wanted, context) });
+    };
+    want({ node: root, at: indices, mask: undefined });
+    for (let top = stack.at(-1); top; top = stack.at(-1)) {
+      // The first `next` of a generator ignores its argument.
+      const step = top.making.next(answer as Node);
+      if (step.done) {
+        stack.pop();
+        known(top.wanted.node).set(top.key, step.value);
+        answer = step.value;
+      } else want(step.value);
+    }
+    return answer as Node;
+  };
+}
+
+/** The full dtype in which a storage dtype's values are chosen between. Exact, but for i64 beyond 2⁵³. */
+const carrier = (dtype: DType): DType => (isFull(dtype) ? dtype : dtype === "i64" ? "f64" : dtype === "u8" ? "i32" : "f32");
+
+/** A constant; one of a storage dtype is the cast of its carrier's, as such dtypes have no values of their own here. */
+const constant = (value: number, dtype: DType): Node => cast(scalar(roundTo(dtype, value), carrier(dtype)), dtype);
+
+function select(condition: Node, a: Node, b: Node): Node {
+  const dtype = dtypeOf(a);
+  return cast(where(condition, cast(a, carrier(dtype)), cast(b, carrier(dtype))), dtype);
+}
+
+function* make({ node, at, mask }: Wanted, context: Context): Making {
+  switch (node.op) {
+    case "const":
+      return constant(node.attr.value, node.attr.dtype);
+    case "param":
+      return parameter(node, at, mask, context);
+    case "iota":
+      return cast(at[node.attr.axis] as Node, node.attr.dtype);
+    case "random":
+      return yield* random(node, at, mask);
+    case "stopGradient":
+    case "alias":
+    case "assign":
+      return yield { node: unmarked(node), at, mask };
+    case "pad": {
+      const { at: inner, inside, otherwise = 0 } = place(node, at, 0);
+      const value = yield { node: node.src[0] as Node, at: inner, mask: allOf([mask, inside]) };
+      return inside ? select(inside, value, constant(otherwise, dtypeOf(node))) : value;
+    }
+    case "concat":
+      return yield* concatenation(node, at, mask);
+    case "reshape":
+    case "permute":
+    case "expand":
+    case "slice":
+    case "flip":
+      return yield { node: node.src[0] as Node, at: place(node, at, 0).at, mask };
+    case "gather":
+      return yield* gathered(node, at, mask);
+    case "reduce": {
+      const { kind, axes } = node.attr;
+      const dims = knownDims(node.src[0] as Node);
+      const ranges = axes.map((a) => context.newRange(dims[a] as number, "reduce"));
+      let next = 0;
+      const inner = dims.map((_, a) => (axes.includes(a) ? (ranges[axes.indexOf(a)] as Node) : (at[next++] as Node)));
+      const value = yield { node: node.src[0] as Node, at: inner, mask };
+      return accumulated({ kind }, value, ranges);
+    }
+    case "dot":
+      return yield* product(node, at, mask, context);
+    default:
+      if (define(node.op as Op).role !== "elementwise") return unsupported(node);
+  }
+  const values: Node[] = [];
+  for (const s of node.src) values.push(yield { node: s, at, mask });
+  return build(node.op as Op, values, node.attr as never) as Node;
+}
+
+function unsupported(node: Node): never {
+  throw new VerifyError(`lower: ${node.op} cannot stand here in a fusion group`, {
+    hint: node.op === "scatter" ? "a scatter must be a result of its group" : "the fuse pass keeps it outside of groups",
+  });
+}
+
+type MovementOp = "reshape" | "permute" | "expand" | "pad" | "slice" | "flip" | "concat";
+
+function place<O extends MovementOp>(node: NodeOf<O>, at: readonly Node[], part: number) {
+  const entry = define<O>(node.op);
+  return entry.role === "movement" ? entry.index(at, node, part) : unsupported(node as unknown as Node);
+}
+
+function parameter(node: Node, at: readonly Node[], mask: Node | undefined, { params }: Context): Node {
+  const param = params.get(node);
+  if (!param) throw new VerifyError(`lower: a parameter of another function is used in a group`);
+  if (isHostScalar(node)) return param;
+  return build("load", [param, flattenIndex(at, knownDims(node)), ...(mask ? [mask] : [])], {});
+}
+
+function accumulated(attr: Attrs["accumulate"], value: Node, ranges: readonly Node[]): Node {
+  const long = ranges.filter((r) => r.op === "range");
+  return long.length === 0 ? value : build("accumulate", [value, ...long], attr);
+}
+
+function* concatenation(node: NodeOf<"concat">, at: readonly Node[], mask: Node | undefined): Making {
+  let value: Node | undefined;
+  for (let part = node.src.length - 1; part >= 0; part--) {
+    const source = node.src[part] as Node;
+    if (knownDims(source)[node.attr.axis] === 0) continue;
+    const { at: inner, inside } = place(node, at, part);
+    const own = yield { node: source, at: inner, mask: allOf([mask, inside]) };
+    value = value && inside ? select(inside, own, value) : own;
+  }
+  return value ?? constant(0, dtypeOf(node));
+}
+
+/** `x` at the index that was loaded; outside of x NaN, or 0 where the dtype has none. */
+function* gathered(node: NodeOf<"gather">, at: readonly Node[], mask: Node | undefined): Making {
+  const [x, indices] = node.src as [Node, Node];
+  const { axis } = node.attr;
+  const rank = knownDims(indices).length;
+  const index = cast(yield { node: indices, at: at.slice(axis, axis + rank), mask }, "i32");
+  const inside = betweenIndex(index, knownDims(x)[axis] as number);
+  const value = yield { node: x, at: [...at.slice(0, axis), index, ...at.slice(axis + rank)], mask: allOf([mask, inside]) };
+  return inside ? select(inside, value, constant(isFloat(dtypeOf(x)) ? Number.NaN : 0, dtypeOf(x))) : value;
+}
+
+/** The result's indices are batch, free of a, free of b; the contracted axes are ranges, in the order in which they are named. */
+function* product(node: NodeOf<"dot">, at: readonly Node[], mask: Node | undefined, context: Context): Making {
+  const [a, b] = node.src as [Node, Node];
+  const { contract, batch } = node.attr;
+  const free = freeAxes(node);
+  const extents = contract[0].map((axis) => knownDims(a)[axis] as number);
+  const ranges = extents.map((extent) => context.newRange(extent, "reduce"));
+  const side = (which: 0 | 1, rank: number): Node[] => {
+    const from = batch[0].length + (which === 1 ? free[0].length : 0);
+    const inner: Node[] = Array.from({ length: rank });
+    batch[which].forEach((axis, i) => (inner[axis] = at[i] as Node));
+    free[which].forEach((axis, i) => (inner[axis] = at[from + i] as Node));
+    contract[which].forEach((axis, i) => (inner[axis] = ranges[i] as Node));
+    return inner;
+  };
+  const x = yield { node: a, at: side(0, knownDims(a).length), mask };
+  const w = yield { node: b, at: side(1, knownDims(b).length), mask };
+  return accumulated({ kind: "sum", product: true }, mul(x, w), ranges);
+}
+
+/** Element i has the 64-bit counter offset + i, its high word the carry. */
+function* random(node: NodeOf<"random">, at: readonly Node[], mask: Node | undefined): Making {
+  const [key, offset] = node.src as [Node, Node];
+  const k0 = yield { node: key, at: [constIndex(0)], mask };
+  const k1 = yield { node: key, at: [constIndex(1)], mask };
+  const start = yield { node: offset, at: [], mask };
+  const dims = node.attr.dims.map((d) => known(d, "random"));
+  const flat = flattenIndex(at.slice(0, dims.length), dims);
+  const low = add(start, cast(flat, "u32"));
+  const [y0, y1] = threefry2x32(k0, k1, cast(lt(low, start), "u32"), low);
+  if (node.attr.words === 1) return xor(y0, y1);
+  return where(lt(at[dims.length] as Node, constIndex(1)), y0, y1);
+}

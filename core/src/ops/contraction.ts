@@ -1,0 +1,194 @@
+/** Reductions, the general product and indexed access. */
+import { ArgumentError, DTypeError, ShapeError } from "../errors.ts";
+import { type Dim, dimEqual, dimsEqual, dimText, sizeOf } from "../ir/dim.ts";
+import { dtypes, isFloat } from "../ir/dtype.ts";
+import { type Attrs, dimsOf, dtypeOf, type Node, type NodeOf } from "../ir/node.ts";
+import { tensorType, typeText } from "../ir/type.ts";
+import { constantLike, div, dot, eq, expand, fill, gather, iota, mul, permute, reduceKeep, reshape, scalar, scatter, where, zerosLike } from "./build.ts";
+import { type OpFamily, requireKinds } from "./define.ts";
+
+const source = (y: { readonly src: readonly Node[] }, i = 0): Node => y.src[i] as Node;
+const pick = (dims: readonly Dim[], axes: readonly number[]): Dim[] => axes.map((a) => dims[a] as Dim);
+const others = (rank: number, ...taken: (readonly number[])[]): number[] =>
+  Array.from({ length: rank }, (_, a) => a).filter((a) => !taken.some((t) => t.includes(a)));
+
+/** The free axes of both sides of a product, in order. */
+export function freeAxes({ src, attr: { contract, batch } }: Pick<NodeOf<"dot">, "src" | "attr">): readonly [number[], number[]] {
+  return [
+    others(dimsOf(src[0] as Node).length, contract[0], batch[0]),
+    others(dimsOf(src[1] as Node).length, contract[1], batch[1]),
+  ];
+}
+
+function checkAxes(op: string, x: Node, axes: readonly number[]): void {
+  const rank = dimsOf(x).length;
+  if (axes.some((a) => !Number.isInteger(a) || a < 0 || a >= rank) || new Set(axes).size !== axes.length)
+    throw new ShapeError(`${op}: expected distinct axes of ${typeText(x.type)}, got [${axes.join(", ")}]`);
+}
+
+/** Puts back the axes that a reduction took, so that g has the source's dims. */
+const regrow = (g: Node, y: NodeOf<"reduce">): Node => {
+  const dims = dimsOf(source(y));
+  return expand(
+    reshape(
+      g,
+      dims.map((d, a) => (y.attr.axes.includes(a) ? 1 : d)),
+    ),
+    dims,
+  );
+};
+
+function reduceVjp(g: Node, y: NodeOf<"reduce">): Node | null {
+  const x = source(y);
+  if (!isFloat(dtypeOf(x))) return null;
+  const { kind, axes } = y.attr;
+  if (kind === "sum") return regrow(g, y);
+  const one = constantLike(x, 1);
+  const zero = zerosLike(x);
+  if (kind === "prod") {
+    // Without a zero y/x; with one, its place gets the product of the others; with more, nothing.
+    const isZero = eq(x, zero);
+    const zeros = expand(reduceKeep("sum", where(isZero, one, zero), axes), dimsOf(x));
+    const others = expand(reduceKeep("prod", where(isZero, one, x), axes), dimsOf(x));
+    const there = where(eq(zeros, one), others, zero);
+    return mul(regrow(g, y), where(isZero, there, where(eq(zeros, zero), div(others, where(isZero, one, x)), zero)));
+  }
+  // Elements that share the extremum share its cotangent.
+  const hit = where(eq(x, regrow(y, y)), one, zero);
+  return div(mul(regrow(g, y), hit), expand(reduceKeep("sum", hit, axes), dimsOf(x)));
+}
+
+function dotVjp(g: Node, y: NodeOf<"dot">): [Node | null, Node | null] {
+  const [a, b] = [source(y, 0), source(y, 1)];
+  const { contract, batch } = y.attr;
+  const [freeA, freeB] = freeAxes(y);
+  const nb = batch[0].length;
+  const inG = (from: number, count: number) => Array.from({ length: count }, (_, i) => from + i);
+  const gBatch = inG(0, nb);
+  const gA = inG(nb, freeA.length);
+  const gB = inG(nb + freeA.length, freeB.length);
+  return [
+    // [batch, freeA, contracted in b's order] back to a's axes
+    restore(dot(g, b, { contract: [gB, freeB], batch: [gBatch, batch[1]] }), [...batch[0], ...freeA, ...byOther(contract[0], contract[1])]),
+    restore(dot(g, a, { contract: [gA, freeA], batch: [gBatch, batch[0]] }), [...batch[1], ...freeB, ...byOther(contract[1], contract[0])]),
+  ];
+}
+
+/** The axes of one side of a contraction in the order in which the other side's remain: ascending. */
+const byOther = (mine: readonly number[], theirs: readonly number[]): number[] =>
+  theirs
+    .map((t, i) => [t, mine[i] as number] as const)
+    .sort(([s], [t]) => s - t)
+    .map(([, m]) => m);
+
+/** Permutes so that axis i of x lands at places[i]. */
+const restore = (x: Node, places: readonly number[]): Node =>
+  permute(
+    x,
+    places.map((_, a) => places.indexOf(a)),
+  );
+
+function inferDot([a, b]: readonly Node[], attr: Attrs["dot"]) {
+  const [x, w] = [a as Node, b as Node];
+  const dtype = requireKinds("dot", [x, w], ["float", "int", "uint"]);
+  const { contract, batch } = attr;
+  checkAxes("dot", x, [...contract[0], ...batch[0]]);
+  checkAxes("dot", w, [...contract[1], ...batch[1]]);
+  for (const [what, [l, r]] of [["contracted", contract] as const, ["batch", batch] as const]) {
+    if (l.length !== r.length) throw new ShapeError(`dot: the sides name ${l.length} and ${r.length} ${what} axes`);
+    l.forEach((axis, i) => {
+      const [m, n] = [dimsOf(x)[axis] as Dim, dimsOf(w)[r[i] as number] as Dim];
+      if (dimEqual(m, n)) return;
+      throw new ShapeError(
+        `dot: the ${what} sizes differ: lhs ${typeText(x.type)} axis ${axis} is ${dimText(m)}, rhs ${typeText(w.type)} axis ${r[i]} is ${dimText(n)}`,
+        { hint: hint(what, m, dimsOf(w)) },
+      );
+    });
+  }
+  const [fa, fb] = freeAxes({ src: [x, w], attr });
+  return tensorType(dtype, [...pick(dimsOf(x), batch[0]), ...pick(dimsOf(x), fa), ...pick(dimsOf(w), fb)]);
+}
+
+function hint(what: string, wanted: Dim, rhs: readonly Dim[]): string | undefined {
+  const at = rhs.findIndex((d) => dimEqual(d, wanted));
+  return what === "contracted" && at >= 0 ? `rhs axis ${at} is ${dimText(wanted)}: did you mean to transpose it?` : undefined;
+}
+
+/** [x.dims before the axis, indices.dims, x.dims after it] */
+const gathered = (x: Node, indices: Node, axis: number): Dim[] => [...dimsOf(x).slice(0, axis), ...dimsOf(indices), ...dimsOf(x).slice(axis + 1)];
+
+function checkIndices(op: string, indices: Node): void {
+  if (!["i32", "u32"].includes(dtypeOf(indices))) throw new DTypeError(`${op}: expected i32 or u32 indices, got ${typeText(indices.type)}`);
+}
+
+export const contraction = {
+  reduce: {
+    role: "reduce",
+    arity: 1,
+    flops: 1,
+    infer: ([x], { kind, axes }) => {
+      const node = x as Node;
+      checkAxes("reduce", node, axes);
+      const info = dtypes[dtypeOf(node)];
+      if (info.role !== "full" || (info.kind === "bool" && (kind === "sum" || kind === "prod")))
+        throw new DTypeError(`reduce ${kind}: not defined on ${dtypeOf(node)}`, { hint: "cast it first" });
+      return tensorType(dtypeOf(node), pick(dimsOf(node), others(dimsOf(node).length, axes)));
+    },
+    vjp: (g, y) => [reduceVjp(g, y)],
+  },
+
+  dot: { role: "contraction", arity: 2, flops: 2, claimable: true, infer: inferDot, vjp: dotVjp },
+
+  /** Takes slices of x along an axis. An index outside gives NaN, or 0 where the dtype has none. */
+  gather: {
+    role: "indexed",
+    arity: 2,
+    flops: 0,
+    claimable: true,
+    infer: ([x, indices], { axis }) => {
+      checkAxes("gather", x as Node, [axis]);
+      checkIndices("gather", indices as Node);
+      return tensorType(dtypeOf(x as Node), gathered(x as Node, indices as Node, axis));
+    },
+    vjp: (g, y) => [scatter(zerosLike(source(y)), source(y, 1), g, y.attr.axis, "add"), null],
+  },
+
+  /** The transpose of gather: updates are added to, or replace, the slices of x that the indices name, in their order; an
+   *  index outside is dropped. */
+  scatter: {
+    role: "indexed",
+    arity: 3,
+    flops: 1,
+    claimable: true,
+    infer: ([x, indices, updates], { axis, mode }) => {
+      const [a, i, u] = [x as Node, indices as Node, updates as Node];
+      checkAxes("scatter", a, [axis]);
+      checkIndices("scatter", i);
+      if (mode !== "add" && mode !== "set") throw new ArgumentError(`scatter: expected mode "add" or "set", got ${JSON.stringify(mode)}`);
+      if (mode === "add") requireKinds("scatter", [a, u], ["float", "int", "uint"]);
+      if (dtypeOf(a) !== dtypeOf(u) || !dimsEqual(gathered(a, i, axis), dimsOf(u)))
+        throw new ShapeError(
+          `scatter: for ${typeText(a.type)} at indices ${typeText(i.type)} on axis ${axis} expected updates ${typeText(tensorType(dtypeOf(a), gathered(a, i, axis)))}, got ${typeText(u.type)}`,
+        );
+      return tensorType(dtypeOf(a), dimsOf(a));
+    },
+    vjp: (g, y) => {
+      const { axis, mode } = y.attr;
+      const [, indices, updates] = y.src as [Node, Node, Node];
+      if (mode === "add") return [g, null, gather(g, indices, axis)];
+      // Which update stayed: the one whose number is found again in its place.
+      const count = dimsOf(updates);
+      const number = numbered(updates);
+      const winner = scatter(fill(scalar(-1, "i32"), dimsOf(source(y))), indices, number, axis, "set");
+      const kept = eq(gather(winner, indices, axis), number);
+      const untouched = eq(winner, constantLike(winner, -1));
+      return [where(untouched, g, zerosLike(g)), null, where(kept, gather(g, indices, axis), fill(scalar(0, dtypeOf(g)), count))];
+    },
+  },
+} satisfies OpFamily<"reduce" | "dot" | "gather" | "scatter">;
+
+/** The row-major number of each element, i32. */
+function numbered(like: Node): Node {
+  const dims = dimsOf(like);
+  return reshape(iota("i32", [sizeOf(dims)], 0), dims);
+}

@@ -1,0 +1,69 @@
+/** The shape of an entry of the op table: everything the framework knows of an op. */
+import { DTypeError, ShapeError } from "../errors.ts";
+import { dimsEqual } from "../ir/dim.ts";
+import { type DType, dtypes } from "../ir/dtype.ts";
+import { type Attrs, type Node, type NodeOf, type Op, tensorTypeOf } from "../ir/node.ts";
+import { type TensorType, type Type, typeText } from "../ir/type.ts";
+
+/** Cotangents of the sources, in their order; null where none flows. `y` is the op's own node. */
+export type Vjp<O extends Op> = (g: Node, y: NodeOf<O>) => readonly (Node | null)[];
+
+/** The reference meaning of an element-wise op on doubles, before rounding to `result`, the dtype of its result. `dtype` is the
+ *  last source's. */
+export type Scalar = (x: readonly number[], dtype: DType, result: DType) => number;
+
+interface Common<O extends Op> {
+  /** How many sources; a pair gives the least and the most. */
+  readonly arity: number | readonly [number, number];
+  /** The result's type. Throws ShapeError or DTypeError. */
+  readonly infer: (src: readonly Node[], attr: Attrs[O]) => Type;
+  readonly vjp?: Vjp<O>;
+  /** Floating-point operations for one element of the result (reductions and contractions: for one step of theirs). */
+  readonly flops?: number;
+  /** A library or an engine may take this op as a whole. */
+  readonly claimable?: true;
+}
+
+/** What an op is to the passes. A `movement` op is defined by `index`: for symbolic indices of the result, the indices of
+ *  source `part` and, where the source has no such element, the condition under which it does. */
+export type OpDef<O extends Op> = Common<O> &
+  (
+    | { readonly role: "leaf" | "reduce" | "contraction" | "indexed" | "mark" | "control" | "kernel" }
+    | { readonly role: "elementwise"; readonly scalar: Scalar }
+    | { readonly role: "movement"; readonly index: (i: readonly Node[], y: NodeOf<O>, part: number) => Placement }
+  );
+
+export interface Placement {
+  readonly at: readonly Node[];
+  /** A bool scalar, absent where every index is inside. */
+  readonly inside?: Node | undefined;
+  /** The value outside. */
+  readonly otherwise?: number;
+}
+
+export type OpFamily<O extends Op> = { readonly [P in O]: OpDef<P> };
+
+const names = (src: readonly Node[]) => src.map((s) => typeText(s.type)).join(", ");
+
+/** @throws DTypeError unless every source has a dtype of one of the kinds and arithmetic is defined on it */
+export function requireKinds(op: Op, src: readonly Node[], kinds: readonly string[]): DType {
+  const first = tensorTypeOf(src[0] as Node).dtype;
+  for (const s of src) {
+    const { dtype } = tensorTypeOf(s);
+    if (dtype !== first) throw new DTypeError(`${op}: the operands' dtypes differ: ${names(src)}`, { hint: "cast one of them" });
+    const info = dtypes[dtype];
+    if (info.role !== "full" || !kinds.includes(info.kind))
+      throw new DTypeError(`${op}: expected ${kinds.join(" or ")} with arithmetic, got ${names(src)}`, {
+        hint: info.role === "full" ? undefined : `${dtype} is kept and cast, not computed with: cast to f32 first`,
+      });
+  }
+  return first;
+}
+
+/** @throws ShapeError unless the sources have the same dims */
+export function requireSameDims(op: Op, src: readonly Node[]): TensorType["dims"] {
+  const { dims } = tensorTypeOf(src[0] as Node);
+  for (const s of src)
+    if (!dimsEqual(tensorTypeOf(s).dims, dims)) throw new ShapeError(`${op}: the operands' shapes differ: ${names(src)}`, { hint: "broadcast them first" });
+  return dims;
+}

@@ -1,0 +1,124 @@
+/** The storage of one tensor on one device. Counted inside, never in the API: a buffer that no tensor holds is freed by the
+ *  collector's finalizer, or at once by `release`. An untouched ArrayBuffer of the same size makes the collector feel it. */
+import { DisposedError } from "../errors.ts";
+import { byteSize } from "../ir/dtype.ts";
+import { known, sizeOf } from "../ir/dim.ts";
+import type { Site } from "../ir/site.ts";
+import { type TensorType, typeText } from "../ir/type.ts";
+import type { Memory } from "./driver.ts";
+import type { Failure } from "./failure.ts";
+import type { Pool } from "./pool.ts";
+import type { Stream } from "./stream.ts";
+
+/** What the finalizer needs, apart from the buffer itself. */
+interface Holding {
+  memory: Memory | null;
+  pool: Pool | null;
+  /** Its entry among the stream's live buffers. */
+  entry: WeakRef<Buffer> | null;
+  readonly stream: Stream;
+}
+
+const finalizers = new FinalizationRegistry<Holding>((holding) => giveBack(holding));
+
+function giveBack(holding: Holding): void {
+  if (holding.memory && holding.pool) holding.pool.give(holding.memory);
+  holding.memory = null;
+  if (holding.entry) holding.stream.live.delete(holding.entry);
+}
+
+/** Smaller buffers are not worth an ArrayBuffer of their own. */
+const felt = 16384;
+
+export class Buffer {
+  readonly type: TensorType;
+  readonly bytes: number;
+  readonly stream: Stream;
+  /** The user's line that made it, for messages about memory. */
+  readonly site: Site | undefined;
+  /** The point on the stream's timeline at which its contents are there. */
+  fence = 0n;
+  readonly #holding: Holding;
+  #failure: Failure | null = null;
+  #gone: string | null = null;
+  /** Only its size matters. */
+  readonly weight: ArrayBuffer | null;
+
+  constructor(type: TensorType, stream: Stream, site?: Site) {
+    this.type = type;
+    this.stream = stream;
+    this.site = site;
+    this.bytes = byteSize(type.dtype, known(sizeOf(type.dims), "a buffer"));
+    this.weight = this.bytes >= felt ? new ArrayBuffer(this.bytes) : null;
+    const entry = new WeakRef<Buffer>(this);
+    this.#holding = { memory: null, pool: null, entry, stream };
+    finalizers.register(this, this.#holding, this);
+    stream.live.add(entry);
+  }
+
+  /** Its memory, once the work that makes it has been submitted.
+   *  @throws the failure of that work; DisposedError after release */
+  get memory(): Memory {
+    this.check();
+    const { memory } = this.#holding;
+    if (!memory) throw new DisposedError(`${typeText(this.type)}: its memory is not there yet`);
+    return memory;
+  }
+
+  get allocated(): boolean {
+    return this.#holding.memory !== null;
+  }
+
+  check(): void {
+    if (this.#failure) throw this.#failure.get();
+    if (this.#gone) throw new DisposedError(`${typeText(this.type)}: ${this.#gone}`);
+  }
+
+  get gone(): boolean {
+    return this.#gone !== null;
+  }
+
+  /** The failure that it carries, to be handed on to what depends on it. */
+  get failure(): Failure | null {
+    return this.#failure;
+  }
+
+  adopt(memory: Memory, pool: Pool): void {
+    this.#holding.memory = memory;
+    this.#holding.pool = pool;
+    // Disposed before its work was submitted.
+    if (this.#gone) giveBack(this.#holding);
+  }
+
+  fail(failure: Failure): void {
+    this.#failure = failure;
+  }
+
+  /** Its memory even after `donate`, for the call that took it. */
+  get donated(): Memory {
+    const { memory } = this.#holding;
+    if (!memory) throw new DisposedError(`${typeText(this.type)}: its memory is not there`);
+    return memory;
+  }
+
+  /** Lets its memory go to another buffer. */
+  surrender(): Memory {
+    const memory = this.donated;
+    this.#holding.memory = null;
+    this.release();
+    return memory;
+  }
+
+  /** Marks it used up, at the call that took it; the memory goes when that call's work is submitted. */
+  donate(): void {
+    this.#gone = "it was donated to a jitted call; use the call's result instead";
+  }
+
+  /** Frees at once. Twice is harmless. */
+  release(): void {
+    this.#gone ??= "it was disposed";
+    finalizers.unregister(this);
+    giveBack(this.#holding);
+  }
+}
+

@@ -1,0 +1,83 @@
+/** Which device work goes to. Opening is asynchronous and begins at the first use; everything else may be called before it
+ *  is done. The default is `SINAN_DEVICE`, or the processor, or the interpreter where no package for it is there. */
+import { DeviceError } from "../errors.ts";
+import { codegenFor, driverNamed } from "./registry.ts";
+import { Stream } from "./stream.ts";
+import type { Json } from "../io/json.ts";
+import type { Device } from "./driver.ts";
+import type { HardwareModel } from "./hardware.ts";
+
+const host = globalThis as { readonly process?: { readonly env?: Readonly<Record<string, string | undefined>> } };
+
+const streams = new Map<string, Stream>();
+let chosen: Stream | null = null;
+
+export interface DeviceOptions {
+  /** Passed to the driver. */
+  readonly options?: Json;
+  /** Bytes that live tensors may take. */
+  readonly budget?: number;
+}
+
+/** Imports the packages of `sinan/auto` that are installed. */
+const autoload = async (): Promise<void> => {
+  const { loadAll } = await import("../auto.ts");
+  await loadAll();
+};
+
+async function open(name: string, options: Json | undefined): Promise<Device> {
+  await autoload();
+  const [driver] = name.split(":");
+  const found = driverNamed(driver ?? name);
+  const device = await found.open(name, options);
+  codegenFor(device.hardware);
+  return device;
+}
+
+async function openDefault(): Promise<Device> {
+  const asked = host.process?.env?.["SINAN_DEVICE"];
+  if (asked) return open(asked, undefined);
+  await autoload();
+  try {
+    driverNamed("cpu");
+  } catch (cause) {
+    if (cause instanceof DeviceError) return open("interpreter", undefined);
+    throw cause;
+  }
+  return open("cpu", undefined);
+}
+
+/** The stream of the default device; its opening begins now if it has not. */
+export function defaultStream(): Stream {
+  if (chosen) return chosen;
+  const opening = openDefault();
+  opening.catch(() => {});
+  chosen = new Stream(host.process?.env?.["SINAN_DEVICE"] ?? "default", opening);
+  return chosen;
+}
+
+/** Opens a device and makes it the default for what comes after.
+ *
+ *  @param name  a driver's name, or `driver:index`, as `devices()` lists them
+ *  @returns its hardware model
+ *  @throws DeviceError if there is no such device here
+ *  @example await device("interpreter") */
+export async function device(name: string, { options, budget }: DeviceOptions = {}): Promise<HardwareModel> {
+  const stream = await openStream(name, { ...(options === undefined ? {} : { options }), ...(budget === undefined ? {} : { budget }) });
+  chosen = stream;
+  return stream.device.hardware;
+}
+
+/** An open device under its name; one opened with options of its own is a new one. */
+export async function openStream(name: string, { options, budget }: DeviceOptions = {}): Promise<Stream> {
+  const known = options === undefined ? streams.get(name) : undefined;
+  const stream = known ?? new Stream(name, open(name, options));
+  if (budget !== undefined) stream.budget = budget;
+  await stream.opened();
+  streams.set(name, stream);
+  return stream;
+}
+
+export function useStream(stream: Stream): void {
+  chosen = stream;
+}

@@ -1,0 +1,109 @@
+/** What a chip's maker writes: a driver that finds devices and a device of nine methods; or an engine of two. Everything
+ *  asynchronous is ordered by fences. Pool, memory plan, executor and profiler are common to all and live beside this file. */
+import type { Json } from "../io/json.ts";
+import type { Fn } from "../ir/fn.ts";
+import type { Node } from "../ir/node.ts";
+import type { HardwareModel } from "./hardware.ts";
+
+export interface Driver {
+  readonly name: string;
+  /** The devices there are; empty where there is none. Opens nothing. */
+  probe(): Promise<readonly HardwareModel[]>;
+  /** @throws DeviceError if `id` is not one of the probed */
+  open(id: string, options?: Json): Promise<Device>;
+}
+
+/** In which of a device's memories: its own, or one that JavaScript can see. */
+export type MemorySpace = "device" | "host";
+
+export interface Memory {
+  readonly bytes: number;
+  readonly space: MemorySpace;
+  /** The bytes themselves, of memory in `host` space or on a device whose `hardware.unified` is true. A view stays valid
+   *  until the next allocation. Read it only after the fence of what writes it. */
+  view?(): Uint8Array;
+}
+
+/** A part of a memory. */
+export interface Region {
+  readonly memory: Memory;
+  /** Bytes from the memory's start; a multiple of `hardware.limits.alignment`. */
+  readonly offset: number;
+  readonly bytes: number;
+}
+
+/** A point on a device's timeline: it has passed when the timeline's value is at least `value`. */
+export interface Fence {
+  readonly timeline: number;
+  readonly value: bigint;
+}
+
+/** Code in one of the forms that `hardware.codegens` names. */
+export interface Artifact {
+  readonly codegen: string;
+  /** The kernel's name, in traces and errors. */
+  readonly name: string;
+  /** Bytes of machine code or a module; text of a source language. */
+  readonly code: Uint8Array<ArrayBuffer> | string;
+  /** Bytes of scratch memory that a launch takes as its last region; 0 for none. */
+  readonly scratchBytes: number;
+}
+
+export interface Executable {
+  readonly name: string;
+}
+
+export type Command =
+  /** Regions in the order of the kernel's buffer parameters (outputs last, scratch after them), and its scalars. */
+  | { readonly kind: "launch"; readonly executable: Executable; readonly regions: readonly Region[]; readonly scalars: readonly number[] }
+  | { readonly kind: "copy"; readonly from: Region; readonly to: Region }
+  | { readonly kind: "fill"; readonly to: Region; readonly byte: number }
+  | { readonly kind: "engineRun"; readonly executable: Executable; readonly regions: readonly Region[] }
+  | { readonly kind: "collective"; readonly op: string; readonly regions: readonly Region[] };
+
+export interface Loss {
+  readonly reason: string;
+}
+
+/** Independent lines of commands: those of one queue run in order, those of two only as fences say. */
+export type Queue = "compute" | "copy";
+
+export interface Device {
+  readonly hardware: HardwareModel;
+  /** Resolves when the device is lost; never rejects. */
+  readonly lost: Promise<Loss>;
+  /** Unspecified contents. @throws OutOfMemoryError */
+  alloc(bytes: number, space: MemorySpace): Memory;
+  free(memory: Memory): void;
+  /** @throws DeviceError (as a rejection) for a codegen that is not the device's, or code that it refuses */
+  load(artifact: Artifact): Promise<Executable>;
+  /** Returns at once. The commands run in order after all fences of `wait`; then `signal` passes. A failure makes `wait` on
+   *  the signal, and on every later fence that depends on it, reject. */
+  submit(queue: Queue, commands: readonly Command[], wait: readonly Fence[], signal: Fence): void;
+  /** @throws (as a rejection) KernelError, DeviceLostError, OutOfMemoryError of the work behind the fence; DeviceError on time-out */
+  wait(fence: Fence, timeoutMs?: number): Promise<void>;
+  /** The value that the fence's timeline has reached. @throws what `wait` would reject with, if the work failed */
+  poll(fence: Fence): bigint;
+  map?(memory: Memory, from: Device): Memory | null;
+  capture?(commands: readonly Command[]): Executable;
+  close(): Promise<void>;
+}
+
+/** What the compiler may tell an engine. */
+export interface Hints {
+  readonly training: boolean;
+}
+
+export interface GraphEngine {
+  readonly name: string;
+  readonly hardware: HardwareModel;
+  capability(fn: Fn): readonly { readonly nodes: ReadonlySet<Node>; readonly reason?: string }[];
+  compile(part: Fn, hints: Hints): Promise<Executable>;
+}
+
+/** Turns a function of one fusion group into an artifact. `loops`: it wants the loop level, scheduled; `graph`: the tensor level. */
+export interface Codegen {
+  readonly name: string;
+  readonly level: "loops" | "graph";
+  render(fn: Fn, hardware: HardwareModel): Artifact;
+}

@@ -1,0 +1,81 @@
+/** The memory of one device, by size class. A freed block is kept for the next tensor of its class: work runs in order on
+ *  the compute queue, so a block may be handed out again while its last reader is still under way. */
+import { OutOfMemoryError } from "../errors.ts";
+import type { Device, Memory } from "./driver.ts";
+
+/** Bytes a request takes: multiples of 64 up to 1 KiB, then eighths of a power of two. */
+export function sizeClass(bytes: number): number {
+  if (bytes <= 1024) return Math.max(64, Math.ceil(bytes / 64) * 64);
+  const step = 2 ** (Math.floor(Math.log2(bytes - 1)) - 2) / 2;
+  return Math.ceil(bytes / step) * step;
+}
+
+export class Pool {
+  readonly #device: Device;
+  readonly #free = new Map<number, Memory[]>();
+  /** Bytes that tensors and running programs hold. */
+  live = 0;
+  /** Bytes kept for reuse. */
+  cached = 0;
+  peak = 0;
+  /** Bytes handed out since the last macrotask that an awaited read gave the collector. */
+  sinceYield = 0;
+  budget: number;
+
+  constructor(device: Device, budget: number) {
+    this.#device = device;
+    this.budget = budget;
+  }
+
+  /** @throws OutOfMemoryError; `who` names the largest holders */
+  take(bytes: number, who: () => string): Memory {
+    const size = sizeClass(bytes);
+    const kept = this.#free.get(size)?.pop();
+    if (kept) this.cached -= size;
+    else if (this.live + this.cached + size > this.budget) this.trim(this.live + this.cached + size - this.budget);
+    if (this.live + size > this.budget)
+      throw new OutOfMemoryError(`${mib(size)} more would exceed the budget of ${mib(this.budget)}; ${mib(this.live)} are in use`, { hint: who() });
+    const memory = kept ?? this.#alloc(size, who);
+    this.live += size;
+    this.sinceYield += size;
+    this.peak = Math.max(this.peak, this.live);
+    return memory;
+  }
+
+  #alloc(size: number, who: () => string): Memory {
+    try {
+      return this.#device.alloc(size, "device");
+    } catch (cause) {
+      if (!(cause instanceof OutOfMemoryError)) throw cause;
+      this.trim(Number.POSITIVE_INFINITY);
+      try {
+        return this.#device.alloc(size, "device");
+      } catch (again) {
+        throw new OutOfMemoryError(`the device has no ${mib(size)} left; ${mib(this.live)} are in use`, { cause: again, hint: who() });
+      }
+    }
+  }
+
+  give(memory: Memory): void {
+    this.live -= memory.bytes;
+    this.cached += memory.bytes;
+    const list = this.#free.get(memory.bytes);
+    if (list) list.push(memory);
+    else this.#free.set(memory.bytes, [memory]);
+  }
+
+  /** Gives kept blocks back to the device until that many bytes are free, the largest first. */
+  trim(bytes: number): void {
+    let freed = 0;
+    for (const [size, list] of [...this.#free].sort(([a], [b]) => b - a)) {
+      for (let memory = list.pop(); memory; memory = freed < bytes ? list.pop() : undefined) {
+        this.#device.free(memory);
+        this.cached -= size;
+        freed += size;
+      }
+      if (freed >= bytes) return;
+    }
+  }
+}
+
+export const mib = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`;

@@ -1,0 +1,144 @@
+/** A compiled function on a device: kernels in order over inputs, outputs and one arena of temporaries whose layout the
+ *  memory plan fixed. Running it is synchronous; results are buffers whose contents come later. */
+import { byteSize } from "../ir/dtype.ts";
+import { known, sizeOf } from "../ir/dim.ts";
+import type { Fn } from "../ir/fn.ts";
+import type { Site } from "../ir/site.ts";
+import type { TensorType } from "../ir/type.ts";
+import { Buffer } from "./buffer.ts";
+import type { Artifact, Command, Executable, Memory, Region } from "./driver.ts";
+import type { HardwareModel } from "./hardware.ts";
+import type { Stream } from "./stream.ts";
+
+/** Where a kernel finds a value: an argument or result of the program, or a place in the arena. */
+export type Slot =
+  | { readonly kind: "input" | "output"; readonly index: number; readonly bytes: number }
+  | { readonly kind: "temporary"; readonly offset: number; readonly bytes: number };
+
+export interface Step {
+  /** Index into `artifacts`; −1 copies the first slot into the last. */
+  readonly kernel: number;
+  readonly slots: readonly Slot[];
+  /** Inputs in host space, passed by value. */
+  readonly scalars: readonly number[];
+}
+
+/** What the compiler makes of a function: everything but the device. */
+export interface Plan {
+  readonly name: string;
+  readonly artifacts: readonly Artifact[];
+  readonly steps: readonly Step[];
+  readonly arenaBytes: number;
+  /** For each output the input whose memory it takes over when that input is donated, or −1. */
+  readonly reuse: readonly number[];
+}
+
+const loaded = new WeakMap<Stream, Map<string, Promise<Executable>>>();
+
+/** Loads an artifact once for a device, however many programs share it. */
+function load(stream: Stream, artifact: Artifact): Promise<Executable> {
+  const cache = loaded.get(stream) ?? new Map<string, Promise<Executable>>();
+  loaded.set(stream, cache);
+  const { codegen, code } = artifact;
+  const key = `${codegen} ${typeof code === "string" ? code : latin1(code)}`;
+  const known = cache.get(key);
+  if (known) return known;
+  const executable = stream.opened().then((device) => device.load(artifact));
+  cache.set(key, executable);
+  return executable;
+}
+
+function latin1(bytes: Uint8Array): string {
+  let text = "";
+  for (let i = 0; i < bytes.length; i += 8192) text += String.fromCharCode(...bytes.subarray(i, i + 8192));
+  return text;
+}
+
+/** Results above this many bytes remember the user's line, for messages about memory. */
+const largeBytes = 2 ** 20;
+
+interface Loaded {
+  readonly plan: Plan;
+  readonly executables: readonly Executable[];
+}
+
+export class Program {
+  readonly fn: Fn;
+  readonly #stream: Stream;
+  readonly #large: boolean;
+  #loaded: Loaded | null = null;
+  readonly #loading: Promise<void>;
+
+  /** Compiled at once where the device is open, otherwise when it is; `compile` may throw. */
+  constructor(fn: Fn, stream: Stream, compile: (fn: Fn, hardware: HardwareModel) => Plan) {
+    this.fn = fn;
+    this.#stream = stream;
+    this.#large = fn.results.reduce((sum, r) => sum + typeBytes(r.type as TensorType), 0) >= largeBytes;
+    this.#loading = stream.hardware ? this.#load(compile(fn, stream.hardware)) : stream.opened().then((device) => this.#load(compile(fn, device.hardware)));
+    // Whoever runs the program sees the rejection in its outputs.
+    this.#loading.catch(() => {});
+  }
+
+  async #load(plan: Plan): Promise<void> {
+    this.#loaded = { plan, executables: await Promise.all(plan.artifacts.map((a) => load(this.#stream, a))) };
+  }
+
+  /** The plan, once compiled. */
+  async plan(): Promise<Plan> {
+    await this.#loading;
+    return (this.#loaded as Loaded).plan;
+  }
+
+  /** Runs it. Donated inputs (by index) must not be used again: their memory may become an output's. */
+  run(args: readonly (Buffer | number)[], donated: ReadonlySet<number> = none, takeSite?: () => Site): Buffer[] {
+    const stream = this.#stream;
+    const site = this.#large ? takeSite?.() : undefined;
+    const outputs = this.fn.results.map(({ type }) => new Buffer(type as TensorType, stream, site));
+    const inputs = args.filter((a) => a instanceof Buffer);
+    for (const b of inputs) b.check();
+    for (const i of donated) {
+      const arg = args[i];
+      if (arg instanceof Buffer) arg.donate();
+    }
+    stream.schedule(inputs, outputs, this.#loaded ? null : this.#loading, () => this.#launch(args, donated, inputs, outputs));
+    return outputs;
+  }
+
+  #launch(args: readonly (Buffer | number)[], donated: ReadonlySet<number>, inputs: readonly Buffer[], outputs: readonly Buffer[]): void {
+    const { plan, executables } = this.#loaded as Loaded;
+    const { pool } = this.#stream;
+    const memories = args.map((a) => (a instanceof Buffer ? a.donated : null));
+    let arena: Memory | null = null;
+    try {
+      outputs.forEach((b, j) => {
+        const from = plan.reuse[j] ?? -1;
+        const old = from >= 0 && donated.has(from) ? args[from] : undefined;
+        if (old instanceof Buffer) b.adopt(old.surrender(), pool);
+        else this.#stream.allocate(b);
+      });
+      const out = outputs.map((b) => b.memory);
+      if (plan.arenaBytes > 0) arena = pool.take(plan.arenaBytes, () => this.#stream.holders());
+      const region = (slot: Slot): Region => {
+        const memory = slot.kind === "temporary" ? arena : slot.kind === "input" ? memories[slot.index] : out[slot.index];
+        return { memory: memory as Memory, offset: slot.kind === "temporary" ? slot.offset : 0, bytes: slot.bytes };
+      };
+      const commands = plan.steps.map(({ kernel, slots, scalars }): Command => {
+        const regions = slots.map(region);
+        if (kernel < 0) return { kind: "copy", from: regions[0] as Region, to: regions[1] as Region };
+        return { kind: "launch", executable: executables[kernel] as Executable, regions, scalars: scalars.map((i) => args[i] as number) };
+      });
+      this.#stream.submit(commands, inputs, outputs);
+    } finally {
+      // The compute queue runs in order, so the arena may serve the next program at once.
+      if (arena) pool.give(arena);
+      for (const i of donated) {
+        const arg = args[i];
+        if (arg instanceof Buffer && arg.allocated) arg.release();
+      }
+    }
+  }
+}
+
+const none: ReadonlySet<number> = new Set();
+
+export const typeBytes = (type: TensorType): number => byteSize(type.dtype, known(sizeOf(type.dims), "a value"));

@@ -1,0 +1,237 @@
+/** One open device and the order of its work. What JavaScript asks for is submitted in that order: at once when the device
+ *  is open and nothing waits, otherwise when what it waits for (the device, a kernel still compiling) is there. */
+import { DeviceError } from "../errors.ts";
+import { type Site, siteText } from "../ir/site.ts";
+import { type TensorType, typeText } from "../ir/type.ts";
+import { Buffer } from "./buffer.ts";
+import type { Command, Device, Fence, Region } from "./driver.ts";
+import { Failure } from "./failure.ts";
+import type { HardwareModel } from "./hardware.ts";
+import { mib, Pool } from "./pool.ts";
+
+const defaultBudget = 4 * 2 ** 30;
+let timelines = 0;
+
+interface Open {
+  readonly device: Device;
+  readonly pool: Pool;
+}
+
+export class Stream {
+  readonly name: string;
+  readonly live = new Set<WeakRef<Buffer>>();
+  readonly #timeline = timelines++;
+  #clock = 0n;
+  #open: Open | null = null;
+  #opening: Promise<void>;
+  #tail: Promise<void> | null = null;
+  #tickets = 0;
+  #budget: number | undefined;
+
+  constructor(name: string, opening: Promise<Device>) {
+    this.name = name;
+    this.#opening = opening.then((device) => {
+      this.#open = { device, pool: new Pool(device, Math.min(this.#budget ?? defaultBudget, device.hardware.limits.maxBytes)) };
+    });
+    this.#tail = this.#opening.then(
+      () => {
+        if (this.#tickets === 0) this.#idle();
+      },
+      () => {},
+    );
+  }
+
+  #idle(): void {
+    this.#tail = null;
+  }
+
+  /** Resolves when the device is open. @throws (as a rejection) DeviceError if it cannot be */
+  async opened(): Promise<Device> {
+    await this.#opening;
+    return this.device;
+  }
+
+  /** @throws DeviceError while it is not open */
+  get device(): Device {
+    return this.#required().device;
+  }
+
+  get hardware(): HardwareModel | null {
+    return this.#open?.device.hardware ?? null;
+  }
+
+  get pool(): Pool {
+    return this.#required().pool;
+  }
+
+  #required(): Open {
+    if (this.#open) return this.#open;
+    throw new DeviceError(`the device ${this.name} is not open yet`, { hint: `await device(${JSON.stringify(this.name)}) first` });
+  }
+
+  /** Bytes that live tensors may take; the default is 4 GiB or what the device has. */
+  set budget(bytes: number) {
+    this.#budget = bytes;
+    if (this.#open) this.#open.pool.budget = Math.min(bytes, this.#open.device.hardware.limits.maxBytes);
+  }
+
+  /** Runs `task` in its turn, after `ready`. If it, or what it depends on, fails, the outputs carry the failure. */
+  schedule(inputs: readonly Buffer[], outputs: readonly Buffer[], ready: Promise<unknown> | null, task: () => void): void {
+    const run = () => {
+      const failed = inputs.find((b) => b.failure)?.failure;
+      if (failed) for (const b of outputs) b.fail(failed);
+      else task();
+    };
+    if (!this.#tail && !ready) {
+      try {
+        run();
+      } catch (cause) {
+        poison(outputs, cause);
+      }
+      return;
+    }
+    const before = this.#tail;
+    const ticket = ++this.#tickets;
+    this.#tail = (async () => {
+      try {
+        await before;
+        await ready;
+        if (!this.#open) await this.#opening;
+        run();
+      } catch (cause) {
+        poison(outputs, cause);
+      }
+      if (this.#tickets === ticket) this.#idle();
+    })();
+  }
+
+  /** Submits commands that read `inputs` and write `outputs`. */
+  submit(commands: readonly Command[], inputs: readonly Buffer[], outputs: readonly Buffer[]): void {
+    const { device } = this;
+    const signal = this.#next();
+    const wait = new Map<bigint, Fence>();
+    for (const { fence } of inputs) if (fence > this.#passed) wait.set(fence, { timeline: this.#timeline, value: fence });
+    for (const b of outputs) b.fence = signal.value;
+    device.submit("compute", commands, [...wait.values()], signal);
+    try {
+      const reached = device.poll(signal);
+      if (reached >= signal.value) {
+        this.#passed = signal.value;
+        return;
+      }
+    } catch (cause) {
+      poison(outputs, cause);
+      return;
+    }
+    device.wait(signal).then(
+      () => {
+        if (signal.value > this.#passed) this.#passed = signal.value;
+      },
+      (cause: unknown) => poison(outputs, cause),
+    );
+  }
+
+  /** The highest point known to have passed without failure. */
+  #passed = 0n;
+
+  #next(): Fence {
+    this.#clock += 1n;
+    return { timeline: this.#timeline, value: this.#clock };
+  }
+
+  allocate(buffer: Buffer): Region {
+    buffer.adopt(
+      this.pool.take(buffer.bytes, () => this.holders()),
+      this.pool,
+    );
+    return whole(buffer);
+  }
+
+  /** A new buffer with these bytes, which are copied before this returns. */
+  upload(type: TensorType, bytes: Uint8Array, site?: Site): Buffer {
+    const buffer = new Buffer(type, this, site);
+    const own = this.#tail || !this.#open ? bytes.slice() : bytes;
+    this.schedule([], [buffer], null, () => {
+      this.allocate(buffer);
+      const { device } = this;
+      const idle = device.hardware.unified && this.#passed === this.#clock;
+      if (idle && buffer.memory.view) {
+        buffer.memory.view().set(own);
+        return;
+      }
+      const staging = device.alloc(buffer.bytes, "host");
+      staging.view?.().set(own);
+      this.submit([{ kind: "copy", from: { memory: staging, offset: 0, bytes: buffer.bytes }, to: whole(buffer) }], [], [buffer]);
+      const done = () => device.free(staging);
+      device.wait({ timeline: this.#timeline, value: buffer.fence }).then(done, done);
+    });
+    return buffer;
+  }
+
+  /** A copy of a buffer's bytes, once they are there. Yields a macrotask now and then so that finalizers can run.
+   *  @throws (as a rejection) the failure of the work behind it */
+  async read(buffer: Buffer): Promise<Uint8Array<ArrayBuffer>> {
+    buffer.check();
+    for (let turn = this.#tail; turn; turn = this.#tail) await turn;
+    await this.#opening;
+    buffer.check();
+    const { device, pool } = this;
+    const fence = { timeline: this.#timeline, value: buffer.fence };
+    if (buffer.fence > this.#passed) await this.#settled(buffer, fence);
+    let bytes: Uint8Array<ArrayBuffer>;
+    if (device.hardware.unified && buffer.memory.view) bytes = buffer.memory.view().slice(0, buffer.bytes) as Uint8Array<ArrayBuffer>;
+    else {
+      const staging = device.alloc(buffer.bytes, "host");
+      const copied = this.#next();
+      device.submit("compute", [{ kind: "copy", from: whole(buffer), to: { memory: staging, offset: 0, bytes: buffer.bytes } }], [fence], copied);
+      try {
+        await this.#settled(buffer, copied);
+        bytes = (staging.view?.().slice(0, buffer.bytes) ?? new Uint8Array()) as Uint8Array<ArrayBuffer>;
+      } finally {
+        device.free(staging);
+      }
+    }
+    if (pool.sinceYield > pool.budget / 4) {
+      pool.sinceYield = 0;
+      await new Promise<void>((resume) => setTimeout(resume, 0));
+    }
+    return bytes;
+  }
+
+  async #settled(buffer: Buffer, fence: Fence): Promise<void> {
+    try {
+      await this.device.wait(fence);
+    } catch (cause) {
+      // The submission's own watcher poisons the buffer too; whichever comes first, the reader has now seen it.
+      if (!buffer.failure) poison([buffer], cause);
+      throw buffer.failure?.get() ?? cause;
+    }
+  }
+
+  /** The largest live tensors, for a message about memory. */
+  holders(): string {
+    const live = [...this.live].flatMap((ref) => ref.deref() ?? []).filter((b) => b.allocated);
+    const largest = live.sort((a, b) => b.bytes - a.bytes).slice(0, 5);
+    const lines = largest.map((b) => {
+      const site = b.site && siteText(b.site);
+      return `${mib(b.bytes)} ${typeText(b.type)}${site ? ` made at ${site}` : ""}`;
+    });
+    return `the largest of ${live.length} live tensors: ${lines.join("; ")}. A loop that never awaits a read gives the collector no turn: await one every few steps, donate the old state, or dispose with \`using\``;
+  }
+
+  /** Waits for everything asked for so far, then closes the device. */
+  async close(): Promise<void> {
+    for (let turn = this.#tail; turn; turn = this.#tail) await turn;
+    await this.#opening;
+    await this.device.close();
+  }
+}
+
+export const whole = (buffer: Buffer): Region => ({ memory: buffer.memory, offset: 0, bytes: buffer.bytes });
+
+function poison(outputs: readonly Buffer[], cause: unknown): void {
+  if (outputs.length === 0) return;
+  const failure = new Failure(cause);
+  for (const b of outputs) if (!b.failure) b.fail(failure);
+}
+

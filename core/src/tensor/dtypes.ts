@@ -1,0 +1,115 @@
+/** Values in and out of JavaScript: which typed array holds a dtype, and how two dtypes meet.
+ *
+ *  Promotion, the whole of it:
+ *  - a JavaScript number takes the tensor's dtype, but beside an integer tensor a number with a fraction makes both f32,
+ *    and beside a bool tensor a number makes both i32 or f32; a boolean takes the tensor's dtype;
+ *  - bool meets T: T.  u8 meets an integer: that integer.  An integer meets a float: the float.
+ *  - of two floats the wider; f16 meets bf16: f32.  i32 and u32 meet in neither: cast one.
+ *  - f16, bf16, i64 and u8 are kept and cast but not computed with, so an operation on two of them is a DTypeError. */
+import { DTypeError } from "../errors.ts";
+import { type DType, dtypes, fromBf16, fromF16, isFloat, isInteger, toBf16, toF16 } from "../ir/dtype.ts";
+
+export type TypedArray = Float32Array | Float64Array | Int32Array | Uint32Array | Uint8Array | BigInt64Array;
+
+const floatRank: Readonly<Partial<Record<DType, number>>> = { f16: 1, bf16: 1, f32: 2, f64: 3 };
+
+/** @throws DTypeError where there is no common dtype */
+export function promote(a: DType, b: DType): DType {
+  if (a === b) return a;
+  if (a === "bool") return b;
+  if (b === "bool") return a;
+  if (isFloat(a) && isFloat(b)) return floatRank[a] === floatRank[b] ? "f32" : (floatRank[a] ?? 0) > (floatRank[b] ?? 0) ? a : b;
+  if (isFloat(a) && isInteger(b)) return a;
+  if (isFloat(b) && isInteger(a)) return b;
+  if (a === "u8" && isInteger(b)) return b;
+  if (b === "u8" && isInteger(a)) return a;
+  throw new DTypeError(`${a} and ${b} have no common dtype`, { hint: "cast one of them, for instance x.cast(\"i32\")" });
+}
+
+/** The dtypes in which a tensor and a JavaScript number meet. */
+export function promoteNumber(dtype: DType, value: number | boolean): DType {
+  if (typeof value === "boolean" || isFloat(dtype)) return dtype;
+  if (dtype === "bool") return Number.isInteger(value) ? "i32" : "f32";
+  return Number.isInteger(value) ? dtype : "f32";
+}
+
+/** Bytes of these values, each rounded to the dtype.
+ *  @throws DTypeError for a block dtype, which only `quantize` makes */
+export function encode(dtype: DType, values: ArrayLike<number | bigint | boolean>): Uint8Array<ArrayBuffer> {
+  const number = (i: number) => Number(values[i]);
+  const fillWith = <A extends Exclude<TypedArray, BigInt64Array> | Uint16Array<ArrayBuffer>>(array: A, convert: (x: number) => number): Uint8Array<ArrayBuffer> => {
+    for (let i = 0; i < array.length; i++) array[i] = convert(number(i));
+    return new Uint8Array(array.buffer as ArrayBuffer);
+  };
+  const n = values.length;
+  switch (dtype) {
+    case "f32":
+      return values instanceof Float32Array ? bytesOf(values) : fillWith(new Float32Array(n), (x) => x);
+    case "f64":
+      return values instanceof Float64Array ? bytesOf(values) : fillWith(new Float64Array(n), (x) => x);
+    case "i32":
+      return values instanceof Int32Array ? bytesOf(values) : fillWith(new Int32Array(n), (x) => x);
+    case "u32":
+      return values instanceof Uint32Array ? bytesOf(values) : fillWith(new Uint32Array(n), (x) => x);
+    case "u8":
+      return values instanceof Uint8Array ? bytesOf(values) : fillWith(new Uint8Array(n), (x) => x);
+    case "bool":
+      return fillWith(new Uint8Array(n), (x) => (x !== 0 ? 1 : 0));
+    case "f16":
+      return fillWith(new Uint16Array(n), toF16);
+    case "bf16":
+      return fillWith(new Uint16Array(n), toBf16);
+    case "i64": {
+      const out = new BigInt64Array(n);
+      for (let i = 0; i < n; i++) out[i] = typeof values[i] === "bigint" ? (values[i] as bigint) : BigInt(Math.trunc(number(i)));
+      return new Uint8Array(out.buffer);
+    }
+    case "q8_0":
+    case "q4_0":
+      throw new DTypeError(`${dtype}: blocks are not made from numbers`);
+    default:
+      return dtype satisfies never;
+  }
+}
+
+const bytesOf = (a: TypedArray): Uint8Array<ArrayBuffer> => new Uint8Array(a.slice().buffer as ArrayBuffer);
+
+/** The values behind bytes: f16 and bf16 widened to f32, bool as 0 and 1. The bytes' buffer is taken over, not copied. */
+export function decode(dtype: DType, bytes: Uint8Array<ArrayBuffer>): TypedArray {
+  const { buffer, byteLength } = bytes;
+  switch (dtype) {
+    case "f32":
+      return new Float32Array(buffer, 0, byteLength / 4);
+    case "f64":
+      return new Float64Array(buffer, 0, byteLength / 8);
+    case "i32":
+      return new Int32Array(buffer, 0, byteLength / 4);
+    case "u32":
+      return new Uint32Array(buffer, 0, byteLength / 4);
+    case "i64":
+      return new BigInt64Array(buffer, 0, byteLength / 8);
+    case "f16":
+      return Float32Array.from(new Uint16Array(buffer, 0, byteLength / 2), fromF16);
+    case "bf16":
+      return Float32Array.from(new Uint16Array(buffer, 0, byteLength / 2), fromBf16);
+    case "u8":
+    case "bool":
+    case "q8_0":
+    case "q4_0":
+      return bytes;
+    default:
+      return dtype satisfies never;
+  }
+}
+
+/** The dtype that a JavaScript array of values has by itself. */
+export function naturalDType(values: ArrayLike<number | bigint | boolean>): DType {
+  if (values instanceof Float64Array) return "f64";
+  if (values instanceof Int32Array) return "i32";
+  if (values instanceof Uint32Array) return "u32";
+  if (values instanceof Uint8Array) return "u8";
+  if (values instanceof BigInt64Array) return "i64";
+  return typeof values[0] === "boolean" ? "bool" : "f32";
+}
+
+export const dtypeNames = Object.keys(dtypes).join(", ");

@@ -1,0 +1,16 @@
+/** What `import … from "sinan"` gives of tensors. */
+import "./methods.ts";
+
+export * from "./arithmetic.ts";
+export { arange, eye, fromBytes, full, iota, ones, onesLike, tensor, zeros, zerosLike, type CreateOptions } from "./create.ts";
+export type { TypedArray } from "./dtypes.ts";
+export { jit, type JitOptions, region } from "./jit.ts";
+export type { Operand } from "./operand.ts";
+export * as random from "./random.ts";
+export { key, type Key } from "./random.ts";
+export * from "./reduce.ts";
+export * from "./shape.ts";
+export { type Nested, Tensor } from "./tensor.ts";
+export { grad, valueAndGrad, valueAndGradWith, vjp } from "./transform.ts";
+export * as tree from "./tree.ts";
+export { type TreeNode, treeNode } from "./tree.ts";

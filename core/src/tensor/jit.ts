@@ -1,0 +1,237 @@
+/** `jit` and `region`: functions traced once for each structure of their arguments. */
+import { ArgumentError, DisposedError, TraceError } from "../errors.ts";
+import { programFor } from "../compiler/cache.ts";
+import { instantiate } from "../ir/copy.ts";
+import { dimText } from "../ir/dim.ts";
+import type { Node } from "../ir/node.ts";
+import { currentScope } from "../ir/scope.ts";
+import { takeSite } from "../ir/site.ts";
+import { type TensorType, tensorType } from "../ir/type.ts";
+import { call, item } from "../ops/build.ts";
+import type { Buffer } from "../runtime/buffer.ts";
+import { encode } from "./dtypes.ts";
+import { flush, streamOf } from "./flush.ts";
+import { isPending, isTransforming, lazyScope, leaf } from "./pending.ts";
+import { Tensor } from "./tensor.ts";
+import { numberNode } from "./operand.ts";
+import { rebuild, trace, type Traced } from "./trace.ts";
+import { flatten, identity, type Leaf, mapLeaves, structure } from "./tree.ts";
+
+/** Positions of arguments, or the keys of a single record argument. */
+type Names<A extends readonly unknown[]> = readonly (number | (A extends readonly [infer R] ? Extract<keyof R, string> : never))[];
+
+export interface JitOptions<A extends readonly unknown[]> {
+  /** Arguments whose memory the call may take for its results; they must not be used afterwards. */
+  readonly donate?: Names<A>;
+  /** Arguments that are part of the program: told apart by identity, traced as they are. */
+  readonly static?: Names<A>;
+  readonly name?: string;
+}
+
+/** How a leaf enters a trace: by its type, as a weakly typed number, or as it is. */
+type Entry = { readonly kind: "tensor"; readonly type: TensorType } | { readonly kind: "number" } | { readonly kind: "fixed" };
+
+interface Signature {
+  readonly key: string;
+  readonly leaves: readonly Leaf[];
+  readonly entries: readonly Entry[];
+}
+
+function signatureOf(args: readonly unknown[], isStatic: (path: string) => boolean): Signature {
+  const leaves = flatten(args);
+  let key = structure(args);
+  const entries = leaves.map(({ path, value }): Entry => {
+    if (isStatic(path)) {
+      key += `|=${identity(value)}`;
+      return { kind: "fixed" };
+    }
+    if (value instanceof Tensor) {
+      key += `|${value.dtype}`;
+      for (const d of value.dims) key += typeof d === "number" ? ` ${d}` : ` ${dimText(d)}`;
+      return { kind: "tensor", type: tensorType(value.dtype, value.dims) };
+    }
+    if (typeof value === "number") {
+      key += "|#";
+      return { kind: "number" };
+    }
+    return { kind: "fixed" };
+  });
+  return { key, leaves, entries };
+}
+
+/** Traces f over the leaves that vary. A number is traced as a scalar without a dtype of its own: it takes that of the tensor
+ *  it meets, so a loop that passes other numbers is traced once. */
+function traceCall<A extends readonly unknown[]>(name: string, f: (...args: A) => unknown, args: A, { leaves, entries }: Signature): Traced {
+  const varying = entries.flatMap((e) => (e.kind === "fixed" ? [] : [e.kind === "tensor" ? e.type : tensorType("f32", [], "host")]));
+  return trace(name, varying, (params) => {
+    let leafIndex = 0;
+    let paramIndex = 0;
+    const traced = mapLeaves(args, () => {
+      const at = leafIndex++;
+      return (entries[at] as Entry).kind === "fixed" ? (leaves[at] as Leaf).value : params[paramIndex++];
+    });
+    return f(...(traced as A));
+  });
+}
+
+const nameOf = (f: { readonly name: string }, name: string | undefined): string => name ?? (/^[A-Za-z_]\w*$/.test(f.name) ? f.name : "jit");
+
+/** The predicate of leaves under some named arguments. */
+function under(names: readonly (string | number)[] | undefined, arity: number): (path: string) => boolean {
+  if (!names || names.length === 0) return () => false;
+  if (names.some((n) => typeof n === "string") && arity !== 1)
+    throw new ArgumentError(`jit: keys ${names.join(", ")} name parts of a single record argument, but the call has ${arity} arguments`);
+  const prefixes = names.map((n) => (typeof n === "number" ? String(n) : `0.${n}`));
+  return (path) => prefixes.some((p) => path === p || path.startsWith(`${p}.`));
+}
+
+interface Compiled {
+  readonly traced: Traced;
+  readonly donated: ReadonlySet<number>;
+}
+
+const traceWarning = 3;
+
+/** f compiled: traced at the first call for each structure of arguments (dtypes, shapes, keys), then run as one program.
+ *
+ *  Numbers are inputs and may change freely. Tensors that f captures are read when it is called, and `assign` to one in f is
+ *  done when it is called. `donate` lets results take the memory of arguments.
+ *  @throws TraceError if f reads a value while it is traced; ArgumentError for a donated tensor that is also used otherwise
+ *  @example const step = jit(({ state, x }) => ({ state: update(state, x) }), { donate: ["state"] }); */
+export function jit<A extends readonly unknown[], Y>(f: (...args: A) => Y, options: JitOptions<A> = {}): (...args: A) => Y {
+  const name = nameOf(f, options.name);
+  const compiled = new Map<string, Compiled>();
+  let last: Signature | undefined;
+  return (...args: A): Y => {
+    // Inside a trace or a transform its operations are those of the caller.
+    if (currentScope() !== lazyScope || isTransforming()) return f(...args);
+    const signature = signatureOf(args, under(options.static, args.length));
+    let entry = compiled.get(signature.key);
+    if (!entry || !stillFits(entry.traced)) {
+      if (compiled.size >= traceWarning - 1 && last && !entry) console.warn(retraceMessage(name, compiled.size + 1, last, signature));
+      const traced = traceCall(name, f, args, signature);
+      entry = { traced, donated: donatedInputs(signature, under(options.donate, args.length)) };
+      compiled.set(signature.key, entry);
+    }
+    last = signature;
+    return execute(entry, signature, name) as Y;
+  };
+}
+
+/** A captured tensor may have been given another shape since. */
+const stillFits = ({ fn, captured }: Traced): boolean => {
+  const first = fn.params.length - captured.length;
+  return captured.every((t, i) => {
+    const type = fn.params[first + i]?.type as TensorType;
+    return type.dtype === t.dtype && type.dims.length === t.dims.length && type.dims.every((d, a) => d === t.dims[a]);
+  });
+};
+
+function donatedInputs({ leaves, entries }: Signature, isDonated: (path: string) => boolean): ReadonlySet<number> {
+  const donated = new Set<number>();
+  let index = 0;
+  leaves.forEach(({ path }, i) => {
+    const { kind } = entries[i] as Entry;
+    if (kind === "fixed") return;
+    if (kind === "tensor" && isDonated(path)) donated.add(index);
+    index++;
+  });
+  return donated;
+}
+
+function execute({ traced, donated }: Compiled, { leaves, entries }: Signature, name: string): unknown {
+  const inputs: Tensor[] = [];
+  const args: (Buffer | number)[] = [];
+  const pending: Node[] = [];
+  const give = (value: unknown): void => {
+    if (typeof value === "number") args.push(value);
+    else {
+      const t = value as Tensor;
+      if (!isPending(t.own)) throw new TraceError(`${name}: a tensor of a trace was given to a call outside it`);
+      pending.push(t.own);
+      inputs.push(t);
+      args.push(0);
+    }
+  };
+  leaves.forEach(({ value }, i) => {
+    if ((entries[i] as Entry).kind !== "fixed") give(value);
+  });
+  for (const t of traced.captured) give(t);
+  flush(pending);
+  let next = 0;
+  const isNumber = traced.fn.params.map((p) => (p.type as TensorType).space === "host");
+  args.forEach((_, i) => {
+    if (!isNumber[i]) args[i] = bufferOf(inputs[next++] as Tensor);
+  });
+  checkDonation(args, donated, name);
+  const stream = streamOf(args);
+  const outputs = programFor(traced.fn, stream, donated).run(args, donated, takeSite);
+  const results = outputs.map((buffer) => leaf(buffer.type, buffer));
+  const own = results.length - traced.assigned.length;
+  traced.assigned.forEach((t, i) => {
+    t.rebind(results[own + i] as Node);
+  });
+  return rebuild(
+    traced.output,
+    results.slice(0, own).map((n) => new Tensor(n)),
+  );
+}
+
+/** The buffer of a tensor; a number given where a tensor was traced becomes one. */
+function bufferOf(t: Tensor): Buffer {
+  const value = t.buffer();
+  if (typeof value !== "number") return value;
+  const type = tensorType(t.dtype);
+  return streamOf([]).upload(type, encode(t.dtype, [value]));
+}
+
+function checkDonation(args: readonly (Buffer | number)[], donated: ReadonlySet<number>, name: string): void {
+  if (donated.size === 0) return;
+  const seen = new Map<Buffer, number>();
+  args.forEach((a, i) => {
+    if (typeof a === "number") return;
+    const other = seen.get(a);
+    if (other !== undefined && (donated.has(i) || donated.has(other)))
+      throw new ArgumentError(`${name}: one tensor is donated and also given in another place (inputs ${other} and ${i})`, { hint: "give a copy, or do not donate it" });
+    if (donated.has(i) && a.gone) throw new DisposedError(`${name}: input ${i} was donated before`);
+    seen.set(a, i);
+  });
+}
+
+function retraceMessage(name: string, count: number, before: Signature, now: Signature): string {
+  const was = new Map(before.leaves.map(({ path }, i) => [path, before.entries[i]]));
+  const spell = (e: Entry | undefined) => (e === undefined ? "absent" : e.kind === "tensor" ? `${e.type.dtype}[${e.type.dims.map(dimText).join(", ")}]` : e.kind);
+  const changed = now.leaves.flatMap(({ path }, i) => (spell(was.get(path)) === spell(now.entries[i]) ? [] : [`${path}: ${spell(was.get(path))} → ${spell(now.entries[i])}`]));
+  return `sinan: ${name} is traced for the ${count}th time; what changed: ${changed.slice(0, 3).join("; ") || "a static value or the tree's structure"}`;
+}
+
+/** f traced once for each structure of arguments, whoever calls it, and called as a unit: a model wraps its repeated block, so
+ *  that equal layers are traced, differentiated and compiled once. Outside a trace its operations are simply made.
+ *  @example const block = region((layer, x) => …); for (const layer of layers) x = block(layer, x); */
+export function region<A extends readonly unknown[], Y>(f: (...args: A) => Y, { name }: { readonly name?: string } = {}): (...args: A) => Y {
+  const known = new Map<string, Traced>();
+  const label = nameOf(f, name);
+  return (...args: A): Y => {
+    const signature = signatureOf(args, () => false);
+    let traced = known.get(signature.key);
+    if (!traced) {
+      traced = traceCall(label, f, args, signature);
+      if (traced.assigned.length > 0) throw new TraceError(`region ${label}: assign is not possible inside a region`, { hint: "return the value and assign it outside" });
+      known.set(signature.key, traced);
+    }
+    const nodes = signature.leaves.flatMap(({ value }, i) => {
+      const { kind } = signature.entries[i] as Entry;
+      return kind === "fixed" ? [] : [kind === "number" ? numberNode(value as number, "f32") : (value as Tensor).node];
+    });
+    const inputs = [...nodes, ...traced.captured.map((t) => t.node)];
+    const { fn } = traced;
+    const outputs =
+      currentScope() === lazyScope
+        ? instantiate(fn, inputs)
+        : fn.results.map((_, i) => item(call(fn, inputs), i));
+    return rebuild(
+      traced.output,
+      outputs.map((n) => new Tensor(n)),
+    ) as Y;
+  };
+}

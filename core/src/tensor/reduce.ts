@@ -1,0 +1,117 @@
+/** Reductions and products. An axis may be one, several or (by default) all; `keepDims` leaves them as axes of 1. */
+import { ShapeError } from "../errors.ts";
+import { type Dim, known, sizeOf } from "../ir/dim.ts";
+import { isFloat } from "../ir/dtype.ts";
+import { dimsOf, type Node, type ReduceKind } from "../ir/node.ts";
+import { typeText } from "../ir/type.ts";
+import * as build from "../ops/build.ts";
+import { axesOf, axisOf, broadcastDims, broadcastTo, floatNode, type Operand, result } from "./operand.ts";
+import { add, div, exp, log, square, sub, where } from "./arithmetic.ts";
+import { promote } from "./dtypes.ts";
+import type { Tensor } from "./tensor.ts";
+
+export type Axes = number | readonly number[] | null;
+
+export interface ReduceOptions {
+  readonly keepDims?: boolean;
+}
+
+const reduction = (kind: ReduceKind) => (x: Tensor, axes?: Axes, { keepDims = false }: ReduceOptions = {}): Tensor =>
+  result(() => {
+    const over = axesOf(kind, x.rank, axes);
+    const counted = x.dtype === "bool" && (kind === "sum" || kind === "prod") ? build.cast(x.node, "i32") : x.node;
+    return keepDims ? build.reduceKeep(kind, counted, over) : build.reduce(kind, counted, over);
+  });
+
+type Reduce = (x: Tensor, axes?: Axes, options?: ReduceOptions) => Tensor;
+
+/** The sum; of bool, how many are true. An empty sum is 0. */
+export const sum: Reduce = reduction("sum");
+/** The product. An empty one is 1. */
+export const prod: Reduce = reduction("prod");
+/** The largest; NaN if any is. Equal largest ones share the gradient. */
+export const max: Reduce = reduction("max");
+/** The smallest; NaN if any is. */
+export const min: Reduce = reduction("min");
+/** Whether all are true. */
+export const all: Reduce = reduction("min");
+/** Whether any is true. */
+export const any: Reduce = reduction("max");
+
+const count = (x: Tensor, axes: Axes | undefined): number => known(sizeOf(axesOf("mean", x.rank, axes).map((a) => x.dims[a] as Dim)), "mean");
+
+/** The arithmetic mean, of integers in f32. */
+export const mean: Reduce = (x, axes, options) => div(sum(isFloat(x.dtype) ? x : result(() => build.cast(x.node, "f32")), axes, options), count(x, axes));
+
+/** The mean squared distance from the mean, divided by n − correction. */
+export const variance = (x: Tensor, axes?: Axes, { keepDims = false, correction = 0 }: ReduceOptions & { readonly correction?: number } = {}): Tensor =>
+  div(sum(square(sub(x, mean(x, axes, { keepDims: true }))), axes, { keepDims }), count(x, axes) - correction);
+
+/** log Σ exp x, without overflow. A row of −∞ gives −∞. */
+export const logSumExp: Reduce = (x, axes, { keepDims = false } = {}) => {
+  const m = shiftOf(x, axes);
+  const kept = add(log(sum(exp(sub(x, m)), axes, { keepDims: true })), m);
+  return keepDims ? kept : result(() => build.reshape(kept.node, dimsOf(build.reduce("max", x.node, axesOf("logSumExp", x.rank, axes)))));
+};
+
+/** The largest element, which softmax and log-sum-exp subtract; 0 where it is infinite, so that ∞ − ∞ does not arise. */
+const shiftOf = (x: Tensor, axes?: Axes): Tensor => {
+  const m = result(() => build.stopGradient(max(x, axes, { keepDims: true }).node));
+  return where(result(() => build.lt(build.abs(m.node), build.constantLike(m.node, Number.POSITIVE_INFINITY))), m, 0);
+};
+
+/** exp x / Σ exp x over an axis, without overflow. */
+export const softmax = (x: Tensor, axis = -1): Tensor => {
+  const e = exp(sub(x, shiftOf(x, axis)));
+  return div(e, sum(e, axis, { keepDims: true }));
+};
+
+/** x − log Σ exp x over an axis. */
+export const logSoftmax = (x: Tensor, axis = -1): Tensor => sub(x, logSumExp(x, axis, { keepDims: true }));
+
+/** The product of matrices, batched: `[..., m, k] · [..., k, n] → [..., m, n]`; leading axes broadcast, a vector on either
+ *  side is a row or a column whose axis then goes.
+ *  @throws ShapeError naming the sizes that differ */
+export const matmul = (a: Tensor, b: Tensor): Tensor =>
+  result(() => {
+    const [x, y] = [a, b].map((t) => t.rank) as [number, number];
+    if (x === 0 || y === 0) throw new ShapeError(`matmul: expected at least one axis on each side, got ${typeText(a.type)} and ${typeText(b.type)}`);
+    const [l, r] = sameDType(a, b);
+    // Without leading axes on one side the product is one contraction, with no copy of the smaller side.
+    if (x === 1 || y <= 2) return build.dot(l, r, { contract: [[x - 1], [Math.max(y - 2, 0)]], batch: [[], []] });
+    if (y === 1) return build.dot(l, r, { contract: [[x - 1], [0]], batch: [[], []] });
+    const lead = broadcastDims("matmul", [dimsOf(l).slice(0, -2), dimsOf(r).slice(0, -2)]);
+    const n = lead.length;
+    const batch = lead.map((_, i) => i);
+    return build.dot(broadcastTo(l, [...lead, ...dimsOf(l).slice(-2)]), broadcastTo(r, [...lead, ...dimsOf(r).slice(-2)]), {
+      contract: [[n + 1], [n]],
+      batch: [batch, batch],
+    });
+  });
+
+/** The general product: contracts pairs of axes, runs batch pairs in step. The result has batch, then a's free axes, then b's. */
+export const dot = (
+  a: Tensor,
+  b: Tensor,
+  { contract, batch = [[], []] }: { readonly contract: readonly [readonly number[], readonly number[]]; readonly batch?: readonly [readonly number[], readonly number[]] },
+): Tensor =>
+  result(() => {
+    const [l, r] = sameDType(a, b);
+    const plain = (axes: readonly number[], rank: number) => axes.map((axis) => axisOf("dot", rank, axis));
+    return build.dot(l, r, {
+      contract: [plain(contract[0], a.rank), plain(contract[1], b.rank)],
+      batch: [plain(batch[0], a.rank), plain(batch[1], b.rank)],
+    });
+  });
+
+function sameDType(a: Tensor, b: Tensor): [Node, Node] {
+  const dtype = promote(a.dtype, b.dtype);
+  return [build.cast(a.node, dtype), build.cast(b.node, dtype)];
+}
+
+/** The length of x as a vector over the axes, √Σx². Its gradient at 0 is 0. */
+export const norm = (x: Operand, axes?: Axes, options?: ReduceOptions): Tensor => {
+  const s = sum(square(result(() => floatNode("norm", x))), axes, options);
+  const positive = result(() => build.lt(build.zerosLike(s.node), s.node));
+  return where(positive, result(() => build.sqrt(where(positive, s, 1).node)), 0);
+};

@@ -1,0 +1,193 @@
+/** What people hold: a value of some dtype and shape, perhaps not computed yet. Operations are functions (`arithmetic.ts`,
+ *  `shape.ts`, …); `methods.ts` makes them methods too. */
+import { ArgumentError, DisposedError, ShapeError, TraceError } from "../errors.ts";
+import { type Dim, known, sizeOf } from "../ir/dim.ts";
+import type { DType } from "../ir/dtype.ts";
+import { dimsOf, dtypeOf, type Node, tensorTypeOf } from "../ir/node.ts";
+import { currentScope, type Scope } from "../ir/scope.ts";
+import { type TensorType, tensorType, typeText } from "../ir/type.ts";
+import { Buffer } from "../runtime/buffer.ts";
+import { openStream } from "../runtime/devices.ts";
+import { decode, encode, type TypedArray } from "./dtypes.ts";
+import { flush } from "./flush.ts";
+import { asPending, isPending, leaf } from "./pending.ts";
+import { format } from "./print.ts";
+
+/** Numbers nested as deep as a tensor has axes. */
+export type Nested = number | bigint | boolean | readonly Nested[];
+
+/** A scope of tracing brings tensors of outside in as hidden inputs. */
+export interface CapturingScope extends Scope {
+  capture(tensor: Tensor): Node;
+}
+
+const captures = (scope: Scope): scope is CapturingScope => "capture" in scope;
+
+export class Tensor {
+  #node: Node;
+  #disposed = false;
+
+  /** @internal */
+  constructor(node: Node) {
+    this.#node = node;
+  }
+
+  /** The tensor's node in the current scope: inside a trace, a tensor of outside becomes a hidden input of the function.
+   *  @internal */
+  get node(): Node {
+    const node = this.own;
+    const scope = currentScope();
+    return node.scope !== scope && captures(scope) ? scope.capture(this) : node;
+  }
+
+  /** The node itself, whatever the scope.
+   *  @internal */
+  get own(): Node {
+    if (this.#disposed) throw new DisposedError(`${typeText(this.#node.type)}: used after dispose`);
+    return this.#node;
+  }
+
+  get type(): TensorType {
+    return tensorTypeOf(this.#node);
+  }
+
+  get dtype(): DType {
+    return dtypeOf(this.#node);
+  }
+
+  /** Sizes, symbolic ones included. */
+  get dims(): readonly Dim[] {
+    return dimsOf(this.#node);
+  }
+
+  /** Sizes as numbers.
+   *  @throws ShapeError if one is symbolic */
+  get shape(): readonly number[] {
+    return this.dims.map((d) => known(d, "shape"));
+  }
+
+  get rank(): number {
+    return this.dims.length;
+  }
+
+  /** The number of elements. */
+  get size(): number {
+    return known(sizeOf(this.dims), "size");
+  }
+
+  /** The buffer behind the value, computing it if it is pending.
+   *  @internal */
+  buffer(): Buffer | number {
+    const node = this.own;
+    if (!isPending(node))
+      throw new TraceError(`the value of ${typeText(node.type)} is not known while a function is traced`, {
+        hint: "return it from the function and read it outside",
+      });
+    flush([node]);
+    return asPending(node).value as Buffer | number;
+  }
+
+  /** A copy of the values, row-major: Float32Array for f32, f16 and bf16, Uint8Array of 0 and 1 for bool, and so on.
+   *  @throws (as a rejection) what made the computation fail: KernelError, OutOfMemoryError, DeviceLostError */
+  async data(): Promise<TypedArray> {
+    const value = this.buffer();
+    if (typeof value === "number") return decode(this.dtype, encode(this.dtype, [value]));
+    return decode(this.dtype, await value.stream.read(value));
+  }
+
+  /** The raw bytes in storage order. */
+  async bytes(): Promise<Uint8Array<ArrayBuffer>> {
+    const value = this.buffer();
+    return typeof value === "number" ? encode(this.dtype, [value]) : value.stream.read(value);
+  }
+
+  /** The value of a tensor of one element.
+   *  @throws ShapeError (as a rejection) for any other size */
+  async item(): Promise<number> {
+    if (this.size !== 1) throw new ShapeError(`item: expected one element, got ${typeText(this.type)}`, { hint: "reduce it first, or read data()" });
+    return Number((await this.data())[0]);
+  }
+
+  /** The values as nested arrays. */
+  async toArray(): Promise<Nested> {
+    return nest(await this.data(), this.shape, this.dtype === "bool");
+  }
+
+  /** The values as text, as NumPy prints them; long axes are abbreviated. */
+  async toText(): Promise<string> {
+    return format(await this.data(), this.shape, this.dtype);
+  }
+
+  /** A copy on another device. */
+  async to(device: string): Promise<Tensor> {
+    const bytes = await this.bytes();
+    const stream = await openStream(device);
+    return new Tensor(leaf(tensorType(this.dtype, this.dims), stream.upload(tensorType(this.dtype, this.dims), bytes)));
+  }
+
+  /** Replaces the value. Everything computed from the old one keeps it. In a jitted function the new value is written when
+   *  the call runs, over the old memory where that is free.
+   *  @throws ShapeError, DTypeError unless shape and dtype are the same */
+  assign(value: Tensor): void {
+    const scope = currentScope();
+    if (captures(scope)) {
+      (scope as CapturingScope & { update(target: Tensor, value: Node): void }).update(this, value.node);
+      return;
+    }
+    if (value.dtype !== this.dtype || typeText(value.type) !== typeText(this.type))
+      throw new ShapeError(`assign: the tensor is ${typeText(this.type)}, the value ${typeText(value.type)}`);
+    flush([value.own]);
+    this.#node = value.own;
+  }
+
+  /** Another value under this handle, for the executor of a traced `assign`.
+   *  @internal */
+  rebind(node: Node): void {
+    this.#node = node;
+  }
+
+  /** Frees the memory now rather than when the collector finds it. Twice is harmless; pending results that need it keep it. */
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    if (!isPending(this.#node)) return;
+    const { value, uses, settled } = asPending(this.#node);
+    if (value instanceof Buffer && uses === settled) value.release();
+  }
+
+  get disposed(): boolean {
+    return this.#disposed;
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  /** What it is, without its values: printing never waits. See `toText`. */
+  toString(): string {
+    return `Tensor ${typeText(this.type)}${this.#disposed ? " (disposed)" : ""}`;
+  }
+
+  /** For consoles that ask an object how to print itself. */
+  [Symbol.for("nodejs.util.inspect.custom")](): string {
+    return this.toString();
+  }
+
+  /** A tensor is no number, and comparing two of them by `<` is surely a mistake. */
+  [Symbol.toPrimitive](hint: string): string {
+    if (hint === "number") throw new ArgumentError(`${String(this)} is not a number; read it with await item()`);
+    return this.toString();
+  }
+}
+
+function nest(values: TypedArray, shape: readonly number[], bool: boolean): Nested {
+  let offset = 0;
+  const build = (axis: number): Nested => {
+    if (axis === shape.length) {
+      const v = values[offset++] as number | bigint;
+      return bool ? v !== 0 : v;
+    }
+    return Array.from({ length: shape[axis] as number }, () => build(axis + 1));
+  };
+  return build(0);
+}

@@ -1,0 +1,93 @@
+/** Tracing: a function run on parameters instead of values gives a `Fn`. Tensors of outside that it uses become hidden
+ *  inputs, read when the function is called; tensors of outside that it assigns become hidden outputs. */
+import { ShapeError } from "../errors.ts";
+import { type Fn, makeFn } from "../ir/fn.ts";
+import type { Node, NodeOf } from "../ir/node.ts";
+import { InternScope, within } from "../ir/scope.ts";
+import { siteText, takeSite } from "../ir/site.ts";
+import { type TensorType, tensorType, typeText } from "../ir/type.ts";
+import { assign } from "../ops/build.ts";
+import { infer } from "../ops/table.ts";
+import { mapLeaves } from "./tree.ts";
+import { type CapturingScope, Tensor } from "./tensor.ts";
+
+export class TraceScope extends InternScope implements CapturingScope {
+  readonly params: NodeOf<"param">[] = [];
+  readonly captured: Tensor[] = [];
+  readonly assigned: Tensor[] = [];
+  /** What a captured tensor is in this scope: its parameter, or the value assigned to it. */
+  readonly #current = new Map<Tensor, Node>();
+  readonly #targets = new Map<Tensor, NodeOf<"param">>();
+
+  constructor() {
+    super(infer, () => siteText(takeSite()));
+  }
+
+  parameter(type: TensorType, name: string): NodeOf<"param"> {
+    const param = this.make("param", [], { index: this.params.length, name, type });
+    this.params.push(param);
+    return param;
+  }
+
+  capture(tensor: Tensor): Node {
+    const known = this.#current.get(tensor);
+    if (known) return known;
+    const param = this.parameter(tensorType(tensor.dtype, tensor.dims, tensor.type.space), "");
+    this.captured.push(tensor);
+    this.#current.set(tensor, param as Node);
+    this.#targets.set(tensor, param);
+    return param as Node;
+  }
+
+  /** A traced `assign`: later uses see the value, and the call writes it back. */
+  update(target: Tensor, value: Node): void {
+    this.capture(target);
+    const param = this.#targets.get(target) as Node;
+    if (typeText(param.type) !== typeText(value.type)) throw new ShapeError(`assign: the tensor is ${typeText(param.type)}, the value ${typeText(value.type)}`);
+    this.#current.set(target, assign(param, value));
+    if (!this.assigned.includes(target)) this.assigned.push(target);
+  }
+
+  assignedNodes(): Node[] {
+    return this.assigned.map((t) => this.#current.get(t) as Node);
+  }
+}
+
+/** What tracing found: `results` of the function first, then the values of assigned tensors. */
+export interface Traced {
+  readonly fn: Fn;
+  /** Tensors whose values are the parameters after the explicit ones. */
+  readonly captured: readonly Tensor[];
+  readonly assigned: readonly Tensor[];
+  /** The function's result with the tensors in it numbered, to be rebuilt around a call's outputs. */
+  readonly output: unknown;
+}
+
+/** A place for a call's output in a result tree. */
+export class Output {
+  readonly index: number;
+  constructor(index: number) {
+    this.index = index;
+  }
+}
+
+/** Traces `body` over parameters of the given types. */
+export function trace(name: string, types: readonly TensorType[], body: (params: Tensor[]) => unknown): Traced {
+  const scope = new TraceScope();
+  return within(scope, () => {
+    const params = types.map((t) => new Tensor(scope.parameter(t, "") as Node));
+    const results: Node[] = [];
+    const output = mapLeaves(body(params), (value) => {
+      if (!(value instanceof Tensor)) return value;
+      results.push(value.node);
+      return new Output(results.length - 1);
+    });
+    const fn = makeFn(name, scope.params, [...results, ...scope.assignedNodes()]);
+    return { fn, captured: scope.captured, assigned: scope.assigned, output };
+  });
+}
+
+/** The result tree around these outputs. */
+export const rebuild = (output: unknown, outputs: readonly Tensor[]): unknown =>
+  mapLeaves(output, (value) => (value instanceof Output ? outputs[value.index] : value));
+

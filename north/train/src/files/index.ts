@@ -1,0 +1,3 @@
+/** The file system of Node behind `Files`. */
+
+export { nodeFiles } from "./node.ts";

@@ -1,0 +1,317 @@
+/** Builds a WebAssembly module's bytes directly, without text in between: types, imports, functions, memory, globals,
+ *  exports and the names that a trap's stack shows. Imports come before functions, so an index is final when given out.
+ *  Source: WebAssembly core specification 3.0, chapter 5.5. */
+
+import { ArgumentError, VerifyError } from "sinan/south";
+import { FunctionBody, type FunctionType, type ModuleScope, valTypeCode } from "./body.ts";
+import { ByteWriter } from "./bytes.ts";
+import type { ValType } from "./opcodes.ts";
+
+export type { FunctionBody, FunctionType, Label } from "./body.ts";
+export type { Immediates, OpName, ValType } from "./opcodes.ts";
+
+export interface ModuleOptions {
+  /** Follow the operand stack while emitting; a mistake throws VerifyError at its instruction. For tests and debugging. */
+  readonly check?: boolean;
+}
+
+/** Sizes in pages of 64 KiB. A shared memory needs a maximum. */
+export interface MemoryLimits {
+  readonly min: number;
+  readonly max?: number | undefined;
+  readonly shared?: boolean | undefined;
+}
+
+export interface FunctionOptions {
+  /** Shown in stack traces; `function N` when left out. */
+  readonly name?: string | undefined;
+  /** Also the export's name; `true` takes `name`. */
+  readonly export?: string | true | undefined;
+}
+
+export interface GlobalOptions {
+  readonly mutable?: boolean | undefined;
+  readonly export?: string | undefined;
+}
+
+export type Emit = (body: FunctionBody, ...params: number[]) => void;
+
+export interface WasmModule {
+  importMemory(module: string, name: string, limits: MemoryLimits): void;
+  memory(limits: MemoryLimits, exportName?: string): void;
+  importFunction(module: string, name: string, params: readonly ValType[], results: readonly ValType[]): number;
+  /** Emits a function; `emit` gets the body and the indices of the parameters. Returns the function's index. */
+  fn(params: readonly ValType[], results: readonly ValType[], emit: Emit, options?: FunctionOptions): number;
+  /** A function to call before its body is known; `define` gives the body. */
+  declare(params: readonly ValType[], results: readonly ValType[], options?: FunctionOptions): number;
+  define(index: number, emit: Emit): void;
+  /** A global with a constant initial value. Returns its index. */
+  global(type: "i32" | "f32" | "f64", value: number, options?: GlobalOptions): number;
+  global(type: "i64", value: bigint, options?: GlobalOptions): number;
+  export(name: string, functionIndex: number): void;
+  /** The finished module, in memory of its own. More may be added and `bytes` called again. */
+  bytes(): Uint8Array<ArrayBuffer>;
+}
+
+const section = { custom: 0, type: 1, import: 2, function: 3, memory: 5, global: 6, export: 7, code: 10 } as const;
+const external = { function: 0, memory: 2, global: 3 } as const;
+const MAX_PAGES = 65536;
+
+interface Definition {
+  readonly type: number;
+  readonly name: string;
+  body: ByteWriter | undefined;
+}
+
+/** An empty module.
+ *
+ *  @example
+ *  const module = wasmModule();
+ *  module.fn(["i32", "i32"], ["i32"], (f, a, b) => {
+ *    f.get(a);
+ *    f.get(b);
+ *    f.op("i32.add");
+ *  }, { name: "add", export: true });
+ *  new WebAssembly.Instance(new WebAssembly.Module(module.bytes())).exports.add(2, 3);   // 5 */
+export function wasmModule(options: ModuleOptions = {}): WasmModule {
+  const types: FunctionType[] = [];
+  const typeIndices = new Map<string, number>();
+  const imports = list();
+  const importedFunctions: { readonly type: number; readonly name: string }[] = [];
+  const definitions: Definition[] = [];
+  const globals: { readonly type: ValType; readonly mutable: boolean }[] = [];
+  const globalEntries = list();
+  const exports = list();
+  const exportNames = new Set<string>();
+  let memoryEntry: ByteWriter | undefined;
+  let hasMemory = false;
+
+  const scope: ModuleScope = {
+    typeIndex(params, results) {
+      const key = `${params.join()}:${results.join()}`;
+      const known = typeIndices.get(key);
+      if (known !== undefined) return known;
+      const index = types.push({ params: [...params], results: [...results] }) - 1;
+      typeIndices.set(key, index);
+      return index;
+    },
+    functionType(index) {
+      const entry = importedFunctions[index] ?? definitions[index - importedFunctions.length];
+      return entry && types[entry.type];
+    },
+    globalType: (index) => globals[index],
+  };
+
+  function addExport(name: string, kind: number, index: number): void {
+    if (exportNames.has(name)) throw new ArgumentError(`wasm module: "${name}" is exported twice`);
+    exportNames.add(name);
+    exports.count++;
+    exports.entries.name(name);
+    exports.entries.byte(kind);
+    exports.entries.u32(index);
+  }
+
+  function onlyMemory(): void {
+    if (hasMemory) throw new ArgumentError("wasm module: it has a memory already; a module here has one");
+    hasMemory = true;
+  }
+
+  const self: WasmModule = {
+    importMemory(module, name, limits) {
+      onlyMemory();
+      imports.count++;
+      imports.entries.name(module);
+      imports.entries.name(name);
+      imports.entries.byte(external.memory);
+      writeLimits(imports.entries, limits);
+    },
+
+    memory(limits, exportName) {
+      onlyMemory();
+      memoryEntry = new ByteWriter(16);
+      writeLimits(memoryEntry, limits);
+      if (exportName !== undefined) addExport(exportName, external.memory, 0);
+    },
+
+    importFunction(module, name, params, results) {
+      if (definitions.length > 0) {
+        throw new ArgumentError(`wasm module: import of ${module}.${name} comes after a function`, {
+          hint: "functions are numbered behind the imports: import everything first",
+        });
+      }
+      const type = scope.typeIndex(params, results);
+      imports.count++;
+      imports.entries.name(module);
+      imports.entries.name(name);
+      imports.entries.byte(external.function);
+      imports.entries.u32(type);
+      return importedFunctions.push({ type, name: `${module}.${name}` }) - 1;
+    },
+
+    fn(params, results, emit, functionOptions) {
+      const index = self.declare(params, results, functionOptions);
+      self.define(index, emit);
+      return index;
+    },
+
+    declare(params, results, functionOptions = {}) {
+      const index = importedFunctions.length + definitions.length;
+      const exportName = functionOptions.export === true ? functionOptions.name : functionOptions.export;
+      const name = functionOptions.name ?? exportName ?? `function ${index}`;
+      if (functionOptions.export !== undefined) addExport(exportName ?? name, external.function, index);
+      definitions.push({ type: scope.typeIndex(params, results), name, body: undefined });
+      return index;
+    },
+
+    define(index, emit) {
+      const definition = definitions[index - importedFunctions.length];
+      const type = definition && types[definition.type];
+      if (definition === undefined || type === undefined) {
+        throw new ArgumentError(`wasm module: function ${index} was not declared`);
+      }
+      if (definition.body) throw new ArgumentError(`wasm module: function "${definition.name}" is defined twice`);
+      const body = new FunctionBody(scope, definition.name, type, options.check === true);
+      emit(body, ...type.params.keys());
+      definition.body = new ByteWriter(1024);
+      body.finish(definition.body);
+    },
+
+    global(type: "i32" | "i64" | "f32" | "f64", value: number | bigint, globalOptions: GlobalOptions = {}) {
+      const mutable = globalOptions.mutable === true;
+      const index = globals.push({ type, mutable }) - 1;
+      globalEntries.count++;
+      const out = globalEntries.entries;
+      out.byte(valTypeCode[type]);
+      out.byte(mutable ? 1 : 0);
+      writeConstant(out, type, value);
+      out.byte(0x0b);
+      if (globalOptions.export !== undefined) addExport(globalOptions.export, external.global, index);
+      return index;
+    },
+
+    export(name, functionIndex) {
+      if (scope.functionType(functionIndex) === undefined) {
+        throw new ArgumentError(`wasm module: export "${name}": there is no function ${functionIndex}`);
+      }
+      addExport(name, external.function, functionIndex);
+    },
+
+    bytes() {
+      const typeList = list();
+      for (const type of types) {
+        typeList.count++;
+        typeList.entries.byte(0x60);
+        writeTypes(typeList.entries, type.params);
+        writeTypes(typeList.entries, type.results);
+      }
+      const functions = list();
+      const code = list();
+      const names = list();
+      for (const [index, { name }] of [...importedFunctions, ...definitions].entries()) {
+        names.count++;
+        names.entries.u32(index);
+        names.entries.name(name);
+      }
+      for (const { type, name, body } of definitions) {
+        if (body === undefined) {
+          throw new VerifyError(`wasm module: function "${name}" was declared but never defined`);
+        }
+        functions.count++;
+        functions.entries.u32(type);
+        code.count++;
+        code.entries.bytes(body.written());
+      }
+      const memories = list();
+      if (memoryEntry) {
+        memories.count = 1;
+        memories.entries.bytes(memoryEntry.written());
+      }
+
+      const out = new ByteWriter(code.entries.length + 1024);
+      out.bytes([0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00]);
+      writeSection(out, section.type, typeList);
+      writeSection(out, section.import, imports);
+      writeSection(out, section.function, functions);
+      writeSection(out, section.memory, memories);
+      writeSection(out, section.global, globalEntries);
+      writeSection(out, section.export, exports);
+      writeSection(out, section.code, code);
+      writeNames(out, names);
+      return out.written().slice();
+    },
+  };
+  return self;
+}
+
+/** Entries of a section, whose count is written before them. */
+interface List {
+  count: number;
+  readonly entries: ByteWriter;
+}
+
+function list(): List {
+  return { count: 0, entries: new ByteWriter() };
+}
+
+function writeList(out: ByteWriter, { count, entries }: List): void {
+  out.u32(count);
+  out.bytes(entries.written());
+}
+
+function writeSection(out: ByteWriter, id: number, content: List): void {
+  if (content.count === 0) return;
+  const sized = new ByteWriter(content.entries.length + 8);
+  writeList(sized, content);
+  out.byte(id);
+  out.sized(sized);
+}
+
+/** The custom section "name", of which only the functions' names (subsection 1) are written. */
+function writeNames(out: ByteWriter, names: List): void {
+  if (names.count === 0) return;
+  const functions = new ByteWriter(names.entries.length + 8);
+  writeList(functions, names);
+  const content = new ByteWriter(functions.length + 16);
+  content.name("name");
+  content.byte(1);
+  content.sized(functions);
+  out.byte(section.custom);
+  out.sized(content);
+}
+
+function writeTypes(out: ByteWriter, types: readonly ValType[]): void {
+  out.u32(types.length);
+  for (const type of types) out.byte(valTypeCode[type]);
+}
+
+function writeLimits(out: ByteWriter, { min, max, shared = false }: MemoryLimits): void {
+  const pages = (value: number) => Number.isInteger(value) && value >= 0 && value <= MAX_PAGES;
+  if (!pages(min) || (max !== undefined && !(pages(max) && max >= min)) || (shared && max === undefined)) {
+    const given = `min ${min}, max ${max}${shared ? ", shared" : ""}`;
+    throw new ArgumentError(`wasm module: memory of ${given} pages`, {
+      hint: `0 <= min <= max <= ${MAX_PAGES} pages of 64 KiB, and a shared memory needs max`,
+    });
+  }
+  out.byte((max === undefined ? 0 : 1) | (shared ? 2 : 0));
+  out.u32(min);
+  if (max !== undefined) out.u32(max);
+}
+
+function writeConstant(out: ByteWriter, type: "i32" | "i64" | "f32" | "f64", value: number | bigint): void {
+  switch (type) {
+    case "i32":
+      out.byte(0x41);
+      return out.s32(Number(value));
+    case "i64":
+      out.byte(0x42);
+      return out.s64(BigInt(value));
+    case "f32":
+      out.byte(0x43);
+      return out.f32(Number(value));
+    case "f64":
+      out.byte(0x44);
+      return out.f64(Number(value));
+    default:
+      return type satisfies never;
+  }
+}

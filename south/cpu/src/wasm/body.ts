@@ -1,0 +1,404 @@
+/** Emits one function's instructions. A label is the depth a block was opened at, so a branch names its block from any
+ *  depth and the encoder finds the relative index. A class, because kernels make thousands of these calls.
+ *  Source: WebAssembly core specification 3.0, chapter 5.4. */
+
+import { ArgumentError, VerifyError } from "sinan/south";
+import { ByteWriter } from "./bytes.ts";
+import { type ImmediateValue, StackChecker } from "./checker.ts";
+import { type Immediates, type Opcode, type OpName, opcodes, type ValType } from "./opcodes.ts";
+
+export const valTypeCode = { i32: 0x7f, i64: 0x7e, f32: 0x7d, f64: 0x7c, v128: 0x7b } as const satisfies {
+  readonly [T in ValType]: number;
+};
+
+const EMPTY_BLOCK = 0x40;
+const SIMD_PREFIX = 0xfd;
+
+/** A block's label: 0 is the function itself, so `br(0)` returns. */
+export type Label = number;
+
+export interface FunctionType {
+  readonly params: readonly ValType[];
+  readonly results: readonly ValType[];
+}
+
+/** What a body needs to know of the module around it. */
+export interface ModuleScope {
+  typeIndex(params: readonly ValType[], results: readonly ValType[]): number;
+  functionType(index: number): FunctionType | undefined;
+  globalType(index: number): { readonly type: ValType; readonly mutable: boolean } | undefined;
+}
+
+export class FunctionBody {
+  readonly #scope: ModuleScope;
+  readonly #name: string;
+  readonly #paramCount: number;
+  readonly #results: readonly ValType[];
+  readonly #code = new ByteWriter(1024);
+  readonly #check: StackChecker | undefined;
+  readonly #locals: ValType[];
+  readonly #live: boolean[];
+  readonly #free: { readonly [T in ValType]: number[] } = { i32: [], i64: [], f32: [], f64: [], v128: [] };
+  #depth = 0;
+
+  constructor(scope: ModuleScope, name: string, type: FunctionType, check: boolean) {
+    this.#scope = scope;
+    this.#name = name;
+    this.#paramCount = type.params.length;
+    this.#results = type.results;
+    this.#locals = [...type.params];
+    this.#live = type.params.map(() => true);
+    this.#check = check ? new StackChecker(name, type.results) : undefined;
+  }
+
+  // Locals
+
+  /** A local of the given type. A fresh one is zero; one that was released keeps the value last put into it. */
+  local(type: ValType): number {
+    const index = this.#free[type].pop() ?? this.#locals.push(type) - 1;
+    this.#live[index] = true;
+    return index;
+  }
+
+  /** Gives locals back for `local` to hand out again.
+   *  @throws ArgumentError if one is a parameter, or was released before */
+  release(...locals: readonly number[]): void {
+    for (const local of locals) {
+      const type = this.#locals[local];
+      if (type === undefined || local < this.#paramCount || this.#live[local] !== true) {
+        throw new ArgumentError(`wasm function "${this.#name}": release: local ${local} is not one to release`, {
+          hint: "release each result of local() once; parameters stay for the whole function",
+        });
+      }
+      this.#live[local] = false;
+      this.#free[type].push(local);
+    }
+  }
+
+  #localType(index: number): ValType {
+    const type = this.#locals[index];
+    if (type === undefined) return this.#fail(`there is no local ${index}: ${this.#locals.length} are allocated`);
+    if (this.#live[index] !== true) return this.#fail(`local ${index} was released`);
+    return type;
+  }
+
+  #fail(problem: string): never {
+    if (this.#check) return this.#check.fail(problem);
+    throw new VerifyError(`wasm function "${this.#name}": ${problem}`);
+  }
+
+  get(local: number): void {
+    if (this.#check) {
+      this.#check.begin("local.get");
+      this.#check.push([this.#localType(local)]);
+    }
+    this.#code.byte(0x20);
+    this.#code.u32(local);
+  }
+
+  set(local: number): void {
+    if (this.#check) {
+      this.#check.begin("local.set");
+      this.#check.pop([this.#localType(local)]);
+    }
+    this.#code.byte(0x21);
+    this.#code.u32(local);
+  }
+
+  tee(local: number): void {
+    if (this.#check) {
+      this.#check.begin("local.tee");
+      this.#check.keep([this.#localType(local)]);
+    }
+    this.#code.byte(0x22);
+    this.#code.u32(local);
+  }
+
+  globalGet(index: number): void {
+    if (this.#check) {
+      this.#check.begin("global.get");
+      const global = this.#scope.globalType(index) ?? this.#fail(`there is no global ${index}`);
+      this.#check.push([global.type]);
+    }
+    this.#code.byte(0x23);
+    this.#code.u32(index);
+  }
+
+  globalSet(index: number): void {
+    if (this.#check) {
+      this.#check.begin("global.set");
+      const global = this.#scope.globalType(index) ?? this.#fail(`there is no global ${index}`);
+      if (!global.mutable) this.#fail(`global ${index} is not mutable`);
+      this.#check.pop([global.type]);
+    }
+    this.#code.byte(0x24);
+    this.#code.u32(index);
+  }
+
+  // Constants
+
+  /** The low 32 bits count: -1 and 0xffffffff are one constant. */
+  i32(value: number): void {
+    this.#constant("i32.const", "i32");
+    this.#code.byte(0x41);
+    this.#code.s32(value);
+  }
+
+  /** The low 64 bits count; a number must be an integer. */
+  i64(value: bigint | number): void {
+    this.#constant("i64.const", "i64");
+    this.#code.byte(0x42);
+    this.#code.s64(BigInt(value));
+  }
+
+  /** Rounded to f32. A NaN's sign and payload are the engine's choice; `f32Bits` keeps them. */
+  f32(value: number): void {
+    this.#constant("f32.const", "f32");
+    this.#code.byte(0x43);
+    this.#code.f32(value);
+  }
+
+  f32Bits(bits: number): void {
+    this.#constant("f32.const", "f32");
+    this.#code.byte(0x43);
+    this.#code.bits32(bits);
+  }
+
+  f64(value: number): void {
+    this.#constant("f64.const", "f64");
+    this.#code.byte(0x44);
+    this.#code.f64(value);
+  }
+
+  f64Bits(bits: bigint): void {
+    this.#constant("f64.const", "f64");
+    this.#code.byte(0x44);
+    this.#code.bits64(bits);
+  }
+
+  /** 16 bytes, lowest address first.
+   *  @throws ArgumentError if there are not 16 */
+  v128(bytes: ArrayLike<number>): void {
+    if (bytes.length !== 16) throw new ArgumentError(`v128.const takes 16 bytes, ${bytes.length} came`);
+    this.#vectorConstant();
+    this.#code.bytes(bytes);
+  }
+
+  f32x4(a: number, b: number, c: number, d: number): void {
+    this.#vectorConstant();
+    for (const lane of [a, b, c, d]) this.#code.f32(lane);
+  }
+
+  i32x4(a: number, b: number, c: number, d: number): void {
+    this.#vectorConstant();
+    for (const lane of [a, b, c, d]) this.#code.bits32(lane);
+  }
+
+  #vectorConstant(): void {
+    this.#constant("v128.const", "v128");
+    this.#code.byte(SIMD_PREFIX);
+    this.#code.byte(0x0c);
+  }
+
+  #constant(mnemonic: string, type: ValType): void {
+    this.#check?.begin(mnemonic);
+    this.#check?.push([type]);
+  }
+
+  // Instructions of fixed type
+
+  /** Any instruction of the table in `opcodes.ts`, with its immediates: a load's offset and alignment in bytes (0 and
+   *  natural when left out), a lane, a shuffle's 16 lanes. */
+  op<N extends OpName>(name: N, ...immediates: Immediates<N>): void;
+  op(name: OpName, first?: ImmediateValue, second?: number, third?: number): void {
+    const opcode: Opcode = opcodes[name];
+    if (this.#check) {
+      this.#check.begin(name);
+      this.#check.immediates(opcode, first, second, third);
+      this.#check.op(opcode);
+    }
+    const code = this.#code;
+    if (opcode.prefix === 0) {
+      code.byte(opcode.code);
+    } else {
+      code.byte(opcode.prefix);
+      code.u32(opcode.code);
+    }
+    switch (opcode.immediate) {
+      case undefined:
+        return;
+      case "memory":
+        code.u32(log2(second ?? opcode.size));
+        code.u32((first as number | undefined) ?? 0);
+        return;
+      case "memoryLane":
+        code.u32(log2(third ?? opcode.size));
+        code.u32(second ?? 0);
+        code.byte(first as number);
+        return;
+      case "lane":
+        code.byte(first as number);
+        return;
+      case "shuffle":
+        code.bytes(first as readonly number[]);
+        return;
+      case "zeros":
+        for (let i = 0; i < opcode.size; i++) code.byte(0);
+        return;
+      default:
+        opcode.immediate satisfies never;
+    }
+  }
+
+  drop(): void {
+    this.#check?.begin("drop");
+    this.#check?.drop();
+    this.#code.byte(0x1a);
+  }
+
+  /** Of [a, b, condition] leaves a where the condition is not 0, b otherwise. */
+  select(): void {
+    this.#check?.begin("select");
+    this.#check?.select();
+    this.#code.byte(0x1b);
+  }
+
+  // Control
+
+  block(results: readonly ValType[] = [], params: readonly ValType[] = []): Label {
+    return this.#open("block", 0x02, results, params);
+  }
+
+  /** A branch to a loop's label goes back to its start and carries the loop's `params`. */
+  loop(results: readonly ValType[] = [], params: readonly ValType[] = []): Label {
+    return this.#open("loop", 0x03, results, params);
+  }
+
+  if(results: readonly ValType[] = [], params: readonly ValType[] = []): Label {
+    return this.#open("if", 0x04, results, params);
+  }
+
+  #open(kind: "block" | "loop" | "if", code: number, results: readonly ValType[], params: readonly ValType[]): Label {
+    if (this.#check) {
+      this.#check.begin(kind);
+      if (kind === "if") this.#check.pop(["i32"]);
+      this.#check.open(kind, params, results);
+    }
+    this.#code.byte(code);
+    const [only] = results;
+    if (params.length > 0 || results.length > 1) this.#code.s32(this.#scope.typeIndex(params, results));
+    else this.#code.byte(only === undefined ? EMPTY_BLOCK : valTypeCode[only]);
+    return ++this.#depth;
+  }
+
+  else(): void {
+    this.#check?.begin("else");
+    this.#check?.else();
+    this.#code.byte(0x05);
+  }
+
+  /** Closes the innermost block; the function's own end is written by `finish`.
+   *  @throws VerifyError if no block is open */
+  end(): void {
+    this.#check?.begin("end");
+    if (this.#depth === 0) this.#fail("no block is open to end");
+    this.#check?.end();
+    this.#depth--;
+    this.#code.byte(0x0b);
+  }
+
+  br(label: Label): void {
+    if (this.#check) {
+      this.#check.begin("br");
+      this.#check.pop(this.#check.label(label));
+      this.#check.stop();
+    }
+    this.#code.byte(0x0c);
+    this.#code.u32(this.#depth - label);
+  }
+
+  brIf(label: Label): void {
+    if (this.#check) {
+      this.#check.begin("br_if");
+      this.#check.pop(["i32"]);
+      this.#check.keep(this.#check.label(label));
+    }
+    this.#code.byte(0x0d);
+    this.#code.u32(this.#depth - label);
+  }
+
+  /** Branches to `labels[i]` for the i32 operand i, to `otherwise` where i is past the last. */
+  brTable(labels: readonly Label[], otherwise: Label): void {
+    if (this.#check) {
+      this.#check.begin("br_table");
+      this.#check.pop(["i32"]);
+      for (const label of labels) this.#check.keep(this.#check.label(label));
+      this.#check.pop(this.#check.label(otherwise));
+      this.#check.stop();
+    }
+    this.#code.byte(0x0e);
+    this.#code.u32(labels.length);
+    for (const label of labels) this.#code.u32(this.#depth - label);
+    this.#code.u32(this.#depth - otherwise);
+  }
+
+  return(): void {
+    if (this.#check) {
+      this.#check.begin("return");
+      this.#check.pop(this.#results);
+      this.#check.stop();
+    }
+    this.#code.byte(0x0f);
+  }
+
+  unreachable(): void {
+    this.#check?.begin("unreachable");
+    this.#check?.stop();
+    this.#code.byte(0x00);
+  }
+
+  call(index: number): void {
+    if (this.#check) {
+      this.#check.begin("call");
+      const type = this.#scope.functionType(index) ?? this.#fail(`there is no function ${index}`);
+      this.#check.pop(type.params);
+      this.#check.push(type.results);
+    }
+    this.#code.byte(0x10);
+    this.#code.u32(index);
+  }
+
+  /** Ends the function and writes locals and code, behind their length, to `out`.
+   *  @throws VerifyError if a block is still open */
+  finish(out: ByteWriter): void {
+    this.#check?.begin("end");
+    if (this.#depth > 0) this.#fail(`${this.#depth} block(s) still open at the function's end`);
+    this.#check?.end();
+    this.#code.byte(0x0b);
+    const header = new ByteWriter(32);
+    const runs = runsOf(this.#locals.slice(this.#paramCount));
+    header.u32(runs.length);
+    for (const run of runs) {
+      header.u32(run.count);
+      header.byte(valTypeCode[run.type]);
+    }
+    out.u32(header.length + this.#code.length);
+    out.bytes(header.written());
+    out.bytes(this.#code.written());
+  }
+}
+
+function log2(bytes: number): number {
+  return 31 - Math.clz32(bytes);
+}
+
+/** Locals are declared as runs of one type. Their order is that of allocation, so that an index is known at once. */
+function runsOf(types: readonly ValType[]): readonly { type: ValType; count: number }[] {
+  const runs: { type: ValType; count: number }[] = [];
+  for (const type of types) {
+    const last = runs.at(-1);
+    if (last?.type === type) last.count++;
+    else runs.push({ type, count: 1 });
+  }
+  return runs;
+}

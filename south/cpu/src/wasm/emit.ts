@@ -1,0 +1,274 @@
+/** Writes the loops and values of a nest as instructions. A value that is read once, in the loop it belongs to, is written
+ *  where it is read; the others are kept in locals, made before the loop that reads them or at their first use. */
+
+import type { FunctionBody } from "./body.ts";
+import type { Accumulator, Group, Loop, NestCode } from "./nest.ts";
+import type { OpName } from "./opcodes.ts";
+import type { Store } from "./memory.ts";
+import type { Region, Value } from "./value.ts";
+
+/** Expressions deeper than this are cut, so that neither this code nor the engine's runs out of stack. */
+const tallest = 40;
+
+export function emitNest(body: FunctionBody, { root }: NestCode, callees: ReadonlyMap<string, number>): void {
+  countUses(root);
+  new Emitter(body, callees).root(root);
+}
+
+const isLeaf = (v: Value): boolean => v.kind === "param" || v.kind === "accumulator" || (v.kind === "const" && v.type !== "v128");
+
+/** Counts how often each value that the loops need is read, and from where. */
+function countUses(root: Loop): void {
+  const used: Value[] = [];
+  const stack: [Value, Region][] = [];
+  const visit = (value: Value, from: Region): void => {
+    stack.push([value, from]);
+    for (let next = stack.pop(); next; next = stack.pop()) {
+      const [v, user] = next;
+      v.uses++;
+      if (v.region !== user && !isLeaf(v)) {
+        v.escapes = true;
+        if (v.kind !== "induction") v.kept = true;
+        enclosing(user, v.region).needs.add(v);
+      }
+      if (v.uses > 1) {
+        if (v.kind === "op" || v.kind === "select" || v.kind === "call") v.kept = true;
+        continue;
+      }
+      used.push(v);
+      const inside = v.kind === "induction" ? (v.region.parent ?? v.region) : v.region;
+      for (const a of v.args) stack.push([a, inside]);
+    }
+  };
+  for (const loop of loopsOf(root)) {
+    for (const group of loop.groups) {
+      const inner = (group.loops.at(-1) ?? loop).region;
+      for (const { init, update } of group.accumulators) {
+        visit(init, loop.region);
+        visit(update, inner);
+      }
+    }
+    for (const instance of loop.stores) {
+      for (const store of instance) {
+        visit(store.address, loop.region);
+        visit(store.value, loop.region);
+        if (store.mask) visit(store.mask, loop.region);
+        // Made before anything of the instance is stored, and outside of an `if`.
+        if ((instance.length > 1 || store.mask) && !isLeaf(store.value) && store.value.kind !== "induction") store.value.kept = true;
+      }
+    }
+  }
+  const heights = new Map<Value, number>();
+  for (const v of used.sort((a, b) => a.id - b.id)) {
+    const height = v.args.reduce((h, a) => Math.max(h, a.kept ? 0 : (heights.get(a) ?? 0)), 0) + 1;
+    heights.set(v, height);
+    if (height > tallest && v.kind !== "induction") v.kept = true;
+  }
+}
+
+/** The region directly inside of `outer` that `inner` is in. */
+function enclosing(inner: Region, outer: Region): Region {
+  let region = inner;
+  while (region.parent && region.parent !== outer) region = region.parent;
+  return region;
+}
+
+/** A loop and all the loops in it. */
+function loopsOf(root: Loop): Loop[] {
+  const all: Loop[] = [root];
+  for (const loop of all) {
+    for (const group of loop.groups) all.push(...group.loops);
+    if (loop.inner) all.push(loop.inner);
+  }
+  return all;
+}
+
+class Emitter {
+  readonly #body: FunctionBody;
+  readonly #op: (name: OpName, ...immediates: readonly (number | readonly number[])[]) => void;
+  readonly #callees: ReadonlyMap<string, number>;
+  /** Locals to give back when the current loop's body ends. */
+  #held: number[] = [];
+
+  constructor(body: FunctionBody, callees: ReadonlyMap<string, number>) {
+    this.#body = body;
+    this.#op = body.op.bind(body) as (name: OpName, ...immediates: readonly (number | readonly number[])[]) => void;
+    this.#callees = callees;
+  }
+
+  root(loop: Loop): void {
+    this.#within(() => this.#inside(loop));
+  }
+
+  #within(emit: () => void): void {
+    const outer = this.#held;
+    this.#held = [];
+    emit();
+    this.#body.release(...this.#held);
+    this.#held = outer;
+  }
+
+  /** What stands in the body of an output loop. */
+  #inside(loop: Loop): void {
+    for (const group of loop.groups.toSorted((a, b) => a.stage - b.stage)) this.#group(group);
+    const { inner } = loop;
+    if (inner) this.#loop(inner, () => this.#inside(inner));
+    for (const instance of loop.stores) this.#stores(instance);
+  }
+
+  #group({ loops, accumulators }: Group): void {
+    for (const { init, running, result } of accumulators) {
+      this.#push(init);
+      const local = this.#hold(running.type);
+      running.local = local;
+      result.local = local;
+      this.#body.set(local);
+    }
+    this.#reduction(loops, 0, accumulators);
+  }
+
+  #reduction(loops: readonly Loop[], depth: number, accumulators: readonly Accumulator[]): void {
+    const loop = loops[depth];
+    if (loop) {
+      this.#loop(loop, () => {
+        for (const group of loop.groups.toSorted((a, b) => a.stage - b.stage)) this.#group(group);
+        this.#reduction(loops, depth + 1, accumulators);
+      });
+      return;
+    }
+    for (const { update, running } of accumulators) {
+      this.#push(update);
+      this.#body.set(running.local as number);
+    }
+  }
+
+  #loop({ region, range }: Loop, inside: () => void): void {
+    const body = this.#body;
+    const extent = range?.attr.extent ?? 1;
+    for (const v of [...region.needs].sort((a, b) => a.id - b.id)) this.#ready(v);
+    const live = region.inductions.filter((v) => v.uses > 0);
+    for (const v of live) {
+      this.#push(v.args[0] as Value);
+      v.local = body.local("i32");
+      body.set(v.local);
+    }
+    const counting = live.find((v) => v.args[0]?.kind === "const" && v.args[0].constant === 0 && v.immediates[0] === 1);
+    const counter = counting ? undefined : body.local("i32");
+    if (counter !== undefined) {
+      body.i32(extent);
+      body.set(counter);
+    }
+    const again = body.loop();
+    this.#within(inside);
+    for (const v of live) {
+      body.get(v.local as number);
+      body.i32(v.immediates[0] as number);
+      body.op("i32.add");
+      if (v === counting) continue;
+      body.set(v.local as number);
+    }
+    if (counting) body.tee(counting.local as number);
+    if (counting) {
+      body.i32(extent);
+      body.op("i32.lt_u");
+    } else if (counter !== undefined) {
+      body.get(counter);
+      body.i32(1);
+      body.op("i32.sub");
+      body.tee(counter);
+    }
+    body.brIf(again);
+    body.end();
+    body.release(...live.map((v) => v.local as number), ...(counter === undefined ? [] : [counter]));
+  }
+
+  #stores(instance: readonly Store[]): void {
+    const body = this.#body;
+    for (const { value } of instance) if (value.kept) this.#ready(value);
+    for (const store of instance) {
+      if (store.mask) {
+        this.#ready(store.address);
+        this.#push(store.mask);
+        body.if();
+      }
+      this.#push(store.address);
+      this.#push(store.value);
+      if (store.lane === undefined) this.#op(store.op, store.offset);
+      else this.#op(store.op, store.lane, store.offset);
+      if (store.mask) body.end();
+    }
+  }
+
+  #hold(type: Value["type"]): number {
+    const local = this.#body.local(type);
+    this.#held.push(local);
+    return local;
+  }
+
+  /** Makes the kept values below one, inner ones first, and the value itself if it is kept. */
+  #ready(root: Value): void {
+    const stack: [Value, boolean][] = [[root, false]];
+    for (let next = stack.pop(); next; next = stack.pop()) {
+      const [v, entered] = next;
+      if (v.local !== undefined || v.kind === "accumulator") continue;
+      if (entered) {
+        if (!v.kept) continue;
+        this.#instruction(v);
+        v.local = this.#hold(v.type);
+        this.#body.set(v.local);
+        continue;
+      }
+      stack.push([v, true]);
+      for (let i = v.args.length - 1; i >= 0; i--) stack.push([v.args[i] as Value, false]);
+    }
+  }
+
+  /** Puts a value on the stack. */
+  #push(v: Value): void {
+    this.#ready(v);
+    this.#read(v);
+  }
+
+  #read(v: Value): void {
+    if (v.local !== undefined) this.#body.get(v.local);
+    else this.#instruction(v);
+  }
+
+  #instruction(v: Value): void {
+    const body = this.#body;
+    for (const a of v.args) this.#read(a);
+    switch (v.kind) {
+      case "const":
+        return this.#constant(v);
+      case "op":
+        return this.#op(v.op as OpName, ...v.immediates);
+      case "select":
+        return body.select();
+      case "call":
+        return body.call(this.#callees.get(v.callee ?? "") as number);
+      case "param":
+      case "induction":
+      case "accumulator":
+        throw new TypeError(`emit: a ${v.kind} is read before it has a local`);
+      default:
+        return v.kind satisfies never;
+    }
+  }
+
+  #constant({ type, constant }: Value): void {
+    switch (type) {
+      case "i32":
+        return this.#body.i32(constant as number);
+      case "i64":
+        return this.#body.i64(constant as bigint);
+      case "f32":
+        return this.#body.f32(constant as number);
+      case "f64":
+        return this.#body.f64(constant as number);
+      case "v128":
+        return this.#body.v128(constant as readonly number[]);
+      default:
+        return type satisfies never;
+    }
+  }
+}

@@ -1,0 +1,71 @@
+/** The code generator of the WebAssembly tier: a scheduled kernel becomes a module with one function, `run`, that takes the
+ *  addresses of its buffers, then that of its scratch memory where it has any, then its scalars. */
+
+import { type Artifact, byteSize, type Codegen, dtypeOf, type Fn, type HardwareModel, known, nestsOf, type Node, type NodeOf, tensorTypeOf, topological } from "sinan/south";
+import { wasmModule } from "./assembler.ts";
+import { emitNest } from "./emit.ts";
+import { scalarType } from "./lanes.ts";
+import { lowerNest, type Parameters } from "./nest.ts";
+import { imported } from "./scalar-ops.ts";
+
+export const codegenName = "wasm-simd";
+
+/** Bytes to which each scratch buffer is aligned. */
+const alignment = 64;
+
+export interface RenderOptions {
+  /** Follow the operand stack while emitting. */
+  readonly check?: boolean;
+}
+
+/** Renders a kernel.
+ *  @throws VerifyError if the function is not a kernel, or holds an op or dtype that has no rule here */
+export function render(kernel: Fn, { features }: Pick<HardwareModel, "features">, { check = false }: RenderOptions = {}): Artifact {
+  const addresses = new Map<Node, { local: number; bytes: number }>();
+  const scalars = new Map<Node, { local: number; type: "i32" | "f32" | "f64" }>();
+  const isScalar = (p: Node): boolean => tensorTypeOf(p).space === "host" && tensorTypeOf(p).dims.length === 0;
+  const buffers = kernel.params.filter((p) => !isScalar(p));
+  buffers.forEach((p, local) => addresses.set(p, { local, bytes: 0 }));
+  const scratch = topological(kernel.results).filter((n): n is NodeOf<"scratch"> => n.op === "scratch");
+  let scratchBytes = 0;
+  for (const s of scratch.sort((a, b) => a.attr.id - b.attr.id)) {
+    addresses.set(s, { local: buffers.length, bytes: scratchBytes });
+    const bytes = byteSize(s.attr.type.dtype, known(s.attr.type.dims[0] ?? 1, kernel.name));
+    scratchBytes += Math.ceil(bytes / alignment) * alignment;
+  }
+  const first = buffers.length + (scratchBytes > 0 ? 1 : 0);
+  kernel.params.filter(isScalar).forEach((p, i) => {
+    const type = scalarType(dtypeOf(p));
+    // A number that is neither is converted in the kernel.
+    const isDouble = dtypeOf(p) === "f16" || dtypeOf(p) === "bf16";
+    scalars.set(p, { local: first + i, type: isDouble || type === "i64" ? "f64" : type });
+  });
+  const parameters: Parameters = { addresses, scalars };
+  const fused = features.includes("relaxed-madd");
+  const nests = nestsOf(kernel).flatMap((nest) => lowerNest(nest, parameters, fused) ?? []);
+
+  const module = wasmModule({ check });
+  const shared = features.includes("shared-memory");
+  module.importMemory("env", "memory", shared ? { min: 1, max: 65536, shared } : { min: 1 });
+  const called = new Set(nests.flatMap((nest) => [...nest.graph.callees]));
+  const callees = new Map<string, number>();
+  for (const name of imported) {
+    if (!called.has(name)) continue;
+    const arity = name === "pow" || name === "fmod" ? 2 : 1;
+    callees.set(name, module.importFunction("math", name, new Array<"f64">(arity).fill("f64"), ["f64"]));
+  }
+  const types = [...new Array<"i32">(first).fill("i32"), ...[...scalars.values()].map((s) => s.type)];
+  module.fn(types, [], (body) => {
+    for (const nest of nests) emitNest(body, nest, callees);
+  }, { name: kernel.name, export: "run" });
+  return { codegen: codegenName, name: kernel.name, code: module.bytes(), scratchBytes };
+}
+
+/** Kernels as WebAssembly with 128-bit SIMD. */
+export const wasmCodegen: Codegen = {
+  name: codegenName,
+  level: "loops",
+  render: (kernel, hardware) => render(kernel, hardware),
+};
+
+
