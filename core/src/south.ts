@@ -1,11 +1,11 @@
 /** The door for packages that reach a chip: the IR as a code generator reads it, the loop level, and the contracts of
  *  drivers, devices and engines. */
 export { type DType, dtypes, byteSize, fromBf16, fromF16, isFloat, roundTo, toBf16, toF16 } from "./ir/dtype.ts";
-export { known } from "./ir/dim.ts";
+export { type Dim, known } from "./ir/dim.ts";
 export { type Fn, makeFn, topological } from "./ir/fn.ts";
 export { dtypeOf, type Node, type NodeOf, type Op, type RangeKind, type ReduceKind, tensorTypeOf } from "./ir/node.ts";
 export { within } from "./ir/scope.ts";
-export { tensorType } from "./ir/type.ts";
+export { type Space, tensorType } from "./ir/type.ts";
 export * as build from "./ops/build.ts";
 export { erf } from "./ops/erf.ts";
 export { addIndex, affine, bounds, constIndex, divIndex, modIndex, mulIndex } from "./ops/indexing.ts";

@@ -11,6 +11,7 @@ interface Entry {
 }
 
 const programs = new WeakMap<Stream, Map<number, Entry[]>>();
+const listeners = new Set<(fn: Fn) => void>();
 let compilations = 0;
 
 /** The program of a function on a device, compiled at the first request. `donated`: inputs that its calls will give away. */
@@ -23,6 +24,7 @@ export function programFor(fn: Fn, stream: Stream, donated: ReadonlySet<number> 
   const known = list.find((e) => e.donated === key && fnEqual(e.fn, fn));
   if (known) return known.program;
   compilations++;
+  for (const tell of listeners) tell(fn);
   const program = new Program(fn, stream, (f, hardware) => compile(f, hardware, donated));
   list.push({ fn, donated: key, program });
   return program;
@@ -30,5 +32,11 @@ export function programFor(fn: Fn, stream: Stream, donated: ReadonlySet<number> 
 
 /** How many programs have been compiled so far in this process. */
 export const compileCount = (): number => compilations;
+
+/** Tells of every function that is compiled; returns how to stop. */
+export function onCompile(listener: (fn: Fn) => void): () => void {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
 
 const none: ReadonlySet<number> = new Set();

@@ -121,8 +121,15 @@ function run(c: Loaded<OpCase>, float: DType): Value {
 const close = (got: number, want: number, tolerance: number): boolean =>
   Object.is(got, want) || got === want || Math.abs(got - want) <= tolerance * Math.max(1, Math.abs(want));
 
-/** Products whose batch axes agree as they are: others are the tensor library's to broadcast. */
-const plain = ({ op, inputs: [l, r] }: OpCase): boolean => op !== "matmul" || (!l?.views && !r?.views && l?.shape.slice(0, -2).join() === r?.shape.slice(0, -2).join());
+/** Left out: products whose batch axes must be broadcast first, arithmetic on i64 and powers of integers, which the IR does
+ *  not have, and the sign of NaN, which is NaN here as in NumPy and JAX, and 0 in PyTorch. */
+function plain({ name, op, inputs }: OpCase): boolean {
+  const [l, r] = inputs;
+  if (op === "matmul") return !l?.views && !r?.views && l?.shape.slice(0, -2).join() === r?.shape.slice(0, -2).join();
+  const arithmetic = ["add", "sub", "mul", "pow", "maximum", "minimum", "floor_divide", "remainder"].includes(op);
+  if (arithmetic && inputs.some(({ dtype }) => dtype === "i64" || (op === "pow" && dtype === "i32"))) return false;
+  return name !== "sign/special";
+}
 
 const cases = loadCases("ops").cases.filter((c) => plain(c) && Object.hasOwn(programs, c.op) && c.inputs.every(({ dtype }) => isDType(dtype)));
 for (const op of new Set(cases.map((c) => c.op))) {
@@ -155,7 +162,7 @@ for (const c of loadCases("random").cases.filter((c) => c.op === "block"))
 
 for (const c of loadCases("random").cases.filter((c) => c.op === "bits" || c.op === "split"))
   test(`random ${c.name} equals JAX`, () => {
-    const { shape } = c.output as { shape: number[] };
+    const shape = c.output?.shape ?? [];
     const want = c.tensor("output").values;
     const words = c.op === "split" ? 2 : 1;
     assert.deepEqual(randomBits(c.key, 0, want.length / words, words), want);

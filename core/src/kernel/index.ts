@@ -5,3 +5,4 @@ export { lower } from "./lower.ts";
 export { accumulatesIn, kernelNode, loadsIn, nestsOf, rangesIn, storesOf } from "./nests.ts";
 export type { Option } from "./option.ts";
 export { apply, applySchedule } from "./schedule.ts";
+export { expandTranscendentals } from "./transcendental.ts";

@@ -15,7 +15,7 @@ import { define, newScope } from "../ops/table.ts";
 import type { Buffer } from "../runtime/buffer.ts";
 import { defaultStream } from "../runtime/devices.ts";
 import type { Stream } from "../runtime/stream.ts";
-import { asPending, setOnDeep } from "./pending.ts";
+import { asPending, deepest, setOnDeep } from "./pending.ts";
 
 const anchors: ReadonlySet<string> = new Set(["reduce", "contraction", "indexed"]);
 
@@ -90,4 +90,10 @@ export function streamOf(args: readonly (Buffer | number)[]): Stream {
   return stream ?? defaultStream();
 }
 
-setOnDeep((node) => flush([node as unknown as Node]));
+// A chain that grows without being read is computed where it has become this deep. Depths are those at a node's making, so they are
+// measured again before that is believed.
+setOnDeep((node) => {
+  const root = node as unknown as Node;
+  for (const n of topological([root], (m) => asPending(m).value === null)) asPending(n).measure();
+  if (node.depth >= deepest) flush([root]);
+});

@@ -22,18 +22,24 @@ export class Pending<O extends Op = Op> implements NodeOf<O> {
   settled = 0;
   /** A flush computed it without keeping it; needed again, it is kept. */
   passed = false;
-  /** The longest way to a known value. */
-  readonly depth: number;
+  /** At most the longest way to a known value: sources may have become known since. */
+  depth: number;
 
   constructor(op: O, src: readonly Node[], attr: Attrs[O], type: Type) {
     this.op = op;
     this.src = src;
     this.attr = attr;
     this.type = type;
+    for (const s of src) asPending(s).uses++;
+    this.depth = 0;
+    this.measure();
+  }
+
+  /** Sets the depth from the sources'. */
+  measure(): void {
     let depth = 0;
-    for (const s of src) {
-      const p = s as unknown as Pending;
-      p.uses++;
+    for (const s of this.src) {
+      const p = asPending(s);
       if (p.depth > depth && p.value === null) depth = p.depth;
     }
     this.depth = depth + 1;
@@ -48,7 +54,7 @@ export class Pending<O extends Op = Op> implements NodeOf<O> {
 
 /** Called with each node that reaches the depth at which a chain is flushed. */
 let onDeep: (node: Pending) => void = () => {};
-const deep = 1024;
+export const deepest = 1024;
 let transforms = 0;
 
 class LazyScope implements Scope {
@@ -56,7 +62,7 @@ class LazyScope implements Scope {
 
   make<O extends Op>(op: O, src: readonly Node[], attr: Attrs[O]): NodeOf<O> {
     const node = new Pending(op, src, attr, infer(op, src, attr));
-    if (node.depth >= deep && transforms === 0) onDeep(node as unknown as Pending);
+    if (node.depth >= deepest && transforms === 0) onDeep(node as unknown as Pending);
     return node;
   }
 

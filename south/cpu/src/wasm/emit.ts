@@ -3,7 +3,7 @@
 
 import type { FunctionBody } from "./body.ts";
 import type { Accumulator, Group, Loop, NestCode } from "./nest.ts";
-import type { OpName } from "./opcodes.ts";
+import { opcodes, type OpName } from "./opcodes.ts";
 import type { Store } from "./memory.ts";
 import type { Region, Value } from "./value.ts";
 
@@ -73,6 +73,12 @@ function enclosing(inner: Region, outer: Region): Region {
   return region;
 }
 
+/** Whether an induction is the loop's own counter. */
+const isCount = ({ args: [init], immediates }: Value): boolean => init?.kind === "const" && init.constant === 0 && immediates[0] === 1;
+
+/** How often the body of a reduction is written: small bodies pay for the pointers and the branch of each round. */
+const copiesOf = (accumulators: number): number => (accumulators <= 16 ? 4 : 2);
+
 /** A loop and all the loops in it. */
 function loopsOf(root: Loop): Loop[] {
   const all: Loop[] = [root];
@@ -87,8 +93,10 @@ class Emitter {
   readonly #body: FunctionBody;
   readonly #op: (name: OpName, ...immediates: readonly (number | readonly number[])[]) => void;
   readonly #callees: ReadonlyMap<string, number>;
-  /** Locals to give back when the current loop's body ends. */
-  #held: number[] = [];
+  /** Values whose locals are given back when the current loop's body ends. */
+  #held: Value[] = [];
+  /** While a copy of an unrolled loop's body is written: the loop, and by how many iterations its pointers are behind. */
+  #copy: { readonly region: Region; readonly ahead: number } | undefined;
 
   constructor(body: FunctionBody, callees: ReadonlyMap<string, number>) {
     this.#body = body;
@@ -104,7 +112,10 @@ class Emitter {
     const outer = this.#held;
     this.#held = [];
     emit();
-    this.#body.release(...this.#held);
+    for (const v of this.#held) {
+      this.#body.release(v.local as number);
+      v.local = undefined;
+    }
     this.#held = outer;
   }
 
@@ -119,59 +130,81 @@ class Emitter {
   #group({ loops, accumulators }: Group): void {
     for (const { init, running, result } of accumulators) {
       this.#push(init);
-      const local = this.#hold(running.type);
-      running.local = local;
-      result.local = local;
-      this.#body.set(local);
+      running.local = result.local = this.#body.local(running.type);
+      this.#held.push(result);
+      this.#body.set(result.local);
     }
     this.#reduction(loops, 0, accumulators);
   }
 
   #reduction(loops: readonly Loop[], depth: number, accumulators: readonly Accumulator[]): void {
     const loop = loops[depth];
-    if (loop) {
-      this.#loop(loop, () => {
+    if (!loop) return this.#updates(accumulators);
+    const isInnermost = depth + 1 === loops.length && loop.groups.length === 0;
+    this.#loop(
+      loop,
+      () => {
         for (const group of loop.groups.toSorted((a, b) => a.stage - b.stage)) this.#group(group);
         this.#reduction(loops, depth + 1, accumulators);
-      });
-      return;
-    }
+      },
+      isInnermost ? copiesOf(accumulators.length) : 1,
+    );
+  }
+
+  #updates(accumulators: readonly Accumulator[]): void {
     for (const { update, running } of accumulators) {
       this.#push(update);
       this.#body.set(running.local as number);
     }
   }
 
-  #loop({ region, range }: Loop, inside: () => void): void {
+  /** A loop, its body written `copies` times; what the copies leave of the iterations stands behind it. */
+  #loop({ region, range }: Loop, inside: () => void, copies = 1): void {
     const body = this.#body;
     const extent = range?.attr.extent ?? 1;
+    const rounds = Math.floor(extent / copies);
     for (const v of [...region.needs].sort((a, b) => a.id - b.id)) this.#ready(v);
-    const live = region.inductions.filter((v) => v.uses > 0);
+    const live = region.inductions.filter((v) => v.uses > 0).sort((a, b) => Number(isCount(a)) - Number(isCount(b)));
     for (const v of live) {
       this.#push(v.args[0] as Value);
       v.local = body.local("i32");
       body.set(v.local);
     }
-    const counting = live.find((v) => v.args[0]?.kind === "const" && v.args[0].constant === 0 && v.immediates[0] === 1);
+    const bodies = (count: number): void => {
+      for (let ahead = 0; ahead < count; ahead++) {
+        this.#copy = ahead > 0 ? { region, ahead } : undefined;
+        this.#within(inside);
+      }
+      this.#copy = undefined;
+    };
+    if (rounds > 1) this.#rounds(live, rounds, copies, () => bodies(copies));
+    bodies(rounds > 1 ? extent - rounds * copies : extent);
+    body.release(...live.map((v) => v.local as number));
+    for (const v of live) v.local = undefined;
+  }
+
+  #rounds(live: readonly Value[], rounds: number, copies: number, inside: () => void): void {
+    const body = this.#body;
+    const counting = live.find(isCount);
     const counter = counting ? undefined : body.local("i32");
     if (counter !== undefined) {
-      body.i32(extent);
+      body.i32(rounds);
       body.set(counter);
     }
     const again = body.loop();
-    this.#within(inside);
+    inside();
     for (const v of live) {
       body.get(v.local as number);
-      body.i32(v.immediates[0] as number);
+      body.i32((v.immediates[0] as number) * copies);
       body.op("i32.add");
-      if (v === counting) continue;
-      body.set(v.local as number);
+      if (v !== counting) body.set(v.local as number);
+      else {
+        body.tee(v.local as number);
+        body.i32(rounds * copies);
+        body.op("i32.lt_u");
+      }
     }
-    if (counting) body.tee(counting.local as number);
-    if (counting) {
-      body.i32(extent);
-      body.op("i32.lt_u");
-    } else if (counter !== undefined) {
+    if (counter !== undefined) {
       body.get(counter);
       body.i32(1);
       body.op("i32.sub");
@@ -179,7 +212,7 @@ class Emitter {
     }
     body.brIf(again);
     body.end();
-    body.release(...live.map((v) => v.local as number), ...(counter === undefined ? [] : [counter]));
+    if (counter !== undefined) body.release(counter);
   }
 
   #stores(instance: readonly Store[]): void {
@@ -199,12 +232,6 @@ class Emitter {
     }
   }
 
-  #hold(type: Value["type"]): number {
-    const local = this.#body.local(type);
-    this.#held.push(local);
-    return local;
-  }
-
   /** Makes the kept values below one, inner ones first, and the value itself if it is kept. */
   #ready(root: Value): void {
     const stack: [Value, boolean][] = [[root, false]];
@@ -214,7 +241,8 @@ class Emitter {
       if (entered) {
         if (!v.kept) continue;
         this.#instruction(v);
-        v.local = this.#hold(v.type);
+        v.local = this.#body.local(v.type);
+        this.#held.push(v);
         this.#body.set(v.local);
         continue;
       }
@@ -230,12 +258,28 @@ class Emitter {
   }
 
   #read(v: Value): void {
-    if (v.local !== undefined) this.#body.get(v.local);
-    else this.#instruction(v);
+    if (v.local === undefined) return this.#instruction(v);
+    this.#body.get(v.local);
+    const behind = this.#behind(v);
+    if (behind === 0) return;
+    this.#body.i32(behind);
+    this.#body.op("i32.add");
+  }
+
+  /** What the local of a pointer lacks in this copy of the loop's body. */
+  #behind(v: Value | undefined): number {
+    const copy = this.#copy;
+    return copy && v?.kind === "induction" && v.region === copy.region ? copy.ahead * (v.immediates[0] as number) : 0;
   }
 
   #instruction(v: Value): void {
     const body = this.#body;
+    const [pointer] = v.args;
+    const behind = this.#behind(pointer);
+    if (behind > 0 && pointer && v.op && opcodes[v.op].immediate === "memory") {
+      body.get(pointer.local as number);
+      return this.#op(v.op, (v.immediates[0] as number) + behind);
+    }
     for (const a of v.args) this.#read(a);
     switch (v.kind) {
       case "const":

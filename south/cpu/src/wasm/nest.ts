@@ -276,11 +276,11 @@ export class Lowering {
   }
 
   /** How one partial result takes in one more value. */
-  #step({ kind, product = false }: NodeOf<"accumulate">["attr"], value: Node, inside: Loop, lanesReduced: boolean) {
+  #step({ kind, product }: NodeOf<"accumulate">["attr"], value: Node, inside: Loop, lanesReduced: boolean) {
     const { machine, graph } = this;
     const dtype = dtypeOf(value);
     const shape = shapeOf(dtype);
-    const fused = product && machine.fused && kind === "sum" && value.op === "mul" && (dtype === "f32" || dtype === "f64");
+    const fused = product === true && machine.fused && kind === "sum" && value.op === "mul" && (dtype === "f32" || dtype === "f64");
     if (fused) {
       const [a, b] = value.src.map((s) => this.lower(s, inside)) as [Lanes, Lanes];
       const isVector = a.vector || b.vector || lanesReduced;

@@ -54,7 +54,7 @@ for (const op of Object.keys(arity) as (keyof typeof arity)[]) {
     for (const dtype of full) {
       const columns = operands(dtype, arity[op]);
       const count = (columns[0] as number[]).length;
-      const node = (...x: Node[]) => build.build(op, x, {});
+      const node = (...x: Node[]) => build.build(op, x, {}) as Node;
       let result: DType;
       try {
         result = dtypeOf(pointwise(columns.map(() => dtype), op === "lt" || op === "eq" ? "bool" : dtype, count, 1, node).results[0]?.src[0]?.src[0]?.src[2] as Node);

@@ -1,7 +1,12 @@
 /** For tests and benchmarks: kernels run on an opened CPU device, with numbers in and out. Guard bytes around each output
  *  show a store that missed. */
 
-import { byteSize, type Device, type DType, type Fn, fromBf16, fromF16, KernelError, known, type Node, tensorTypeOf, toBf16, toF16 } from "sinan/south";
+import {
+  byteSize,
+  type Device,
+  type DType,
+  type Fn,
+  fromBf16, fromF16, KernelError, known, type Node, tensorTypeOf, toBf16, toF16 } from "sinan/south";
 import { render } from "./render.ts";
 
 const guard = 64;
@@ -44,10 +49,12 @@ let clock = 0n;
 
 /** Runs a kernel once.
  *  @param inputs   numbers for each input buffer, or bytes as they are
+ *  @param fused    whether a multiply-add may be one rounding, where the device has it
  *  @returns the bytes of the outputs
  *  @throws KernelError if a byte beside an output changed */
-export async function runBytes(device: Device, kernel: Fn, inputs: readonly (readonly number[] | Uint8Array)[], scalars: readonly number[] = []): Promise<Uint8Array[]> {
-  const artifact = render(kernel, device.hardware, { check: true });
+export async function runBytes(device: Device, kernel: Fn, inputs: readonly (readonly number[] | Uint8Array)[], scalars: readonly number[] = [], fused = true): Promise<Uint8Array[]> {
+  const features = device.hardware.features.filter((f) => fused || f !== "relaxed-madd");
+  const artifact = render(kernel, { features }, { check: true });
   const executable = await device.load(artifact);
   const buffers = kernel.params.filter((p) => !isScalar(p));
   const regions = buffers.map((p, i) => {
@@ -75,8 +82,8 @@ export async function runBytes(device: Device, kernel: Fn, inputs: readonly (rea
 }
 
 /** The same with numbers out. */
-export async function run(device: Device, kernel: Fn, inputs: readonly (readonly number[] | Uint8Array)[], scalars: readonly number[] = []): Promise<number[][]> {
-  const outputs = await runBytes(device, kernel, inputs, scalars);
+export async function run(device: Device, kernel: Fn, inputs: readonly (readonly number[] | Uint8Array)[], scalars: readonly number[] = [], fused = true): Promise<number[][]> {
+  const outputs = await runBytes(device, kernel, inputs, scalars, fused);
   const params = kernel.params.filter((p) => !isScalar(p)).slice(inputs.length);
   return outputs.map((bytes, i) => decode(tensorTypeOf(params[i] as Node).dtype, bytes));
 }
