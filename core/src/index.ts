@@ -23,6 +23,6 @@ export type {
   Region,
 } from "./runtime/driver.ts";
 export type { ComputeUnit, HardwareModel, MemoryLevel } from "./runtime/hardware.ts";
-export { device, type DeviceOptions } from "./runtime/devices.ts";
+export { currentDevice, device, type DeviceOptions } from "./runtime/devices.ts";
 export { memory, type MemoryReport } from "./runtime/memory.ts";
 export { type Plugin, probeAll, register } from "./runtime/registry.ts";

@@ -6,6 +6,7 @@ import { type Dim, dimsEqual, sizeOf, symbol } from "../../core/src/ir/dim.ts";
 import { type DType, dtypes, isFloat, isFull } from "../../core/src/ir/dtype.ts";
 import { type Fn, makeFn } from "../../core/src/ir/fn.ts";
 import { dimsOf, dtypeOf, type Node, type NodeOf, type Op, type ReduceKind } from "../../core/src/ir/node.ts";
+import { print } from "../../core/src/ir/print.ts";
 import { within } from "../../core/src/ir/scope.ts";
 import { tensorType } from "../../core/src/ir/type.ts";
 import { sizeOfDims, type Value, valueOf } from "../../core/src/interpreter/value.ts";
@@ -24,13 +25,77 @@ export interface GraphOptions {
 }
 
 /** Odd, zero-size, broadcastable and 0-d shapes; few, so that two often fit. */
-const shapes: readonly (readonly number[])[] = [[], [1], [3], [0], [2, 3], [3, 2], [5, 1], [1, 7], [2, 0, 3], [2, 3, 4], [3, 1, 2, 5]];
+const shapes: readonly (readonly number[])[] = [
+  [],
+  [1],
+  [3],
+  [0],
+  [2, 3],
+  [3, 2],
+  [5, 1],
+  [1, 7],
+  [2, 0, 3],
+  [2, 3, 4],
+  [3, 1, 2, 5],
+];
 
-const unaryOps = ["neg", "abs", "sign", "sqrt", "rsqrt", "exp", "log", "sin", "cos", "tanh", "erf", "floor", "round", "not"] as const;
-const binaryOps = ["add", "sub", "mul", "div", "idiv", "mod", "pow", "max", "min", "lt", "eq", "and", "or", "xor", "shl", "shr"] as const;
+const unaryOps = [
+  "neg",
+  "abs",
+  "sign",
+  "sqrt",
+  "rsqrt",
+  "exp",
+  "log",
+  "sin",
+  "cos",
+  "tanh",
+  "erf",
+  "floor",
+  "round",
+  "not",
+] as const;
+const binaryOps = [
+  "add",
+  "sub",
+  "mul",
+  "div",
+  "idiv",
+  "mod",
+  "pow",
+  "max",
+  "min",
+  "lt",
+  "eq",
+  "and",
+  "or",
+  "xor",
+  "shl",
+  "shr",
+] as const;
 const otherOps = [
-  "where", "cast", "bitcast", "reshape", "permute", "expand", "pad", "slice", "flip", "concat", "reduce", "dot", "gather", "scatter",
-  "iota", "random", "const", "stopGradient", "alias", "assign", "call", "item",
+  "where",
+  "cast",
+  "bitcast",
+  "reshape",
+  "permute",
+  "expand",
+  "pad",
+  "slice",
+  "flip",
+  "concat",
+  "reduce",
+  "dot",
+  "gather",
+  "scatter",
+  "iota",
+  "random",
+  "const",
+  "stopGradient",
+  "alias",
+  "assign",
+  "call",
+  "item",
 ] as const;
 const tensorOps: readonly Op[] = [...unaryOps, ...binaryOps, ...otherOps];
 
@@ -55,13 +120,16 @@ function matching(draw: Draw, { nodes }: Pool, like: Node, dtype: DType = dtypeO
   return b.fill(b.scalar(draw(5), dtype), dimsOf(like));
 }
 
-const ofKind = (pool: Pool, ...kinds: string[]): Node[] => pool.nodes.filter((n) => isFull(dtypeOf(n)) && kinds.includes(dtypes[dtypeOf(n)].kind));
+const ofKind = (pool: Pool, ...kinds: string[]): Node[] =>
+  pool.nodes.filter((n) => isFull(dtypeOf(n)) && kinds.includes(dtypes[dtypeOf(n)].kind));
 
 const kindsOfOp = (op: Op): string[] => {
   if (["not", "and", "or", "xor"].includes(op)) return ["int", "uint", "bool"];
   if (op === "shl" || op === "shr") return ["int", "uint"];
   if (["max", "min", "lt", "eq"].includes(op)) return ["float", "int", "uint", "bool"];
-  return ["neg", "abs", "sign", "add", "sub", "mul", "idiv", "mod", "dot"].includes(op) ? ["float", "int", "uint"] : ["float"];
+  return ["neg", "abs", "sign", "add", "sub", "mul", "idiv", "mod", "dot"].includes(op)
+    ? ["float", "int", "uint"]
+    : ["float"];
 };
 
 /** One more node, or undefined where nothing in the pool fits the op. */
@@ -89,7 +157,8 @@ function step(op: Op, draw: Draw, pool: Pool): Node | undefined {
     }
     case "reshape": {
       const targets: Dim[][] = [[sizeOf(dims)], [1, ...dims], [...dims, 1], dims.filter((d) => d !== 1)];
-      if (fixed && dims.length > 1) targets.push([(numbers[0] as number) * (numbers[1] as number), ...dims.slice(2)], [...dims].reverse());
+      if (fixed && dims.length > 1)
+        targets.push([(numbers[0] as number) * (numbers[1] as number), ...dims.slice(2)], [...dims].reverse());
       return b.reshape(x, pick(draw, targets));
     }
     case "permute": {
@@ -101,17 +170,36 @@ function step(op: Op, draw: Draw, pool: Pool): Node | undefined {
       return b.permute(x, axes);
     }
     case "expand":
-      return b.expand(x, dims.map((d) => (d === 1 ? draw(4) : d)));
+      return b.expand(
+        x,
+        dims.map((d) => (d === 1 ? draw(4) : d)),
+      );
     case "pad":
-      return b.pad(x, dims.map(() => draw(3)), dims.map(() => draw(3)), pick(draw, [0, 1, -2.5, Number.NaN, Number.NEGATIVE_INFINITY].filter((v) => isFloat(dtypeOf(x)) || v === 0 || v === 1)));
+      return b.pad(
+        x,
+        dims.map(() => draw(3)),
+        dims.map(() => draw(3)),
+        pick(
+          draw,
+          [0, 1, -2.5, Number.NaN, Number.NEGATIVE_INFINITY].filter((v) => isFloat(dtypeOf(x)) || v === 0 || v === 1),
+        ),
+      );
     case "slice": {
       if (!fixed) return undefined;
       const by = numbers.map(() => 1 + draw(2));
       const start = numbers.map((d) => draw(d + 1));
-      return b.slice(x, start, numbers.map((d, a) => draw(Math.ceil((d - (start[a] as number)) / (by[a] as number)) + 1)), by);
+      return b.slice(
+        x,
+        start,
+        numbers.map((d, a) => draw(Math.ceil((d - (start[a] as number)) / (by[a] as number)) + 1)),
+        by,
+      );
     }
     case "flip":
-      return b.flip(x, dims.flatMap((_, a) => (draw(2) === 1 ? [a] : [])));
+      return b.flip(
+        x,
+        dims.flatMap((_, a) => (draw(2) === 1 ? [a] : [])),
+      );
     case "concat":
       return dims.length > 0 ? b.concat([x, matching(draw, pool, x), ...(draw(2) ? [x] : [])], axis) : undefined;
     case "reduce": {
@@ -119,7 +207,11 @@ function step(op: Op, draw: Draw, pool: Pool): Node | undefined {
       const fit = ofKind(pool, "float", "int", "uint", ...(kind === "max" || kind === "min" ? ["bool"] : []));
       if (fit.length === 0) return undefined;
       const y = pick(draw, fit);
-      return b.reduce(kind, y, dimsOf(y).flatMap((_, a) => (draw(2) === 1 ? [a] : [])));
+      return b.reduce(
+        kind,
+        y,
+        dimsOf(y).flatMap((_, a) => (draw(2) === 1 ? [a] : [])),
+      );
     }
     case "dot":
       return product(draw, pool);
@@ -129,7 +221,12 @@ function step(op: Op, draw: Draw, pool: Pool): Node | undefined {
     case "iota":
       return dims.length > 0 ? b.iota(pick(draw, ["i32", "u32", "f32"]), dims, axis) : undefined;
     case "random":
-      return b.random(b.reshape(b.concat([b.iota("u32", [1], 0), b.expand(b.reshape(b.scalar(draw(9), "u32"), [1]), [1])], 0), [2]), b.scalar(draw(3), "u32"), dims, draw(2) ? 2 : 1);
+      return b.random(
+        b.reshape(b.concat([b.iota("u32", [1], 0), b.expand(b.reshape(b.scalar(draw(9), "u32"), [1]), [1])], 0), [2]),
+        b.scalar(draw(3), "u32"),
+        dims,
+        draw(2) ? 2 : 1,
+      );
     case "const":
       return b.scalar(pick(draw, [0, 1, 2, 7]), pick(draw, pool.dtypes));
     case "stopGradient":
@@ -139,7 +236,7 @@ function step(op: Op, draw: Draw, pool: Pool): Node | undefined {
     case "assign":
       return b.assign(x, matching(draw, pool, x));
     case "call":
-      return b.item(b.call(square(dtypeOf(x), dims, draw(2) ? "square" : "it's\n\"odd\""), [x]), 0);
+      return b.item(b.call(square(dtypeOf(x), dims, draw(2) ? "square" : 'it\'s\n"odd"'), [x]), 0);
     case "item":
       return b.item(b.build("tuple", [x, pick(draw, pool.nodes)], {}) as Node, draw(2));
     default:
@@ -150,7 +247,7 @@ function step(op: Op, draw: Draw, pool: Pool): Node | undefined {
 /** A function of one parameter to call. */
 function square(dtype: DType, dims: readonly Dim[], name: string): Fn {
   const x = b.build("param", [], { index: 0, name: "x", type: tensorType(dtype, dims) });
-  const y = isFull(dtype) && dtype !== "bool" ? b.mul(x as Node, x as Node) : (x as Node);
+  const y = isFull(dtype) && dtype !== "bool" ? b.mul(x, x) : (x as Node);
   return makeFn(name, [x], [y]);
 }
 
@@ -158,7 +255,10 @@ function product(draw: Draw, pool: Pool): Node | undefined {
   const fit = ofKind(pool, "float", "int", "uint").filter((n) => dimsOf(n).length > 0);
   if (fit.length === 0) return undefined;
   const a = pick(draw, fit);
-  const c = pick(draw, fit.filter((n) => dtypeOf(n) === dtypeOf(a)));
+  const c = pick(
+    draw,
+    fit.filter((n) => dtypeOf(n) === dtypeOf(a)),
+  );
   const contract: [number[], number[]] = [[], []];
   const batch: [number[], number[]] = [[], []];
   dimsOf(a).forEach((d, i) => {
@@ -180,35 +280,49 @@ function indexed(op: "gather" | "scatter", draw: Draw, pool: Pool, x: Node, axis
   if (dims.length > 5) return undefined;
   if (op === "gather") return b.gather(x, indices, axis);
   const arithmetic = isFull(dtypeOf(x)) && dtypeOf(x) !== "bool";
-  return b.scatter(x, indices, b.fill(b.scalar(1 + draw(3), dtypeOf(x)), dims), axis, arithmetic && draw(2) ? "add" : "set");
+  return b.scatter(
+    x,
+    indices,
+    b.fill(b.scalar(1 + draw(3), dtypeOf(x)), dims),
+    axis,
+    arithmetic && draw(2) ? "add" : "set",
+  );
 }
 
-const steps = (maxNodes: number) => fc.array(fc.array(fc.nat({ max: 4095 }), { minLength: 4, maxLength: 12 }), { minLength: 1, maxLength: maxNodes });
+const steps = (maxNodes: number) =>
+  fc.array(fc.array(fc.nat({ max: 4095 }), { minLength: 4, maxLength: 12 }), { minLength: 1, maxLength: maxNodes });
 
 /** The most elements that a value of a random graph has. */
 const largest = 20000;
 
 /** A tensor-level function in a scope of its own. */
-export function arbitraryGraph({ dtypes: allowed = ["f32", "i32"], ops = tensorOps, maxNodes = 12, symbolic = false }: GraphOptions = {}): fc.Arbitrary<Fn> {
-  return fc.tuple(fc.array(fc.nat({ max: 4095 }), { minLength: 8, maxLength: 8 }), steps(maxNodes)).map(([head, body]) =>
-    within(newScope(), () => {
-      const draw = drawFrom(head);
-      const n = symbol("n", { lo: 0, hi: 64, multiple: 1 });
-      const params = Array.from({ length: 1 + draw(3) }, (_, index) => {
-        const dims: readonly Dim[] = symbolic && draw(2) ? pick(draw, [[n], [n, 3], [2, n]]) : pick(draw, shapes);
-        return b.build("param", [], { index, name: `p${index}`, type: tensorType(pick(draw, allowed), dims) });
-      });
-      const pool: Pool = { nodes: [...(params as readonly Node[])], dtypes: allowed };
-      for (const numbers of body) {
-        const next = drawFrom(numbers);
-        const made = step(pick(next, ops), next, pool);
-        const dims = made ? dimsOf(made) : [];
-        const size = dims.reduce<number>((s, d) => s * (typeof d === "number" ? d : 8), 1);
-        if (made && dims.length <= 6 && size <= largest) pool.nodes.push(made);
-      }
-      return makeFn("graph", params, pool.nodes.slice(-(1 + draw(3))));
-    }),
-  );
+export function arbitraryGraph({
+  dtypes: allowed = ["f32", "i32"],
+  ops = tensorOps,
+  maxNodes = 12,
+  symbolic = false,
+}: GraphOptions = {}): fc.Arbitrary<Fn> {
+  return fc
+    .tuple(fc.array(fc.nat({ max: 4095 }), { minLength: 8, maxLength: 8 }), steps(maxNodes))
+    .map(([head, body]) =>
+      within(newScope(), () => {
+        const draw = drawFrom(head);
+        const n = symbol("n", { lo: 0, hi: 64, multiple: 1 });
+        const params = Array.from({ length: 1 + draw(3) }, (_, index) => {
+          const dims: readonly Dim[] = symbolic && draw(2) ? pick(draw, [[n], [n, 3], [2, n]]) : pick(draw, shapes);
+          return b.build("param", [], { index, name: `p${index}`, type: tensorType(pick(draw, allowed), dims) });
+        });
+        const pool: Pool = { nodes: [...(params as readonly Node[])], dtypes: allowed };
+        for (const numbers of body) {
+          const next = drawFrom(numbers);
+          const made = step(pick(next, ops), next, pool);
+          const dims = made ? dimsOf(made) : [];
+          const size = dims.reduce<number>((s, d) => s * (typeof d === "number" ? d : 8), 1);
+          if (made && dims.length <= 6 && size <= largest) pool.nodes.push(made);
+        }
+        return makeFn("graph", params, pool.nodes.slice(-(1 + draw(3))));
+      }),
+    );
 }
 
 /** Arguments for a function: small numbers of every sign, now and then a special one, the same for the same seed. */
@@ -219,9 +333,13 @@ export function argumentsFor(fn: Fn, seed: number, symbols: ReadonlyMap<string, 
     return state >>> 8;
   };
   return fn.params.map((p) => {
-    const dtype = dtypeOf(p as Node);
+    const dtype = dtypeOf(p);
     const dims = dimsOf(p as Node).map((d) => (typeof d === "number" ? d : (symbols.get(d.text) ?? 3)));
-    return valueOf(dtype, dims, Array.from({ length: sizeOfDims(dims) }, () => element(dtype, next())));
+    return valueOf(
+      dtype,
+      dims,
+      Array.from({ length: sizeOfDims(dims) }, () => element(dtype, next())),
+    );
   });
 }
 
@@ -243,7 +361,11 @@ export interface Sample {
 
 /** A function with arguments for it. */
 export const arbitrarySample = (options: GraphOptions = {}): fc.Arbitrary<Sample> =>
-  fc.tuple(arbitraryGraph(options), fc.nat()).map(([fn, seed]) => ({ fn, args: argumentsFor(fn, seed) }));
+  fc.tuple(arbitraryGraph(options), fc.nat()).map(([fn, seed]) => {
+    const args = argumentsFor(fn, seed);
+    const shown = () => `${print(fn)}\nof ${args.map(({ data }) => `[${[...data].join(" ")}]`).join(", ")}`;
+    return { fn, args, [fc.toStringMethod]: shown };
+  });
 
 /** A legal kernel: two nests over loads of two inputs, with masks, an accumulation, casts and scratch memory. */
 export const arbitraryKernel = (): fc.Arbitrary<Fn> =>
@@ -251,39 +373,63 @@ export const arbitraryKernel = (): fc.Arbitrary<Fn> =>
     within(newScope(), () => {
       const draw = drawFrom(head);
       const [m, n, k] = [1 + draw(7), 1 + draw(5), 1 + draw(9)];
-      const param = (index: number, name: string, dtype: DType, count: number) => b.build("param", [], { index, name, type: tensorType(dtype, [count]) });
+      const param = (index: number, name: string, dtype: DType, count: number) =>
+        b.build("param", [], { index, name, type: tensorType(dtype, [count]) });
       const stored = pick(draw, ["f32", "f16", "bf16"] satisfies DType[]);
-      const params: NodeOf<"param">[] = [param(0, "a", stored, m * k), param(1, "b", "f32", k * n), param(2, "out", "f32", m * n)];
+      const params: NodeOf<"param">[] = [
+        param(0, "a", stored, m * k),
+        param(1, "b", "f32", k * n),
+        param(2, "out", "f32", m * n),
+      ];
       if (draw(2)) params.push(b.build("param", [], { index: 3, name: "scale", type: tensorType("f32", [], "host") }));
       const [lhs, rhs, out] = params as readonly Node[] as readonly [Node, Node, Node];
-      const range = (id: number, extent: number, kind: "loop" | "parallel" | "reduce" | "unroll" | "vector") => b.build("range", [], { id, extent, kind }) as Node;
-      const [i, j, r] = [range(0, m, pick(draw, ["loop", "parallel"])), range(1, n, pick(draw, ["loop", "unroll", "vector"])), range(2, k, "reduce")];
+      const range = (id: number, extent: number, kind: "loop" | "parallel" | "reduce" | "unroll" | "vector") =>
+        b.build("range", [], { id, extent, kind }) as Node;
+      const [i, j, r] = [
+        range(0, m, pick(draw, ["loop", "parallel"])),
+        range(1, n, pick(draw, ["loop", "unroll", "vector"])),
+        range(2, k, "reduce"),
+      ];
       const scratch = b.build("scratch", [], { id: 0, type: tensorType("f32", [k * n]) }) as Node;
-      const pack = b.build("store", [scratch, flattenIndex([range(3, k, "loop"), range(4, n, "loop")], [k, n]), load(rhs, flattenIndex([range(3, k, "loop"), range(4, n, "loop")], [k, n]))], {});
+      const pack = b.build(
+        "store",
+        [
+          scratch,
+          flattenIndex([range(3, k, "loop"), range(4, n, "loop")], [k, n]),
+          load(rhs, flattenIndex([range(3, k, "loop"), range(4, n, "loop")], [k, n])),
+        ],
+        {},
+      );
       const mask = draw(2) ? b.lt(i, constIndex(m)) : undefined;
       const shifted = draw(2) ? subIndex(addIndex(mulIndex(i, k), r), constIndex(1)) : addIndex(mulIndex(i, k), r);
       const inside = b.lt(constIndex(-1), shifted);
       const values: Node[] = [b.cast(load(lhs, shifted, inside), "f32"), load(scratch, flattenIndex([r, j], [k, n]))];
       for (const numbers of body) values.push(scalarStep(drawFrom(numbers), values));
       let value = b.build("accumulate", [values.at(-1) as Node, r], { kind: pick(draw, ["sum", "max"]) }) as Node;
-      if (params[3]) value = b.mul(value, params[3] as Node);
+      if (params[3]) value = b.mul(value, params[3]);
       const store = b.build("store", [out, flattenIndex([i, j], [m, n]), value, ...(mask ? [mask] : [])], {}) as Node;
-      const nests = [b.build("nest", [pack as Node], { order: [3, 4] }), b.build("nest", [store], { order: [0, 1, 2] })];
-      return makeFn("kernel", params, [b.build("kernel", nests as readonly Node[], {}) as Node]);
+      const nests = [
+        b.build("nest", [pack as Node], { order: [3, 4] }),
+        b.build("nest", [store], { order: [0, 1, 2] }),
+      ];
+      return makeFn("kernel", params, [b.build("kernel", nests, {}) as Node]);
     }),
   );
 
-const load = (buffer: Node, index: Node, mask?: Node): Node => b.build("load", mask ? [buffer, index, mask] : [buffer, index], {}) as Node;
+const load = (buffer: Node, index: Node, mask?: Node): Node =>
+  b.build("load", mask ? [buffer, index, mask] : [buffer, index], {}) as Node;
 
 function scalarStep(draw: Draw, values: readonly Node[]): Node {
   const [x, y] = [pick(draw, values), pick(draw, values)];
-  const op = pick(draw, ["add", "mul", "max", "neg", "exp", "where"] as const);
-  if (op === "where") return b.where(b.lt(x, y), x, y);
-  return op === "neg" || op === "exp" ? b[op](x) : b[op](x, y);
+  return pick(draw, [b.add, b.mul, b.max, b.neg, b.exp, (p: Node, q: Node) => b.where(b.lt(p, q), p, q)])(x, y);
 }
 
 /** Fails unless the values are the same element for element, every NaN being the same. */
 export function assertSameValues(actual: readonly Value[], expected: readonly Value[], message: () => string): void {
-  const told = (values: readonly Value[]) => values.map(({ dtype, dims, data }) => `${dtype}[${dims.join(", ")}]: ${[...data].map((x) => (Object.is(x, -0) ? "-0" : String(x))).join(" ")}`);
+  const told = (values: readonly Value[]) =>
+    values.map(
+      ({ dtype, dims, data }) =>
+        `${dtype}[${dims.join(", ")}]: ${[...data].map((x) => (Object.is(x, -0) ? "-0" : String(x))).join(" ")}`,
+    );
   assert.deepEqual(told(actual), told(expected), message());
 }

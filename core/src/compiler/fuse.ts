@@ -83,7 +83,8 @@ export function fuse(fn: Fn): Fusion {
     const root = flows ?? null;
     const full = [...roots].some((r) => (counts.get(r) ?? 0) >= groupNodes);
     const anchor = isAnchor(node);
-    const joins = anchor ? roots.size === 1 && root !== null && !anchors.has(root) : (flops.get(node) ?? 0) * (roots.size - 1) <= recomputeFlops;
+    // A scatter writes its result in an order of its own, so nothing can follow it in its kernel.
+    const joins = anchor ? node.op !== "scatter" && roots.size === 1 && root !== null && !anchors.has(root) : (flops.get(node) ?? 0) * (roots.size - 1) <= recomputeFlops;
     if (mustStore.has(node) || full || (node.op !== "reshape" && roots.size > 0 && !joins)) {
       // A reshape that must have memory leaves it to what it reshapes.
       stored.add(node);

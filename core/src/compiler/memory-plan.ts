@@ -100,7 +100,8 @@ function place(spans: readonly Span[], alignment: number): { bytes: number; at: 
     done.splice(position(done, at, offset), 0, span);
     bytes = Math.max(bytes, align(offset + span.bytes, alignment));
   }
-  return { bytes, at };
+  // Values of no bytes lie in the arena too.
+  return { bytes: spans.length > 0 ? Math.max(bytes, alignment) : 0, at };
 }
 
 function position(done: readonly Span[], at: ReadonlyMap<Span, number>, offset: number): number {

@@ -1,4 +1,4 @@
-/** Algebra that changes no bit of any result, the sign of a zero and NaN included: `x + 0` stays where it could turn −0 into
+/** Algebra that changes no result, not the sign of a zero and not whether it is NaN: `x + 0` stays where it could turn −0 into
  *  0, `x · 0` where it could hide a NaN. The one exception is `x²` for `pow(x, 2)`, which is rounded once, better than a power.
  *
  *      %1 = const() {value: 1}                    return %0
@@ -12,7 +12,27 @@ import { dimsOf, dtypeOf, type Node, type NodeOf, type Op } from "../ir/node.ts"
 import { rewrite, type Rules } from "../ir/rewrite.ts";
 import { typeEqual } from "../ir/type.ts";
 import type { ElementwiseOp } from "../ops/elementwise.ts";
-import { abs, add, build, call, cast, div, expand, fill, flip, mul, neg, not, pad, permute, reshape, scalar, slice, sub, where } from "../ops/build.ts";
+import {
+  abs,
+  add,
+  build,
+  call,
+  cast,
+  div,
+  expand,
+  fill,
+  flip,
+  mul,
+  neg,
+  not,
+  pad,
+  permute,
+  reshape,
+  scalar,
+  slice,
+  sub,
+  where,
+} from "../ops/build.ts";
 import { define, ops } from "../ops/table.ts";
 import type { Pass } from "./pass.ts";
 
@@ -69,7 +89,8 @@ const is = (n: Node, value: number): boolean => {
   return x !== undefined && Object.is(x, value);
 };
 
-const filled = (like: Node, value: number, dtype: DType = dtypeOf(like)): Node => fill(scalar(value, dtype), dimsOf(like));
+const filled = (like: Node, value: number, dtype: DType = dtypeOf(like)): Node =>
+  fill(scalar(value, dtype), dimsOf(like));
 const whole = (n: Node): boolean => !isFloat(dtypeOf(n));
 
 /** An element-wise op of constants is a constant. */
@@ -96,7 +117,8 @@ const same = (n: Node): Node | undefined => (n.src[0] === n.src[1] ? n.src[0] : 
 const algebra: { readonly [O in ElementwiseOp]?: Rule<O> } = {
   neg: ({ src: [x] }) => (x?.op === "neg" ? source(x) : undefined),
   not: ({ src: [x] }) => (x?.op === "not" ? source(x) : undefined),
-  abs: ({ src: [x] }) => (x?.op === "abs" ? x : x?.op === "neg" ? abs(source(x)) : undefined),
+  // Of u32 the negative wraps to another size.
+  abs: ({ src: [x] }) => (x?.op === "abs" ? x : x?.op === "neg" && dtypeOf(x) !== "u32" ? abs(source(x)) : undefined),
   add: (n) => {
     const [a, b] = n.src as readonly [Node, Node];
     if (is(b, -0) || (whole(b) && is(b, 0))) return a;
@@ -130,13 +152,13 @@ const algebra: { readonly [O in ElementwiseOp]?: Rule<O> } = {
     if (by === 2) return mul(a, a);
     return by === -1 ? div(filled(a, 1), a) : undefined;
   },
-  max: (n) => same(n as Node),
-  min: (n) => same(n as Node),
-  lt: (n) => (same(n as Node) ? filled(source(n), 0, "bool") : undefined),
-  eq: (n) => (same(n as Node) && whole(source(n)) ? filled(source(n), 1, "bool") : undefined),
-  and: (n) => same(n as Node) ?? (is(source(n, 1), 0) ? source(n, 1) : isOnes(source(n, 1)) ? source(n) : undefined),
-  or: (n) => same(n as Node) ?? (is(source(n, 1), 0) ? source(n) : isOnes(source(n, 1)) ? source(n, 1) : undefined),
-  xor: (n) => (same(n as Node) ? filled(source(n), 0) : is(source(n, 1), 0) ? source(n) : undefined),
+  max: (n) => same(n),
+  min: (n) => same(n),
+  lt: (n) => (same(n) ? filled(source(n), 0, "bool") : undefined),
+  eq: (n) => (same(n) && whole(source(n)) ? filled(source(n), 1, "bool") : undefined),
+  and: (n) => same(n) ?? (is(source(n, 1), 0) ? source(n, 1) : isOnes(source(n, 1)) ? source(n) : undefined),
+  or: (n) => same(n) ?? (is(source(n, 1), 0) ? source(n) : isOnes(source(n, 1)) ? source(n, 1) : undefined),
+  xor: (n) => (same(n) ? filled(source(n), 0) : is(source(n, 1), 0) ? source(n) : undefined),
   shl: (n) => (is(source(n, 1), 0) ? source(n) : undefined),
   shr: (n) => (is(source(n, 1), 0) ? source(n) : undefined),
   where: (n) => {
@@ -151,18 +173,36 @@ const algebra: { readonly [O in ElementwiseOp]?: Rule<O> } = {
   cast: (n) => {
     const x = source(n);
     if (n.attr.dtype === dtypeOf(x)) return x;
-    return x.op === "cast" && skips(dtypeOf(source(x)), x.attr.dtype, n.attr.dtype) ? cast(source(x), n.attr.dtype) : undefined;
+    return x.op === "cast" && skips(dtypeOf(source(x)), x.attr.dtype, n.attr.dtype)
+      ? cast(source(x), n.attr.dtype)
+      : undefined;
   },
   bitcast: (n) => (n.attr.dtype === dtypeOf(source(n)) ? source(n) : undefined),
 };
 
 /** Whether dividing by x is multiplying by 1 / x: a power of two, its reciprocal a normal f32. */
-const hasExactReciprocal = (x: number): boolean => Math.abs(x) >= 2 ** -126 && Math.abs(x) <= 2 ** 126 && Math.log2(Math.abs(x)) % 1 === 0 && 2 ** Math.log2(Math.abs(x)) === Math.abs(x);
+const hasExactReciprocal = (x: number): boolean =>
+  Math.abs(x) >= 2 ** -126 &&
+  Math.abs(x) <= 2 ** 126 &&
+  Math.log2(Math.abs(x)) % 1 === 0 &&
+  2 ** Math.log2(Math.abs(x)) === Math.abs(x);
 
 const isOnes = (n: Node): boolean => is(n, dtypeOf(n) === "bool" ? 1 : dtypeOf(n) === "u32" ? 2 ** 32 - 1 : -1);
 
 /** Bits of the significand, for integers of the magnitude. */
-const precision: Readonly<Record<DType, number>> = { bool: 1, u8: 8, i32: 31, u32: 32, i64: 63, f16: 11, bf16: 8, f32: 24, f64: 53, q8_0: 0, q4_0: 0 };
+const precision: Readonly<Record<DType, number>> = {
+  bool: 1,
+  u8: 8,
+  i32: 31,
+  u32: 32,
+  i64: 63,
+  f16: 11,
+  bf16: 8,
+  f32: 24,
+  f64: 53,
+  q8_0: 0,
+  q4_0: 0,
+};
 
 /** Whether a cast from a by way of b to c is the cast from a to c: b holds every value of a, and the kinds convert alike. */
 function skips(a: DType, b: DType, c: DType): boolean {
@@ -180,7 +220,8 @@ function holds(b: DType, a: DType): boolean {
 }
 
 /** The places of axes that are longer than 1, in the order of the result. */
-const moved = ({ src, attr: { axes } }: NodeOf<"permute">): number[] => axes.filter((a) => dimsOf(src[0] as Node)[a] !== 1);
+const moved = ({ src, attr: { axes } }: NodeOf<"permute">): number[] =>
+  axes.filter((a) => dimsOf(src[0] as Node)[a] !== 1);
 const ascending = (axes: readonly number[]): boolean => axes.every((a, i) => i === 0 || (axes[i - 1] as number) < a);
 
 const movement: Rules = {
@@ -188,14 +229,18 @@ const movement: Rules = {
     const x = source(n);
     if (dimsEqual(dimsOf(x), n.attr.dims)) return x;
     if (x.op === "reshape") return reshape(source(x), n.attr.dims);
-    return x.op === "expand" ? refilled(n as Node) : undefined;
+    return x.op === "expand" ? refilled(n) : undefined;
   },
   permute: (n) => {
     const x = source(n);
     const { axes } = n.attr;
     if (ascending(axes)) return x;
-    if (x.op === "permute") return permute(source(x), axes.map((a) => x.attr.axes[a] as number));
-    return refilled(n as Node) ?? (ascending(moved(n)) ? reshape(x, dimsOf(n as Node)) : undefined);
+    if (x.op === "permute")
+      return permute(
+        source(x),
+        axes.map((a) => x.attr.axes[a] as number),
+      );
+    return refilled(n) ?? (ascending(moved(n)) ? reshape(x, dimsOf(n)) : undefined);
   },
   expand: (n) => {
     const x = source(n);
@@ -208,26 +253,44 @@ const movement: Rules = {
     if ([...low, ...high].every((d) => d === 0)) return x;
     if (x.op !== "pad" || !Object.is(roundTo(dtypeOf(x), x.attr.value), roundTo(dtypeOf(x), value))) return undefined;
     const inner = x.attr;
-    return pad(source(x), low.map((d, a) => addDim(d, inner.low[a] ?? 0)), high.map((d, a) => addDim(d, inner.high[a] ?? 0)), value);
+    return pad(
+      source(x),
+      low.map((d, a) => addDim(d, inner.low[a] ?? 0)),
+      high.map((d, a) => addDim(d, inner.high[a] ?? 0)),
+      value,
+    );
   },
   slice: (n) => {
     const x = source(n);
     const { start, size, step } = n.attr;
-    if (dimsEqual(size, dimsOf(x)) && start.every((d) => d === 0) && (step.every((s) => s === 1) || size.every((d) => d === 0 || d === 1))) return x;
-    if (x.op !== "slice") return refilled(n as Node);
+    if (
+      dimsEqual(size, dimsOf(x)) &&
+      start.every((d) => d === 0) &&
+      (step.every((s) => s === 1) || size.every((d) => d === 0 || d === 1))
+    )
+      return x;
+    if (x.op !== "slice") return refilled(n);
     const inner = x.attr;
-    const from = start.map((d, a) => addDim(inner.start[a] ?? 0, mulDim(d, inner.step[a] ?? 1)));
-    return slice(source(x), from, size, step.map((s, a) => s * (inner.step[a] ?? 1)));
+    // Nothing may be taken from past the end, which the inner slice's step would leap over.
+    const from = start.map((d, a) => (size[a] === 0 ? 0 : addDim(inner.start[a] ?? 0, mulDim(d, inner.step[a] ?? 1))));
+    return slice(
+      source(x),
+      from,
+      size,
+      step.map((s, a) => s * (inner.step[a] ?? 1)),
+    );
   },
   flip: (n) => {
     const x = source(n);
     const axes = n.attr.axes.filter((a) => dimsOf(x)[a] !== 1);
     if (axes.length === 0) return x;
     if (x.op === "flip") {
-      const once = [...axes, ...x.attr.axes].filter((a) => axes.includes(a) !== x.attr.axes.includes(a)).sort((a, b) => a - b);
+      const once = [...axes, ...x.attr.axes]
+        .filter((a) => axes.includes(a) !== x.attr.axes.includes(a))
+        .sort((a, b) => a - b);
       return once.length === 0 ? source(x) : flip(source(x), once);
     }
-    return refilled(n as Node);
+    return refilled(n);
   },
   concat: (n) => {
     if (n.src.length === 1) return source(n);
@@ -239,7 +302,7 @@ const movement: Rules = {
     const x = source(n);
     // A float sum begins at 0, so that of one −0 is 0.
     const trivial = n.attr.axes.every((a) => dimEqual(dimsOf(x)[a] ?? 0, 1)) && !(n.attr.kind === "sum" && !whole(x));
-    return trivial ? reshape(x, dimsOf(n as Node)) : undefined;
+    return trivial ? reshape(x, dimsOf(n)) : undefined;
   },
   item: (n) => (source(n).op === "tuple" ? source(source(n), n.attr.index) : undefined),
 };
@@ -259,7 +322,10 @@ const rules: Rules = {
   ...Object.fromEntries(
     (Object.keys(ops) as Op[])
       .filter((op) => ops[op].role === "elementwise")
-      .map((op) => [op, (n: Node) => fold(n) ?? constantLast(n) ?? (algebra[op as ElementwiseOp] as Rule | undefined)?.(n as never)]),
+      .map((op) => [
+        op,
+        (n: Node) => fold(n) ?? constantLast(n) ?? (algebra[op as ElementwiseOp] as Rule | undefined)?.(n),
+      ]),
   ),
   ...movement,
 };

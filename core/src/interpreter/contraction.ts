@@ -43,13 +43,24 @@ export function dot(a: Value, b: Value, { contract, batch }: Attrs["dot"], exact
   const [freeA, freeB] = [others(a.dims.length, contract[0], batch[0]), others(b.dims.length, contract[1], batch[1])];
   const lhs = doubles(permuted(a, [...batch[0], ...freeA, ...contract[0]]));
   const rhs = doubles(permuted(b, [...batch[1], ...freeB, ...contract[1]]));
-  const [m, n, k] = [pick(a.dims, freeA), pick(b.dims, freeB), pick(a.dims, contract[0])].map(sizeOfDims) as [number, number, number];
+  const [m, n, k] = [pick(a.dims, freeA), pick(b.dims, freeB), pick(a.dims, contract[0])].map(sizeOfDims) as [
+    number,
+    number,
+    number,
+  ];
   const dims = [...pick(a.dims, batch[0]), ...pick(a.dims, freeA), ...pick(b.dims, freeB)];
   const data = new Float64Array(sizeOfDims(dims));
   const count = sizeOfDims(pick(a.dims, batch[0]));
   const product = isFloat(a.dtype) ? floatProduct : integerProduct;
   for (let g = 0; g < count; g++)
-    product(lhs.subarray(g * m * k, (g + 1) * m * k), rhs.subarray(g * n * k, (g + 1) * n * k), data.subarray(g * m * n, (g + 1) * m * n), m, n, k);
+    product(
+      lhs.subarray(g * m * k, (g + 1) * m * k),
+      rhs.subarray(g * n * k, (g + 1) * n * k),
+      data.subarray(g * m * n, (g + 1) * m * n),
+      m,
+      n,
+      k,
+    );
   return { dtype: a.dtype, dims, data: roundAll(a.dtype, data, exact) };
 }
 
@@ -114,7 +125,13 @@ export function gather(x: Value, indices: Value, axis: number): Value {
   return { dtype: x.dtype, dims, data };
 }
 
-export function scatter(x: Value, indices: Value, updates: Value, { axis, mode }: Attrs["scatter"], exact: boolean): Value {
+export function scatter(
+  x: Value,
+  indices: Value,
+  updates: Value,
+  { axis, mode }: Attrs["scatter"],
+  exact: boolean,
+): Value {
   const [before, along, after] = around(x, axis);
   const at = doubles(indices);
   const data = x.data.slice();
@@ -125,7 +142,9 @@ export function scatter(x: Value, indices: Value, updates: Value, { axis, mode }
       if (index < 0 || index >= along) continue;
       const to = (p * along + index) * after;
       if (mode === "set") for (let q = 0; q < after; q++) data[to + q] = updates.data[from + q] as never;
-      else for (let q = 0; q < after; q++) data[to + q] = ((data[to + q] as number) + (updates.data[from + q] as number)) as never;
+      else
+        for (let q = 0; q < after; q++)
+          data[to + q] = ((data[to + q] as number) + (updates.data[from + q] as number)) as never;
     }
   return { dtype: x.dtype, dims: x.dims, data: data instanceof Float64Array ? roundAll(x.dtype, data, exact) : data };
 }

@@ -24,22 +24,47 @@ function region(device: Device, bytes: number | Uint8Array): Region {
   return { memory, offset: 64, bytes: size };
 }
 
-const read = ({ memory, offset }: Region, count: number, dtype: "f32" | "f64" = "f32") => [...decode(dtype, (memory.view?.() ?? new Uint8Array()).subarray(offset), [count]).data];
+const read = ({ memory, offset }: Region, count: number, dtype: "f32" | "f64" = "f32") => [
+  ...decode(dtype, (memory.view?.() ?? new Uint8Array()).subarray(offset), [count]).data,
+];
 
 const hardware = async () => (await interpreterDriver.probe())[0] as never;
 
 test("inputs, outputs and scalars follow the order of launches", async () => {
   const device = await interpreterDriver.open("interpreter");
   const executable = await device.load(graphCodegen.render(saxpy, await hardware()));
-  const [x, y] = [region(device, encode(valueOf("f32", [3], [1, 2, 3]))), region(device, encode(valueOf("f32", [3], [10, 20, 30])))];
+  const [x, y] = [
+    region(device, encode(valueOf("f32", [3], [1, 2, 3]))),
+    region(device, encode(valueOf("f32", [3], [10, 20, 30]))),
+  ];
   const product = region(device, 12);
   // The first result is written over y.
   device.submit("compute", [{ kind: "launch", executable, regions: [x, y, y, product], scalars: [2] }], [], at(0, 1n));
   assert.equal(device.poll(at(0, 1n)), 1n);
-  assert.deepEqual([read(y, 3), read(product, 3)], [[12, 24, 36], [2, 4, 6]]);
-  device.submit("copy", [{ kind: "copy", from: y, to: x }, { kind: "fill", to: product, byte: 0 }], [], at(1, 1n));
+  assert.deepEqual(
+    [read(y, 3), read(product, 3)],
+    [
+      [12, 24, 36],
+      [2, 4, 6],
+    ],
+  );
+  device.submit(
+    "copy",
+    [
+      { kind: "copy", from: y, to: x },
+      { kind: "fill", to: product, byte: 0 },
+    ],
+    [],
+    at(1, 1n),
+  );
   await device.wait(at(1, 1n));
-  assert.deepEqual([read(x, 3), read(product, 3)], [[12, 24, 36], [0, 0, 0]]);
+  assert.deepEqual(
+    [read(x, 3), read(product, 3)],
+    [
+      [12, 24, 36],
+      [0, 0, 0],
+    ],
+  );
 });
 
 test("work waits for a fence, what stands behind it in the queue waits too, another queue does not", async () => {
@@ -81,9 +106,20 @@ test("exact: values stay unrounded from kernel to kernel until somebody writes o
     const device = await interpreterDriver.open("interpreter", { exact });
     const load = async (text: string) => device.load(graphCodegen.render(parse(text), await hardware()));
     const [down, square, up] = [await load(steps[0] ?? ""), await load(steps[1] ?? ""), await load(steps[2] ?? "")];
-    const [x, a, c, out] = [region(device, encode(valueOf("f64", [1], [Math.PI]))), region(device, 4), region(device, 4), region(device, 8)];
-    const launch = (executable: typeof down, ...regions: Region[]) => ({ kind: "launch", executable, regions, scalars: [] }) as const;
-    device.submit("compute", [launch(down, x, a), launch(square, a, c), { kind: "copy", from: c, to: a }, launch(up, a, out)], [], at(0, 1n));
+    const [x, a, c, out] = [
+      region(device, encode(valueOf("f64", [1], [Math.PI]))),
+      region(device, 4),
+      region(device, 4),
+      region(device, 8),
+    ];
+    const launch = (executable: typeof down, ...regions: Region[]) =>
+      ({ kind: "launch", executable, regions, scalars: [] }) as const;
+    device.submit(
+      "compute",
+      [launch(down, x, a), launch(square, a, c), { kind: "copy", from: c, to: a }, launch(up, a, out)],
+      [],
+      at(0, 1n),
+    );
     results.push(...(read(out, 1, "f64") as number[]));
     a.memory.view?.().set(encode(valueOf("f32", [1], [3])), 64);
     device.submit("compute", [launch(up, a, out)], [], at(0, 2n));
@@ -96,7 +132,10 @@ test("what is no code, no device, no memory of it, too large is told", async () 
   const device = await interpreterDriver.open("interpreter");
   const other = await interpreterDriver.open("interpreter");
   await assert.rejects(interpreterDriver.open("gpu"), DeviceError);
-  await assert.rejects(device.load({ codegen: "wasm", name: "k", code: new Uint8Array(), scratchBytes: 0 }), DeviceError);
+  await assert.rejects(
+    device.load({ codegen: "wasm", name: "k", code: new Uint8Array(), scratchBytes: 0 }),
+    DeviceError,
+  );
   await assert.rejects(device.load({ codegen: "sinan-ir", name: "k", code: "fn", scratchBytes: 0 }), /line 1/);
   assert.throws(() => device.alloc(2 ** 40, "device"), OutOfMemoryError);
   const executable = await other.load(graphCodegen.render(saxpy, await hardware()));

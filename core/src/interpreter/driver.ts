@@ -4,7 +4,19 @@ import { DeviceError, OutOfMemoryError } from "../errors.ts";
 import { byteSize, isFloat } from "../ir/dtype.ts";
 import type { TensorType } from "../ir/type.ts";
 import type { Json } from "../io/json.ts";
-import type { Artifact, Command, Device, Driver, Executable, Fence, Loss, Memory, MemorySpace, Queue, Region } from "../runtime/driver.ts";
+import type {
+  Artifact,
+  Command,
+  Device,
+  Driver,
+  Executable,
+  Fence,
+  Loss,
+  Memory,
+  MemorySpace,
+  Queue,
+  Region,
+} from "../runtime/driver.ts";
 import type { HardwareModel } from "../runtime/hardware.ts";
 import { Fences } from "./fences.ts";
 import { type Group, knownSizes, launchGroup, loadGroup } from "./launch.ts";
@@ -46,7 +58,9 @@ export const interpreterDriver: Driver = {
   open: (id, options) =>
     id === "interpreter" || id === "interpreter:0"
       ? Promise.resolve(openDevice(isExact(options)))
-      : Promise.reject(new DeviceError(`the interpreter driver has one device, "interpreter", not ${JSON.stringify(id)}`)),
+      : Promise.reject(
+          new DeviceError(`the interpreter driver has one device, "interpreter", not ${JSON.stringify(id)}`),
+        ),
 };
 
 const isExact = (options: Json | undefined): boolean =>
@@ -80,7 +94,8 @@ class HostMemory implements Memory {
 }
 
 function bytesOf({ memory, offset, bytes }: Region): Uint8Array<ArrayBuffer> {
-  if (!(memory instanceof HostMemory)) throw new DeviceError("a region lies in the memory of another device", { hint: "copy it through host memory" });
+  if (!(memory instanceof HostMemory))
+    throw new DeviceError("a region lies in the memory of another device", { hint: "copy it through host memory" });
   return memory.view().subarray(offset, offset + bytes);
 }
 
@@ -92,12 +107,18 @@ function openDevice(exact: boolean): Device {
     const sizes = knownSizes(type);
     const bytes = bytesOf(region);
     const kept = exact && isFloat(type.dtype) ? (region.memory as HostMemory).unrounded.get(region.offset) : undefined;
-    if (kept?.dtype === type.dtype && kept.data.length === sizes.reduce((n, d) => n * d, 1) && sameStart(bytes, encode(kept))) return { ...kept, dims: sizes };
+    if (
+      kept?.dtype === type.dtype &&
+      kept.data.length === sizes.reduce((n, d) => n * d, 1) &&
+      sameStart(bytes, encode(kept))
+    )
+      return { ...kept, dims: sizes };
     return decode(type.dtype, bytes, sizes);
   };
   const write = (region: Region, value: Value): void => {
     const bytes = encode(value);
-    if (bytes.length > region.bytes) throw new DeviceError(`a result of ${bytes.length} bytes does not fit a region of ${region.bytes}`);
+    if (bytes.length > region.bytes)
+      throw new DeviceError(`a result of ${bytes.length} bytes does not fit a region of ${region.bytes}`);
     bytesOf(region).set(bytes);
     if (exact && isFloat(value.dtype)) (region.memory as HostMemory).unrounded.set(region.offset, value);
   };
@@ -106,7 +127,8 @@ function openDevice(exact: boolean): Device {
     const bytes = bytesOf(from);
     bytesOf(to).set(bytes);
     const kept = exact ? (from.memory as HostMemory).unrounded.get(from.offset) : undefined;
-    if (kept && byteSize(kept.dtype, kept.data.length) <= bytes.length) (to.memory as HostMemory).unrounded.set(to.offset, kept);
+    if (kept && byteSize(kept.dtype, kept.data.length) <= bytes.length)
+      (to.memory as HostMemory).unrounded.set(to.offset, kept);
   };
 
   const run = (command: Command): void => {
@@ -116,7 +138,12 @@ function openDevice(exact: boolean): Device {
         const group = groups.get(executable);
         if (!group) throw new DeviceError(`${executable.name} was loaded on another device`);
         const at = (i: number): Region => regions[i] as Region;
-        launchGroup(group, { count: regions.length, read: (i, type) => read(at(i), type), write: (i, value) => write(at(i), value) }, scalars, exact);
+        launchGroup(
+          group,
+          { count: regions.length, read: (i, type) => read(at(i), type), write: (i, value) => write(at(i), value) },
+          scalars,
+          exact,
+        );
         return;
       }
       case "copy":
@@ -151,7 +178,9 @@ function openDevice(exact: boolean): Device {
     lost: new Promise<Loss>(() => {}),
     alloc(bytes: number, space: MemorySpace): Memory {
       if (bytes <= hardware.limits.maxBytes) return new HostMemory(bytes, space);
-      throw new OutOfMemoryError(`the interpreter allocates at most ${hardware.limits.maxBytes} bytes at once, not ${bytes}`);
+      throw new OutOfMemoryError(
+        `the interpreter allocates at most ${hardware.limits.maxBytes} bytes at once, not ${bytes}`,
+      );
     },
     free(): void {},
     load(artifact: Artifact): Promise<Executable> {
@@ -180,4 +209,5 @@ function openDevice(exact: boolean): Device {
   };
 }
 
-const sameStart = (bytes: Uint8Array, expected: Uint8Array): boolean => expected.length <= bytes.length && expected.every((b, i) => b === bytes[i]);
+const sameStart = (bytes: Uint8Array, expected: Uint8Array): boolean =>
+  expected.length <= bytes.length && expected.every((b, i) => b === bytes[i]);

@@ -11,11 +11,15 @@ export function elementwise(op: Op, src: readonly Value[], result: DType, exact:
   const [a] = src as [Value];
   const dims = a.dims;
   if (op === "cast") return cast(a, result, exact);
-  if (op === "bitcast") return decode(result, encode(a), dims);
+  if (op === "bitcast") return decode(result, encode(oneNaN(a)), dims);
   if (op === "where") return select(src as [Value, Value, Value]);
   const out = new Float64Array(a.data.length);
   const inputs = src.map(doubles);
-  const done = isFloat((src.at(-1) as Value).dtype) && (inputs.length === 1 ? unary(op, inputs[0] as Float64Array, out) : binary(op, inputs[0] as Float64Array, inputs[1] as Float64Array, out));
+  const done =
+    isFloat((src.at(-1) as Value).dtype) &&
+    (inputs.length === 1
+      ? unary(op, inputs[0] as Float64Array, out)
+      : binary(op, inputs[0] as Float64Array, inputs[1] as Float64Array, out));
   if (!done) general(op, inputs, (src.at(-1) as Value).dtype, result, out);
   return { dtype: result, dims, data: roundAll(result, out, exact) };
 }
@@ -94,6 +98,13 @@ function binary(op: Op, a: Float64Array, b: Float64Array, out: Float64Array): bo
     default:
       return false;
   }
+}
+
+/** With every NaN the same: which one an operation gives is the processor's choice, and bits would show it. */
+function oneNaN(x: Value): Value {
+  const { data } = x;
+  if (!isFloat(x.dtype) || !(data instanceof Float64Array)) return x;
+  return { ...x, data: data.map((d) => (Number.isNaN(d) ? Number.NaN : d)) };
 }
 
 function select([condition, a, b]: readonly [Value, Value, Value]): Value {

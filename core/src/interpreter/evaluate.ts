@@ -32,10 +32,11 @@ const isList = (v: Computed): v is readonly Computed[] => Array.isArray(v);
 const leaves = (v: Computed): Value[] => (isList(v) ? v.flatMap(leaves) : [v]);
 
 function run(fn: Fn, args: readonly Value[], exact: boolean): Computed[] {
-  if (args.length !== fn.params.length) throw new ArgumentError(`evaluate ${fn.name}: expected ${fn.params.length} arguments, got ${args.length}`);
+  if (args.length !== fn.params.length)
+    throw new ArgumentError(`evaluate ${fn.name}: expected ${fn.params.length} arguments, got ${args.length}`);
   const symbols = bindSymbols(fn, args);
   const values = new Map<Node, Computed>();
-  fn.params.forEach((p, i) => values.set(p as Node, args[i] as Value));
+  fn.params.forEach((p, i) => values.set(p, args[i] as Value));
   const order = nodesOf(fn);
   const uses = new Map<Node, number>();
   const count = (n: Node) => uses.set(n, (uses.get(n) ?? 0) + 1);
@@ -128,17 +129,23 @@ function bindSymbols(fn: Fn, args: readonly Value[]): Map<string, number> {
   const dimsOf = (type: Type): readonly Dim[] => ("tuple" in type ? [] : type.dims);
   fn.params.forEach((p, i) => {
     dimsOf(p.type).forEach((d, axis) => {
-      const name = typeof d === "object" && d.terms.length === 1 && d.terms[0]?.factors.length === 1 ? d.terms[0].factors[0]?.name : undefined;
+      const name =
+        typeof d === "object" && d.terms.length === 1 && d.terms[0]?.factors.length === 1
+          ? d.terms[0].factors[0]?.name
+          : undefined;
       const size = args[i]?.dims[axis];
-      if (typeof d === "object" && name !== undefined && size !== undefined && !values.has(name)) values.set(name, size / (d.terms[0]?.coefficient ?? 1));
+      if (typeof d === "object" && name !== undefined && size !== undefined && !values.has(name))
+        values.set(name, size / (d.terms[0]?.coefficient ?? 1));
     });
   });
   fn.params.forEach((p, i) => {
     const arg = args[i] as Value;
-    const want = tensorTypeOf(p as Node);
+    const want = tensorTypeOf(p);
     const sizes = want.dims.map((d) => bindDim(d, values));
     if (arg.dtype !== want.dtype || sizes.length !== arg.dims.length || sizes.some((s, a) => s !== arg.dims[a]))
-      throw new ShapeError(`evaluate ${fn.name}: argument ${i} (${p.attr.name}) should be ${typeText(want)}, got ${arg.dtype}[${arg.dims.join(", ")}]`);
+      throw new ShapeError(
+        `evaluate ${fn.name}: argument ${i} (${p.attr.name}) should be ${typeText(want)}, got ${arg.dtype}[${arg.dims.join(", ")}]`,
+      );
   });
   return values;
 }

@@ -23,7 +23,8 @@ export class Fences {
   signal({ timeline, value }: Fence, failure?: Error): void {
     const t = this.#of(timeline);
     if (failure && t.signals.length === 0) t.signals.push({ value: t.reached, failure: undefined });
-    if (t.signals.length > 0) t.signals.splice(t.signals.findLastIndex((s) => s.value < value) + 1, 0, { value, failure });
+    if (t.signals.length > 0)
+      t.signals.splice(t.signals.findLastIndex((s) => s.value < value) + 1, 0, { value, failure });
     if (value > t.reached) t.reached = value;
     for (const w of t.waiting.filter((w) => w.value <= value)) {
       t.waiting.splice(t.waiting.indexOf(w), 1);
@@ -60,7 +61,8 @@ export class Fences {
   /** What `Device.wait` gives. */
   wait(fence: Fence, timeoutMs?: number): Promise<void> {
     return new Promise((resolve, reject) => {
-      const late = () => reject(new DeviceError(`fence ${fence.timeline}:${fence.value} has not passed after ${timeoutMs} ms`));
+      const late = () =>
+        reject(new DeviceError(`fence ${fence.timeline}:${fence.value} has not passed after ${timeoutMs} ms`));
       const timer = timeoutMs === undefined ? undefined : setTimeout(late, timeoutMs);
       this.after(fence, (failure) => {
         clearTimeout(timer);

@@ -4,7 +4,7 @@ import { DeviceError, KernelError } from "../errors.ts";
 import { known } from "../ir/dim.ts";
 import { type DType, isFloat } from "../ir/dtype.ts";
 import type { Fn } from "../ir/fn.ts";
-import { type Node, tensorTypeOf } from "../ir/node.ts";
+import { tensorTypeOf } from "../ir/node.ts";
 import { parse } from "../ir/parse.ts";
 import type { TensorType } from "../ir/type.ts";
 import type { Artifact } from "../runtime/driver.ts";
@@ -19,7 +19,8 @@ export interface Group {
 /** The group of an artifact.
  *  @throws DeviceError for another codegen, or code that is not text; FormatError for text that is not IR */
 export function loadGroup({ codegen, name, code }: Artifact): Group {
-  if (codegen !== "sinan-ir" || typeof code !== "string") throw new DeviceError(`${name}: expected code of sinan-ir, got ${codegen}`);
+  if (codegen !== "sinan-ir" || typeof code !== "string")
+    throw new DeviceError(`${name}: expected code of sinan-ir, got ${codegen}`);
   return { name, fn: parse(code) };
 }
 
@@ -37,7 +38,7 @@ export function launchGroup({ name, fn }: Group, regions: Regions, scalars: read
     let region = 0;
     let scalar = 0;
     const args = fn.params.map((p) => {
-      const type = tensorTypeOf(p as Node);
+      const type = tensorTypeOf(p);
       if (type.space === "host") return scalarValue(type.dtype, scalars[scalar++] ?? Number.NaN, exact);
       return regions.read(region++, type);
     });

@@ -16,13 +16,15 @@ export interface Layout {
 
 /** Copies the elements of `dims` from one layout to the other. A stride of 0 repeats, a negative one goes backwards. */
 export function copyStrided(dims: readonly number[], to: Data, out: Layout, from: Data, source: Layout): void {
-  if (to instanceof BigInt64Array && from instanceof BigInt64Array) walk(dims, out, source, (o, i, count, os, is) => {
-    for (let k = 0; k < count; k++) to[o + k * os] = from[i + k * is] as bigint;
-  });
-  else if (to instanceof Float64Array && from instanceof Float64Array) walk(dims, out, source, (o, i, count, os, is) => {
-    if (os === 1 && is === 1 && count > 16) to.set(from.subarray(i, i + count), o);
-    else for (let k = 0; k < count; k++) to[o + k * os] = from[i + k * is] as number;
-  });
+  if (to instanceof BigInt64Array && from instanceof BigInt64Array)
+    walk(dims, out, source, (o, i, count, os, is) => {
+      for (let k = 0; k < count; k++) to[o + k * os] = from[i + k * is] as bigint;
+    });
+  else if (to instanceof Float64Array && from instanceof Float64Array)
+    walk(dims, out, source, (o, i, count, os, is) => {
+      if (os === 1 && is === 1 && count > 16) to.set(from.subarray(i, i + count), o);
+      else for (let k = 0; k < count; k++) to[o + k * os] = from[i + k * is] as number;
+    });
 }
 
 type Run = (out: number, source: number, count: number, outStride: number, sourceStride: number) => void;

@@ -14,7 +14,8 @@ export interface Value {
 
 export const sizeOfDims = (dims: readonly number[]): number => dims.reduce((n, d) => n * d, 1);
 
-export const newData = (dtype: DType, count: number): Data => (dtype === "i64" ? new BigInt64Array(count) : new Float64Array(count));
+export const newData = (dtype: DType, count: number): Data =>
+  dtype === "i64" ? new BigInt64Array(count) : new Float64Array(count);
 
 /** The data of a value whose dtype is not i64. */
 export function doubles(v: Value): Float64Array {
@@ -25,8 +26,12 @@ export function doubles(v: Value): Float64Array {
 /** A value from JavaScript numbers, each rounded to the dtype.
  *  @throws ArgumentError if the count is not what `dims` need */
 export function valueOf(dtype: DType, dims: readonly number[], elements: ArrayLike<number | bigint>): Value {
-  if (elements.length !== sizeOfDims(dims)) throw new ArgumentError(`value of [${dims.join(", ")}]: expected ${sizeOfDims(dims)} elements, got ${elements.length}`);
-  if (dtype === "i64") return { dtype, dims, data: BigInt64Array.from(elements as ArrayLike<number>, (x) => BigInt(x)) };
+  if (elements.length !== sizeOfDims(dims))
+    throw new ArgumentError(
+      `value of [${dims.join(", ")}]: expected ${sizeOfDims(dims)} elements, got ${elements.length}`,
+    );
+  if (dtype === "i64")
+    return { dtype, dims, data: BigInt64Array.from(elements as ArrayLike<number>, (x) => BigInt(x)) };
   return { dtype, dims, data: roundAll(dtype, Float64Array.from(elements as ArrayLike<number>, Number), false) };
 }
 
@@ -46,7 +51,8 @@ export function roundAll(dtype: DType, data: Float64Array, exact: boolean): Floa
 export function decode(dtype: DType, bytes: Uint8Array, dims: readonly number[]): Value {
   const count = sizeOfDims(dims);
   const size = byteSize(dtype, count);
-  if (bytes.byteLength < size) throw new ArgumentError(`decode ${dtype}[${dims.join(", ")}]: expected ${size} bytes, got ${bytes.byteLength}`);
+  if (bytes.byteLength < size)
+    throw new ArgumentError(`decode ${dtype}[${dims.join(", ")}]: expected ${size} bytes, got ${bytes.byteLength}`);
   const { buffer } = bytes.slice(0, size);
   switch (dtype) {
     case "bool":
@@ -82,7 +88,8 @@ function dequantise(dtype: "q8_0" | "q4_0", view: DataView, count: number): Floa
   for (let i = 0; i < count; i++) {
     const at = Math.floor(i / block) * bytes;
     const k = i % block;
-    const q = dtype === "q8_0" ? view.getInt8(at + 2 + k) : ((view.getUint8(at + 2 + (k % 16)) >> (k < 16 ? 0 : 4)) & 15) - 8;
+    const q =
+      dtype === "q8_0" ? view.getInt8(at + 2 + k) : ((view.getUint8(at + 2 + (k % 16)) >> (k < 16 ? 0 : 4)) & 15) - 8;
     data[i] = fromF16(view.getUint16(at, true)) * q;
   }
   return data;

@@ -91,10 +91,16 @@ const isObject = (v: unknown): v is Readonly<Record<string, unknown>> => typeof 
 const isInteger = (v: unknown): v is number => Number.isSafeInteger(v) && !Object.is(v, -0);
 const isCount = (v: unknown): v is number => isInteger(v) && v >= 0;
 const isIntegers = (v: unknown): boolean => Array.isArray(v) && v.every(isInteger);
-const isDim = (v: unknown): v is Dim => isCount(v) || (isObject(v) && Array.isArray(v["terms"]) && typeof v["text"] === "string");
+const isDim = (v: unknown): v is Dim =>
+  isCount(v) || (isObject(v) && Array.isArray(v["terms"]) && typeof v["text"] === "string");
 const isTensorType = (v: unknown): boolean =>
-  isObject(v) && typeof v["dtype"] === "string" && isDType(v["dtype"]) && Array.isArray(v["dims"]) && v["dims"].every(isDim);
-const isType = (v: unknown): boolean => isTensorType(v) || (isObject(v) && Array.isArray(v["tuple"]) && v["tuple"].every(isType));
+  isObject(v) &&
+  typeof v["dtype"] === "string" &&
+  isDType(v["dtype"]) &&
+  Array.isArray(v["dims"]) &&
+  v["dims"].every(isDim);
+const isType = (v: unknown): boolean =>
+  isTensorType(v) || (isObject(v) && Array.isArray(v["tuple"]) && v["tuple"].every(isType));
 
 function isKind(v: unknown, kind: AttrKind): boolean {
   switch (kind) {
@@ -158,4 +164,3 @@ const meanings: Readonly<Record<Extract<AttrKind, string>, string>> = {
   tensor: "a tensor type",
   fn: "a function",
 };
-

@@ -127,11 +127,10 @@ export function fromF16(bits: number): number {
   return exponent ? sign * 2 ** (exponent - 15) * (1 + mantissa / 1024) : sign * 2 ** -24 * mantissa;
 }
 
-/** The nearest integer, ties to even. */
+/** The nearest integer, ties to even; a negative number that rounds to 0 gives −0. */
 export function roundEven(x: number): number {
   const floor = Math.floor(x);
   const rest = x - floor;
-  if (rest < 0.5) return floor;
-  if (rest > 0.5) return floor + 1;
-  return floor % 2 === 0 ? floor : floor + 1;
+  if (rest < 0.5 || (rest === 0.5 && floor % 2 === 0)) return floor;
+  return floor === -1 ? -0 : floor + 1;
 }

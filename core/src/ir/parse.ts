@@ -1,21 +1,36 @@
 /** Reads back what `print` writes. The text may come from anywhere: every fault is a FormatError with its line and column,
  *  and nothing in the text can make the work more than proportional to its length. */
-import { FormatError } from "../errors.ts";
 import { isOp, newScope } from "../ops/table.ts";
 import { attrFault, type AttrKind, kindsOf } from "./attr-kinds.ts";
 import { addDim, type Dim, mulDim, type Poly, symbol } from "./dim.ts";
 import { type DType, isDType } from "./dtype.ts";
 import { type Fn, makeFn } from "./fn.ts";
 import type { Attrs, Node, NodeOf, Op } from "./node.ts";
+import {
+  comment,
+  count,
+  expect,
+  expectWord,
+  fail,
+  guard,
+  identifier,
+  integer,
+  list,
+  match,
+  number,
+  type Reader,
+  skip,
+  string,
+  tryText,
+  tryWord,
+} from "./reader.ts";
 import type { Scope } from "./scope.ts";
 import { isTuple, type Shard, type Space, type TensorType, type Type, typeEqual, typeText } from "./type.ts";
 
 /** Bounds on what a type may grow to, so that a short text cannot name an enormous one. */
 const limits = { depth: 32, rank: 64, terms: 4096, leaves: 4096, symbols: 256 };
 
-interface Parser {
-  readonly text: string;
-  at: number;
+interface Parser extends Reader {
   readonly dims: Map<string, Poly>;
   readonly fns: Map<string, Fn>;
   site: string | undefined;
@@ -29,7 +44,7 @@ export function parse(text: string, scope?: Scope): Fn {
   const p: Parser = { text, at: 0, dims: new Map(), fns: new Map(), site: undefined };
   let fn: Fn | undefined;
   if (tryWord(p, "dims")) parseBounds(p);
-  while (skip(p), p.at < text.length) {
+  while ((skip(p), p.at < text.length)) {
     expectWord(p, "fn");
     fn = parseFn(p, scope ?? newScope(() => p.site));
   }
@@ -88,7 +103,7 @@ function parseParam(p: Parser, place: number, scope: Scope, nodes: Map<string, N
   const type = parseType(p, 0);
   p.site = undefined;
   const node = scope.make("param", [], { index, name, type });
-  nodes.set(id, node as Node);
+  nodes.set(id, node);
   return node;
 }
 
@@ -243,7 +258,9 @@ function parseDims(p: Parser): Dim[] {
 }
 
 const moderate = (dims: readonly Dim[]): boolean =>
-  dims.length <= limits.rank && !dims.some((d) => typeof d === "number" && d < 0) && dims.reduce<number>((n, d) => n * (typeof d === "number" ? 1 : d.terms.length), 1) <= limits.terms;
+  dims.length <= limits.rank &&
+  !dims.some((d) => typeof d === "number" && d < 0) &&
+  dims.reduce<number>((n, d) => n * (typeof d === "number" ? 1 : d.terms.length), 1) <= limits.terms;
 
 /** `8`, `batch`, `2*batch*time+1`. */
 function parseDim(p: Parser): Dim {
@@ -297,108 +314,3 @@ function reference(p: Parser, nodes: ReadonlyMap<string, Node>): Node {
 }
 
 const nodeName = (p: Parser): string => match(p, /%(\d{1,15})/y, "a value like %0").slice(1);
-
-function list<T>(p: Parser, element: (p: Parser) => T): T[] {
-  const items: T[] = [];
-  expect(p, "[");
-  if (tryText(p, "]")) return items;
-  do items.push(element(p));
-  while (tryText(p, ","));
-  expect(p, "]");
-  return items;
-}
-
-function integer(p: Parser): number {
-  const from = p.at;
-  const n = Number(match(p, /-?\d+(?!\.\d|\w)/y, "an integer"));
-  return Number.isSafeInteger(n) && !Object.is(n, -0) ? n : fail(p, "an integer below 2**53", from);
-}
-
-function count(p: Parser): number {
-  const from = p.at;
-  const n = integer(p);
-  return n >= 0 ? n : fail(p, "an integer of at least 0", from);
-}
-
-const number = (p: Parser): number => Number(match(p, /-?(?:NaN|Infinity|\d+(?:\.\d+)?(?:e[+-]?\d+)?)/y, "a number"));
-
-const identifier = (p: Parser, what: string): string => match(p, /[A-Za-z_]\w*/y, what);
-
-function string(p: Parser): string {
-  skip(p);
-  const from = p.at;
-  if (p.text[from] !== '"') return fail(p, "a text in double quotes", from);
-  for (p.at++; p.at < p.text.length && p.text[p.at] !== '"' && p.text[p.at] !== "\n"; p.at++) if (p.text[p.at] === "\\") p.at++;
-  const quoted = p.text.slice(from, ++p.at);
-  return guard(p, from, () => JSON.parse(quoted) as string);
-}
-
-/** The user's line, in a comment that ends a line. */
-function comment(p: Parser): string | undefined {
-  const found = take(p, /[ \t]*\/\/ ?([^\n]*)/y);
-  return found?.[1];
-}
-
-function take(p: Parser, pattern: RegExp): RegExpExecArray | null {
-  pattern.lastIndex = p.at;
-  const found = pattern.exec(p.text);
-  if (found) p.at += found[0].length;
-  return found;
-}
-
-function match(p: Parser, pattern: RegExp, what: string): string {
-  skip(p);
-  return take(p, pattern)?.[0] ?? fail(p, what, p.at);
-}
-
-/** White space and comments on lines of their own. */
-function skip(p: Parser): void {
-  for (;;) {
-    const c = p.text[p.at];
-    if (c === " " || c === "\n" || c === "\t" || c === "\r") p.at++;
-    else if (c === "/" && p.text[p.at + 1] === "/") {
-      const end = p.text.indexOf("\n", p.at);
-      p.at = end < 0 ? p.text.length : end;
-    } else return;
-  }
-}
-
-function tryText(p: Parser, text: string): boolean {
-  skip(p);
-  if (!p.text.startsWith(text, p.at)) return false;
-  p.at += text.length;
-  return true;
-}
-
-function tryWord(p: Parser, word: string): boolean {
-  skip(p);
-  const next = p.text[p.at + word.length] ?? " ";
-  return !/\w/.test(next) && tryText(p, word);
-}
-
-function expect(p: Parser, text: string): void {
-  if (!tryText(p, text)) fail(p, JSON.stringify(text), p.at);
-}
-
-function expectWord(p: Parser, word: string): void {
-  if (!tryWord(p, word)) fail(p, JSON.stringify(word), p.at);
-}
-
-/** An error of the IR, told with its place in the text. */
-function guard<T>(p: Parser, from: number, body: () => T): T {
-  try {
-    return body();
-  } catch (cause) {
-    throw new FormatError(`${place(p, from)}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
-  }
-}
-
-function fail(p: Parser, expected: string, at: number): never {
-  const rest = p.text.slice(at, at + 24).split("\n")[0] ?? "";
-  throw new FormatError(`${place(p, at)}: expected ${expected}, got ${rest === "" ? "the end of the line" : JSON.stringify(rest)}`);
-}
-
-function place(p: Parser, at: number): string {
-  const before = p.text.slice(0, at).split("\n");
-  return `IR text, line ${before.length}, column ${(before.at(-1)?.length ?? 0) + 1}`;
-}

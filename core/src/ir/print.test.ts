@@ -105,14 +105,30 @@ for (const [what, text, message] of [
   ["nothing", "", /line 1, column 1: expected a function/],
   ["an unknown op", "fn @f() {\n  %0 = frob() : f32[]\n  return %0\n}", /line 2, column 8: expected an op/],
   ["an undefined value", "fn @f() {\n  return %7\n}", /line 2, column 10: expected a value that stands above/],
-  ["a wrong type", 'fn @f(%0 "x": f32[3]) {\n  %1 = neg(%0) : f32[4]\n  return %1\n}', /line 2, column 18: expected f32\[3\]/],
-  ["a missing attribute", 'fn @f(%0 "x": f32[3]) {\n  %1 = reduce(%0) {axes: [0]} : f32[]\n return %1 }', /line 2, column 8.*kind/],
-  ["a wrong shape", 'fn @f(%0 "x": f32[3]) {\n  %1 = reduce(%0) {axes: [1], kind: "sum"} : f32[]\n return %1 }', /line 2, column 8: reduce/],
+  [
+    "a wrong type",
+    'fn @f(%0 "x": f32[3]) {\n  %1 = neg(%0) : f32[4]\n  return %1\n}',
+    /line 2, column 18: expected f32\[3\]/,
+  ],
+  [
+    "a missing attribute",
+    'fn @f(%0 "x": f32[3]) {\n  %1 = reduce(%0) {axes: [0]} : f32[]\n return %1 }',
+    /line 2, column 8.*kind/,
+  ],
+  [
+    "a wrong shape",
+    'fn @f(%0 "x": f32[3]) {\n  %1 = reduce(%0) {axes: [1], kind: "sum"} : f32[]\n return %1 }',
+    /line 2, column 8: reduce/,
+  ],
   ["a negative size", 'fn @f(%0 "x": f32[-3]) {\n return %0 }', /line 1/],
   ["a dimension without bounds", 'fn @f(%0 "x": f32[n]) {\n return %0 }', /line 1, column 19: expected a dimension/],
   ["an unfinished text", 'fn @f(%0 "x', /line 1, column 10/],
   ["deep tuples", `fn @f(%0 "x": ${"(".repeat(100_000)}`, /nested/],
-  ["exponential tuples", `fn @f(%0 "x": f32[]) {\n${Array.from({ length: 60 }, (_, i) => `%${i + 1} = tuple(%${i}, %${i}) : ()`).join("\n")}\nreturn %60 }`, /line 2/],
+  [
+    "exponential tuples",
+    `fn @f(%0 "x": f32[]) {\n${Array.from({ length: 60 }, (_, i) => `%${i + 1} = tuple(%${i}, %${i}) : ()`).join("\n")}\nreturn %60 }`,
+    /line 2/,
+  ],
 ] as const)
   test(`${what} is told with its place`, () => {
     assert.throws(
@@ -124,13 +140,17 @@ for (const [what, text, message] of [
 test("hostile text ends in a FormatError, soon", () => {
   const texts = fc.oneof(
     fc.string({ maxLength: 200 }),
-    fc.tuple(fc.oneof(arbitraryGraph({ dtypes: allDTypes, symbolic: true }), arbitraryKernel()), fc.array(fc.tuple(fc.nat(), fc.nat({ max: 40 }), fc.string({ maxLength: 6 })), { maxLength: 4 })).map(
-      ([fn, edits]) =>
+    fc
+      .tuple(
+        fc.oneof(arbitraryGraph({ dtypes: allDTypes, symbolic: true }), arbitraryKernel()),
+        fc.array(fc.tuple(fc.nat(), fc.nat({ max: 40 }), fc.string({ maxLength: 6 })), { maxLength: 4 }),
+      )
+      .map(([fn, edits]) =>
         edits.reduce((text, [at, cut, put]) => {
           const place = at % (text.length + 1);
           return text.slice(0, place) + put + text.slice(place + cut);
         }, print(fn)),
-    ),
+      ),
   );
   fc.assert(
     fc.property(texts, (text) => {

@@ -18,8 +18,11 @@ export function print(fn: Fn): string {
   const fns = [...calledFirst(fn)];
   const names = nameAll(fns);
   const syms = new Map<string, Sym>();
-  for (const f of fns) for (const n of nodesOf(f)) for (const s of symbolsOf(dimsIn(n))) if (!syms.has(s.name)) syms.set(s.name, s);
-  const header = [...syms.values()].sort((a, b) => (a.name < b.name ? -1 : 1)).map(({ name, lo, hi, multiple }) => `${name} ${lo}..${hi} multiple ${multiple}`);
+  for (const f of fns)
+    for (const n of nodesOf(f)) for (const s of symbolsOf(dimsIn(n))) if (!syms.has(s.name)) syms.set(s.name, s);
+  const header = [...syms.values()]
+    .sort((a, b) => (a.name < b.name ? -1 : 1))
+    .map(({ name, lo, hi, multiple }) => `${name} ${lo}..${hi} multiple ${multiple}`);
   return (header.length > 0 ? `dims ${header.join(", ")}\n` : "") + fns.map((f) => body(f, names)).join("\n");
 }
 
@@ -30,13 +33,21 @@ export function printNode(node: Node, fn: Fn): string {
 
 function body(fn: Fn, names: ReadonlyMap<Fn, string>): string {
   const ids = numbering(fn);
-  const params = fn.params.map((p, i) => `%${i} ${JSON.stringify(p.attr.name)}${p.attr.index === i ? "" : ` ${p.attr.index}`}: ${typeText(p.type)}`);
+  const params = fn.params.map(
+    (p, i) =>
+      `%${i} ${JSON.stringify(p.attr.name)}${p.attr.index === i ? "" : ` ${p.attr.index}`}: ${typeText(p.type)}`,
+  );
   const heads = new Set<Node>(fn.params as readonly Node[]);
   const lines = nodesOf(fn)
     .filter((n) => !heads.has(n))
     .map((n) => line(n, ids, (f) => names.get(f) ?? label(f.name)));
   const results = fn.results.map((r) => `%${ids.get(r)}`).join(", ");
-  return [`fn ${names.get(fn)}(${params.join(", ")}) {`, ...lines, `  return${results === "" ? "" : ` ${results}`}`, "}\n"].join("\n");
+  return [
+    `fn ${names.get(fn)}(${params.join(", ")}) {`,
+    ...lines,
+    `  return${results === "" ? "" : ` ${results}`}`,
+    "}\n",
+  ].join("\n");
 }
 
 function line(n: Node, ids: ReadonlyMap<Node, number>, fnText: (fn: Fn) => string): string {
@@ -48,7 +59,7 @@ function line(n: Node, ids: ReadonlyMap<Node, number>, fnText: (fn: Fn) => strin
 /** Parameters by their place, then everything else in the order of evaluation. */
 function numbering(fn: Fn): Map<Node, number> {
   const ids = new Map<Node, number>();
-  fn.params.forEach((p, i) => ids.set(p as Node, ids.get(p as Node) ?? i));
+  fn.params.forEach((p, i) => ids.set(p, ids.get(p) ?? i));
   let next = fn.params.length;
   for (const n of nodesOf(fn)) if (!ids.has(n)) ids.set(n, next++);
   return ids;
@@ -90,7 +101,8 @@ function nameAll(fns: readonly Fn[]): Map<Fn, string> {
 /** Every dim that a node mentions. */
 function dimsIn(n: Node): readonly Dim[] {
   const dims = typeDims(n.type);
-  for (const [key, kind] of Object.entries(kindsOf(n.op))) if (kind === "dims") dims.push(...((n.attr as Readonly<Record<string, readonly Dim[]>>)[key] ?? []));
+  for (const [key, kind] of Object.entries(kindsOf(n.op)))
+    if (kind === "dims") dims.push(...((n.attr as Readonly<Record<string, readonly Dim[]>>)[key] ?? []));
   return dims;
 }
 

@@ -3,7 +3,7 @@
 import { VerifyError } from "../errors.ts";
 import { copy } from "./copy.ts";
 import { type Fn, makeFn } from "./fn.ts";
-import type { Attrs, Node, NodeOf, Op } from "./node.ts";
+import type { Node, NodeOf, Op } from "./node.ts";
 import { InternScope, type Scope, within } from "./scope.ts";
 import { typeText } from "./type.ts";
 
@@ -16,20 +16,31 @@ export type Rules = { readonly [O in Op]?: (node: NodeOf<O>) => Node | undefined
  *  @param scope  where the result is built; by default a fresh one, in which nodes keep the user's lines
  *  @throws VerifyError if the rules never come to rest */
 export function rewrite(fn: Fn, rules: Rules, scope?: Scope): Fn {
-  const anchor: Node | undefined = fn.results[0] ?? (fn.params[0] as Node | undefined);
+  const anchor: Node | undefined = fn.results[0] ?? fn.params[0];
   if (!anchor) return fn;
   let site: string | undefined;
   const target = scope ?? new InternScope(anchor.scope.infer, () => site);
   const settled = new Map<Node, Node>();
   within(target, () => {
-    for (const root of [...(fn.params as readonly Node[]), ...fn.results]) settle(root, rules, target, settled, (s) => (site = s));
+    for (const root of [...(fn.params as readonly Node[]), ...fn.results])
+      settle(root, rules, target, settled, (s) => (site = s));
   });
   const params = fn.params.map((p) => settled.get(p as Node) as NodeOf<"param">);
-  return makeFn(fn.name, params, fn.results.map((r) => settled.get(r) as Node));
+  return makeFn(
+    fn.name,
+    params,
+    fn.results.map((r) => settled.get(r) as Node),
+  );
 }
 
 /** Rewrites all that a root needs. `settled` holds nodes of both scopes: what each has become. */
-function settle(root: Node, rules: Rules, scope: Scope, settled: Map<Node, Node>, at: (site: string | undefined) => void): void {
+function settle(
+  root: Node,
+  rules: Rules,
+  scope: Scope,
+  settled: Map<Node, Node>,
+  at: (site: string | undefined) => void,
+): void {
   // A node that a rule has replaced stands here until its replacement has settled.
   const replaced = new Map<Node, Node>();
   const stack: Node[] = [root];
@@ -39,7 +50,10 @@ function settle(root: Node, rules: Rules, scope: Scope, settled: Map<Node, Node>
     const open = settled.has(n) ? [] : sources.filter((s) => !settled.has(s));
     if (open.length > 0) {
       const circle = open.find((s) => replaced.has(s));
-      if (circle) throw new VerifyError(`rewrite: the rules for ${circle.op} and ${n.op} undo each other`, { hint: `at ${typeText(n.type)}` });
+      if (circle)
+        throw new VerifyError(`rewrite: the rules for ${circle.op} and ${n.op} undo each other`, {
+          hint: `at ${typeText(n.type)}`,
+        });
       for (let i = open.length - 1; i >= 0; i--) stack.push(open[i] as Node);
       continue;
     }
@@ -72,7 +86,7 @@ function remake(n: Node, scope: Scope, now: ReadonlyMap<Node, Node>): Node {
   return scope.make(
     n.op,
     n.src.map((s) => now.get(s) ?? s),
-    n.attr as Attrs[typeof n.op],
+    n.attr,
   ) as Node;
 }
 

@@ -8,7 +8,8 @@ import type { Blame } from "./verify.ts";
 
 export function verifyKernel(fn: Fn, all: readonly Node[], blame: Blame): void {
   const [kernel] = fn.results;
-  if (fn.results.length !== 1 || kernel?.op !== "kernel") return blame(kernel ?? (all[0] as Node), "the single result of a kernel is a kernel node");
+  if (fn.results.length !== 1 || kernel?.op !== "kernel")
+    return blame(kernel ?? (all[0] as Node), "the single result of a kernel is a kernel node");
   for (const n of all) checkNode(n, blame);
   const scratch = new Map<number, Node>();
   for (const n of all) {
@@ -24,7 +25,13 @@ const isBuffer = (n: Node): boolean => n.op === "scratch" || (n.op === "param" &
 const isHost = (n: Node): boolean => !isTuple(n.type) && n.type.space === "host";
 
 function isScalar(n: Node | undefined, dtype?: string): boolean {
-  return n !== undefined && !isTuple(n.type) && n.type.dims.length === 0 && !isBuffer(n) && (dtype === undefined || n.type.dtype === dtype);
+  return (
+    n !== undefined &&
+    !isTuple(n.type) &&
+    n.type.dims.length === 0 &&
+    !isBuffer(n) &&
+    (dtype === undefined || n.type.dtype === dtype)
+  );
 }
 
 /** The ops whose sources are structure rather than scalars, and what each may be. */
@@ -37,7 +44,8 @@ function checkNode(n: Node, blame: Blame): void {
       return checkBuffer(n, blame);
     case "kernel":
     case "nest":
-      for (const s of n.src) if (s.op !== structure[n.op]) blame(n, `its sources should be ${structure[n.op]}s, not ${s.op}`);
+      for (const s of n.src)
+        if (s.op !== structure[n.op]) blame(n, `its sources should be ${structure[n.op]}s, not ${s.op}`);
       return;
     case "load":
       return checkAccess(n, n.src[2], blame);
@@ -52,10 +60,10 @@ function checkNode(n: Node, blame: Blame): void {
 }
 
 function checkBuffer(n: NodeOf<"param"> | NodeOf<"scratch">, blame: Blame): void {
-  if (isTuple(n.type)) return blame(n as Node, "a tuple is no buffer");
+  if (isTuple(n.type)) return blame(n, "a tuple is no buffer");
   const { dims, space } = n.type;
   if (space === "host" ? dims.length !== 0 : space === "disk" || dims.length !== 1 || typeof dims[0] !== "number")
-    blame(n as Node, "expected a flat buffer like f32[1024], or a scalar in host space");
+    blame(n, "expected a flat buffer like f32[1024], or a scalar in host space");
 }
 
 function checkAccess(n: Node, mask: Node | undefined, blame: Blame): void {
@@ -67,11 +75,13 @@ function checkAccess(n: Node, mask: Node | undefined, blame: Blame): void {
 
 function checkAccumulate(n: NodeOf<"accumulate">, blame: Blame): void {
   const [value, ...ranges] = n.src as readonly [Node, ...Node[]];
-  if (!isScalar(value)) blame(n as Node, `it combines scalars, not ${typeText(value.type)}`);
-  if (ranges.length === 0 || new Set(ranges).size !== ranges.length) blame(n as Node, "expected distinct ranges after its value");
+  if (!isScalar(value)) blame(n, `it combines scalars, not ${typeText(value.type)}`);
+  if (ranges.length === 0 || new Set(ranges).size !== ranges.length)
+    blame(n, "expected distinct ranges after its value");
   for (const r of ranges) {
-    if (r.op !== "range") return blame(n as Node, `expected ranges after its value, got ${r.op}`);
-    if (r.attr.kind === "loop" || r.attr.kind === "parallel") blame(n as Node, `a ${r.attr.kind} range cannot be accumulated over`);
+    if (r.op !== "range") return blame(n, `expected ranges after its value, got ${r.op}`);
+    if (r.attr.kind === "loop" || r.attr.kind === "parallel")
+      blame(n, `a ${r.attr.kind} range cannot be accumulated over`);
   }
 }
 
@@ -79,7 +89,10 @@ function checkAccumulate(n: NodeOf<"accumulate">, blame: Blame): void {
 function checkScalars(n: Node, blame: Blame): void {
   if (isTuple(n.type) || n.type.dims.length !== 0) return blame(n, "values of a kernel are scalars");
   for (const s of n.src) if (!isScalar(s)) blame(n, `${s.op} ${typeText(s.type)} is not a scalar here`);
-  const storage = n.op !== "cast" && n.op !== "bitcast" && [n, ...n.src].some((s) => !isTuple(s.type) && dtypes[s.type.dtype].role !== "full");
+  const storage =
+    n.op !== "cast" &&
+    n.op !== "bitcast" &&
+    [n, ...n.src].some((s) => !isTuple(s.type) && dtypes[s.type.dtype].role !== "full");
   if (storage) blame(n, "a dtype without arithmetic is only loaded, stored and cast");
 }
 
@@ -95,7 +108,7 @@ function freeRanges(all: readonly Node[], blame: Blame): Map<Node, Ranges> {
       const inner = free.get(value) as Ranges;
       const rest = new Set([...inner].filter((r) => !bound.includes(r)));
       const stray = [...rest].find((r) => r.attr.kind === "reduce");
-      if (stray && !nestedLater(n, stray, all)) blame(n as Node, `the reduce range ${stray.attr.id} of its value is not bound`);
+      if (stray && !nestedLater(n, stray, all)) blame(n, `the reduce range ${stray.attr.id} of its value is not bound`);
       free.set(n, rest);
     } else free.set(n, union(n.src.map((s) => free.get(s) as Ranges)));
   }
@@ -104,7 +117,7 @@ function freeRanges(all: readonly Node[], blame: Blame): Map<Node, Ranges> {
 
 /** Whether an accumulate further out binds the range. */
 const nestedLater = (n: Node, range: NodeOf<"range">, all: readonly Node[]): boolean =>
-  all.some((m) => m.op === "accumulate" && m !== n && m.src.includes(range as Node));
+  all.some((m) => m.op === "accumulate" && m !== n && m.src.includes(range));
 
 function union(sets: readonly Ranges[]): Ranges {
   const largest = sets.reduce<Ranges | undefined>((a, b) => (a && a.size >= b.size ? a : b), undefined) ?? new Set();
@@ -129,22 +142,29 @@ function checkNest(nest: NodeOf<"nest">, free: ReadonlyMap<Node, Ranges>, blame:
     ranges.set(n.attr.id, n);
     if (!order.includes(n.attr.id)) blame(n, `its nest orders ${order.join(", ") || "nothing"}, not this range`);
   }
-  if (new Set(order).size !== order.length) blame(nest as Node, "a range stands twice in the order");
+  if (new Set(order).size !== order.length) blame(nest, "a range stands twice in the order");
   const missing = order.find((id) => !ranges.has(id));
-  if (missing !== undefined) blame(nest as Node, `no store of it depends on range ${missing} of its order`);
+  if (missing !== undefined) blame(nest, `no store of it depends on range ${missing} of its order`);
   for (const r of walked) {
-    if (r.attr.kind === "reduce") blame(r as Node, "a reduce range is walked only inside an accumulate");
-    if (bound.has(r)) blame(r as Node, "it is accumulated over, and used outside of that too");
+    if (r.attr.kind === "reduce") blame(r, "a reduce range is walked only inside an accumulate");
+    if (bound.has(r)) blame(r, "it is accumulated over, and used outside of that too");
   }
   checkVectors(nest, ranges, walked, blame);
 }
 
 /** One vector range at most, and no output range inside it. */
-function checkVectors(nest: NodeOf<"nest">, ranges: ReadonlyMap<number, NodeOf<"range">>, walked: Ranges, blame: Blame): void {
+function checkVectors(
+  nest: NodeOf<"nest">,
+  ranges: ReadonlyMap<number, NodeOf<"range">>,
+  walked: Ranges,
+  blame: Blame,
+): void {
   const vectors = [...ranges.values()].filter((r) => r.attr.kind === "vector");
   if (vectors.length > 1) blame(vectors[1] as Node, "a nest has at most one vector range");
   const vector = vectors[0];
   if (!vector || !walked.has(vector)) return;
-  const inside = nest.attr.order.slice(nest.attr.order.indexOf(vector.attr.id) + 1).find((id) => walked.has(ranges.get(id) as NodeOf<"range">));
-  if (inside !== undefined) blame(vector as Node, `a vector range is the innermost, but range ${inside} lies inside it`);
+  const inside = nest.attr.order
+    .slice(nest.attr.order.indexOf(vector.attr.id) + 1)
+    .find((id) => walked.has(ranges.get(id) as NodeOf<"range">));
+  if (inside !== undefined) blame(vector, `a vector range is the innermost, but range ${inside} lies inside it`);
 }

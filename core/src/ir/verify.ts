@@ -4,7 +4,7 @@ import { SinanError, VerifyError } from "../errors.ts";
 import { define, isOp } from "../ops/table.ts";
 import { attrFault } from "./attr-kinds.ts";
 import { type Fn, nodesOf } from "./fn.ts";
-import type { Attrs, Node, Op } from "./node.ts";
+import type { Node, Op } from "./node.ts";
 import { printNode } from "./print.ts";
 import { typeEqual, typeText } from "./type.ts";
 import { verifyKernel } from "./verify-kernel.ts";
@@ -23,12 +23,12 @@ export function verify(fn: Fn, level: Level, checked: Set<Fn> = new Set()): void
   };
   const params = new Set<Node>(fn.params as readonly Node[]);
   fn.params.forEach((p, i) => {
-    if (p.op !== "param") return blame(p as Node, `parameter ${i} is not a param`);
-    if (p.attr.index !== i) return blame(p as Node, `parameter ${i} has the index ${p.attr.index}`);
+    if (p.op !== "param") return blame(p, `parameter ${i} is not a param`);
+    if (p.attr.index !== i) return blame(p, `parameter ${i} has the index ${p.attr.index}`);
   });
   const all = nodesOf(fn);
   for (const n of all) {
-    if (!isOp(n.op)) blame(n, `${String((n as Node).op)} is no op`);
+    if (!isOp(n.op)) blame(n, `${String(n.op)} is no op`);
     if (!allowed(n.op, level)) blame(n, `${n.op} is not an op of the ${level} level`);
     if (n.op === "param" && !params.has(n)) blame(n, "it is a parameter of another function");
     if (n.scope !== (all[0] as Node).scope) blame(n, "it lives in another scope than the nodes before it");
@@ -50,7 +50,7 @@ function allowed(op: Op, level: Level): boolean {
 
 function checkType(n: Node, blame: Blame): void {
   try {
-    const type = n.scope.infer(n.op, n.src, n.attr as Attrs[typeof n.op]);
+    const type = n.scope.infer(n.op, n.src, n.attr);
     if (!typeEqual(type, n.type)) blame(n, `its type should be ${typeText(type)}`);
   } catch (cause) {
     if (cause instanceof VerifyError && cause.message.includes("\n  %")) throw cause;

@@ -1,8 +1,9 @@
 /** The meaning of the loop level: runs a kernel one scalar at a time, each op rounded to its dtype. Lowering and schedules are
  *  tested with it, without any machine code. Buffers hold doubles, whatever their dtype. */
 import { VerifyError } from "../errors.ts";
+import { identityOf } from "../interpreter/contraction.ts";
 import { known } from "../ir/dim.ts";
-import { type DType, dtypes, fromBf16, fromF16, isFloat, roundTo, toBf16, toF16 } from "../ir/dtype.ts";
+import { type DType, fromBf16, fromF16, isFloat, roundTo, toBf16, toF16 } from "../ir/dtype.ts";
 import { type Fn, topological } from "../ir/fn.ts";
 import { dtypeOf, type Node, type ReduceKind, tensorTypeOf } from "../ir/node.ts";
 import { define } from "../ops/table.ts";
@@ -13,7 +14,11 @@ import { type AccumulateNode, type NestNode, nestsOf, type RangeNode, type Store
  *  @param scalars the host scalars, in order
  *  @returns the output buffers
  *  @throws VerifyError if an access lies outside of its buffer and no mask forbids it */
-export function evaluateKernel(kernel: Fn, inputs: readonly Float64Array[], scalars: readonly number[] = []): Float64Array[] {
+export function evaluateKernel(
+  kernel: Fn,
+  inputs: readonly Float64Array[],
+  scalars: readonly number[] = [],
+): Float64Array[] {
   const memory = new Map<Node, Float64Array>();
   const values = new Map<Node, number>();
   const outputs: Float64Array[] = [];
@@ -28,21 +33,11 @@ export function evaluateKernel(kernel: Fn, inputs: readonly Float64Array[], scal
       memory.set(p, out);
     }
   });
-  for (const n of topological(kernel.results)) if (n.op === "scratch") memory.set(n, new Float64Array(known(n.attr.type.dims[0] ?? 1, "scratch")).fill(Number.NaN));
+  for (const n of topological(kernel.results))
+    if (n.op === "scratch")
+      memory.set(n, new Float64Array(known(n.attr.type.dims[0] ?? 1, "scratch")).fill(Number.NaN));
   for (const nest of nestsOf(kernel)) runNest(nest, memory, values);
   return outputs;
-}
-
-/** What an accumulate of nothing gives. */
-export function identityOf(kind: ReduceKind, dtype: DType): number {
-  if (kind === "sum") return 0;
-  if (kind === "prod") return 1;
-  const { kind: family, bits } = dtypes[dtype];
-  const sign = kind === "max" ? -1 : 1;
-  if (family === "float") return sign * Number.POSITIVE_INFINITY;
-  if (family === "bool") return kind === "max" ? 0 : 1;
-  if (family === "uint") return kind === "max" ? 0 : 2 ** bits - 1;
-  return kind === "max" ? -(2 ** (bits - 1)) : 2 ** (bits - 1) - 1;
 }
 
 type Env = Map<Node, number>;
@@ -53,10 +48,16 @@ function runNest(nest: NestNode, memory: ReadonlyMap<Node, Float64Array>, scalar
   const depends = dependences(order);
   const inner = new Set(order.flatMap((n) => (n.op === "accumulate" ? n.src.slice(1) : [])));
   const byId = new Map(order.filter((n): n is RangeNode => n.op === "range").map((n) => [n.attr.id, n]));
-  const loops = nest.attr.order.map((id) => byId.get(id)).filter((r): r is RangeNode => r !== undefined && !inner.has(r));
+  const loops = nest.attr.order
+    .map((id) => byId.get(id))
+    .filter((r): r is RangeNode => r !== undefined && !inner.has(r));
   const listed = new Set(nest.attr.order);
-  for (const id of byId.keys()) if (!listed.has(id)) throw new VerifyError(`nest: range ${id} is used but not in the order [${nest.attr.order.join(", ")}]`);
-  const outside = order.filter((n) => ![...(depends.get(n) as Set<Node>)].some((r) => inner.has(r)) && n.op !== "store" && n.op !== "range");
+  for (const id of byId.keys())
+    if (!listed.has(id))
+      throw new VerifyError(`nest: range ${id} is used but not in the order [${nest.attr.order.join(", ")}]`);
+  const outside = order.filter(
+    (n) => ![...(depends.get(n) as Set<Node>)].some((r) => inner.has(r)) && n.op !== "store" && n.op !== "range",
+  );
 
   const compute = (nodes: readonly Node[]): void => {
     for (const n of nodes) env.set(n, valueOf(n));
@@ -66,14 +67,19 @@ function runNest(nest: NestNode, memory: ReadonlyMap<Node, Float64Array>, scalar
     if (n.op === "load") return load(n);
     if (n.op === "const") return n.attr.value;
     if (n.op === "param" || n.op === "scratch") return env.get(n) ?? 0;
-    return scalarOp(n, n.src.map((s) => env.get(s) as number));
+    return scalarOp(
+      n,
+      n.src.map((s) => env.get(s) as number),
+    );
   };
   const bodies = new Map<Node, readonly Node[]>();
   const bodyOf = (n: AccumulateNode): readonly Node[] => {
     const done = bodies.get(n);
     if (done) return done;
     const own = n.src.slice(1);
-    const body = topological([n.src[0] as Node]).filter((m) => m.op !== "range" && own.some((r) => (depends.get(m) as Set<Node>).has(r)));
+    const body = topological([n.src[0] as Node]).filter(
+      (m) => m.op !== "range" && own.some((r) => (depends.get(m) as Set<Node>).has(r)),
+    );
     bodies.set(n, body);
     return body;
   };
@@ -81,7 +87,9 @@ function runNest(nest: NestNode, memory: ReadonlyMap<Node, Float64Array>, scalar
     const ranges = n.src.slice(1) as RangeNode[];
     const dtype = dtypeOf(n);
     const side = ranges.filter((r) => r.attr.kind === "unroll" || r.attr.kind === "vector");
-    const partials = new Array<number>(side.reduce((c, r) => c * r.attr.extent, 1)).fill(identityOf(n.attr.kind, dtype));
+    const partials = new Array<number>(side.reduce((c, r) => c * r.attr.extent, 1)).fill(
+      identityOf(n.attr.kind, dtype),
+    );
     const body = bodyOf(n);
     const loop = (depth: number, part: number): void => {
       const r = ranges[depth];
@@ -100,7 +108,9 @@ function runNest(nest: NestNode, memory: ReadonlyMap<Node, Float64Array>, scalar
   };
   const load = (n: Node): number => {
     const [buffer, index, mask] = n.src as [Node, Node, Node | undefined];
-    return mask && env.get(mask) === 0 ? 0 : (checked(memory, buffer, env.get(index) as number)[env.get(index) as number] as number);
+    return mask && env.get(mask) === 0
+      ? 0
+      : (checked(memory, buffer, env.get(index) as number)[env.get(index) as number] as number);
   };
   const store = (n: StoreNode): void => {
     const [buffer, index, value, mask] = n.src as [Node, Node, Node, Node | undefined];
@@ -140,12 +150,14 @@ function checked(memory: ReadonlyMap<Node, Float64Array>, buffer: Node, index: n
 }
 
 /** Partial results p = 0 … n−1 become one: while there are several, p takes p + ⌈n/2⌉ to itself. */
-export function combineHalves(kind: ReduceKind, partials: readonly number[], dtype: DType): number {
+function combineHalves(kind: ReduceKind, partials: readonly number[], dtype: DType): number {
   let left = [...partials];
   while (left.length > 1) {
     const half = Math.ceil(left.length / 2);
     const { length } = left;
-    left = left.slice(0, half).map((x, p) => (p + half < length ? combine(kind, x, left[p + half] as number, dtype) : x));
+    left = left
+      .slice(0, half)
+      .map((x, p) => (p + half < length ? combine(kind, x, left[p + half] as number, dtype) : x));
   }
   return left[0] as number;
 }

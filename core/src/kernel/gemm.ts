@@ -53,20 +53,37 @@ function collapseReduced(plan: Plan, i: number): void {
   collapseNeighbours(
     plan,
     i,
-    sumOf(plan.nest(i)).src.slice(1).map((r) => (r as RangeNode).attr.id),
+    sumOf(plan.nest(i))
+      .src.slice(1)
+      .map((r) => (r as RangeNode).attr.id),
   );
 }
 
 function chooseTile(plan: Plan, i: number, lanes: number): Tile | undefined {
   const nest = plan.nest(i);
-  const [x, y] = (sumOf(nest).src[0] as Node).src.map((s) => rangesIn([s])) as [Map<number, RangeNode>, Map<number, RangeNode>];
+  const [x, y] = (sumOf(nest).src[0] as Node).src.map((s) => rangesIn([s])) as [
+    Map<number, RangeNode>,
+    Map<number, RangeNode>,
+  ];
   const outputs = outputIds(nest);
   const extent = (id: number): number => plan.range(i, id).attr.extent;
-  const longest = (ids: readonly number[]): number | undefined => ids.reduce<number | undefined>((best, id) => (best === undefined || extent(id) > extent(best) ? id : best), undefined);
-  const free = [outputs.filter((id) => x.has(id) && !y.has(id)), outputs.filter((id) => y.has(id) && !x.has(id))] as const;
-  const stored = outputs.find((id) => storesOf(nest).every((s) => affine(s.src[1] as Node).terms.get(plan.range(i, id)) === 1));
+  const longest = (ids: readonly number[]): number | undefined =>
+    ids.reduce<number | undefined>(
+      (best, id) => (best === undefined || extent(id) > extent(best) ? id : best),
+      undefined,
+    );
+  const free = [
+    outputs.filter((id) => x.has(id) && !y.has(id)),
+    outputs.filter((id) => y.has(id) && !x.has(id)),
+  ] as const;
+  const stored = outputs.find((id) =>
+    storesOf(nest).every((s) => affine(s.src[1] as Node).terms.get(plan.range(i, id)) === 1),
+  );
   const both = [...free[0], ...free[1]];
-  const n = stored !== undefined && both.includes(stored) && extent(stored) >= lanes ? stored : (longest(both) ?? longest(outputs));
+  const n =
+    stored !== undefined && both.includes(stored) && extent(stored) >= lanes
+      ? stored
+      : (longest(both) ?? longest(outputs));
   if (n === undefined) return undefined;
   const operand = free[0].includes(n) ? 0 : 1;
   const m = free[0].includes(n) || free[1].includes(n) ? longest(free[operand === 0 ? 1 : 0]) : undefined;
@@ -77,14 +94,20 @@ function chooseTile(plan: Plan, i: number, lanes: number): Tile | undefined {
 }
 
 function worthPacking(plan: Plan, i: number, { m, n, lanes, rows, vectors }: Tile): boolean {
-  const extents = sumOf(plan.nest(i)).src.slice(1).map((r) => (r as RangeNode).attr.extent);
+  const extents = sumOf(plan.nest(i))
+    .src.slice(1)
+    .map((r) => (r as RangeNode).attr.extent);
   const steps = extents.reduce((c, e) => c * e, 1);
   if (m === undefined) return false;
   const [rowCount, columns] = [plan.range(i, m).attr.extent, plan.range(i, n).attr.extent];
   return rowCount >= 2 * rows && columns >= vectors * lanes && steps >= 8 && rowCount * columns * steps >= SMALL;
 }
 
-const moved = (tile: Tile, ids: ReadonlyMap<number, number>): Tile => ({ ...tile, m: tile.m === undefined ? undefined : ids.get(tile.m), n: ids.get(tile.n) as number });
+const moved = (tile: Tile, ids: ReadonlyMap<number, number>): Tile => ({
+  ...tile,
+  m: tile.m === undefined ? undefined : ids.get(tile.m),
+  n: ids.get(tile.n) as number,
+});
 
 /** Cuts the columns into whole tiles and what is left, which is padded to whole vectors. */
 function tileColumns(plan: Plan, i: number, tile: Tile): number {
@@ -95,7 +118,8 @@ function tileColumns(plan: Plan, i: number, tile: Tile): number {
   const rest = whole > 0 ? plan.peel(i, n, whole) : undefined;
   const next = rest ? tileRows(plan, i, tile) : i;
   const last = rest ? moved(tile, rest) : tile;
-  if (plan.range(next, last.n).attr.extent % lanes !== 0) plan.tries({ option: "pad", nest: next, range: last.n, multiple: lanes });
+  if (plan.range(next, last.n).attr.extent % lanes !== 0)
+    plan.tries({ option: "pad", nest: next, range: last.n, multiple: lanes });
   return tileRows(plan, next, last);
 }
 
@@ -117,7 +141,9 @@ function tileRows(plan: Plan, i: number, tile: Tile): number {
 
 /** Tiles of rows of which half of the second cache holds a block; not few, as each block reads the other operand anew. */
 function tilesOfBlock(plan: Plan, i: number, rows: number): number {
-  const steps = sumOf(plan.nest(i)).src.slice(1).reduce((c, r) => c * (r as RangeNode).attr.extent, 1);
+  const steps = sumOf(plan.nest(i))
+    .src.slice(1)
+    .reduce((c, r) => c * (r as RangeNode).attr.extent, 1);
   const cache = plan.hardware.memory.find((l) => l.name === "l2")?.bytes ?? 2 ** 19;
   return Math.max(8, Math.min(32, Math.floor(cache / 2 / (4 * rows * steps))));
 }
@@ -154,6 +180,6 @@ function registerTile(plan: Plan, i: number, { m, n, lanes, rows, vectors }: Til
   const { order } = plan.nest(i).attr;
   const loops = outputIds(plan.nest(i)).filter((id) => ["loop", "parallel"].includes(plan.range(i, id).attr.kind));
   const sorted = [...loops.filter((id) => !front.includes(id)), ...front, ...order.filter((id) => !loops.includes(id))];
-  if (sorted.some((id, at) => id !== order[at])) plan.add({ option: "reorder", nest: i, order: sorted });
+  if (sorted.some((id, at) => id !== order[at])) plan.tries({ option: "reorder", nest: i, order: sorted });
   return i + 1;
 }

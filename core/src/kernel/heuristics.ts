@@ -15,9 +15,9 @@ import type { Option } from "./option.ts";
 import { collapseNeighbours, lanesOf, newPlan, outputIds, type Plan, vectorizeLoop } from "./plan.ts";
 
 /** Partial sums of a reduction. Part of what results are, bit for bit: see the header. */
-export const PARTS = 8;
+const PARTS = 8;
 /** Terms of a block of a long reduction. Likewise. */
-export const BLOCK = 4096;
+const BLOCK = 4096;
 
 /** The options for a freshly lowered kernel, to be applied by `applySchedule`. */
 export function schedule(kernel: Fn, hardware: HardwareModel): Option[] {
@@ -32,7 +32,8 @@ function scheduleNest(plan: Plan, i: number): number {
   // Nothing to run, or nothing to add: the plain loops are right.
   if (plan.nest(i).attr.order.some((id) => plan.range(i, id).attr.extent === 0)) return i + 1;
   if (sums.length === 0) return scheduleElementwise(plan, i);
-  if (sums.some((n) => n.attr.product)) return sums.length === 1 ? scheduleProduct(plan, i, scheduleElementwise) : i + 1;
+  if (sums.some((n) => n.attr.product))
+    return sums.length === 1 ? scheduleProduct(plan, i, scheduleElementwise) : i + 1;
   return sums.length === 1 ? scheduleReduction(plan, i, sums[0] as AccumulateNode) : i + 1;
 }
 
@@ -75,10 +76,12 @@ function scheduleElementwise(plan: Plan, i: number): number {
   return vectorizeLoop(plan, i, last, lanes, size <= 32 ? 4 : size <= 80 ? 2 : 1);
 }
 
-const strideOf = (index: Node, r: RangeNode | undefined): number | undefined => (r ? affine(index).terms.get(r) : undefined);
+const strideOf = (index: Node, r: RangeNode | undefined): number | undefined =>
+  r ? affine(index).terms.get(r) : undefined;
 
 /** Loads whose neighbours along the range are neighbours in memory. */
-const contiguousLoads = (value: Node, r: RangeNode | undefined): number => loadsIn([value]).filter((l) => strideOf(l.src[1] as Node, r) === 1).length;
+const contiguousLoads = (value: Node, r: RangeNode | undefined): number =>
+  loadsIn([value]).filter((l) => strideOf(l.src[1] as Node, r) === 1).length;
 
 function scheduleReduction(plan: Plan, i: number, first: AccumulateNode): number {
   const ids = first.src.slice(1).map((r) => (r as RangeNode).attr.id);
@@ -100,7 +103,18 @@ function scheduleReduction(plan: Plan, i: number, first: AccumulateNode): number
   const last = outputIds(plan.nest(i)).at(-1);
   const along = last === undefined ? undefined : plan.range(i, last);
   const value = sum().src[0] as Node;
-  const outer = along !== undefined && lanes > 1 && along.attr.extent >= lanes && contiguousLoads(value, along) >= contiguousLoads(value, reduced);
-  if (terms >= PARTS) plan.add({ option: "accumulateParts", nest: i, range: reduced.attr.id, parts: PARTS, lanes: outer || dtypeOf(value) === "bool" ? 1 : lanes });
+  const outer =
+    along !== undefined &&
+    lanes > 1 &&
+    along.attr.extent >= lanes &&
+    contiguousLoads(value, along) >= contiguousLoads(value, reduced);
+  if (terms >= PARTS)
+    plan.add({
+      option: "accumulateParts",
+      nest: i,
+      range: reduced.attr.id,
+      parts: PARTS,
+      lanes: outer || dtypeOf(value) === "bool" ? 1 : lanes,
+    });
   return outer ? vectorizeLoop(plan, i, (along as RangeNode).attr.id, lanes, terms >= PARTS ? 1 : 4) : i + 1;
 }

@@ -38,7 +38,9 @@ type Parameter = readonly [dtype: DType, dims: readonly Dim[], space?: Space];
 /** A group of one function of its parameters. */
 export const group = (params: readonly Parameter[], body: (...p: Node[]) => Node | readonly Node[]): Fn =>
   within(newScope(), () => {
-    const nodes = params.map(([dtype, dims, space], index) => build("param", [], { index, name: `p${index}`, type: tensorType(dtype, dims, space) }));
+    const nodes = params.map(([dtype, dims, space], index) =>
+      build("param", [], { index, name: `p${index}`, type: tensorType(dtype, dims, space) }),
+    );
     const results = body(...(nodes as Node[]));
     return makeFn("group", nodes, Array.isArray(results) ? results : [results as Node]);
   });
@@ -46,7 +48,14 @@ export const group = (params: readonly Parameter[], body: (...p: Node[]) => Node
 /** Numbers that are exact in every float dtype, so that results are compared exactly. */
 export const sample = (dtype: DType, dims: readonly Dim[], seed: number): Value => {
   const count = dims.reduce<number>((n, d) => n * (d as number), 1);
-  return valueOf(dtype, dims as number[], Array.from({ length: count }, (_, i) => ((i * 7 + seed * 3) % 11) - (dtype === "u8" || dtype === "u32" || dtype === "bool" ? 0 : 4)));
+  return valueOf(
+    dtype,
+    dims as number[],
+    Array.from(
+      { length: count },
+      (_, i) => ((i * 7 + seed * 3) % 11) - (dtype === "u8" || dtype === "u32" || dtype === "bool" ? 0 : 4),
+    ),
+  );
 };
 
 /** Checks the kernel, as lowered and as `change` makes it, against the interpreter.
@@ -60,6 +69,11 @@ export function check(fn: Fn, given?: readonly Value[], change: (kernel: Fn) => 
   evaluate(fn, args).forEach((want, i) => {
     const [mine, theirs] = [[...(got[i] as Float64Array)], Array.from(want.data as Float64Array, Number)];
     if (tolerance === 0) return assert.deepEqual(mine, theirs, `result ${i}`);
-    theirs.forEach((y, at) => assert.ok(Object.is(mine[at], y) || Math.abs((mine[at] as number) - y) <= tolerance * Math.max(1, Math.abs(y)), `result ${i}[${at}]: ${mine[at]}, not ${y}`));
+    theirs.forEach((y, at) =>
+      assert.ok(
+        Object.is(mine[at], y) || Math.abs((mine[at] as number) - y) <= tolerance * Math.max(1, Math.abs(y)),
+        `result ${i}[${at}]: ${mine[at]}, not ${y}`,
+      ),
+    );
   });
 }

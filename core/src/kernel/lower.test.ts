@@ -2,33 +2,83 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { valueOf } from "../interpreter/value.ts";
 import type { Node } from "../ir/node.ts";
-import { add, cast, concat, dot, exp, expand, flip, gather, iota, mul, pad, permute, random, reduce, reshape, scalar, scatter, slice, sub } from "../ops/build.ts";
+import {
+  add,
+  cast,
+  concat,
+  dot,
+  exp,
+  expand,
+  flip,
+  gather,
+  iota,
+  mul,
+  pad,
+  permute,
+  random,
+  reduce,
+  reshape,
+  scalar,
+  scatter,
+  slice,
+  sub,
+} from "../ops/build.ts";
 import { evaluateKernel } from "./evaluate.ts";
 import { check, group, sample } from "./kernel.fixture.ts";
 import { lower } from "./lower.ts";
 
 test("element-wise ops read their sources at the same index", () => {
-  check(group([["f32", [3, 4]], ["f32", [3, 4]]], (a, b) => add(mul(a as Node, b as Node), a as Node)));
+  check(
+    group(
+      [
+        ["f32", [3, 4]],
+        ["f32", [3, 4]],
+      ],
+      (a, b) => add(mul(a as Node, b as Node), a as Node),
+    ),
+  );
 });
 
 test("a chain of 10 000 ops is lowered", () => {
-  const kernel = lower(group([["f32", [2]]], (a) => Array.from({ length: 10_000 }).reduce<Node>((x) => add(x, a as Node), a as Node)));
+  const kernel = lower(
+    group([["f32", [2]]], (a) => Array.from({ length: 10_000 }).reduce<Node>((x) => add(x, a as Node), a as Node)),
+  );
   assert.deepEqual([...(evaluateKernel(kernel, [Float64Array.of(1, 2)])[0] as Float64Array)], [10_001, 20_002]);
 });
 
 test("movement ops only change the index", () => {
-  check(group([["f32", [2, 3, 4]]], (x) => permute(reshape(flip(slice(x as Node, [0, 1, 0], [2, 2, 2], [1, 1, 2]), [2]), [4, 2]), [1, 0])));
+  check(
+    group([["f32", [2, 3, 4]]], (x) =>
+      permute(reshape(flip(slice(x as Node, [0, 1, 0], [2, 2, 2], [1, 1, 2]), [2]), [4, 2]), [1, 0]),
+    ),
+  );
   check(group([["f32", [3, 1]]], (x) => expand(x as Node, [3, 5])));
 });
 
 test("pad and concat choose by masks", () => {
   check(group([["f32", [2, 3]]], (x) => pad(x as Node, [1, 0], [0, 2], 9)));
-  check(group([["f32", [2, 3]], ["f32", [1, 3]]], (x, y) => concat([x as Node, y as Node, pad(x as Node, [1, 0], [1, 0])], 0)));
+  check(
+    group(
+      [
+        ["f32", [2, 3]],
+        ["f32", [1, 3]],
+      ],
+      (x, y) => concat([x as Node, y as Node, pad(x as Node, [1, 0], [1, 0])], 0),
+    ),
+  );
   check(group([["f32", [4]]], (x) => reshape(pad(reshape(x as Node, [2, 2]), [1, 1], [1, 1], 5), [2, 8])));
 });
 
 test("storage dtypes are loaded, chosen and stored as they are", () => {
-  check(group([["f16", [3]], ["u8", [4]]], (x, y) => [pad(x as Node, [1], [1], 1.5), concat([y as Node, y as Node], 0), cast(y as Node, "f32")]));
+  check(
+    group(
+      [
+        ["f16", [3]],
+        ["u8", [4]],
+      ],
+      (x, y) => [pad(x as Node, [1], [1], 1.5), concat([y as Node, y as Node], 0), cast(y as Node, "f32")],
+    ),
+  );
 });
 
 test("iota, constants and host scalars", () => {
@@ -39,23 +89,47 @@ test("iota, constants and host scalars", () => {
 test("random bits are those of the interpreter", () => {
   const key = valueOf("u32", [2], [0x13198a2e, 0x03707344]);
   const high = valueOf("u32", [], [2 ** 32 - 3]);
-  check(group([["u32", [2]], ["u32", []]], (k, o) => [random(k as Node, o as Node, [2, 3]), random(k as Node, o as Node, [5], 2)]), [key, high]);
+  check(
+    group(
+      [
+        ["u32", [2]],
+        ["u32", []],
+      ],
+      (k, o) => [random(k as Node, o as Node, [2, 3]), random(k as Node, o as Node, [5], 2)],
+    ),
+    [key, high],
+  );
 });
 
 test("gather gives NaN outside, and 0 for integers", () => {
   const indices = valueOf("i32", [2, 2], [1, -1, 5, 0]);
   for (const dtype of ["f32", "i32"] as const)
-    check(group([[dtype, [2, 3, 2]], ["i32", [2, 2]]], (x, i) => gather(x as Node, i as Node, 1)), [sample(dtype, [2, 3, 2], 1), indices]);
+    check(
+      group(
+        [
+          [dtype, [2, 3, 2]],
+          ["i32", [2, 2]],
+        ],
+        (x, i) => gather(x as Node, i as Node, 1),
+      ),
+      [sample(dtype, [2, 3, 2], 1), indices],
+    );
 });
 
 test("scatter applies updates in order and drops those outside", () => {
   const indices = valueOf("i32", [4], [2, 0, 2, 7]);
   for (const mode of ["add", "set"] as const)
-    check(group([["f32", [2, 3]], ["i32", [4]], ["f32", [2, 4]]], (x, i, u) => scatter(x as Node, i as Node, mul(u as Node, u as Node), 1, mode)), [
-      sample("f32", [2, 3], 0),
-      indices,
-      sample("f32", [2, 4], 1),
-    ]);
+    check(
+      group(
+        [
+          ["f32", [2, 3]],
+          ["i32", [4]],
+          ["f32", [2, 4]],
+        ],
+        (x, i, u) => scatter(x as Node, i as Node, mul(u as Node, u as Node), 1, mode),
+      ),
+      [sample("f32", [2, 3], 0), indices, sample("f32", [2, 4], 1)],
+    );
 });
 
 test("reductions, also of nothing", () => {
@@ -68,15 +142,42 @@ test("reductions, also of nothing", () => {
 });
 
 test("a reduction may be used by what comes after it", () => {
-  check(group([["f32", [3, 4]]], (x) => sub(x as Node, expand(reshape(reduce("max", x as Node, [1]), [3, 1]), [3, 4]))));
+  check(
+    group([["f32", [3, 4]]], (x) => sub(x as Node, expand(reshape(reduce("max", x as Node, [1]), [3, 1]), [3, 4]))),
+  );
 });
 
 test("dot maps batch, free and contracted axes", () => {
-  check(group([["f32", [3, 5]], ["f32", [5, 2]]], (a, b) => dot(a as Node, b as Node, { contract: [[1], [0]], batch: [[], []] })));
-  check(group([["f32", [4, 2, 3, 5]], ["f32", [5, 2, 6, 3]]], (a, b) => dot(a as Node, b as Node, { contract: [[2, 3], [3, 0]], batch: [[1], [1]] })));
+  check(
+    group(
+      [
+        ["f32", [3, 5]],
+        ["f32", [5, 2]],
+      ],
+      (a, b) => dot(a as Node, b as Node, { contract: [[1], [0]], batch: [[], []] }),
+    ),
+  );
+  check(
+    group(
+      [
+        ["f32", [4, 2, 3, 5]],
+        ["f32", [5, 2, 6, 3]],
+      ],
+      (a, b) =>
+        dot(a as Node, b as Node, {
+          contract: [
+            [2, 3],
+            [3, 0],
+          ],
+          batch: [[1], [1]],
+        }),
+    ),
+  );
 });
 
 test("results with the same ranges share a nest", () => {
-  const kernel = lower(group([["f32", [3, 1, 4]]], (x) => [exp(x as Node), reshape(add(x as Node, x as Node), [3, 4])]));
+  const kernel = lower(
+    group([["f32", [3, 1, 4]]], (x) => [exp(x as Node), reshape(add(x as Node, x as Node), [3, 4])]),
+  );
   assert.equal(kernel.results[0]?.src.length, 1);
 });

@@ -6,7 +6,7 @@
 import { VerifyError } from "../errors.ts";
 import { known, sizeOf } from "../ir/dim.ts";
 import { type DType, isFloat, isFull, roundTo } from "../ir/dtype.ts";
-import type { Fn } from "../ir/fn.ts";
+import { type Fn, topological } from "../ir/fn.ts";
 import { type Attrs, dtypeOf, type Node, type NodeOf, type Op, tensorTypeOf } from "../ir/node.ts";
 import { within } from "../ir/scope.ts";
 import { tensorType } from "../ir/type.ts";
@@ -40,7 +40,8 @@ export function lower(group: Fn): Fn {
     const params = kernelParams(group);
     let nextRange = 0;
     // A range of one element is the index 0.
-    const newRange: Context["newRange"] = (extent, kind) => (extent === 1 ? constIndex(0) : makeRange(nextRange++, extent, kind));
+    const newRange: Context["newRange"] = (extent, kind) =>
+      extent === 1 ? constIndex(0) : makeRange(nextRange++, extent, kind);
     const valueAt = evaluator({ params: params.inputs, newRange });
     const nests: NestNode[] = [];
     const shared = new Map<string, { readonly ranges: readonly Node[]; readonly stores: Node[] }>();
@@ -73,7 +74,8 @@ function spread(ranges: readonly Node[], dims: readonly number[]): Node[] {
   return dims.map((d) => (d === 1 ? constIndex(0) : (ranges[next++] as Node)));
 }
 
-const idsOf = (ranges: readonly Node[]): number[] => ranges.flatMap((r) => (r.op === "range" ? [(r as RangeNode).attr.id] : []));
+const idsOf = (ranges: readonly Node[]): number[] =>
+  ranges.flatMap((r) => (r.op === "range" ? [(r as RangeNode).attr.id] : []));
 
 const isHostScalar = (p: Node): boolean => {
   const { dims, space } = tensorTypeOf(p);
@@ -121,7 +123,12 @@ function scatterNests(y: NodeOf<"scatter">, out: Node, newRange: Context["newRan
   const mask = betweenIndex(target[axis] as Node, xDims[axis] as number);
   const masked = mask ? [mask] : [];
   const update = valueAt(updates, ranges);
-  const value = mode === "set" ? update : add(build("load", [out, index, ...masked], {}), update);
+  // Iterations that differ in nothing would fall out of the nest: they add the same update so many times.
+  const seen = new Set(topological([index, update, ...masked]));
+  const repeats = knownDims(updates).reduce((n, d, a) => (seen.has(ranges[a] as Node) ? n : n * d), 1);
+  if (repeats === 0) return [makeNest([copy], idsOf(copied))];
+  const whole = repeats === 1 ? update : mul(update, scalar(repeats, dtypeOf(update)));
+  const value = mode === "set" ? update : add(build("load", [out, index, ...masked], {}), whole);
   const apply = build("store", [out, index, value, ...masked], {});
   return [makeNest([copy], idsOf(copied)), makeNest([apply], idsOf(ranges))];
 }
@@ -160,7 +167,8 @@ function evaluator(context: Context): ValueAt {
 }
 
 /** The full dtype in which a storage dtype's values are chosen between. Exact, but for i64 beyond 2⁵³. */
-const carrier = (dtype: DType): DType => (isFull(dtype) ? dtype : dtype === "i64" ? "f64" : dtype === "u8" ? "i32" : "f32");
+const carrier = (dtype: DType): DType =>
+  isFull(dtype) ? dtype : dtype === "i64" ? "f64" : dtype === "u8" ? "i32" : "f32";
 
 /** A constant; one of a storage dtype is the cast of its carrier's, as such dtypes have no values of their own here. */
 const constant = (value: number, dtype: DType): Node => cast(scalar(roundTo(dtype, value), carrier(dtype)), dtype);
@@ -220,7 +228,8 @@ function* make({ node, at, mask }: Wanted, context: Context): Making {
 
 function unsupported(node: Node): never {
   throw new VerifyError(`lower: ${node.op} cannot stand here in a fusion group`, {
-    hint: node.op === "scatter" ? "a scatter must be a result of its group" : "the fuse pass keeps it outside of groups",
+    hint:
+      node.op === "scatter" ? "a scatter must be a result of its group" : "the fuse pass keeps it outside of groups",
   });
 }
 
@@ -262,7 +271,11 @@ function* gathered(node: NodeOf<"gather">, at: readonly Node[], mask: Node | und
   const rank = knownDims(indices).length;
   const index = cast(yield { node: indices, at: at.slice(axis, axis + rank), mask }, "i32");
   const inside = betweenIndex(index, knownDims(x)[axis] as number);
-  const value = yield { node: x, at: [...at.slice(0, axis), index, ...at.slice(axis + rank)], mask: allOf([mask, inside]) };
+  const value = yield {
+    node: x,
+    at: [...at.slice(0, axis), index, ...at.slice(axis + rank)],
+    mask: allOf([mask, inside]),
+  };
   return inside ? select(inside, value, constant(isFloat(dtypeOf(x)) ? Number.NaN : 0, dtypeOf(x))) : value;
 }
 

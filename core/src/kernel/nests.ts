@@ -15,13 +15,16 @@ export type AccumulateNode = NodeOf<"accumulate">;
 export function kernelNode(kernel: Fn): NodeOf<"kernel"> {
   const root = kernel.results[0];
   if (kernel.results.length === 1 && root?.op === "kernel") return root;
-  throw new VerifyError(`${kernel.name}: expected a kernel, whose one result is a kernel node, got ${kernel.results.map((r) => r.op).join(", ") || "none"}`);
+  throw new VerifyError(
+    `${kernel.name}: expected a kernel, whose one result is a kernel node, got ${kernel.results.map((r) => r.op).join(", ") || "none"}`,
+  );
 }
 
 export const nestsOf = (kernel: Fn): readonly NestNode[] => kernelNode(kernel).src as readonly NestNode[];
 export const storesOf = (nest: NestNode): readonly StoreNode[] => nest.src as readonly StoreNode[];
 
-export const makeRange = (id: number, extent: number, kind: RangeKind): RangeNode => build("range", [], { id, extent, kind });
+export const makeRange = (id: number, extent: number, kind: RangeKind): RangeNode =>
+  build("range", [], { id, extent, kind });
 
 /** The ranges that the nodes reach, by id. */
 export function rangesIn(roots: readonly Node[]): Map<number, RangeNode> {
@@ -36,7 +39,8 @@ export const reaches = (n: Node, r: RangeNode): boolean => rangesIn([n]).get(r.a
 export const accumulatesIn = (roots: readonly Node[]): AccumulateNode[] =>
   topological(roots).filter((n): n is AccumulateNode => n.op === "accumulate");
 
-export const loadsIn = (roots: readonly Node[]): LoadNode[] => topological(roots).filter((n): n is LoadNode => n.op === "load");
+export const loadsIn = (roots: readonly Node[]): LoadNode[] =>
+  topological(roots).filter((n): n is LoadNode => n.op === "load");
 
 /** The ranges over which accumulates of the nest run, whatever their kind became. */
 export function reduceIds(roots: readonly Node[]): Set<number> {
@@ -57,7 +61,8 @@ export function makeNest(stores: readonly Node[], order: readonly number[]): Nes
   return build("nest", stores, { order: all.sort((a, b) => depthOf(a) - depthOf(b)) });
 }
 
-export const makeKernel = (name: string, params: Fn["params"], nests: readonly NestNode[]): Fn => makeFn(name, params, [build("kernel", nests, {})]);
+export const makeKernel = (name: string, params: Fn["params"], nests: readonly NestNode[]): Fn =>
+  makeFn(name, params, [build("kernel", nests, {})]);
 
 /** The first id that no range, and no scratch buffer, of the kernel has. */
 export function nextIds(kernel: Fn): { range: number; scratch: number } {

@@ -20,13 +20,25 @@ export type Option =
   | { readonly option: "parallel"; readonly nest: number; readonly range: number }
   /** Iteration k of a reduce range goes to partial accumulator k mod `parts`, `lanes` of which share a vector. What is left
    *  of the range comes after them, in order. */
-  | { readonly option: "accumulateParts"; readonly nest: number; readonly range: number; readonly parts: number; readonly lanes: number }
+  | {
+      readonly option: "accumulateParts";
+      readonly nest: number;
+      readonly range: number;
+      readonly parts: number;
+      readonly lanes: number;
+    }
   /** Sums of `block` iterations are kept in scratch by a nest before this one (two, where a shorter block is left), and added
    *  up here. */
   | { readonly option: "accumulateBlocks"; readonly nest: number; readonly range: number; readonly block: number }
   /** An operand of a product's sum is first packed, in panels of `tile` along a range: scratch[others][⌈range / tile⌉][reduced][tile],
    *  zeros beyond the range. One nest packs, two where the last panel is not full. */
-  | { readonly option: "stage"; readonly nest: number; readonly operand: 0 | 1; readonly range: number; readonly tile: number };
+  | {
+      readonly option: "stage";
+      readonly nest: number;
+      readonly operand: 0 | 1;
+      readonly range: number;
+      readonly tile: number;
+    };
 
 /** What an option works on. */
 export interface Site {
@@ -38,7 +50,10 @@ export interface Site {
 }
 
 export function refuse(site: Site, why: string, hint?: string): never {
-  throw new ScheduleError(`${site.option.option}: ${why} (nest ${site.option.nest} of ${site.kernel.name}, order [${site.nest.attr.order.join(", ")}])`, { hint });
+  throw new ScheduleError(
+    `${site.option.option}: ${why} (nest ${site.option.nest} of ${site.kernel.name}, order [${site.nest.attr.order.join(", ")}])`,
+    { hint },
+  );
 }
 
 export function rangeOf(site: Site, id: number): RangeNode {
@@ -49,6 +64,7 @@ export function rangeOf(site: Site, id: number): RangeNode {
 export function reduced(site: Site, id: number): readonly [RangeNode, AccumulateNode] {
   const r = rangeOf(site, id);
   const users = accumulatesIn(site.nest.src).filter((n) => n.src.includes(r));
-  if (r.attr.kind !== "reduce" || users.length !== 1) refuse(site, `expected range ${id} to be a plain reduce range of one accumulate`);
+  if (r.attr.kind !== "reduce" || users.length !== 1)
+    refuse(site, `expected range ${id} to be a plain reduce range of one accumulate`);
   return [r, users[0] as AccumulateNode];
 }

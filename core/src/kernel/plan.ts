@@ -56,7 +56,9 @@ export function newPlan(start: Fn, hardware: HardwareModel): Plan {
     peel: (i, range, at) => {
       const ids = [...rangesIn(nest(i).src).keys()].sort((a, b) => a - b);
       const first = nextIds(kernel).range;
-      return tries({ option: "peel", nest: i, range, at }) ? new Map(ids.map((id, rank) => [id, first + rank])) : undefined;
+      return tries({ option: "peel", nest: i, range, at })
+        ? new Map(ids.map((id, rank) => [id, first + rank]))
+        : undefined;
     },
     newest: (i) => Math.max(-1, ...nest(i).attr.order),
     options,
@@ -68,7 +70,10 @@ export function newPlan(start: Fn, hardware: HardwareModel): Plan {
 export function lanesOf(plan: Plan, i: number): number {
   const lanes = plan.hardware.compute.find((c) => c.unit === "vector" && c.dtype === "f32")?.lanes ?? 1;
   // What is computed, and not the indices that it is loaded from.
-  const values = topological(storesOf(plan.nest(i)).map((s) => s.src[2] as Node), (n) => n.op !== "load").filter((n) => n.op !== "range" && n.op !== "param");
+  const values = topological(
+    storesOf(plan.nest(i)).map((s) => s.src[2] as Node),
+    (n) => n.op !== "load",
+  ).filter((n) => n.op !== "range" && n.op !== "param");
   const used = new Set<DType>(values.map(dtypeOf));
   if (used.has("i64") || [...used].some((d) => dtypes[d].role === "block")) return 1;
   if (!used.has("f64")) return lanes;
@@ -88,7 +93,8 @@ function sumsOf(nest: NestNode): ReadonlyMap<Node, number>[] {
     else if (sum && dtypeOf(n) === "i32") {
       all.push(affine(n).terms);
       n.src.forEach((s) => inner.add(s));
-    } else if (n.op !== "range" && n.op !== "nest") for (const s of n.src) if (s.op === "range" && n.op !== "accumulate") all.push(new Map([[s, 1]]));
+    } else if (n.op !== "range" && n.op !== "nest")
+      for (const s of n.src) if (s.op === "range" && n.op !== "accumulate") all.push(new Map([[s, 1]]));
   }
   return all;
 }
@@ -99,7 +105,8 @@ export function collapseNeighbours(plan: Plan, i: number, ids: readonly number[]
     const pair = [ids[at] as number, ids[at + 1] as number];
     const ranges = pair.map((id) => plan.range(i, id));
     const clean = sumsOf(plan.nest(i)).every((terms) => chainStride(terms, ranges) !== undefined);
-    if (clean && plan.tries({ option: "collapse", nest: i, ranges: pair })) ids = [...ids.slice(0, at), plan.newest(i), ...ids.slice(at + 2)];
+    if (clean && plan.tries({ option: "collapse", nest: i, ranges: pair }))
+      ids = [...ids.slice(0, at), plan.newest(i), ...ids.slice(at + 2)];
     else at++;
   }
 }
@@ -138,5 +145,6 @@ export function vectorizeLoop(plan: Plan, i: number, id: number, lanes: number, 
 /** Turns a short output range into vectors side by side. */
 export function vectorizeInstances(plan: Plan, i: number, id: number, lanes: number): void {
   const { extent } = plan.range(i, id).attr;
-  if (plan.tries({ option: "vectorize", nest: i, range: id, lanes }) && extent > lanes) plan.tries({ option: "unroll", nest: i, range: plan.newest(i) - 1 });
+  if (plan.tries({ option: "vectorize", nest: i, range: id, lanes }) && extent > lanes)
+    plan.tries({ option: "unroll", nest: i, range: plan.newest(i) - 1 });
 }

@@ -34,12 +34,17 @@ export const applySchedule = (kernel: Fn, options: readonly Option[]): Fn => opt
 export function apply(kernel: Fn, option: Option): Fn {
   const nests = nestsOf(kernel);
   const nest = nests[option.nest];
-  if (!nest) throw new ScheduleError(`${option.option}: there is no nest ${option.nest}; ${kernel.name} has ${nests.length}`);
+  if (!nest)
+    throw new ScheduleError(`${option.option}: there is no nest ${option.nest}; ${kernel.name} has ${nests.length}`);
   return within(kernelNode(kernel).scope, () => {
     let next = nextIds(kernel).range;
     const newRange: Site["newRange"] = (extent, kind) => makeRange(next++, extent, kind);
     const made = rewrite({ option, kernel, nest, ranges: rangesIn(nest.src), newRange });
-    return makeKernel(kernel.name, kernel.params, [...nests.slice(0, option.nest), ...made, ...nests.slice(option.nest + 1)]);
+    return makeKernel(kernel.name, kernel.params, [
+      ...nests.slice(0, option.nest),
+      ...made,
+      ...nests.slice(option.nest + 1),
+    ]);
   });
 }
 
@@ -74,7 +79,8 @@ function rewrite(site: Site): readonly NestNode[] {
 }
 
 const requireCount = (site: Site, name: string, n: number, least = 1): void => {
-  if (!Number.isSafeInteger(n) || n < least) refuse(site, `expected ${name} to be an integer of at least ${least}, got ${n}`);
+  if (!Number.isSafeInteger(n) || n < least)
+    refuse(site, `expected ${name} to be an integer of at least ${least}, got ${n}`);
 };
 
 /** A range of the output that is still a plain loop. */
@@ -88,7 +94,8 @@ function output(site: Site, id: number): RangeNode {
 const rebuilt = (site: Site, s: Substitution): Node[] => substitute(site.nest.src, s);
 
 /** The order with some ids replaced by others, in place. */
-const reordered = (order: readonly number[], changes: ReadonlyMap<number, readonly number[]>): number[] => order.flatMap((id) => changes.get(id) ?? [id]);
+const reordered = (order: readonly number[], changes: ReadonlyMap<number, readonly number[]>): number[] =>
+  order.flatMap((id) => changes.get(id) ?? [id]);
 
 function collapse(site: Site, ids: readonly number[]): NestNode {
   if (ids.length < 2) refuse(site, "expected two ranges or more");
@@ -96,14 +103,19 @@ function collapse(site: Site, ids: readonly number[]): NestNode {
   const at = site.nest.attr.order.indexOf(ids[0] as number);
   const { kind } = (ranges[0] as RangeNode).attr;
   if (kind !== "loop" && kind !== "reduce") refuse(site, `range ${ids[0]} is of kind ${kind}`);
-  if (ids.some((id, i) => site.nest.attr.order[at + i] !== id) || ranges.some((r) => r.attr.kind !== kind)) refuse(site, `ranges [${ids.join(", ")}] are not neighbours of one kind`);
+  if (ids.some((id, i) => site.nest.attr.order[at + i] !== id) || ranges.some((r) => r.attr.kind !== kind))
+    refuse(site, `ranges [${ids.join(", ")}] are not neighbours of one kind`);
   for (const n of accumulatesIn(site.nest.src)) {
     const own = n.src.slice(1);
     const from = own.indexOf(ranges[0] as Node);
     const touched = ranges.filter((r) => own.includes(r)).length;
-    if (touched > 0 && !(touched === ranges.length && ranges.every((r, i) => own[from + i] === r))) refuse(site, `an accumulate does not run over [${ids.join(", ")}] in this order`);
+    if (touched > 0 && !(touched === ranges.length && ranges.every((r, i) => own[from + i] === r)))
+      refuse(site, `an accumulate does not run over [${ids.join(", ")}] in this order`);
   }
-  const flat = site.newRange(ranges.reduce((c, r) => c * r.attr.extent, 1), kind);
+  const flat = site.newRange(
+    ranges.reduce((c, r) => c * r.attr.extent, 1),
+    kind,
+  );
   const parts = new Map<Node, Node>();
   let stride = 1;
   for (const r of ranges.toReversed()) {
@@ -118,7 +130,10 @@ function collapse(site: Site, ids: readonly number[]): NestNode {
     over: (r) => (r === ranges[0] ? [flat] : parts.has(r) ? [] : undefined),
     chain: { ranges, flat },
   });
-  return makeNest(stores, reordered(site.nest.attr.order, new Map(ids.map((id, i) => [id, i === 0 ? [flat.attr.id] : []]))));
+  return makeNest(
+    stores,
+    reordered(site.nest.attr.order, new Map(ids.map((id, i) => [id, i === 0 ? [flat.attr.id] : []]))),
+  );
 }
 
 function split(site: Site, id: number, factor: number): NestNode {
@@ -126,7 +141,8 @@ function split(site: Site, id: number, factor: number): NestNode {
   requireCount(site, "the factor", factor);
   const { extent, kind } = r.attr;
   if (kind !== "loop" && kind !== "reduce") refuse(site, `range ${id} is of kind ${kind}`);
-  if (extent === 0 || extent % factor !== 0) refuse(site, `${extent} iterations are not a multiple of ${factor}`, "peel or pad the range first");
+  if (extent === 0 || extent % factor !== 0)
+    refuse(site, `${extent} iterations are not a multiple of ${factor}`, "peel or pad the range first");
   const outer = site.newRange(extent / factor, kind);
   const inner = site.newRange(factor, kind);
   const stores = rebuilt(site, {
@@ -147,7 +163,10 @@ function peel(site: Site, id: number, at: number): readonly NestNode[] {
   const ordered = [...site.ranges.values()].sort((a, b) => a.attr.id - b.attr.id);
   for (const n of ordered) fresh.set(n, site.newRange(n === r ? r.attr.extent - at : n.attr.extent, n.attr.kind));
   const moved = (n: RangeNode): RangeNode => fresh.get(n) as RangeNode;
-  const rest = rebuilt(site, { range: (n) => (n === r ? addIndex(moved(n), constIndex(at)) : moved(n)), over: (n) => [moved(n)] });
+  const rest = rebuilt(site, {
+    range: (n) => (n === r ? addIndex(moved(n), constIndex(at)) : moved(n)),
+    over: (n) => [moved(n)],
+  });
   const ids = new Map([...fresh].map(([from, to]) => [from.attr.id, [to.attr.id]]));
   return [main, makeNest(rest, reordered(site.nest.attr.order, ids))];
 }
@@ -156,7 +175,8 @@ function pad(site: Site, id: number, multiple: number): NestNode {
   const r = output(site, id);
   requireCount(site, "the multiple", multiple);
   const { extent } = r.attr;
-  if (extent === 0 || extent % multiple === 0) refuse(site, `range ${id} of ${extent} iterations needs no padding to a multiple of ${multiple}`);
+  if (extent === 0 || extent % multiple === 0)
+    refuse(site, `range ${id} of ${extent} iterations needs no padding to a multiple of ${multiple}`);
   const longer = makeRange(id, Math.ceil(extent / multiple) * multiple, "loop");
   const inside = lt(longer, constIndex(extent));
   const stores = rebuilt(site, {
@@ -179,12 +199,15 @@ function reorder(site: Site, order: readonly number[]): NestNode {
     refuse(site, `expected an order of [${old.join(", ")}], got [${order.join(", ")}]`);
   const inner = reduceIds(site.nest.src);
   const fixed = (ids: readonly number[]): string => ids.filter((id) => inner.has(id)).join(" ");
-  if (fixed(order) !== fixed(old)) refuse(site, "the ranges of an accumulate keep their order, as the order of a sum is part of its meaning");
+  if (fixed(order) !== fixed(old))
+    refuse(site, "the ranges of an accumulate keep their order, as the order of a sum is part of its meaning");
   // Iterations that may meet in memory keep their order.
-  const bound = (ids: readonly number[]): string => ids.filter((id) => !inner.has(id) && !isIndependent(site, rangeOf(site, id))).join(" ");
+  const bound = (ids: readonly number[]): string =>
+    ids.filter((id) => !inner.has(id) && !isIndependent(site, rangeOf(site, id))).join(" ");
   if (bound(order) !== bound(old)) refuse(site, "iterations that write one place would change their order");
   const made = makeNest(site.nest.src, order);
-  if (made.attr.order.some((id, i) => id !== order[i])) refuse(site, `expected loops outside, then reduce, unroll and vector ranges, got [${order.join(", ")}]`);
+  if (made.attr.order.some((id, i) => id !== order[i]))
+    refuse(site, `expected loops outside, then reduce, unroll and vector ranges, got [${order.join(", ")}]`);
   return made;
 }
 
@@ -194,7 +217,11 @@ function isIndependent({ nest }: Site, r: RangeNode): boolean {
   const loads = loadsIn(nest.src);
   return storesOf(nest).every(({ src: [buffer, index, , mask] }) => {
     const others = storesOf(nest).filter((s) => s.src[0] === buffer && s.src[1] !== index);
-    return others.length === 0 && tellsApart(index as Node, r, mask) && loads.every((l) => l.src[0] !== buffer || l.src[1] === index);
+    return (
+      others.length === 0 &&
+      tellsApart(index as Node, r, mask) &&
+      loads.every((l) => l.src[0] !== buffer || l.src[1] === index)
+    );
   });
 }
 
@@ -233,25 +260,40 @@ const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
 
 const digit = ([atom, stride]: readonly [Node, number]): Digit => ({ stride, span: bounds(atom)[1] - bounds(atom)[0] });
 
+/** The index as digits, each with the parts of the index that it stands for. Where the mask says e < limit, the parts of e are one
+ *  digit of `limit` values. */
+function digitsOf(
+  terms: ReadonlyMap<Node, number>,
+  mask: Node | undefined,
+): { readonly digit: Digit; readonly of: ReadonlyMap<Node, number> }[] {
+  const digits: { readonly digit: Digit; readonly of: ReadonlyMap<Node, number> }[] = [];
+  const left = new Map(terms);
+  for (const {
+    src: [e, limit],
+  } of conjuncts(mask)) {
+    if (!e || limit?.op !== "const" || bounds(e)[0] < 0) continue;
+    const of = affine(e).terms;
+    const [first] = of;
+    const stride = first ? (left.get(first[0]) ?? 0) / first[1] : 0;
+    if (stride === 0 || [...of].some(([atom, k]) => left.get(atom) !== k * stride)) continue;
+    for (const atom of of.keys()) left.delete(atom);
+    digits.push({ digit: { stride, span: limit.attr.value - 1 }, of });
+  }
+  for (const [atom, k] of left) digits.push({ digit: digit([atom, k]), of: new Map([[atom, 1]]) });
+  return digits;
+}
+
+/** Whether the index differs for any two iterations of the range in which the mask holds. */
 function tellsApart(index: Node, r: RangeNode, mask: Node | undefined): boolean {
   const { terms } = affine(index);
-  const own = terms.get(r);
   if (r.attr.extent <= 1) return true;
-  if (own === undefined || [...terms.keys()].some((atom) => atom !== r && reaches(atom, r))) return false;
-  const all = [...terms];
-  if (isDigit(digit([r, own]), all.filter(([atom]) => atom !== r).map(digit))) return true;
-  // A mask e < limit makes one shorter digit of the parts of e.
-  return conjuncts(mask).some(({ src: [e, limit] }) => {
-    if (!e || limit?.op !== "const" || bounds(e)[0] < 0) return false;
-    const part = affine(e).terms;
-    const inner = part.get(r);
-    if (inner === undefined) return false;
-    const scale = own / inner;
-    if ([...part].some(([atom, k]) => terms.get(atom) !== k * scale)) return false;
-    const rest = all.filter(([atom]) => !part.has(atom)).map(digit);
-    const within = [...part].filter(([atom]) => atom !== r).map(digit);
-    return isDigit(digit([r, inner]), within) && isDigit({ stride: scale, span: limit.attr.value - 1 }, rest);
-  });
+  if (!terms.has(r) || [...terms.keys()].some((atom) => atom !== r && reaches(atom, r))) return false;
+  const digits = digitsOf(terms, mask);
+  const own = digits.find((d) => d.of.has(r));
+  if (!own) return false;
+  const within = [...own.of].filter(([atom]) => atom !== r).map(digit);
+  const others = digits.filter((d) => d !== own).map((d) => d.digit);
+  return isDigit(digit([r, own.of.get(r) as number]), within) && isDigit(own.digit, others);
 }
 
 /** The conditions `a < b` that hold wherever the mask does. */
@@ -262,13 +304,15 @@ function conjuncts(mask: Node | undefined): NodeOf<"lt">[] {
 
 function withKind(site: Site, r: RangeNode, kind: "unroll" | "parallel" | "vector"): NestNode {
   requireIndependent(site, r);
-  if (kind === "unroll" && r.attr.extent > 64) refuse(site, `${r.attr.extent} instances are too many to lie side by side`, "split the range first");
+  if (kind === "unroll" && r.attr.extent > 64)
+    refuse(site, `${r.attr.extent} instances are too many to lie side by side`, "split the range first");
   const changed = makeRange(r.attr.id, r.attr.extent, kind);
   return makeNest(rebuilt(site, { range: (n) => (n === r ? changed : undefined) }), site.nest.attr.order);
 }
 
 const requireNoVector = (site: Site): void => {
-  if ([...site.ranges.values()].some((r) => r.attr.kind === "vector")) refuse(site, "the nest has a vector range already");
+  if ([...site.ranges.values()].some((r) => r.attr.kind === "vector"))
+    refuse(site, "the nest has a vector range already");
 };
 
 function vectorize(site: Site, id: number, lanes: number): NestNode {
@@ -276,7 +320,8 @@ function vectorize(site: Site, id: number, lanes: number): NestNode {
   requireCount(site, "the lanes", lanes, 2);
   requireNoVector(site);
   if (r.attr.extent === lanes) return withKind(site, r, "vector");
-  if (r.attr.extent % lanes !== 0) refuse(site, `${r.attr.extent} iterations are not a multiple of ${lanes} lanes`, "peel or pad the range first");
+  if (r.attr.extent % lanes !== 0)
+    refuse(site, `${r.attr.extent} iterations are not a multiple of ${lanes} lanes`, "peel or pad the range first");
   requireIndependent(site, r);
   const nest = split(site, id, lanes);
   const inner = Math.max(...nest.attr.order);
@@ -297,18 +342,32 @@ function accumulateParts(site: Site, id: number, parts: number, lanes: number): 
   const rounds = Math.floor(extent / parts);
   const rest = extent - rounds * parts;
   if (rounds === 0) refuse(site, `${extent} iterations are fewer than ${parts} parts`);
-  if (rest > 0 && sum.src.length > 2) refuse(site, `${extent} iterations are not a multiple of ${parts}, and the accumulate has other ranges`, "collapse them first");
+  if (rest > 0 && sum.src.length > 2)
+    refuse(
+      site,
+      `${extent} iterations are not a multiple of ${parts}, and the accumulate has other ranges`,
+      "collapse them first",
+    );
   const round = rounds === 1 ? [] : [site.newRange(rounds, "reduce")];
   const side = parts === lanes ? [] : [site.newRange(parts / lanes, "unroll")];
   const lane = lanes === 1 ? [] : [site.newRange(lanes, "vector")];
-  const place = [mulIndex(round[0] ?? constIndex(0), parts), mulIndex(side[0] ?? constIndex(0), lanes), lane[0] ?? constIndex(0)].reduce(addIndex);
+  const place = [
+    mulIndex(round[0] ?? constIndex(0), parts),
+    mulIndex(side[0] ?? constIndex(0), lanes),
+    lane[0] ?? constIndex(0),
+  ].reduce(addIndex);
   const [main] = substitute([sum.src[0] as Node], { range: (n) => (n === r ? place : undefined) });
   const over = sum.src.slice(1).flatMap((n) => (n === r ? round : [n]));
   let total: Node = build("accumulate", [main as Node, ...over, ...side, ...lane], sum.attr);
   if (rest > 0) {
     const last = rest === 1 ? undefined : site.newRange(rest, "reduce");
-    const [tail] = substitute([sum.src[0] as Node], { range: (n) => (n === r ? addIndex(last ?? constIndex(0), constIndex(rounds * parts)) : undefined) });
-    total = combiners[sum.attr.kind](total, last ? build("accumulate", [tail as Node, last], sum.attr) : (tail as Node));
+    const [tail] = substitute([sum.src[0] as Node], {
+      range: (n) => (n === r ? addIndex(last ?? constIndex(0), constIndex(rounds * parts)) : undefined),
+    });
+    total = combiners[sum.attr.kind](
+      total,
+      last ? build("accumulate", [tail as Node, last], sum.attr) : (tail as Node),
+    );
   }
   const stores = rebuilt(site, { range: () => undefined, node: (n) => (n === sum ? total : undefined) });
   return makeNest(stores, reordered(site.nest.attr.order, new Map([[id, round.map((n) => n.attr.id)]])));

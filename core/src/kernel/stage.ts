@@ -3,7 +3,16 @@ import { dtypeOf, type Node } from "../ir/node.ts";
 import { tensorType } from "../ir/type.ts";
 import { build, lt, scalar, where } from "../ops/build.ts";
 import { addIndex, constIndex, divIndex, flattenIndex, modIndex, mulIndex } from "../ops/indexing.ts";
-import { accumulatesIn, makeNest, type NestNode, nextIds, type RangeNode, rangesIn, reaches, reduceIds } from "./nests.ts";
+import {
+  accumulatesIn,
+  makeNest,
+  type NestNode,
+  nextIds,
+  type RangeNode,
+  rangesIn,
+  reaches,
+  reduceIds,
+} from "./nests.ts";
 import { reduced, refuse, type Site } from "./option.ts";
 import { substitute } from "./substitute.ts";
 
@@ -20,7 +29,9 @@ function outputsOf(site: Site, value: Node): RangeNode[] {
 }
 
 const requireLoops = (site: Site, ranges: readonly RangeNode[]): void => {
-  for (const { attr } of ranges) if (attr.kind !== "loop" && attr.kind !== "reduce") refuse(site, `range ${attr.id} is of kind ${attr.kind} already`, "stage first");
+  for (const { attr } of ranges)
+    if (attr.kind !== "loop" && attr.kind !== "reduce")
+      refuse(site, `range ${attr.id} is of kind ${attr.kind} already`, "stage first");
 };
 
 /** Packs an operand, with all that is fused into it:
@@ -34,8 +45,9 @@ export function stage(site: Site, operand: 0 | 1, id: number, tile: number): rea
   const sums = accumulatesIn(site.nest.src);
   const sum = sums[0];
   const product = sum?.src[0];
-  if (!sum || sums.length !== 1 || sum.attr.kind !== "sum" || product?.op !== "mul") return refuse(site, "expected one accumulate, the sum of a product");
- 
+  if (!sum || sums.length !== 1 || sum.attr.kind !== "sum" || product?.op !== "mul")
+    return refuse(site, "expected one accumulate, the sum of a product");
+
   if (!Number.isSafeInteger(tile) || tile < 1) refuse(site, `expected the tile to be a positive integer, got ${tile}`);
   const x = product.src[operand] as Node;
   const along = site.ranges.get(id) ?? refuse(site, `there is no range ${id}`);
@@ -63,11 +75,16 @@ export function stage(site: Site, operand: 0 | 1, id: number, tile: number): rea
     const value = inside ? where(inside, packed as Node, scalar(0, dtypeOf(x))) : (packed as Node);
     const place = (ranges: readonly RangeNode[]): Node[] => ranges.map((r) => fresh.get(r) as Node);
     const index = flattenIndex([...place(others), at, ...place(reduces), inner], dims);
-    const order = [...place(others), panel, ...place(reduces), inner].flatMap((r) => (r.op === "range" ? [r.attr.id] : []));
+    const order = [...place(others), panel, ...place(reduces), inner].flatMap((r) =>
+      r.op === "range" ? [r.attr.id] : [],
+    );
     return makeNest([build("store", [scratch, index, value], {})], order);
   };
   const full = Math.floor(extent / tile);
-  const packs = [...(full > 0 ? [pack(0, full, tile)] : []), ...(full < panels ? [pack(full, 1, extent - full * tile)] : [])];
+  const packs = [
+    ...(full > 0 ? [pack(0, full, tile)] : []),
+    ...(full < panels ? [pack(full, 1, extent - full * tile)] : []),
+  ];
 
   const index = flattenIndex([...others, divIndex(along, tile), ...reduces, modIndex(along, tile)], dims);
   const staged = build("load", [scratch, index], {});
@@ -97,7 +114,9 @@ export function accumulateBlocks(site: Site, id: number, block: number): readonl
     const number = count === 1 ? constIndex(0) : site.newRange(count, "loop");
     const inner = length === 1 ? constIndex(0) : site.newRange(length, "reduce");
     const at = addIndex(number, constIndex(first));
-    const [value] = substitute([sum.src[0] as Node], { range: (n) => (n === r ? addIndex(mulIndex(at, block), inner) : fresh.get(n)) });
+    const [value] = substitute([sum.src[0] as Node], {
+      range: (n) => (n === r ? addIndex(mulIndex(at, block), inner) : fresh.get(n)),
+    });
     const total = inner.op === "range" ? build("accumulate", [value as Node, inner], sum.attr) : (value as Node);
     const places = outputs.map((n) => fresh.get(n) as RangeNode);
     const order = [number, ...places].flatMap((n) => (n.op === "range" ? [n.attr.id] : []));
@@ -107,7 +126,17 @@ export function accumulateBlocks(site: Site, id: number, block: number): readonl
   const nests = [partial(0, full, block), ...(full < blocks ? [partial(full, 1, extent - full * block)] : [])];
 
   const over = site.newRange(blocks, "reduce");
-  const total = build("accumulate", [build("load", [scratch, flattenIndex([over, ...outputs], dims)], {}), over], sum.attr);
+  const total = build(
+    "accumulate",
+    [build("load", [scratch, flattenIndex([over, ...outputs], dims)], {}), over],
+    sum.attr,
+  );
   const stores = substitute(site.nest.src, { range: () => undefined, node: (n) => (n === sum ? total : undefined) });
-  return [...nests, makeNest(stores, site.nest.attr.order.map((n) => (n === id ? over.attr.id : n)))];
+  return [
+    ...nests,
+    makeNest(
+      stores,
+      site.nest.attr.order.map((n) => (n === id ? over.attr.id : n)),
+    ),
+  ];
 }

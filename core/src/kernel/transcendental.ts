@@ -4,7 +4,30 @@
 import type { Fn } from "../ir/fn.ts";
 import { dtypeOf, type Node } from "../ir/node.ts";
 import { within } from "../ir/scope.ts";
-import { abs, add, and, bitcast, cast, div, eq, floor, lt, max, min, mul, neg, or, round, scalar, shl, shr, sub, where, xor } from "../ops/build.ts";
+import {
+  abs,
+  add,
+  and,
+  bitcast,
+  cast,
+  div,
+  eq,
+  floor,
+  lt,
+  max,
+  min,
+  mul,
+  neg,
+  or,
+  round,
+  scalar,
+  shl,
+  shr,
+  sub,
+  where,
+  xor,
+} from "../ops/build.ts";
+import { f32, i32, polynomial, withSignOf } from "./float.ts";
 import { kernelNode, makeKernel, makeNest, nestsOf } from "./nests.ts";
 import { substitute } from "./substitute.ts";
 import { cosine, sine } from "./trigonometry.ts";
@@ -12,14 +35,15 @@ import { cosine, sine } from "./trigonometry.ts";
 /** The kernel with every f32 transcendental op expanded. f64 ones stay. */
 export function expandTranscendentals(kernel: Fn): Fn {
   return within(kernelNode(kernel).scope, () => {
-    const nests = nestsOf(kernel).map((nest) => makeNest(substitute(nest.src, { range: () => undefined, node: expansion }), nest.attr.order));
+    const nests = nestsOf(kernel).map((nest) =>
+      makeNest(substitute(nest.src, { range: () => undefined, node: expansion }), nest.attr.order),
+    );
     return makeKernel(kernel.name, kernel.params, nests);
   });
 }
 
 function expansion(n: Node, [x, y]: readonly Node[]): Node | undefined {
-  if (!x || n.type !== undefined && "tuple" in n.type) return undefined;
-  if (dtypeOf(n) !== "f32") return undefined;
+  if (!x || "tuple" in n.type || dtypeOf(n) !== "f32") return undefined;
   switch (n.op) {
     case "exp":
       return exponential(x);
@@ -40,15 +64,7 @@ function expansion(n: Node, [x, y]: readonly Node[]): Node | undefined {
   }
 }
 
-const f32 = (value: number): Node => scalar(Math.fround(value), "f32");
-const i32 = (value: number): Node => scalar(value, "i32");
 const infinity = Number.POSITIVE_INFINITY;
-
-/** Horner's rule, the highest coefficient first. */
-export const polynomial = (x: Node, [first, ...rest]: readonly number[]): Node => rest.reduce<Node>((sum, c) => add(mul(sum, x), f32(c)), f32(first as number));
-
-/** y with its sign turned round where x is negative. */
-export const withSignOf = (y: Node, x: Node): Node => bitcast(xor(bitcast(y, "i32"), and(bitcast(x, "i32"), i32(-(2 ** 31)))), "f32");
 
 /** 2ⁿ for an i32 in −126 … 127. */
 const powerOfTwo = (n: Node): Node => bitcast(shl(add(n, i32(127)), i32(23)), "f32");
@@ -64,7 +80,10 @@ function exponential(x: Node): Node {
   const bounded = min(max(x, f32(-104)), f32(89));
   const n = round(mul(bounded, f32(Math.LOG2E)));
   const r = sub(sub(bounded, mul(n, f32(0.693359375))), mul(n, f32(-2.12194440054690583e-4)));
-  const p = polynomial(r, [1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1]);
+  const p = polynomial(
+    r,
+    [1.98756915e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1],
+  );
   const y = add(add(mul(p, mul(r, r)), r), f32(1));
   return scaleBy(y, cast(n, "i32"));
 }
@@ -84,10 +103,13 @@ function logarithm(x: Node): Node {
   const { e, m } = parts(x);
   const r = sub(m, f32(1));
   const z = mul(r, r);
-  const p = polynomial(r, [
-    7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1, 2.0000714765e-1, -2.4999993993e-1,
-    3.3333331174e-1,
-  ]);
+  const p = polynomial(
+    r,
+    [
+      7.0376836292e-2, -1.151461031e-1, 1.167699874e-1, -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1,
+      2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1,
+    ],
+  );
   const small = sub(add(mul(mul(p, r), z), mul(e, f32(-2.12194440054690583e-4))), mul(z, f32(0.5)));
   const y = add(add(r, small), mul(e, f32(0.693359375)));
   const positive = where(eq(x, f32(infinity)), x, y);
@@ -98,7 +120,10 @@ function logarithm(x: Node): Node {
 function hyperbolicTangent(x: Node): Node {
   const a = abs(x);
   const z = mul(x, x);
-  const p = polynomial(z, [-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1]);
+  const p = polynomial(
+    z,
+    [-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1],
+  );
   const near = add(mul(mul(p, z), a), a);
   const far = sub(f32(1), div(f32(2), add(exponential(add(a, a)), f32(1))));
   return withSignOf(where(lt(a, f32(0.625)), near, far), x);
@@ -109,10 +134,16 @@ function hyperbolicTangent(x: Node): Node {
 function errorFunction(x: Node): Node {
   const a = abs(x);
   const s = mul(a, a);
-  const p = polynomial(s, [-5.96761703e-4, 4.99119423e-3, -2.67681349e-2, 1.12819925e-1, -3.76125336e-1, 1.28379166e-1]);
+  const p = polynomial(
+    s,
+    [-5.96761703e-4, 4.99119423e-3, -2.67681349e-2, 1.12819925e-1, -3.76125336e-1, 1.28379166e-1],
+  );
   const near = add(mul(p, a), a);
   const t = min(a, f32(4));
-  const q = polynomial(t, [-1.72853470e-5, 3.83197126e-4, -3.88396438e-3, 2.42546219e-2, -1.06777877e-1, -6.34846687e-1, -1.28717512e-1]);
+  const q = polynomial(
+    t,
+    [-1.7285347e-5, 3.83197126e-4, -3.88396438e-3, 2.42546219e-2, -1.06777877e-1, -6.34846687e-1, -1.28717512e-1],
+  );
   const far = sub(f32(1), exponential(sub(mul(q, t), t)));
   return withSignOf(where(lt(a, f32(0.927734375)), near, far), x);
 }
@@ -174,7 +205,10 @@ function longLogarithm(x: Node): Double {
   const { e, m } = parts(x);
   const ratio = quotientOf({ hi: sub(m, f32(1)), lo: f32(0) }, exactSum(m, f32(1)));
   const square = productOf(ratio, ratio);
-  const tail = polynomial(square.hi, [0.240320354700088500976562, 0.285112679004669189453125, 0.400007992982864379882812]);
+  const tail = polynomial(
+    square.hi,
+    [0.240320354700088500976562, 0.285112679004669189453125, 0.400007992982864379882812],
+  );
   const third: Double = { hi: f32(0.66666662693023681640625), lo: f32(3.69183861259614332084311e-9) };
   const series = productOf(productOf(square, ratio), sumOf(third, exactProduct(square.hi, tail)));
   const twice: Double = { hi: add(ratio.hi, ratio.hi), lo: add(ratio.lo, ratio.lo) };
@@ -188,7 +222,13 @@ function longExponential(x: Double): Node {
   const n = round(mul(add(hi, lo), f32(Math.LOG2E)));
   const first = exactSum(hi, mul(n, f32(-0.693145751953125)));
   const r = quickSum(first.hi, add(add(first.lo, lo), mul(n, f32(-1.428606765330187045e-6))));
-  const p = polynomial(r.hi, [0.00136324646882712841033936, 0.00836596917361021041870117, 0.0416710823774337768554688, 0.166665524244308471679688, 0.499999850988388061523438]);
+  const p = polynomial(
+    r.hi,
+    [
+      0.00136324646882712841033936, 0.00836596917361021041870117, 0.0416710823774337768554688,
+      0.166665524244308471679688, 0.499999850988388061523438,
+    ],
+  );
   const rest = add(r.lo, mul(mul(r.hi, r.hi), p));
   const one = exactSum(f32(1), r.hi);
   return scaleBy(add(one.hi, add(one.lo, rest)), cast(n, "i32"));
@@ -206,13 +246,21 @@ function power(x: Node, y: Node): Node {
   const product = productOf(log, { hi: exponent, lo: zero });
   const finite = longExponential(product);
   const falls = lt(y, zero);
-  const size = where(eq(a, zero), where(falls, f32(infinity), zero), where(eq(a, f32(infinity)), where(falls, zero, f32(infinity)), finite));
+  const size = where(
+    eq(a, zero),
+    where(falls, f32(infinity), zero),
+    where(eq(a, f32(infinity)), where(falls, zero, f32(infinity)), finite),
+  );
   const integer = eq(floor(y), y);
   const half = mul(y, f32(0.5));
   const odd = and(integer, xor(eq(floor(half), half), scalar(1, "bool")));
   const negative = lt(bitcast(x, "i32"), i32(0));
   const signed = where(and(negative, odd), neg(size), size);
-  const real = where(and(and(lt(x, zero), lt(neg(f32(infinity)), x)), xor(integer, scalar(1, "bool"))), f32(Number.NaN), signed);
+  const real = where(
+    and(and(lt(x, zero), lt(neg(f32(infinity)), x)), xor(integer, scalar(1, "bool"))),
+    f32(Number.NaN),
+    signed,
+  );
   const isNumber = and(eq(x, x), eq(y, y));
   return where(or(eq(y, zero), eq(x, one)), one, where(isNumber, real, f32(Number.NaN)));
 }

@@ -41,6 +41,7 @@ export class Buffer {
   readonly #holding: Holding;
   #failure: Failure | null = null;
   #gone: string | null = null;
+  #released = false;
   /** Only its size matters. */
   readonly weight: ArrayBuffer | null;
 
@@ -83,18 +84,22 @@ export class Buffer {
     return this.#failure;
   }
 
+  /** Takes the memory that its work writes; also when it was donated or disposed before that work was submitted. */
   adopt(memory: Memory, pool: Pool): void {
     this.#holding.memory = memory;
     this.#holding.pool = pool;
-    // Disposed before its work was submitted.
-    if (this.#gone) giveBack(this.#holding);
+  }
+
+  /** Its work was submitted: the memory of one that was disposed before goes now. */
+  submitted(): void {
+    if (this.#released) giveBack(this.#holding);
   }
 
   fail(failure: Failure): void {
     this.#failure = failure;
   }
 
-  /** Its memory even after `donate`, for the call that took it. */
+  /** Its memory even after `donate` or an early `release`, for the work that makes it and the call that takes it. */
   get donated(): Memory {
     const { memory } = this.#holding;
     if (!memory) throw new DisposedError(`${typeText(this.type)}: its memory is not there`);
@@ -117,6 +122,7 @@ export class Buffer {
   /** Frees at once. Twice is harmless. */
   release(): void {
     this.#gone ??= "it was disposed";
+    this.#released = true;
     finalizers.unregister(this);
     giveBack(this.#holding);
   }

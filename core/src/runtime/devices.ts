@@ -78,6 +78,10 @@ export async function openStream(name: string, { options, budget }: DeviceOption
   return stream;
 }
 
+/** The hardware of the default device, which is opened if it is not yet.
+ *  @throws DeviceError if it cannot be opened */
+export const currentDevice = async (): Promise<HardwareModel> => (await defaultStream().opened()).hardware;
+
 export function useStream(stream: Stream): void {
   chosen = stream;
 }

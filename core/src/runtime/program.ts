@@ -116,7 +116,7 @@ export class Program {
         if (old instanceof Buffer) b.adopt(old.surrender(), pool);
         else this.#stream.allocate(b);
       });
-      const out = outputs.map((b) => b.memory);
+      const out = outputs.map((b) => b.donated);
       if (plan.arenaBytes > 0) arena = pool.take(plan.arenaBytes, () => this.#stream.holders());
       const region = (slot: Slot): Region => {
         const memory = slot.kind === "temporary" ? arena : slot.kind === "input" ? memories[slot.index] : out[slot.index];
@@ -135,6 +135,7 @@ export class Program {
         const arg = args[i];
         if (arg instanceof Buffer && arg.allocated) arg.release();
       }
+      for (const b of outputs) b.submitted();
     }
   }
 }

@@ -155,13 +155,15 @@ export class Stream {
       this.allocate(buffer);
       const { device } = this;
       const idle = device.hardware.unified && this.#passed === this.#clock;
-      if (idle && buffer.memory.view) {
-        buffer.memory.view().set(own);
+      if (idle && buffer.donated.view) {
+        buffer.donated.view().set(own);
+        buffer.submitted();
         return;
       }
       const staging = device.alloc(buffer.bytes, "host");
       staging.view?.().set(own);
       this.submit([{ kind: "copy", from: { memory: staging, offset: 0, bytes: buffer.bytes }, to: whole(buffer) }], [], [buffer]);
+      buffer.submitted();
       const done = () => device.free(staging);
       device.wait({ timeline: this.#timeline, value: buffer.fence }).then(done, done);
     });
@@ -227,7 +229,7 @@ export class Stream {
   }
 }
 
-export const whole = (buffer: Buffer): Region => ({ memory: buffer.memory, offset: 0, bytes: buffer.bytes });
+export const whole = (buffer: Buffer): Region => ({ memory: buffer.donated, offset: 0, bytes: buffer.bytes });
 
 function poison(outputs: readonly Buffer[], cause: unknown): void {
   if (outputs.length === 0) return;
