@@ -18,7 +18,7 @@ export { decode, encode, type Value, valueOf } from "./interpreter/value.ts";
 export { parse } from "./ir/parse.ts";
 export { print } from "./ir/print.ts";
 export type { Json } from "./io/json.ts";
-export { identityOf } from "./kernel/evaluate.ts";
+export { identityOf } from "./interpreter/contraction.ts";
 export * from "./kernel/index.ts";
 export type * from "./runtime/driver.ts";
 export type * from "./runtime/hardware.ts";

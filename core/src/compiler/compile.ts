@@ -8,8 +8,8 @@ import type { HardwareModel } from "../runtime/hardware.ts";
 import { type Plan, type Slot, type Step, typeBytes } from "../runtime/program.ts";
 import { absorb } from "./absorb.ts";
 import { canonicalDots } from "./canonical.ts";
-import { fuse, type Group, storageOf } from "./fuse.ts";
-import { groupFn, type GroupFn } from "./groups.ts";
+import { fuse } from "./fuse.ts";
+import { groupFn, type GroupFn, storageOf } from "./groups.ts";
 import { kernelFor } from "./kernels.ts";
 import { planMemory, type Use, type Value } from "./memory-plan.ts";
 import type { Pass } from "./pass.ts";
@@ -32,7 +32,7 @@ export function compile(fn: Fn, hardware: HardwareModel, donated: ReadonlySet<nu
 /** A function ready to be linked: its groups with their functions, each made once. */
 interface Prepared {
   readonly fn: Fn;
-  readonly steps: readonly ({ readonly root: Node; readonly group: GroupFn } | { readonly call: NodeOf<"call"> })[];
+  readonly steps: readonly ({ readonly roots: readonly Node[]; readonly group: GroupFn } | { readonly call: NodeOf<"call"> })[];
 }
 
 const prepared = new WeakMap<Fn, Prepared>();
@@ -44,7 +44,7 @@ function prepare(fn: Fn): Prepared {
   const { groups, stored } = fuse(ready);
   const made: Prepared = {
     fn: ready,
-    steps: groups.map((g) => ("call" in g ? { call: g.call as NodeOf<"call"> } : { root: g.root, group: groupFn(g as Group, stored) })),
+    steps: groups.map((g) => ("call" in g ? { call: g.call as NodeOf<"call"> } : { roots: g.roots, group: groupFn(g, stored) })),
   };
   prepared.set(fn, made);
   return made;
@@ -105,15 +105,15 @@ class Linker {
         items.set(step.call as Node, this.#link(prepare(step.call.attr.fn), step.call.src.map(valueOf)));
         continue;
       }
-      const { root, group } = step;
+      const { roots, group } = step;
       // A host scalar that has memory too (see fuse) is still passed by value.
       const inputs = group.inputs.map((n) => (n.op === "param" && isHost(n) ? (args[n.attr.index] as number) : valueOf(n)));
       const buffers = inputs.filter((v) => v >= 0);
-      const result = this.#value(root);
-      at.set(root, result);
+      const made = roots.map((r) => this.#value(r));
+      roots.forEach((r, i) => at.set(r, made[i] as number));
       const artifact = kernelFor(group.fn, this.#hardware);
-      this.#steps.push({ kernel: this.#kernel(artifact), values: [...buffers, result], scalars: inputs.filter((v) => v < 0).map((v) => -1 - v) });
-      this.#uses.push({ reads: buffers, writes: [result], inPlace: group.inPlace.filter((n) => !isHost(n)).map(valueOf), scratch: artifact.scratchBytes });
+      this.#steps.push({ kernel: this.#kernel(artifact), values: [...buffers, ...made], scalars: inputs.filter((v) => v < 0).map((v) => -1 - v) });
+      this.#uses.push({ reads: buffers, writes: made, inPlace: group.inPlace.filter((n) => !isHost(n)).map(valueOf), scratch: artifact.scratchBytes });
     }
     return fn.results.map(valueOf);
   }

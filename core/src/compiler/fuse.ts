@@ -1,5 +1,5 @@
-/** Which values get memory, and which are computed inside the kernels of their users. A group has one root that is stored
- *  and at most one anchor (dot, reduce, scatter): producers are its prologue, element-wise consumers its epilogue.
+/** Which values get memory, and which are computed inside the kernels of their users. A group stores its root
+ *  and has at most one anchor (dot, reduce, scatter): producers are its prologue, element-wise consumers its epilogue.
  *
  *    %d = dot(%x, %w)
  *    %b = add(%d, expand(%bias))      one group: anchor %d, epilogue %b, %y; stored: %y
@@ -11,16 +11,18 @@ import { type Fn, nodesOf } from "../ir/fn.ts";
 import { dimsOf, type Node } from "../ir/node.ts";
 import { isTuple } from "../ir/type.ts";
 import { define } from "../ops/table.ts";
+import { storageOf } from "./groups.ts";
+import { joinGroups, type Piece } from "./join.ts";
 
 export interface Group {
-  /** The stored value, never a reshape. */
-  readonly root: Node;
+  /** The stored values, never reshapes. Several only of an element-wise group (see `join.ts`), all of one size. */
+  readonly roots: readonly Node[];
   readonly anchor: Node | undefined;
 }
 
 export interface Fusion {
   /** In an order in which each reads only what is there before. Calls stand among them. */
-  readonly groups: readonly (Group | { readonly call: Node })[];
+  readonly groups: readonly Piece[];
   /** Whether a node is stored: by a group, a call or as a parameter. */
   readonly stored: ReadonlySet<Node>;
 }
@@ -29,13 +31,6 @@ export interface Fusion {
 const recomputeFlops = 24;
 /** Nodes that one group may hold: a chain of thousands is cut, so that kernels stay of a size compilers like. */
 const groupNodes = 1500;
-
-/** A reshape is the same bytes: the node that holds them. */
-export function storageOf(node: Node): Node {
-  let n = node;
-  while (n.op === "reshape") n = n.src[0] as Node;
-  return n;
-}
 
 const isAnchor = (n: Node): boolean => n.op === "dot" || n.op === "reduce" || n.op === "scatter";
 const isStoredByItself = (n: Node): boolean => (n.op === "param" && !isHost(n)) || n.op === "item";
@@ -99,11 +94,11 @@ export function fuse(fn: Fn): Fusion {
     for (const r of roots) counts.set(r, (counts.get(r) ?? 0) + 1);
   }
 
-  const groups = order.flatMap((n): (Group | { readonly call: Node })[] => {
+  const groups = order.flatMap((n): Piece[] => {
     if (n.op === "call") return [{ call: n }];
-    return stored.has(n) && !isStoredByItself(n) ? [{ root: n, anchor: anchors.get(n) }] : [];
+    return stored.has(n) && !isStoredByItself(n) ? [{ roots: [n], anchor: anchors.get(n) }] : [];
   });
-  return { groups, stored };
+  return { groups: joinGroups(groups, stored), stored };
 }
 
 function usersOf(order: readonly Node[]): Map<Node, Node[]> {

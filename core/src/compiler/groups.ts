@@ -1,37 +1,47 @@
 /** The function of one fusion group: its inputs as parameters, its stored value as the result. An epilogue is brought to the
  *  dims of its anchor, so that a bias added after a reshape does not split the anchor's loops. */
-import { dimsEqual } from "../ir/dim.ts";
+import { dimEqual, sizeOf } from "../ir/dim.ts";
 import { copy } from "../ir/copy.ts";
 import { type Fn, makeFn, topological } from "../ir/fn.ts";
 import { dimsOf, type Node, type NodeOf } from "../ir/node.ts";
 import { currentScope, remake, type Scope, within } from "../ir/scope.ts";
 import { tensorType, type TensorType } from "../ir/type.ts";
 import { reshape } from "../ops/build.ts";
-import { newScope } from "../ops/table.ts";
+import { define, newScope } from "../ops/table.ts";
 import type { Group } from "./fuse.ts";
 
 export interface GroupFn {
   readonly fn: Fn;
   /** Stored nodes (or host scalars) that the parameters stand for, in order. */
   readonly inputs: readonly Node[];
-  /** Inputs that may share memory with the result: read only at the place that is written. */
+  /** Inputs that may share memory with a result: read only at the place that is written. */
   readonly inPlace: readonly Node[];
 }
 
-export function groupFn({ root, anchor }: Group, stored: ReadonlySet<Node>): GroupFn {
+/** A reshape is the same bytes: the node that holds them. */
+export function storageOf(node: Node): Node {
+  let n = node;
+  while (n.op === "reshape") n = n.src[0] as Node;
+  return n;
+}
+
+/** What the roots read: stored nodes and parameters, in order. A root that another one reads is not among them. */
+export function inputsOf(roots: readonly Node[], stored: ReadonlySet<Node>): Node[] {
+  const own = new Set(roots);
+  const isInput = (n: Node) => n.op === "param" || (stored.has(n) && !own.has(n));
+  return topological(roots, (n) => !isInput(n)).filter(isInput);
+}
+
+export function groupFn({ roots, anchor }: Group, stored: ReadonlySet<Node>): GroupFn {
   const scope = newScope();
   return within(scope, () => {
-    const isInput = (n: Node) => n !== root && (stored.has(n) || n.op === "param");
-    const inputs = topological([root], (n) => !isInput(n)).filter((n) => isInput(n) || n === root);
-    const params = inputs.filter((n) => n !== root || n.op === "param");
-    const known = new Map<Node, Node>(params.map((n, index) => [n, parameter(scope, n, index)]));
-    const result = anchor && anchor !== root ? epilogueOf(root, anchor, known) : (copy([root], known)[0] as Node);
-    const fn = makeFn(
-      "kernel",
-      params.map((n) => known.get(n) as NodeOf<"param">),
-      [result],
-    );
-    return { fn, inputs: params, inPlace: anchor ? [] : readInPlace(root, new Set(params)) };
+    const inputs = inputsOf(roots, stored);
+    const known = new Map<Node, Node>(inputs.map((n, index) => [n, parameter(scope, n, index)]));
+    const [root] = roots as [Node];
+    const results = anchor && anchor !== root ? [epilogueOf(root, anchor, known)] : alike(copy(roots, known));
+    const params = inputs.map((n) => known.get(n) as NodeOf<"param">);
+    const inPlace = anchor ? [] : readInPlace(roots, new Set(inputs));
+    return { fn: makeFn("kernel", params, results), inputs, inPlace };
   });
 }
 
@@ -52,23 +62,21 @@ function epilogueOf(root: Node, anchor: Node, known: Map<Node, Node>): Node {
   return through.get(root) as Node;
 }
 
-/** Inputs whose every use on the way to the root keeps its position. */
-function readInPlace(root: Node, inputs: ReadonlySet<Node>): Node[] {
+/** All results in the dims of the first: they then share one loop nest, in which every read precedes every write of a position. */
+const alike = (results: readonly Node[]): Node[] => results.map((r) => reshape(r, dimsOf(results[0] as Node)));
+
+/** Inputs whose every use on the way to the roots keeps its position. */
+export function readInPlace(roots: readonly Node[], inputs: ReadonlySet<Node>): Node[] {
   const moved = new Set<Node>();
-  const straight = new Set<Node>([root]);
-  const order = topological([root], (n) => n === root || !inputs.has(n));
+  const straight = new Set<Node>(roots);
+  const order = topological(roots, (n) => !inputs.has(n));
   for (let i = order.length - 1; i >= 0; i--) {
     const n = order[i] as Node;
-    if (inputs.has(n) && n !== root) continue;
-    const keeps = straight.has(n) && !moved.has(n) && (isPointwise(n) || n.op === "reshape");
-    for (const s of n.src) (keeps && sameSize(s, n) ? straight : moved).add(s);
+    if (inputs.has(n)) continue;
+    const keeps = straight.has(n) && !moved.has(n) && keepsPosition(n);
+    for (const s of n.src) (keeps && dimEqual(sizeOf(dimsOf(s)), sizeOf(dimsOf(n))) ? straight : moved).add(s);
   }
-  return [...inputs].filter((n) => straight.has(n) && !moved.has(n) && sameSize(n, root));
+  return [...inputs].filter((n) => straight.has(n) && !moved.has(n));
 }
 
-const isPointwise = (n: Node): boolean => !["permute", "expand", "pad", "slice", "flip", "concat", "gather", "scatter", "reduce", "dot", "random"].includes(n.op);
-
-const sameSize = (a: Node, b: Node): boolean => {
-  const count = (n: Node) => dimsOf(n).reduce<number>((p, d) => p * (d as number), 1);
-  return dimsEqual(dimsOf(a), dimsOf(b)) || count(a) === count(b);
-};
+const keepsPosition = (n: Node): boolean => define(n.op).role === "elementwise" || n.op === "reshape" || n.op === "assign";

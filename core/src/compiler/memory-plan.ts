@@ -48,10 +48,14 @@ export function planMemory(values: readonly Value[], uses: readonly Use[], outpu
   const find = (v: number): number => (home[v] === v ? v : find(home[v] as number));
   const isTemporary = (v: number) => values[v]?.input === undefined && values[v]?.output === undefined;
   uses.forEach(({ writes, inPlace }, step) => {
-    const [result] = writes;
-    if (writes.length !== 1 || result === undefined || !isTemporary(result) || first[result] !== step) return;
-    const over = inPlace.find((v) => isTemporary(v) && last[v] === step && values[v]?.bytes === values[result]?.bytes);
-    if (over !== undefined) home[result] = find(over);
+    const free = new Set(inPlace.filter((v) => isTemporary(v) && last[v] === step));
+    for (const result of writes) {
+      if (!isTemporary(result) || first[result] !== step) continue;
+      const over = [...free].find((v) => values[v]?.bytes === values[result]?.bytes);
+      if (over === undefined) continue;
+      home[result] = find(over);
+      free.delete(over);
+    }
   });
 
   const spans = new Map<number, Span>();

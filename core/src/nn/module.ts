@@ -57,12 +57,22 @@ export interface ModuleMethods extends TreeNode {
 
 export type Module<X, Y, P extends Parts> = Layer<X, Y> & Built<P> & ModuleMethods;
 
-/** What all modules made by one `module` call with equal settings share. */
+/** What all modules made by one `module` call share, and those that trees make of them. */
 interface Kind {
   readonly name: string;
   readonly forward: (self: never, x: never, ctx: Context) => unknown;
-  readonly settings: Parts;
+  /** What a trace depends on, beside the leaves. */
   readonly key: string;
+  readonly prototype: object;
+}
+
+/** What one of them has of its own. */
+interface Own {
+  readonly kind: Kind;
+  readonly name: string;
+  readonly children: Parts;
+  /** The first child without a value. */
+  readonly missing: string | undefined;
 }
 
 const reserved = new Set(["init", "name", "length", "prototype", "arguments", "caller", "call", "apply", "bind", "toString"]);
@@ -93,48 +103,62 @@ export function module<const P extends Parts, X, Y>(
     (isSetting(v) ? settings : children)[k] = v;
   }
   const key = `${name}${identity(forward)}${JSON.stringify(Object.entries(settings).sort(([a], [b]) => (a < b ? -1 : 1)))}`;
-  return make({ name, forward, settings, key }, children, "") as Module<X, Y, P>;
+  const prototype = prototypeOf(name, Object.keys(children), settings);
+  return make({ name, forward, key, prototype }, children, "") as Module<X, Y, P>;
 }
 
-function make(kind: Kind, given: Parts, name: string): unknown {
-  const children = Object.fromEntries(Object.entries(given).map(([k, v]) => [k, placed(v, k)]));
+const own: unique symbol = Symbol("own");
+type Owner = ModuleMethods & { readonly [own]: Own };
+
+function make(kind: Kind, parts: Parts, name: string): unknown {
+  const children = Object.fromEntries(Object.entries(parts).map(([k, v]) => [k, placed(v, k)]));
   const missing = Object.entries(children).find(([, v]) => hasParameter(v))?.[0];
-  const call = (x: never, ctx: Context = evaluation): unknown => {
-    if (missing !== undefined) throw uninitialised(kind, missing);
+  const self = (x: never, ctx: Context = evaluation): unknown => {
+    if (missing !== undefined) throw uninitialised(kind.name, missing);
     return kind.forward(self as never, x, enter(ctx, name));
   };
-  const node: TreeNode[typeof treeNode] = { children, rebuild: (parts) => make(kind, parts, name), key: kind.key };
-  const self = Object.defineProperties(call, {
-    name: { value: kind.name },
-    [treeNode]: { value: node },
-    [moduleName]: { value: name },
-    init: { value: (key: Key) => initialise(self, key) },
-    [rename]: { value: (other: string) => make(kind, children, other) },
-  });
-  for (const [k, value] of Object.entries(kind.settings)) Object.defineProperty(self, k, { value, enumerable: true });
-  for (const [k, value] of Object.entries(children))
-    Object.defineProperty(
-      self,
-      k,
-      value instanceof Parameter
-        ? {
-            get: () => {
-              throw uninitialised(kind, k);
-            },
-          }
-        : { value, enumerable: true },
-    );
-  return self;
+  Object.setPrototypeOf(self, kind.prototype);
+  return Object.assign(self, { [own]: { kind, name, children, missing } satisfies Own });
 }
 
-const rename: unique symbol = Symbol("rename");
+/** Properties are on a prototype: a step rebuilds its whole state, so making a module again has to be cheap. */
+function prototypeOf(name: string, children: readonly string[], settings: Parts): object {
+  const getter = (get: (self: Owner) => unknown): PropertyDescriptor => ({
+    get(this: Owner) {
+      return get(this);
+    },
+  });
+  return Object.create(Function.prototype, {
+    [treeNode]: getter((self) => {
+      const { kind, children } = self[own];
+      // A module by itself has no place; the one that holds it gives it one.
+      return { children, rebuild: (parts: Parts) => make(kind, parts, ""), key: kind.key };
+    }),
+    [moduleName]: getter((self) => self[own].name),
+    init: { value: initialise },
+    ...Object.fromEntries(Object.entries(settings).map(([k, value]) => [k, { value, enumerable: true }])),
+    ...Object.fromEntries(
+      children.map((k) => [
+        k,
+        getter((self) => {
+          const value = self[own].children[k];
+          if (hasParameter(value)) throw uninitialised(name, k);
+          return value;
+        }),
+      ]),
+    ),
+  }) as object;
+}
 
-type AnyModule = ModuleMethods & { [rename](name: string): unknown };
-export const isModule = (x: unknown): x is ModuleMethods => typeof x === "function" && rename in x;
+function initialise(this: Owner, key: Key): unknown {
+  return mapLeaves(this, (leaf, path) => (leaf instanceof Parameter ? leaf.initializer(fold(key, pathHash(path)), leaf.dims, leaf.dtype) : leaf));
+}
+
+const isModule = (x: unknown): x is Owner => typeof x === "function" && own in x;
 
 /** A part with the modules in it named for their place. */
 function placed(part: unknown, path: string): unknown {
-  if (isModule(part)) return part[moduleName] === path ? part : (part as AnyModule)[rename](path);
+  if (isModule(part)) return part[own].name === path ? part : make(part[own].kind, part[own].children, path);
   if (part instanceof Tensor || part instanceof Parameter) return part;
   if (Array.isArray(part)) return part.map((p, i) => placed(p, `${path}.${i}`));
   if (part !== null && typeof part === "object" && Object.getPrototypeOf(part) === Object.prototype)
@@ -149,8 +173,5 @@ function hasParameter(part: unknown): boolean {
   return Object.values(part).some(hasParameter);
 }
 
-const uninitialised = ({ name }: Kind, part: string): ArgumentError =>
+const uninitialised = (name: string, part: string): ArgumentError =>
   new ArgumentError(`${name}: its parameter ${part} has no value yet`, { hint: "call init(key(seed)) on the whole model first, and use what it returns" });
-
-const initialise = (self: unknown, key: Key): unknown =>
-  mapLeaves(self, (leaf, path) => (leaf instanceof Parameter ? leaf.initializer(fold(key, pathHash(path)), leaf.dims, leaf.dtype) : leaf));

@@ -47,10 +47,13 @@ export const mean: Reduce = (x, axes, options) => div(sum(isFloat(x.dtype) ? x :
 export const variance = (x: Tensor, axes?: Axes, { keepDims = false, correction = 0 }: ReduceOptions & { readonly correction?: number } = {}): Tensor =>
   div(sum(square(sub(x, mean(x, axes, { keepDims: true }))), axes, { keepDims }), count(x, axes) - correction);
 
-/** log Σ exp x, without overflow. A row of −∞ gives −∞. */
+/** log Σ exp x, without overflow. A row of −∞ gives −∞, with gradient 0. */
 export const logSumExp: Reduce = (x, axes, { keepDims = false } = {}) => {
   const m = shiftOf(x, axes);
-  const kept = add(log(sum(exp(sub(x, m)), axes, { keepDims: true })), m);
+  const s = sum(exp(sub(x, m)), axes, { keepDims: true });
+  // The largest term is 1, so a sum of 0 is a row of −∞; its logarithm is kept away from the derivative.
+  const none = result(() => build.eq(s.node, build.zerosLike(s.node)));
+  const kept = add(log(where(none, 1, s)), where(none, Number.NEGATIVE_INFINITY, m));
   return keepDims ? kept : result(() => build.reshape(kept.node, dimsOf(build.reduce("max", x.node, axesOf("logSumExp", x.rank, axes)))));
 };
 

@@ -9,7 +9,7 @@ import {
   NonFiniteError,
   random,
 } from "sinan";
-import { checkFacts, planChange, planOf, readRecord, restored, stored } from "./saved.ts";
+import { checkFacts, copied, planChange, planOf, readRecord, restored, stored } from "./saved.ts";
 import { findNonFinite, trainStep } from "./step.ts";
 import type { Evaluation, Facts, Task, TrainEvent, TrainState } from "./task.ts";
 
@@ -70,7 +70,8 @@ export async function* train<M, S, B>(task: Task<M, S, B>, options: TrainOptions
   const facts = { ...options.facts, seed, steps };
   const plan = planOf(await currentDevice());
 
-  let state: TrainState<M, S> = { model: task.model, optimizer: task.optimizer.init(task.model) };
+  const initial: TrainState<M, S> = { model: task.model, optimizer: task.optimizer.init(task.model) };
+  let state: TrainState<M, S>;
   let done = 0;
   let checkpoint: string | undefined;
   let savedAt = -1;
@@ -79,10 +80,10 @@ export async function* train<M, S, B>(task: Task<M, S, B>, options: TrainOptions
     checkFacts(resume.path, record.facts, facts);
     const change = planChange(record.plan, plan);
     if (change !== undefined) (options.onWarning ?? console.warn)(change);
-    state = restored(resume, state);
+    state = restored(resume, initial);
     done = savedAt = record.step;
     checkpoint = resume.path;
-  }
+  } else state = await copied(initial); // the steps take their state, and the caller keeps its model
 
   async function* save(): AsyncGenerator<TrainEvent> {
     if (!checkpoints || savedAt === done) return;

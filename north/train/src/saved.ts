@@ -41,6 +41,15 @@ export async function stored(of: unknown): Promise<Map<string, StoredTensor>> {
   return new Map(await Promise.all(entries));
 }
 
+/** A copy of a tree, each tensor with memory of its own: what may be donated, whatever else holds the original. */
+export async function copied<T>(of: T): Promise<T> {
+  const copies = await stored(of);
+  return tree.mapLeaves(of, (leaf, path) => {
+    const copy = leaf instanceof Tensor ? copies.get(path) : undefined;
+    return leaf instanceof Tensor && copy ? fromBytes(leaf.dtype, copy.shape, copy.data) : leaf;
+  }) as T;
+}
+
 /** The state of a checkpoint, in the form of `like`, which a run that starts anew would have.
  *  @throws CheckpointError naming the first tensor that is missing, unknown, or of another shape or dtype */
 export function restored<M, S>(checkpoint: Checkpoint, like: TrainState<M, S>): TrainState<M, S> {

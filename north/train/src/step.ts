@@ -1,6 +1,6 @@
 /** One training step as one compiled call: loss, gradient, clipping by global norm, update, and the guard that keeps the old
  *  state when loss or gradient is not finite. */
-import { jit, type Key, type Operand, Tensor, tree, valueAndGrad, where } from "sinan";
+import { div, jit, type Key, minimum, type Operand, Tensor, tree, valueAndGrad, where } from "sinan";
 import type { Task, TrainState } from "./task.ts";
 
 export interface StepResult<M, S> {
@@ -20,7 +20,7 @@ export function trainStep<M, S, B>({ loss, optimizer }: Pick<Task<M, S, B>, "los
   const step: Step<M, S, B> = (state, batch, rate, key) => {
     const [value, gradients] = valueAndGrad((model: M) => loss(model, batch, { train: true, key }))(state.model);
     const norm = globalNorm(gradients);
-    const clipped = Number.isFinite(clipNorm) ? scaled(gradients, norm.add(1e-6).rsqrt().square().mul(clipNorm).minimum(1)) : gradients;
+    const clipped = Number.isFinite(clipNorm) ? scaled(gradients, minimum(div(clipNorm, norm.add(1e-6)), 1)) : gradients;
     const next = optimizer.update(state.model, clipped, state.optimizer, rate);
     const good = value.isFinite().and(norm.isFinite());
     const kept = tree.map((now, before) => where(good, now, before), { model: next.model, optimizer: next.state }, state);

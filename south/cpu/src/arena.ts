@@ -63,9 +63,12 @@ export function newArena(shared: boolean): Arena {
     }
     if (end === before) {
       const held = [...taken.values()].reduce((sum, n) => sum + n, 0);
-      throw new OutOfMemoryError(`cpu: ${bytes} more bytes do not fit: ${held} bytes are taken of a memory of ${end}, which cannot grow enough`, {
-        hint: "free tensors, use smaller batches, or raise the process's memory limit",
-      });
+      throw new OutOfMemoryError(
+        `cpu: ${bytes} more bytes do not fit: ${held} bytes are taken of a memory of ${end}, which cannot grow enough`,
+        {
+          hint: "free tensors, use smaller batches, or raise the process's memory limit",
+        },
+      );
     }
     if (tail) tail.bytes += end - before;
     else free.push({ offset: before, bytes: end - before });
@@ -102,7 +105,8 @@ export function newArena(shared: boolean): Arena {
 
     give(offset) {
       const bytes = taken.get(offset);
-      if (bytes === undefined) throw new ArgumentError(`cpu: memory at ${offset} is freed, but was not allocated, or was freed before`);
+      if (bytes === undefined)
+        throw new ArgumentError(`cpu: memory at ${offset} is freed, but was not allocated, or was freed before`);
       taken.delete(offset);
       let at = 0;
       for (let high = free.length; at < high; ) {

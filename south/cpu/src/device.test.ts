@@ -1,26 +1,42 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ArgumentError, type Artifact, build, type Command, type Device, DeviceError, DeviceLostError, KernelError, makeFn, newScope, OutOfMemoryError, type Region, tensorType, within } from "sinan/south";
+import {
+  ArgumentError,
+  type Artifact,
+  build,
+  type Command,
+  type Device,
+  DeviceError,
+  DeviceLostError,
+  KernelError,
+  makeFn,
+  newScope,
+  OutOfMemoryError,
+  type Region,
+  tensorType,
+  within,
+} from "sinan/south";
 import { newArena } from "./arena.ts";
 import { cpuDriver, wasmCodegen } from "./index.ts";
 import { wasmModule } from "./wasm/assembler.ts";
 
 const open = (shared = true): Promise<Device> => cpuDriver.open("cpu", { shared });
-const bytesOf = (region: Region): Uint8Array => region.memory.view?.().subarray(region.offset, region.offset + region.bytes) ?? new Uint8Array();
+const bytesOf = (region: Region): Uint8Array =>
+  region.memory.view?.().subarray(region.offset, region.offset + region.bytes) ?? new Uint8Array();
 const region = (device: Device, bytes: number): Region => ({ memory: device.alloc(bytes, "device"), offset: 0, bytes });
 const at = (value: number, timeline = 0) => ({ timeline, value: BigInt(value) });
 
 /** out[i] = in[i] + 1 over 16 f32. */
 function increment(device: Device): Artifact {
   const kernel = within(newScope(), () => {
-    const [x, y] = [0, 1].map((index) => build.build("param", [], { index, name: `p${index}`, type: tensorType("f32", [16]) })) as [ReturnType<typeof param>, ReturnType<typeof param>];
+    const [x, y] = [param(0), param(1)] as const;
     const i = build.build("range", [], { id: 0, extent: 16, kind: "loop" });
     const store = build.build("store", [y, i, build.add(build.build("load", [x, i], {}), build.scalar(1, "f32"))], {});
     return makeFn("increment", [x, y], [build.build("kernel", [build.build("nest", [store], { order: [0] })], {})]);
   });
   return wasmCodegen.render(kernel, device.hardware);
 }
-const param = () => build.build("param", [], { index: 0, name: "", type: tensorType("f32", []) });
+const param = (index: number) => build.build("param", [], { index, name: `p${index}`, type: tensorType("f32", [16]) });
 
 /** A kernel that traps. */
 function trapping(): Artifact {
@@ -37,8 +53,23 @@ for (const shared of [true, false]) {
     const executable = await device.load(increment(device));
     const big = device.alloc(64 * 2 ** 20, "device");
     new Float32Array(bytesOf(a).buffer, bytesOf(a).byteOffset, 16).fill(2.5);
-    const launch = (from: Region, to: Region): Command => ({ kind: "launch", executable, regions: [from, to], scalars: [] });
-    device.submit("compute", [launch(a, b), launch(b, c), { kind: "copy", from: { ...c, bytes: 32 }, to: { ...a, offset: 0, bytes: 32 } }, { kind: "fill", to: b, byte: 0 }], [], at(1));
+    const launch = (from: Region, to: Region): Command => ({
+      kind: "launch",
+      executable,
+      regions: [from, to],
+      scalars: [],
+    });
+    device.submit(
+      "compute",
+      [
+        launch(a, b),
+        launch(b, c),
+        { kind: "copy", from: { ...c, bytes: 32 }, to: { ...a, offset: 0, bytes: 32 } },
+        { kind: "fill", to: b, byte: 0 },
+      ],
+      [],
+      at(1),
+    );
     await device.wait(at(1));
     assert.equal(device.poll(at(1)), 1n);
     const floats = (r: Region) => [...new Float32Array(bytesOf(r).slice().buffer)];
@@ -56,7 +87,7 @@ test("work waits for its fences, in any order of submission", async () => {
   device.submit("compute", [fill(3)], [at(2, 5)], at(1));
   device.submit("compute", [fill(4)], [], at(2));
   assert.equal(device.poll(at(1)), 0n);
-  await assert.rejects(device.wait(at(1), 5), /has not reached 1 within 5 ms/);
+  await assert.rejects(device.wait(at(1), 5), /fence 0:1 has not passed after 5 ms/);
   const waited = device.wait(at(2));
   device.submit("copy", [fill(2)], [], at(2, 5));
   await waited;
@@ -84,7 +115,10 @@ test("code that is not its own, or not code, is refused", async () => {
   const artifact = increment(device);
   await assert.rejects(device.load({ ...artifact, codegen: "wgsl" }), DeviceError);
   await assert.rejects(device.load({ ...artifact, code: "text" }), DeviceError);
-  await assert.rejects(device.load({ ...artifact, code: Uint8Array.of(0, 97, 115, 109, 9) }), /kernel increment is refused/);
+  await assert.rejects(
+    device.load({ ...artifact, code: Uint8Array.of(0, 97, 115, 109, 9) }),
+    /kernel increment is refused/,
+  );
   const empty = wasmModule().bytes();
   await assert.rejects(device.load({ ...artifact, code: empty }), /exports no function/);
   await assert.rejects(cpuDriver.open("cpu:7"), DeviceError);
@@ -154,7 +188,11 @@ test("memory grows until there is no more, and then says so", () => {
   const arena = newArena(true);
   const first = arena.take(2 ** 21);
   assert.ok(arena.bytes().length >= first + 2 ** 21);
-  assert.throws(() => arena.take(2 ** 32), (e: unknown) => e instanceof OutOfMemoryError && /4294967296 more bytes do not fit: 2097152 bytes are taken/.test(e.message));
+  assert.throws(
+    () => arena.take(2 ** 32),
+    (e: unknown) =>
+      e instanceof OutOfMemoryError && /4294967296 more bytes do not fit: 2097152 bytes are taken/.test(e.message),
+  );
   arena.give(first);
   assert.equal(arena.take(100), first);
 });

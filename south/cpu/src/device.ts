@@ -2,9 +2,22 @@
  *  soon as what it waits for is done. */
 
 import { ArgumentError, DeviceError, DeviceLostError, KernelError } from "sinan/south";
-import { type Artifact, type Command, type Device, erf, type Executable, type Fence, type HardwareModel, type Loss, type Memory, type MemorySpace, type Queue, type Region } from "sinan/south";
+import {
+  type Artifact,
+  type Command,
+  type Device,
+  erf,
+  type Executable,
+  type Fence,
+  Fences,
+  type HardwareModel,
+  type Loss,
+  type Memory,
+  type MemorySpace,
+  type Queue,
+  type Region,
+} from "sinan/south";
 import { type Arena, newArena } from "./arena.ts";
-import { Timelines } from "./timeline.ts";
 import { codegenName } from "./wasm/render.ts";
 
 type Run = (...args: readonly number[]) => void;
@@ -44,12 +57,16 @@ class CpuExecutable implements Executable {
 
 interface Submission {
   readonly commands: readonly Command[];
-  readonly wait: readonly Fence[];
   readonly signal: Fence;
+  /** Fences that have not passed yet. */
+  waiting: number;
+  /** Why one of those that passed did so by failing. */
+  failure: Error | undefined;
 }
 
 /** C's rules rather than JavaScript's: 1 to any power is 1, and so is −1 to an infinite one. */
-const pow = (a: number, b: number): number => (a === 1 || (a === -1 && Math.abs(b) === Number.POSITIVE_INFINITY) ? 1 : a ** b);
+const pow = (a: number, b: number): number =>
+  a === 1 || (a === -1 && Math.abs(b) === Number.POSITIVE_INFINITY) ? 1 : a ** b;
 
 /** The remainder with the divisor's sign. */
 function fmod(a: number, b: number): number {
@@ -64,7 +81,7 @@ class CpuDevice implements Device {
   readonly hardware: HardwareModel;
   readonly lost = new Promise<Loss>(() => {});
   readonly #arena: Arena;
-  readonly #timelines = new Timelines();
+  readonly #fences = new Fences();
   readonly #modules = new Map<number, { readonly code: Uint8Array; readonly run: Promise<Run> }[]>();
   readonly #queues: Record<Queue, Submission[]> = { compute: [], copy: [] };
   #draining = false;
@@ -77,7 +94,8 @@ class CpuDevice implements Device {
 
   alloc(bytes: number, space: MemorySpace): Memory {
     this.#open();
-    if (!Number.isSafeInteger(bytes) || bytes < 0) throw new ArgumentError(`cpu: alloc takes a number of bytes, got ${bytes}`);
+    if (!Number.isSafeInteger(bytes) || bytes < 0)
+      throw new ArgumentError(`cpu: alloc takes a number of bytes, got ${bytes}`);
     return new CpuMemory(this.#arena, this.#arena.take(bytes), bytes, space);
   }
 
@@ -92,7 +110,9 @@ class CpuDevice implements Device {
     this.#open();
     const { codegen, name, code } = artifact;
     if (codegen !== codegenName || typeof code === "string")
-      throw new DeviceError(`cpu: kernel ${name} is ${typeof code === "string" ? "text" : "code"} of ${codegen}; the device takes the bytes of ${codegenName}`);
+      throw new DeviceError(
+        `cpu: kernel ${name} is ${typeof code === "string" ? "text" : "code"} of ${codegen}; the device takes the bytes of ${codegenName}`,
+      );
     return new CpuExecutable(name, await this.#module(name, code));
   }
 
@@ -119,14 +139,16 @@ class CpuDevice implements Device {
 
   submit(queue: Queue, commands: readonly Command[], wait: readonly Fence[], signal: Fence): void {
     this.#open();
-    const submission = { commands, wait, signal };
-    const pending = this.#queues[queue];
-    if (pending.length === 0 && !this.#draining && wait.every((f) => this.#timelines.passed(f))) {
-      this.#run(submission);
-      if (this.#queues.compute.length + this.#queues.copy.length > 0) this.#drain();
-      return;
+    const submission: Submission = { commands, signal, waiting: wait.length, failure: undefined };
+    this.#queues[queue].push(submission);
+    for (const fence of wait) {
+      this.#fences.after(fence, (failure) => {
+        submission.failure ??= failure;
+        submission.waiting--;
+        if (submission.waiting === 0) this.#drain();
+      });
     }
-    pending.push(submission);
+    this.#drain();
   }
 
   /** Runs what no longer waits, in the order of each queue. */
@@ -135,9 +157,9 @@ class CpuDevice implements Device {
     this.#draining = true;
     for (let ran = true; ran; ) {
       ran = false;
-      for (const pending of Object.values(this.#queues)) {
-        for (let next = pending[0]; next?.wait.every((f) => this.#timelines.passed(f)); next = pending[0]) {
-          pending.shift();
+      for (const queue of [this.#queues.compute, this.#queues.copy]) {
+        for (let next = queue[0]; next?.waiting === 0; next = queue[0]) {
+          queue.shift();
           this.#run(next);
           ran = true;
         }
@@ -146,17 +168,14 @@ class CpuDevice implements Device {
     this.#draining = false;
   }
 
-  #run({ commands, wait, signal }: Submission): void {
-    let failure: { readonly error: unknown } | undefined;
-    for (const f of wait) failure ??= this.#timelines.failure(f);
-    if (!failure) {
-      try {
-        for (const command of commands) this.#execute(command);
-      } catch (error) {
-        failure = { error };
-      }
+  #run({ commands, signal, failure }: Submission): void {
+    if (failure) return this.#fences.signal(signal, failure);
+    try {
+      for (const command of commands) this.#execute(command);
+    } catch (error) {
+      return this.#fences.signal(signal, error instanceof Error ? error : new DeviceError(`cpu: ${String(error)}`));
     }
-    this.#timelines.signal(signal, failure);
+    this.#fences.signal(signal);
   }
 
   #execute(command: Command): void {
@@ -184,10 +203,13 @@ class CpuDevice implements Device {
   }
 
   #launch(executable: Executable, regions: readonly Region[], scalars: readonly number[]): void {
-    if (!(executable instanceof CpuExecutable)) throw new DeviceError(`cpu: kernel ${executable.name} was loaded by another device`);
+    if (!(executable instanceof CpuExecutable))
+      throw new DeviceError(`cpu: kernel ${executable.name} was loaded by another device`);
     const { name, arity, run } = executable;
     if (regions.length + scalars.length !== arity)
-      throw new DeviceError(`cpu: kernel ${name} takes ${arity} regions and scalars, got ${regions.length} and ${scalars.length}`);
+      throw new DeviceError(
+        `cpu: kernel ${name} takes ${arity} regions and scalars, got ${regions.length} and ${scalars.length}`,
+      );
     const args = [];
     for (const region of regions) args.push(this.#address(region));
     for (const scalar of scalars) args.push(scalar);
@@ -215,41 +237,20 @@ class CpuDevice implements Device {
     if (this.#closed) throw new DeviceError("cpu: the device is closed");
   }
 
-  async wait(fence: Fence, timeoutMs?: number): Promise<void> {
-    if (!this.#timelines.passed(fence)) await this.#pass(fence, timeoutMs);
-    const failure = this.#timelines.failure(fence);
-    if (failure) throw failure.error;
-  }
-
-  #pass(fence: Fence, timeoutMs: number | undefined): Promise<void> {
-    return new Promise((resolve, reject) => {
-      let timer: unknown;
-      const forget = this.#timelines.onPass(fence, () => {
-        clearTimeout(timer as Parameters<typeof clearTimeout>[0]);
-        resolve();
-      });
-      if (timeoutMs === undefined) return;
-      timer = setTimeout(() => {
-        forget();
-        const { timeline, value } = fence;
-        reject(new DeviceError(`cpu: timeline ${timeline} has not reached ${value} within ${timeoutMs} ms; it is at ${this.#timelines.value(timeline)}`));
-      }, timeoutMs);
-    });
+  wait(fence: Fence, timeoutMs?: number): Promise<void> {
+    return this.#fences.wait(fence, timeoutMs);
   }
 
   poll(fence: Fence): bigint {
-    const failure = this.#timelines.passed(fence) ? this.#timelines.failure(fence) : undefined;
-    if (failure) throw failure.error;
-    return this.#timelines.value(fence.timeline);
+    return this.#fences.poll(fence);
   }
 
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    const error = new DeviceLostError("cpu: the device was closed before this work ran");
-    for (const pending of Object.values(this.#queues)) {
-      for (const { signal } of pending.splice(0)) this.#timelines.signal(signal, { error });
-    }
+    this.#queues.compute.length = 0;
+    this.#queues.copy.length = 0;
+    this.#fences.lose(new DeviceLostError("cpu: the device was closed before this work ran"));
     this.#modules.clear();
   }
 }

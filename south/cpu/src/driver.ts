@@ -56,7 +56,8 @@ function hardwareModel(shared: boolean): HardwareModel {
 function isSharedOption(options: Json | undefined): boolean {
   if (options === undefined || options === null) return true;
   if (typeof options !== "object" || !("shared" in options)) return true;
-  if (typeof options.shared !== "boolean") throw new DeviceError(`cpu: the option shared is true or false, got ${JSON.stringify(options.shared)}`);
+  if (typeof options.shared !== "boolean")
+    throw new DeviceError(`cpu: the option shared is true or false, got ${JSON.stringify(options.shared)}`);
   return options.shared;
 }
 
@@ -70,7 +71,8 @@ export const cpuDriver: Driver = {
   async open(id, options) {
     const shared = canShare() && isSharedOption(options);
     const hardware = hardwareModel(shared);
-    if (id !== "cpu" && id !== "cpu:0") throw new DeviceError(`cpu: there is no device ${JSON.stringify(id)}`, { hint: 'the one it has is "cpu"' });
+    if (id !== "cpu" && id !== "cpu:0")
+      throw new DeviceError(`cpu: there is no device ${JSON.stringify(id)}`, { hint: 'the one it has is "cpu"' });
     if (!hardware.available) throw new DeviceError(`cpu: ${hardware.reason}`);
     return openCpu(hardware, shared);
   },

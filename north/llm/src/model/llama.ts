@@ -1,7 +1,7 @@
 /** The LLaMA as a module: a function of token ids that is also the tree of its weights. The paths of that tree are the names
  *  of Hugging Face (`model.layers.0.self_attn.q_proj.weight`), so that reading and writing checkpoints is a walk. */
 
-import { ArgumentError, type Key, ones, random, ShapeError, take, type Tensor, type TreeNode, treeNode } from "sinan";
+import { ArgumentError, type Key, random, ShapeError, take, type Tensor, tensor, type TreeNode, treeNode } from "sinan";
 import type { LlamaConfig } from "../config.ts";
 import type { LayerCache } from "./attention.ts";
 import { type Context, crossEntropy, dropout, dropoutKey, keyAt, linear, rmsNorm, type Weight } from "./functions.ts";
@@ -101,7 +101,8 @@ export function weightsFrom(config: LlamaConfig, make: (name: string, shape: rea
 function initial(config: LlamaConfig, key: Key): LlamaWeights {
   const { initializerRange: std, numHiddenLayers } = config;
   return weightsFrom(config, (name, shape) => {
-    if (name.endsWith("norm.weight")) return ones(shape);
+    // Not `ones`, of which equal ones would share memory, so that no step could take it over.
+    if (name.endsWith("norm.weight")) return tensor(new Float32Array(shape[0] as number).fill(1));
     const endsBranch = name.endsWith("o_proj.weight") || name.endsWith("down_proj.weight");
     return random.normal(keyAt(key, name), shape, { std: endsBranch ? std / Math.sqrt(2 * numHiddenLayers) : std });
   });

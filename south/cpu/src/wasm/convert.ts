@@ -160,7 +160,12 @@ export function castLanes(machine: Machine, x: Lanes, to: DType): Lanes {
   if (from === to) return x;
   if (!x.vector) return uniform(to, castValue(g, single(x), from, to));
   const bits = vectorBits(g);
-  if (isShort(from)) return castLanes(machine, each(x, "f32", (p) => decode(bits, from, p)), to);
+  if (isShort(from))
+    return castLanes(
+      machine,
+      each(x, "f32", (p) => decode(bits, from, p)),
+      to,
+    );
   if (isShort(to)) {
     if (from === "f32") return each(x, to, (p) => encode(bits, to, p));
     if (from === "bool" || from === "u8") return castLanes(machine, castLanes(machine, x, "f32"), to);
@@ -184,7 +189,10 @@ function convertParts(machine: Machine, x: Lanes, to: DType): Lanes | undefined 
       return each(x, to, (p) => g.op("v128.and", [p, one(0x3f80_0000)]));
     case "bool f64": {
       const unit = g.i64x2([0x3ff0_0000_0000_0000n, 0x3ff0_0000_0000_0000n]);
-      return vector(to, widenMask(machine, parts).map((p) => g.op("v128.and", [p, unit])));
+      return vector(
+        to,
+        widenMask(machine, parts).map((p) => g.op("v128.and", [p, unit])),
+      );
     }
     case "int int":
       return to === "u8" ? each(x, to, (p) => g.op("v128.and", [p, one(255)])) : vector(to, parts);
@@ -193,20 +201,35 @@ function convertParts(machine: Machine, x: Lanes, to: DType): Lanes | undefined 
     case "int f32":
       return each(x, to, (p) => g.op(signed ? "f32x4.convert_i32x4_s" : "f32x4.convert_i32x4_u", [p]));
     case "int f64":
-      return vector(to, widen(machine, parts, (p) => g.op(signed ? "f64x2.convert_low_i32x4_s" : "f64x2.convert_low_i32x4_u", [p])));
+      return vector(
+        to,
+        widen(machine, parts, (p) => g.op(signed ? "f64x2.convert_low_i32x4_s" : "f64x2.convert_low_i32x4_u", [p])),
+      );
     case "f32 bool":
       return each(x, to, (p) => g.op("f32x4.ne", [p, zeros]));
     case "f32 f64":
-      return vector(to, widen(machine, parts, (p) => g.op("f64x2.promote_low_f32x4", [p])));
+      return vector(
+        to,
+        widen(machine, parts, (p) => g.op("f64x2.promote_low_f32x4", [p])),
+      );
     case "f64 f32":
-      return vector(to, narrow(machine, parts, (p) => g.op("f32x4.demote_f64x2_zero", [p])));
+      return vector(
+        to,
+        narrow(machine, parts, (p) => g.op("f32x4.demote_f64x2_zero", [p])),
+      );
     case "f32 int":
-      return clampByte(g, to, parts.map((p) => g.op(to === "i32" ? "i32x4.trunc_sat_f32x4_s" : "i32x4.trunc_sat_f32x4_u", [p])));
+      return clampByte(
+        g,
+        to,
+        parts.map((p) => g.op(to === "i32" ? "i32x4.trunc_sat_f32x4_s" : "i32x4.trunc_sat_f32x4_u", [p])),
+      );
     case "f64 int":
       return clampByte(
         g,
         to,
-        narrow(machine, parts, (p) => g.op(to === "i32" ? "i32x4.trunc_sat_f64x2_s_zero" : "i32x4.trunc_sat_f64x2_u_zero", [p])),
+        narrow(machine, parts, (p) =>
+          g.op(to === "i32" ? "i32x4.trunc_sat_f64x2_s_zero" : "i32x4.trunc_sat_f64x2_u_zero", [p]),
+        ),
       );
     default:
       return undefined;
@@ -234,5 +257,3 @@ export function bitcastLanes(machine: Machine, x: Lanes, to: DType): Lanes {
   if (to === "f32" && from !== "f32") return uniform(to, floatOf(g, v));
   return uniform(to, v);
 }
-
-

@@ -15,7 +15,8 @@ export function emitNest(body: FunctionBody, { root }: NestCode, callees: Readon
   new Emitter(body, callees).root(root);
 }
 
-const isLeaf = (v: Value): boolean => v.kind === "param" || v.kind === "accumulator" || (v.kind === "const" && v.type !== "v128");
+const isLeaf = (v: Value): boolean =>
+  v.kind === "param" || v.kind === "accumulator" || (v.kind === "const" && v.type !== "v128");
 
 /** Counts how often each value that the loops need is read, and from where. */
 function countUses(root: Loop): void {
@@ -54,7 +55,8 @@ function countUses(root: Loop): void {
         visit(store.value, loop.region);
         if (store.mask) visit(store.mask, loop.region);
         // Made before anything of the instance is stored, and outside of an `if`.
-        if ((instance.length > 1 || store.mask) && !isLeaf(store.value) && store.value.kind !== "induction") store.value.kept = true;
+        if ((instance.length > 1 || store.mask) && !isLeaf(store.value) && store.value.kind !== "induction")
+          store.value.kept = true;
       }
     }
   }
@@ -74,7 +76,8 @@ function enclosing(inner: Region, outer: Region): Region {
 }
 
 /** Whether an induction is the loop's own counter. */
-const isCount = ({ args: [init], immediates }: Value): boolean => init?.kind === "const" && init.constant === 0 && immediates[0] === 1;
+const isCount = ({ args: [init], immediates }: Value): boolean =>
+  init?.kind === "const" && init.constant === 0 && immediates[0] === 1;
 
 /** How often the body of a reduction is written: small bodies pay for the pointers and the branch of each round. */
 const copiesOf = (accumulators: number): number => (accumulators <= 16 ? 4 : 2);
@@ -217,7 +220,18 @@ class Emitter {
 
   #stores(instance: readonly Store[]): void {
     const body = this.#body;
-    for (const { value } of instance) if (value.kept) this.#ready(value);
+    // All values before any store: a result may lie over the memory of an input that another value reads here.
+    const held = new Map<Value, number>();
+    const several = new Set(instance.map(({ value }) => value)).size > 1;
+    for (const { value } of instance) {
+      if (value.kept) this.#ready(value);
+      else if (several && !held.has(value)) {
+        this.#push(value);
+        const local = body.local(value.type);
+        body.set(local);
+        held.set(value, local);
+      }
+    }
     for (const store of instance) {
       if (store.mask) {
         this.#ready(store.address);
@@ -225,11 +239,14 @@ class Emitter {
         body.if();
       }
       this.#push(store.address);
-      this.#push(store.value);
+      const local = held.get(store.value);
+      if (local === undefined) this.#push(store.value);
+      else body.get(local);
       if (store.lane === undefined) this.#op(store.op, store.offset);
       else this.#op(store.op, store.lane, store.offset);
       if (store.mask) body.end();
     }
+    body.release(...held.values());
   }
 
   /** Makes the kept values below one, inner ones first, and the value itself if it is kept. */

@@ -2,7 +2,19 @@
  *  lanes that lie side by side move as 128 bits. Where a mask is false, address 0 is read instead, and the value is 0. */
 
 import { affine, bounds, type DType, dtypes, dtypeOf, type Node, type NodeOf } from "sinan/south";
-import { constant, extract, isWide, type Lanes, lanesPerPart, pack, partCount, single, splat, uniform, vector } from "./lanes.ts";
+import {
+  constant,
+  extract,
+  isWide,
+  type Lanes,
+  lanesPerPart,
+  pack,
+  partCount,
+  single,
+  splat,
+  uniform,
+  vector,
+} from "./lanes.ts";
 import type { Loop, Lowering } from "./nest.ts";
 import type { OpName } from "./opcodes.ts";
 import { constantOf, type Value } from "./value.ts";
@@ -147,10 +159,15 @@ function loadOne(lowering: Lowering, node: NodeOf<"load">, at: Loop): Value {
   const zero = constant(graph, dtype, 0);
   const mask = maskOf(lowering, node, at);
   if (mask && constantOf(mask) === 0) return zero;
-  const value = read(lowering, loads[plain(dtype)], guarded(lowering, addressOf(lowering, buffer, index, at), mask), buffer, at);
+  const value = read(
+    lowering,
+    loads[plain(dtype)],
+    guarded(lowering, addressOf(lowering, buffer, index, at), mask),
+    buffer,
+    at,
+  );
   return mask ? graph.select(value, zero, mask) : value;
 }
-
 
 function read(lowering: Lowering, op: OpName, { pointer, offset }: Address, buffer: Node, at: Loop): Value {
   const { graph } = lowering;
@@ -211,7 +228,9 @@ export function storeLanes(lowering: Lowering, node: NodeOf<"store">, at: Loop):
     const all = storeParts(lowering, node, at, splat(lowering.machine, lanes));
     if (all) return unmasked(all);
   }
-  return unmasked(lowering.inLanes(node as Node).map((n, i) => storeLane(lowering, n as NodeOf<"store">, at, buffer, lanes, i)));
+  return unmasked(
+    lowering.inLanes(node as Node).map((n, i) => storeLane(lowering, n as NodeOf<"store">, at, buffer, lanes, i)),
+  );
 }
 
 /** Stores whose mask is known. */
@@ -264,5 +283,3 @@ function storeParts(lowering: Lowering, node: NodeOf<"store">, at: Loop, lanes: 
     return { ...at, op: "v128.store32_lane", lane: 0, value: graph.op("i8x16.narrow_i16x8_u", [words, words]) };
   });
 }
-
-

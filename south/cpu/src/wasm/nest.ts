@@ -114,7 +114,13 @@ export class Lowering {
   /** Values that read memory which the nest writes: made anew for each instance. */
   #instance = new Map<Node, Lanes>();
 
-  constructor(machine: Machine, lane: RangeNode | undefined, parameters: Parameters, stored: ReadonlySet<Node>, region: Region) {
+  constructor(
+    machine: Machine,
+    lane: RangeNode | undefined,
+    parameters: Parameters,
+    stored: ReadonlySet<Node>,
+    region: Region,
+  ) {
     this.machine = machine;
     this.graph = machine.graph;
     this.lane = lane;
@@ -195,7 +201,11 @@ export class Lowering {
       case "accumulate":
         return this.#accumulate(n, at);
       default: {
-        const value = elementwise(this.machine, n, n.src.map((s) => this.#memo(s, at).get(s) as Lanes));
+        const value = elementwise(
+          this.machine,
+          n,
+          n.src.map((s) => this.#memo(s, at).get(s) as Lanes),
+        );
         if (value) return value;
         throw new VerifyError(`wasm-simd: no rule for ${n.op} on ${dtypeOf(n.src[0] ?? n)}`, {
           hint: "expand or cast it before code is generated",
@@ -216,11 +226,18 @@ export class Lowering {
 
   #range(n: RangeNode, at: Loop): Lanes {
     const { graph } = this;
-    if (n === this.lane) return pack(this.machine, "i32", this.#laneBindings.map((_, i) => graph.i32(i)));
+    if (n === this.lane)
+      return pack(
+        this.machine,
+        "i32",
+        this.#laneBindings.map((_, i) => graph.i32(i)),
+      );
     if (n.attr.extent === 1) return uniform("i32", graph.i32(0));
     const loop = this.home(n, at);
     if (loop.range !== n)
-      throw new VerifyError(`kernel: range ${n.attr.id} is used outside of its loop`, { hint: "a nest's order lists its ranges" });
+      throw new VerifyError(`kernel: range ${n.attr.id} is used outside of its loop`, {
+        hint: "a nest's order lists its ranges",
+      });
     return uniform("i32", graph.induction(loop.region, graph.i32(0), 1));
   }
 
@@ -280,7 +297,8 @@ export class Lowering {
     const { machine, graph } = this;
     const dtype = dtypeOf(value);
     const shape = shapeOf(dtype);
-    const fused = product === true && machine.fused && kind === "sum" && value.op === "mul" && (dtype === "f32" || dtype === "f64");
+    const fused =
+      product === true && machine.fused && kind === "sum" && value.op === "mul" && (dtype === "f32" || dtype === "f64");
     if (fused) {
       const [a, b] = value.src.map((s) => this.lower(s, inside)) as [Lanes, Lanes];
       const isVector = a.vector || b.vector || lanesReduced;
@@ -291,24 +309,40 @@ export class Lowering {
         vector: true,
         width,
         apply: (running: readonly Value[]) =>
-          running.map((r, i) => graph.op(`${shape as "f32x4"}.relaxed_madd`, [x.parts[i] as Value, y.parts[i] as Value, r])),
+          running.map((r, i) =>
+            graph.op(`${shape as "f32x4"}.relaxed_madd`, [x.parts[i] as Value, y.parts[i] as Value, r]),
+          ),
         finish: (parts: readonly Value[]): Lanes =>
-          isVector ? vector(dtype, parts) : uniform(dtype, graph.op(`${shape as "f32x4"}.extract_lane`, [parts[0] as Value], 0)),
+          isVector
+            ? vector(dtype, parts)
+            : uniform(dtype, graph.op(`${shape as "f32x4"}.extract_lane`, [parts[0] as Value], 0)),
       };
     }
     const lanes = this.lower(value, inside);
     const isVector = lanes.vector || lanesReduced;
     const apply = (running: readonly Value[]): readonly Value[] => {
-      const sum = combine(machine, kind, isVector ? vector(dtype, running) : uniform(dtype, running[0] as Value), lanes);
+      const sum = combine(
+        machine,
+        kind,
+        isVector ? vector(dtype, running) : uniform(dtype, running[0] as Value),
+        lanes,
+      );
       if (!sum) throw new VerifyError(`wasm-simd: no rule for accumulate ${kind} on ${dtype}`);
       return sum.parts;
     };
-    const finish = (parts: readonly Value[]): Lanes => (isVector ? vector(dtype, parts) : uniform(dtype, parts[0] as Value));
+    const finish = (parts: readonly Value[]): Lanes =>
+      isVector ? vector(dtype, parts) : uniform(dtype, parts[0] as Value);
     return { vector: isVector, width: machine.width, apply, finish };
   }
 
   /** Partial results become one: while there are several, p takes p + ⌈n/2⌉ to itself, in the order of the ranges. */
-  #total(kind: ReduceKind, dtype: DType, rows: readonly Lanes[], ranges: readonly RangeNode[], lanesReduced: boolean): Lanes {
+  #total(
+    kind: ReduceKind,
+    dtype: DType,
+    rows: readonly Lanes[],
+    ranges: readonly RangeNode[],
+    lanesReduced: boolean,
+  ): Lanes {
     const { machine } = this;
     const join = (a: Lanes, b: Lanes): Lanes => combine(machine, kind, a, b) as Lanes;
     if (!lanesReduced) return halve(rows, join);
@@ -325,7 +359,8 @@ export class Lowering {
     const stride = side.at(-1) === this.lane ? 1 : inner;
     for (let block = 0; block < whole.length; block += stride)
       for (let lane = 0; lane < machine.width; lane++)
-        for (let i = 0; i < stride; i++) scalars.push(uniform(dtype, extract(machine, whole[block + i] as Lanes, lane)));
+        for (let i = 0; i < stride; i++)
+          scalars.push(uniform(dtype, extract(machine, whole[block + i] as Lanes, lane)));
     return halve(scalars, join);
   }
 }
@@ -345,5 +380,3 @@ function constantOf(graph: ValueGraph, dtype: DType, value: number): Value {
   if (dtype === "f16" || dtype === "bf16") return castValue(graph, graph.f64(value), "f64", dtype);
   return constant(graph, dtype, value);
 }
-
-

@@ -1,6 +1,23 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { build, define, type DType, dtypeOf, dtypes, type Fn, isFloat, makeFn, newScope, type Node, type Op, roundTo, tensorType, toBf16, toF16, within } from "sinan/south";
+import {
+  build,
+  define,
+  type DType,
+  dtypeOf,
+  dtypes,
+  type Fn,
+  isFloat,
+  makeFn,
+  newScope,
+  type Node,
+  type Op,
+  roundTo,
+  tensorType,
+  toBf16,
+  toF16,
+  within,
+} from "sinan/south";
 import { cpuDriver } from "../driver.ts";
 import { run, runBytes } from "./rig.ts";
 
@@ -9,7 +26,8 @@ const device = await cpuDriver.open("cpu");
 /** y[i] = body(x0[i], x1[i], …), `width` elements at a time. */
 function pointwise(from: readonly DType[], to: DType, count: number, width: number, body: (...x: Node[]) => Node): Fn {
   return within(newScope(), () => {
-    const param = (dtype: DType, index: number) => build.build("param", [], { index, name: `p${index}`, type: tensorType(dtype, [count]) });
+    const param = (dtype: DType, index: number) =>
+      build.build("param", [], { index, name: `p${index}`, type: tensorType(dtype, [count]) });
     const inputs = from.map(param);
     const out = param(to, from.length);
     const outer = build.build("range", [], { id: 0, extent: count / width, kind: "loop" });
@@ -22,7 +40,34 @@ function pointwise(from: readonly DType[], to: DType, count: number, width: numb
   });
 }
 
-const floats = [0, -0, 1, -1, 0.5, -0.5, 1.5, 2.5, -2.5, 3, -7, 1e-3, 100.25, -123456.75, 2 ** 31, -(2 ** 31), 2 ** 32, 3e9, 1e-40, -1e-45, 5e-324, 3.4e38, -1e300, Infinity, -Infinity, NaN];
+const floats = [
+  0,
+  -0,
+  1,
+  -1,
+  0.5,
+  -0.5,
+  1.5,
+  2.5,
+  -2.5,
+  3,
+  -7,
+  1e-3,
+  100.25,
+  -123456.75,
+  2 ** 31,
+  -(2 ** 31),
+  2 ** 32,
+  3e9,
+  1e-40,
+  -1e-45,
+  5e-324,
+  3.4e38,
+  -1e300,
+  Infinity,
+  -Infinity,
+  NaN,
+];
 const edges = {
   f32: floats.map(Math.fround),
   f64: floats,
@@ -37,12 +82,44 @@ const edges = {
 type Plain = keyof typeof edges;
 const full = ["f32", "f64", "i32", "u32", "bool"] as const;
 
-const arity = { neg: 1, abs: 1, sign: 1, sqrt: 1, rsqrt: 1, exp: 1, log: 1, sin: 1, cos: 1, tanh: 1, erf: 1, floor: 1, round: 1, not: 1, add: 2, sub: 2, mul: 2, div: 2, idiv: 2, mod: 2, pow: 2, max: 2, min: 2, lt: 2, eq: 2, and: 2, or: 2, xor: 2, shl: 2, shr: 2 } as const;
+const arity = {
+  neg: 1,
+  abs: 1,
+  sign: 1,
+  sqrt: 1,
+  rsqrt: 1,
+  exp: 1,
+  log: 1,
+  sin: 1,
+  cos: 1,
+  tanh: 1,
+  erf: 1,
+  floor: 1,
+  round: 1,
+  not: 1,
+  add: 2,
+  sub: 2,
+  mul: 2,
+  div: 2,
+  idiv: 2,
+  mod: 2,
+  pow: 2,
+  max: 2,
+  min: 2,
+  lt: 2,
+  eq: 2,
+  and: 2,
+  or: 2,
+  xor: 2,
+  shl: 2,
+  shr: 2,
+} as const;
 
 /** The operands, each with each, repeated to a multiple of 16. */
 function operands(dtype: Plain, count: number): number[][] {
   const values = edges[dtype];
-  const columns = count === 1 ? [[...values]] : [values.flatMap((a) => values.map(() => a)), values.flatMap(() => [...values])];
+  const columns =
+    count === 1 ? [[...values]] : [values.flatMap((a) => values.map(() => a)), values.flatMap(() => [...values])];
   const length = Math.ceil((columns[0] as number[]).length / 16) * 16;
   return columns.map((c) => Array.from({ length }, (_, i) => c[i % c.length] as number));
 }
@@ -57,7 +134,15 @@ for (const op of Object.keys(arity) as (keyof typeof arity)[]) {
       const node = (...x: Node[]) => build.build(op, x, {}) as Node;
       let result: DType;
       try {
-        result = dtypeOf(pointwise(columns.map(() => dtype), op === "lt" || op === "eq" ? "bool" : dtype, count, 1, node).results[0]?.src[0]?.src[0]?.src[2] as Node);
+        result = dtypeOf(
+          pointwise(
+            columns.map(() => dtype),
+            op === "lt" || op === "eq" ? "bool" : dtype,
+            count,
+            1,
+            node,
+          ).results[0]?.src[0]?.src[0]?.src[2] as Node,
+        );
       } catch (error) {
         assert.match(String(error), /DTypeError/);
         continue;
@@ -65,13 +150,27 @@ for (const op of Object.keys(arity) as (keyof typeof arity)[]) {
       const entry = define(op as Op);
       assert.equal(entry.role, "elementwise");
       for (const width of widths[dtype]) {
-        const [got] = await run(device, pointwise(columns.map(() => dtype), result, count, width, node), columns);
+        const [got] = await run(
+          device,
+          pointwise(
+            columns.map(() => dtype),
+            result,
+            count,
+            width,
+            node,
+          ),
+          columns,
+        );
         for (let i = 0; i < count; i++) {
           const x = columns.map((c) => c[i] as number);
           const want = roundTo(result, entry.scalar(x, dtype, result));
           const what = `${op} ${dtype} of [${x.join(", ")}], width ${width}: ${got?.[i]} instead of ${want}`;
           // 1/sqrt(x) is rounded twice.
-          if (op === "rsqrt" && Number.isFinite(want)) assert.ok(Math.abs((got?.[i] as number) - want) <= Math.abs(want) * (dtype === "f32" ? 2 ** -23 : 2 ** -52), what);
+          if (op === "rsqrt" && Number.isFinite(want))
+            assert.ok(
+              Math.abs((got?.[i] as number) - want) <= Math.abs(want) * (dtype === "f32" ? 2 ** -23 : 2 ** -52),
+              what,
+            );
           else assert.ok(Object.is(got?.[i], want), what);
         }
       }
@@ -88,13 +187,21 @@ test("casts between all dtypes have the op table's meaning", async () => {
       const [values] = operands(from, 1) as [number[]];
       const kept = values.map((x) => roundTo(from, x));
       for (const width of [1, 2, 4, 8]) {
-        const [got] = await run(device, pointwise([from], to, values.length, width, (x) => build.cast(x, to)), [kept]);
+        const [got] = await run(
+          device,
+          pointwise([from], to, values.length, width, (x) => build.cast(x, to)),
+          [kept],
+        );
         kept.forEach((x, i) => {
           let want = roundTo(to, from === to ? x : entry.scalar([x], from, to));
           if (to === "i64") want = Math.min(Math.max(want, -(2 ** 63)), 2 ** 63);
           if (!isFloat(from) && to === "u8") want = Number(BigInt.asUintN(8, BigInt(x)));
-          if (from === "i64" && (to === "i32" || to === "u32")) want = to === "i32" ? Number(BigInt.asIntN(32, BigInt(x))) : Number(BigInt.asUintN(32, BigInt(x)));
-          assert.ok(Object.is(got?.[i], want) || (want === 0 && got?.[i] === 0 && !isFloat(to)), `${from} ${x} to ${to}, width ${width}: ${got?.[i]} instead of ${want}`);
+          if (from === "i64" && (to === "i32" || to === "u32"))
+            want = to === "i32" ? Number(BigInt.asIntN(32, BigInt(x))) : Number(BigInt.asUintN(32, BigInt(x)));
+          assert.ok(
+            Object.is(got?.[i], want) || (want === 0 && got?.[i] === 0 && !isFloat(to)),
+            `${from} ${x} to ${to}, width ${width}: ${got?.[i]} instead of ${want}`,
+          );
         });
       }
     }
@@ -109,10 +216,26 @@ for (const dtype of ["f16", "bf16"] as const) {
     const raw = new Uint8Array(bits.buffer);
     const toFloat = dtype === "f16" ? toF16 : toBf16;
     for (const width of [1, 4]) {
-      const [floats] = await run(device, pointwise([dtype], "f32", 65536, width, (x) => build.cast(x, "f32")), [raw]);
-      const [doubles] = await run(device, pointwise([dtype], "f64", 65536, width, (x) => build.cast(x, "f64")), [raw]);
-      const [back] = await runBytes(device, pointwise([dtype], dtype, 65536, width, (x) => build.cast(build.cast(x, "f32"), dtype)), [raw]);
-      const [copied] = await runBytes(device, pointwise([dtype], dtype, 65536, width, (x) => x), [raw]);
+      const [floats] = await run(
+        device,
+        pointwise([dtype], "f32", 65536, width, (x) => build.cast(x, "f32")),
+        [raw],
+      );
+      const [doubles] = await run(
+        device,
+        pointwise([dtype], "f64", 65536, width, (x) => build.cast(x, "f64")),
+        [raw],
+      );
+      const [back] = await runBytes(
+        device,
+        pointwise([dtype], dtype, 65536, width, (x) => build.cast(build.cast(x, "f32"), dtype)),
+        [raw],
+      );
+      const [copied] = await runBytes(
+        device,
+        pointwise([dtype], dtype, 65536, width, (x) => x),
+        [raw],
+      );
       assert.deepEqual(wordsOf(copied as Uint8Array), bits);
       wordsOf(back as Uint8Array).forEach((b, i) => {
         const x = floats?.[i] as number;
@@ -134,16 +257,31 @@ for (const dtype of ["f16", "bf16"] as const) {
     const scratch = new DataView(new ArrayBuffer(8));
     const float = (b: number) => (scratch.setUint32(0, b), scratch.getFloat32(0));
     const scale = dtype === "f16" ? 2 ** 112 : 1;
-    const middles = patterns.slice(0, dtype === "f16" ? 0x7c00 : 0x7f80).map((i) => (dtype === "f16" ? float(step(i) + (1 << 12)) * scale : float(step(i) + (1 << 15))));
-    const next = (x: number, by: bigint) => (scratch.setFloat64(0, x), scratch.setBigUint64(0, scratch.getBigUint64(0) + by), scratch.getFloat64(0));
+    const middles = patterns
+      .slice(0, dtype === "f16" ? 0x7c00 : 0x7f80)
+      .map((i) => (dtype === "f16" ? float(step(i) + (1 << 12)) * scale : float(step(i) + (1 << 15))));
+    const next = (x: number, by: bigint) => (
+      scratch.setFloat64(0, x), scratch.setBigUint64(0, scratch.getBigUint64(0) + by), scratch.getFloat64(0)
+    );
     const doubles = middles.flatMap((x) => [x, next(x, 1n), next(x, -1n), -x]);
-    for (const [from, values] of [["f32", doubles.map(Math.fround)], ["f64", doubles], ["i32", doubles.map((_, i) => Math.imul(i, 0x9e3779b1) >> (i % 24))]] as const) {
+    for (const [from, values] of [
+      ["f32", doubles.map(Math.fround)],
+      ["f64", doubles],
+      ["i32", doubles.map((_, i) => Math.imul(i, 0x9e3779b1) >> (i % 24))],
+    ] as const) {
       const padded = [...values, ...new Array<number>((16 - (values.length % 16)) % 16).fill(0)];
       for (const width of [1, 4]) {
-        const [got] = await runBytes(device, pointwise([from], dtype, padded.length, width, (x) => build.cast(x, dtype)), [padded]);
+        const [got] = await runBytes(
+          device,
+          pointwise([from], dtype, padded.length, width, (x) => build.cast(x, dtype)),
+          [padded],
+        );
         const words = wordsOf(got as Uint8Array);
         padded.forEach((x, i) => {
-          if (words[i] !== round(x)) assert.fail(`${from} ${x} to ${dtype}, width ${width}: ${words[i]?.toString(16)} instead of ${round(x).toString(16)}`);
+          if (words[i] !== round(x))
+            assert.fail(
+              `${from} ${x} to ${dtype}, width ${width}: ${words[i]?.toString(16)} instead of ${round(x).toString(16)}`,
+            );
         });
       }
     }
@@ -154,21 +292,38 @@ test("where chooses in every dtype, by lanes and by one condition", async () => 
   for (const dtype of Object.keys(edges) as Plain[]) {
     if (dtypes[dtype].role !== "full") continue;
     const [a, b] = operands(dtype, 2) as [number[], number[]];
-    const conditions = a.map((_, i) => i % 3 % 2);
+    const conditions = a.map((_, i) => (i % 3) % 2);
     for (const width of [1, 2, 4, 8]) {
-      const [got] = await run(device, pointwise(["bool", dtype, dtype], dtype, a.length, width, (c, x, y) => build.where(c as Node, x as Node, y as Node)), [conditions, a, b]);
+      const [got] = await run(
+        device,
+        pointwise(["bool", dtype, dtype], dtype, a.length, width, (c, x, y) => build.where(c, x, y)),
+        [conditions, a, b],
+      );
       a.forEach((x, i) => assert.ok(Object.is(got?.[i], conditions[i] ? x : b[i]), `${dtype}, width ${width}, ${i}`));
     }
   }
 });
 
 test("bitcast keeps the bits", async () => {
-  const pairs = [["f32", "i32"], ["i32", "f32"], ["u32", "f32"], ["f32", "u32"], ["i32", "u32"], ["f64", "i64"], ["i64", "f64"], ["f16", "bf16"]] as const;
+  const pairs = [
+    ["f32", "i32"],
+    ["i32", "f32"],
+    ["u32", "f32"],
+    ["f32", "u32"],
+    ["i32", "u32"],
+    ["f64", "i64"],
+    ["i64", "f64"],
+    ["f16", "bf16"],
+  ] as const;
   const raw = Uint8Array.from({ length: 256 }, (_, i) => (i * 37) & 0x7e);
   for (const [from, to] of pairs) {
     for (const width of [1, 2, 4]) {
       const count = 256 / dtypes[from].bytes;
-      const [got] = await runBytes(device, pointwise([from], to, count, width, (x) => build.bitcast(x, to)), [raw]);
+      const [got] = await runBytes(
+        device,
+        pointwise([from], to, count, width, (x) => build.bitcast(x, to)),
+        [raw],
+      );
       assert.deepEqual(got, raw);
     }
   }

@@ -1,7 +1,20 @@
 /** The code generator of the WebAssembly tier: a scheduled kernel becomes a module with one function, `run`, that takes the
  *  addresses of its buffers, then that of its scratch memory where it has any, then its scalars. */
 
-import { type Artifact, byteSize, type Codegen, dtypeOf, type Fn, type HardwareModel, known, nestsOf, type Node, type NodeOf, tensorTypeOf, topological } from "sinan/south";
+import {
+  type Artifact,
+  byteSize,
+  type Codegen,
+  dtypeOf,
+  type Fn,
+  type HardwareModel,
+  known,
+  nestsOf,
+  type Node,
+  type NodeOf,
+  tensorTypeOf,
+  topological,
+} from "sinan/south";
 import { wasmModule } from "./assembler.ts";
 import { emitNest } from "./emit.ts";
 import { scalarType } from "./lanes.ts";
@@ -20,7 +33,11 @@ export interface RenderOptions {
 
 /** Renders a kernel.
  *  @throws VerifyError if the function is not a kernel, or holds an op or dtype that has no rule here */
-export function render(kernel: Fn, { features }: Pick<HardwareModel, "features">, { check = false }: RenderOptions = {}): Artifact {
+export function render(
+  kernel: Fn,
+  { features }: Pick<HardwareModel, "features">,
+  { check = false }: RenderOptions = {},
+): Artifact {
   const addresses = new Map<Node, { local: number; bytes: number }>();
   const scalars = new Map<Node, { local: number; type: "i32" | "f32" | "f64" }>();
   const isScalar = (p: Node): boolean => tensorTypeOf(p).space === "host" && tensorTypeOf(p).dims.length === 0;
@@ -55,9 +72,14 @@ export function render(kernel: Fn, { features }: Pick<HardwareModel, "features">
     callees.set(name, module.importFunction("math", name, new Array<"f64">(arity).fill("f64"), ["f64"]));
   }
   const types = [...new Array<"i32">(first).fill("i32"), ...[...scalars.values()].map((s) => s.type)];
-  module.fn(types, [], (body) => {
-    for (const nest of nests) emitNest(body, nest, callees);
-  }, { name: kernel.name, export: "run" });
+  module.fn(
+    types,
+    [],
+    (body) => {
+      for (const nest of nests) emitNest(body, nest, callees);
+    },
+    { name: kernel.name, export: "run" },
+  );
   return { codegen: codegenName, name: kernel.name, code: module.bytes(), scratchBytes };
 }
 
@@ -67,5 +89,3 @@ export const wasmCodegen: Codegen = {
   level: "loops",
   render: (kernel, hardware) => render(kernel, hardware),
 };
-
-

@@ -6,7 +6,15 @@ import {
   type Device,
   type DType,
   type Fn,
-  fromBf16, fromF16, KernelError, known, type Node, tensorTypeOf, toBf16, toF16 } from "sinan/south";
+  fromBf16,
+  fromF16,
+  KernelError,
+  known,
+  type Node,
+  tensorTypeOf,
+  toBf16,
+  toF16,
+} from "sinan/south";
 import { render } from "./render.ts";
 
 const guard = 64;
@@ -52,7 +60,13 @@ let clock = 0n;
  *  @param fused    whether a multiply-add may be one rounding, where the device has it
  *  @returns the bytes of the outputs
  *  @throws KernelError if a byte beside an output changed */
-export async function runBytes(device: Device, kernel: Fn, inputs: readonly (readonly number[] | Uint8Array)[], scalars: readonly number[] = [], fused = true): Promise<Uint8Array[]> {
+export async function runBytes(
+  device: Device,
+  kernel: Fn,
+  inputs: readonly (readonly number[] | Uint8Array)[],
+  scalars: readonly number[] = [],
+  fused = true,
+): Promise<Uint8Array[]> {
   const features = device.hardware.features.filter((f) => fused || f !== "relaxed-madd");
   const artifact = render(kernel, { features }, { check: true });
   const executable = await device.load(artifact);
@@ -67,7 +81,10 @@ export async function runBytes(device: Device, kernel: Fn, inputs: readonly (rea
     if (given) view.set(given instanceof Uint8Array ? given : encode(dtype, given), guard);
     return { memory, offset: guard, bytes };
   });
-  const scratch = artifact.scratchBytes > 0 ? [{ memory: device.alloc(artifact.scratchBytes, "device"), offset: 0, bytes: artifact.scratchBytes }] : [];
+  const scratch =
+    artifact.scratchBytes > 0
+      ? [{ memory: device.alloc(artifact.scratchBytes, "device"), offset: 0, bytes: artifact.scratchBytes }]
+      : [];
   const signal = { timeline: 0, value: ++clock };
   device.submit("compute", [{ kind: "launch", executable, regions: [...regions, ...scratch], scalars }], [], signal);
   await device.wait(signal);
@@ -82,7 +99,13 @@ export async function runBytes(device: Device, kernel: Fn, inputs: readonly (rea
 }
 
 /** The same with numbers out. */
-export async function run(device: Device, kernel: Fn, inputs: readonly (readonly number[] | Uint8Array)[], scalars: readonly number[] = [], fused = true): Promise<number[][]> {
+export async function run(
+  device: Device,
+  kernel: Fn,
+  inputs: readonly (readonly number[] | Uint8Array)[],
+  scalars: readonly number[] = [],
+  fused = true,
+): Promise<number[][]> {
   const outputs = await runBytes(device, kernel, inputs, scalars, fused);
   const params = kernel.params.filter((p) => !isScalar(p)).slice(inputs.length);
   return outputs.map((bytes, i) => decode(tensorTypeOf(params[i] as Node).dtype, bytes));

@@ -154,7 +154,10 @@ function floorDivide(g: ValueGraph, a: Value, b: Value): Value {
   const safe = g.select(g.i32(1), b, special);
   const quotient = g.op("i32.div_s", [a, safe]);
   const rest = g.op("i32.sub", [a, g.op("i32.mul", [quotient, safe])]);
-  const uneven = g.op("i32.and", [g.op("i32.ne", [rest, g.i32(0)]), g.op("i32.shr_u", [g.op("i32.xor", [rest, safe]), g.i32(31)])]);
+  const uneven = g.op("i32.and", [
+    g.op("i32.ne", [rest, g.i32(0)]),
+    g.op("i32.shr_u", [g.op("i32.xor", [rest, safe]), g.i32(31)]),
+  ]);
   return g.select(g.op("i32.mul", [a, b]), g.op("i32.sub", [quotient, uneven]), special);
 }
 
@@ -164,7 +167,10 @@ function floorMod(g: ValueGraph, a: Value, b: Value): Value {
   const none = g.op("i32.eqz", [b]);
   const safe = g.op("i32.or", [b, none]);
   const rest = g.op("i32.rem_s", [a, safe]);
-  const uneven = g.op("i32.and", [g.op("i32.ne", [rest, g.i32(0)]), g.op("i32.shr_u", [g.op("i32.xor", [rest, safe]), g.i32(31)])]);
+  const uneven = g.op("i32.and", [
+    g.op("i32.ne", [rest, g.i32(0)]),
+    g.op("i32.shr_u", [g.op("i32.xor", [rest, safe]), g.i32(31)]),
+  ]);
   const floored = g.op("i32.add", [rest, g.op("i32.and", [safe, g.op("i32.sub", [g.i32(0), uneven])])]);
   return g.select(g.i32(0), floored, none);
 }

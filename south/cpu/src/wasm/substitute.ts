@@ -61,7 +61,17 @@ export function substitution(): Substitution {
     memos.set(binding, memo);
     return within(root.scope, () => {
       for (const n of topological([root], (m) => !memo.has(m) && touched(m))) {
-        if (!memo.has(n)) memo.set(n, touched(n) ? rebuild(n, n.src.map((s) => memo.get(s) ?? s), binding) : n);
+        if (!memo.has(n))
+          memo.set(
+            n,
+            touched(n)
+              ? rebuild(
+                  n,
+                  n.src.map((s) => memo.get(s) ?? s),
+                  binding,
+                )
+              : n,
+          );
       }
       return memo.get(root) ?? root;
     });
@@ -77,7 +87,7 @@ function rebuild(n: Node, src: readonly Node[], binding: Binding): Node {
     const simple = simplified(n, a, b);
     if (simple) return simple;
   }
-  return build.build(n.op, src, n.attr as never) as Node;
+  return build.build(n.op, src, n.attr as never);
 }
 
 function simplified(n: Node, a: Node, b: Node): Node | undefined {
@@ -121,5 +131,3 @@ function ownIsIndex(n: Node): boolean {
   const [low, high] = bounds(n);
   return low >= -limit && high < limit;
 }
-
-

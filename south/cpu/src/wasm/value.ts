@@ -40,10 +40,9 @@ export interface Value {
 
 export const deeper = (a: Region, b: Region): Region => (a.depth >= b.depth ? a : b);
 
-const isI32 = (v: Value): v is Value & { readonly constant: number } => v.kind === "const" && v.type === "i32";
-
 /** The number that an i32 value always is, if it is always the same. */
-export const constantOf = (v: Value): number | undefined => (isI32(v) ? v.constant : undefined);
+export const constantOf = (v: Value): number | undefined =>
+  v.kind === "const" && v.type === "i32" ? (v.constant as number) : undefined;
 
 const folds: { readonly [name: string]: (a: number, b: number) => number } = {
   "i32.add": (a, b) => a + b,
@@ -158,7 +157,11 @@ export class ValueGraph {
     const known = constantOf(condition);
     if (known !== undefined) return known !== 0 ? a : b;
     if (a === b) return a;
-    return this.#make(`select ${a.id} ${b.id} ${condition.id}`, { kind: "select", type: a.type, args: [a, b, condition] });
+    return this.#make(`select ${a.id} ${b.id} ${condition.id}`, {
+      kind: "select",
+      type: a.type,
+      args: [a, b, condition],
+    });
   }
 
   /** A call of an imported function on doubles. */
@@ -204,21 +207,24 @@ export class ValueGraph {
   #fold(name: OpName, args: readonly Value[]): Value | undefined {
     const [a, b] = args;
     if (!a) return undefined;
-    if (name === "i32.eqz" && isI32(a)) return this.i32(Number(a.constant === 0));
+    const left = constantOf(a);
+    if (name === "i32.eqz" && left !== undefined) return this.i32(Number(left === 0));
     const splat = a.op && !a.pinned && name.endsWith(".splat") ? splats[a.op] : undefined;
     if (splat) return this.op(splat, a.args, ...a.immediates);
     if (a.kind === "const" && name.endsWith(".splat")) return this.#splatConstant(a);
     const fold = folds[name];
     if (!fold || !b) return undefined;
-    if (isI32(a) && isI32(b)) return this.i32(fold(a.constant, b.constant));
-    if (isI32(a) && commutes.has(name)) return this.op(name, [b, a]);
-    if (!isI32(b)) return undefined;
-    if (b.constant === neutral[name]) return a;
-    if (b.constant === 0 && (name === "i32.mul" || name === "i32.and")) return b;
-    if (name === "i32.sub") return this.op("i32.add", [a, this.i32(-b.constant)]);
-    const inner = a.args[1];
-    if (name === "i32.add" && a.op === "i32.add" && a.args[0] && inner && isI32(inner))
-      return this.op("i32.add", [a.args[0], this.i32(inner.constant + b.constant)]);
+    const right = constantOf(b);
+    if (left !== undefined && right !== undefined) return this.i32(fold(left, right));
+    if (left !== undefined && commutes.has(name)) return this.op(name, [b, a]);
+    if (right === undefined) return undefined;
+    if (right === neutral[name]) return a;
+    if (right === 0 && (name === "i32.mul" || name === "i32.and")) return b;
+    if (name === "i32.sub") return this.op("i32.add", [a, this.i32(-right)]);
+    const [first, second] = a.args;
+    const inner = second && constantOf(second);
+    if (name === "i32.add" && a.op === "i32.add" && first && inner !== undefined)
+      return this.op("i32.add", [first, this.i32(inner + right)]);
     return undefined;
   }
 

@@ -72,42 +72,66 @@ function floatOp(machine: Machine, op: Op, dtype: "f32" | "f64", args: readonly 
     case "abs":
     case "sqrt":
     case "floor":
-      return same((a) => graph.op(`${shape}.${op}`, [a as Value]));
+      return same((a) => graph.op(`${shape}.${op}`, [a]));
     case "round":
-      return same((a) => graph.op(`${shape}.nearest`, [a as Value]));
+      return same((a) => graph.op(`${shape}.nearest`, [a]));
     case "add":
     case "sub":
     case "mul":
     case "div":
+      return same((a, b) => graph.op(`${shape}.${op}`, [a, b]));
     case "max":
     case "min":
-      return same((a, b) => graph.op(`${shape}.${op}`, [a as Value, b as Value]));
+      return extremum(machine, op, dtype, args as [Lanes, Lanes]);
     case "lt":
     case "eq": {
-      const { parts } = same((a, b) => graph.op(`${shape}.${op}`, [a as Value, b as Value]));
+      const { parts } = same((a, b) => graph.op(`${shape}.${op}`, [a, b]));
       return vector("bool", dtype === "f64" ? narrowMask(machine, parts) : parts);
     }
     case "rsqrt":
-      return same((a) => graph.op(`${shape}.div`, [repeated(1), graph.op(`${shape}.sqrt`, [a as Value])]));
+      return same((a) => graph.op(`${shape}.div`, [repeated(1), graph.op(`${shape}.sqrt`, [a])]));
     case "sign":
       return same((a) => {
-        const x = a as Value;
+        const x = a;
         const below = graph.op("v128.bitselect", [repeated(-1), x, graph.op(`${shape}.lt`, [x, repeated(0)])]);
         return graph.op("v128.bitselect", [repeated(1), below, graph.op(`${shape}.gt`, [x, repeated(0)])]);
       });
     case "idiv": {
       const divide = (a: Value, b: Value): Value => graph.op("f64x2.floor", [graph.op("f64x2.div", [a, b])]);
-      if (dtype === "f64") return same((a, b) => divide(a as Value, b as Value));
-      const [x, y] = args.map((a) => widen(machine, splat(machine, a).parts, (p) => graph.op("f64x2.promote_low_f32x4", [p]))) as [
-        Value[],
-        Value[],
-      ];
+      if (dtype === "f64") return same((a, b) => divide(a, b));
+      const [x, y] = args.map((a) =>
+        widen(machine, splat(machine, a).parts, (p) => graph.op("f64x2.promote_low_f32x4", [p])),
+      ) as [Value[], Value[]];
       const quotients = x.map((p, i) => divide(p, y[i] as Value));
-      return vector(dtype, narrow(machine, quotients, (p) => graph.op("f32x4.demote_f64x2_zero", [p])));
+      return vector(
+        dtype,
+        narrow(machine, quotients, (p) => graph.op("f32x4.demote_f64x2_zero", [p])),
+      );
     }
     default:
       return undefined;
   }
+}
+
+/** The wasm instructions order zeros and keep either operand's NaN, in eight machine instructions. Against a constant other than
+ *  NaN the pseudo-extremum `b < a ? b : a`, which is one, gives the same, but for the sign of a zero where the constant is the
+ *  zero that must win; for max(x, +0) adding +0 puts that right. */
+function extremum(machine: Machine, op: "max" | "min", dtype: "f32" | "f64", [a, b]: readonly [Lanes, Lanes]): Lanes {
+  const { graph } = machine;
+  const shape = dtype === "f32" ? "f32x4" : "f64x2";
+  const isPlain = (x: Lanes): boolean => {
+    const { kind, constant: value } = single(x);
+    return !x.vector && kind === "const" && !Number.isNaN(value) && !(op === "min" && Object.is(value, -0));
+  };
+  const limit = isPlain(b) ? [a, b] : isPlain(a) ? [b, a] : undefined;
+  if (limit) {
+    const isZero = op === "max" && Object.is(single(limit[1] as Lanes).constant, 0);
+    return partWise(machine, dtype, limit, (x, c) => {
+      const chosen = graph.op(`${shape}.p${op}`, [x, c]);
+      return isZero ? graph.op(`${shape}.add`, [chosen, c]) : chosen;
+    });
+  }
+  return partWise(machine, dtype, [a, b], (x, y) => graph.op(`${shape}.${op}`, [x, y]));
 }
 
 function boolOp(machine: Machine, op: Op, args: readonly Lanes[]): Lanes | undefined {
@@ -115,29 +139,35 @@ function boolOp(machine: Machine, op: Op, args: readonly Lanes[]): Lanes | undef
   const same = (part: (...v: readonly Value[]) => Value): Lanes => partWise(machine, "bool", args, part);
   switch (op) {
     case "not":
-      return same((a) => graph.op("v128.not", [a as Value]));
+      return same((a) => graph.op("v128.not", [a]));
     case "and":
     case "min":
-      return same((a, b) => graph.op("v128.and", [a as Value, b as Value]));
+      return same((a, b) => graph.op("v128.and", [a, b]));
     case "or":
     case "max":
-      return same((a, b) => graph.op("v128.or", [a as Value, b as Value]));
+      return same((a, b) => graph.op("v128.or", [a, b]));
     case "xor":
-      return same((a, b) => graph.op("v128.xor", [a as Value, b as Value]));
+      return same((a, b) => graph.op("v128.xor", [a, b]));
     case "lt":
-      return same((a, b) => graph.op("v128.andnot", [b as Value, a as Value]));
+      return same((a, b) => graph.op("v128.andnot", [b, a]));
     case "eq":
-      return same((a, b) => graph.op("v128.not", [graph.op("v128.xor", [a as Value, b as Value])]));
+      return same((a, b) => graph.op("v128.not", [graph.op("v128.xor", [a, b])]));
     default:
       return undefined;
   }
 }
 
-function integerOp(machine: Machine, op: Op, dtype: "i32" | "u32", result: DType, args: readonly Lanes[]): Lanes | undefined {
+function integerOp(
+  machine: Machine,
+  op: Op,
+  dtype: "i32" | "u32",
+  result: DType,
+  args: readonly Lanes[],
+): Lanes | undefined {
   const { graph } = machine;
   const signed = dtype === "i32";
-  const two = (name: OpName): Lanes => partWise(machine, result, args, (a, b) => graph.op(name, [a as Value, b as Value]));
-  const one = (part: (a: Value) => Value): Lanes => partWise(machine, result, args, (a) => part(a as Value));
+  const two = (name: OpName): Lanes => partWise(machine, result, args, (a, b) => graph.op(name, [a, b]));
+  const one = (part: (a: Value) => Value): Lanes => partWise(machine, result, args, (a) => part(a));
   const all = (value: number): Value => graph.i32x4([value, value, value, value]);
   switch (op) {
     case "neg":
@@ -175,7 +205,12 @@ function integerOp(machine: Machine, op: Op, dtype: "i32" | "u32", result: DType
 }
 
 /** Shifts by one amount for all lanes, and division by a power of two. */
-function byUniform(machine: Machine, op: "shl" | "shr" | "idiv" | "mod", dtype: "i32" | "u32", [a, b]: readonly [Lanes, Lanes]): Lanes | undefined {
+function byUniform(
+  machine: Machine,
+  op: "shl" | "shr" | "idiv" | "mod",
+  dtype: "i32" | "u32",
+  [a, b]: readonly [Lanes, Lanes],
+): Lanes | undefined {
   if (b.vector) return undefined;
   const { graph } = machine;
   const by = single(b);
@@ -188,8 +223,11 @@ function byUniform(machine: Machine, op: "shl" | "shr" | "idiv" | "mod", dtype: 
     return each((p) => graph.op(right, [p, graph.i32(31 - Math.clz32(k))]));
   }
   const inside = graph.op("i32.lt_u", [by, graph.i32(32)]);
-  if (op === "shr" && dtype === "i32") return each((p) => graph.op(right, [p, graph.select(by, graph.i32(31), inside)]));
-  return each((p) => graph.select(graph.op(op === "shl" ? "i32x4.shl" : right, [p, by]), graph.i32x4([0, 0, 0, 0]), inside));
+  if (op === "shr" && dtype === "i32")
+    return each((p) => graph.op(right, [p, graph.select(by, graph.i32(31), inside)]));
+  return each((p) =>
+    graph.select(graph.op(op === "shl" ? "i32x4.shl" : right, [p, by]), graph.i32x4([0, 0, 0, 0]), inside),
+  );
 }
 
 /** Combines two partial results of an accumulate. */
@@ -202,5 +240,3 @@ export function combine(machine: Machine, kind: "sum" | "prod" | "max" | "min", 
   }
   return vectorOp(machine, op, dtype, dtype, [a, b]);
 }
-
-

@@ -1,0 +1,84 @@
+/** The functions behind the layers that have parameters, for models which keep those themselves. */
+import { ArgumentError, ShapeError } from "../errors.ts";
+import { dimsEqual } from "../ir/dim.ts";
+import { typeText } from "../ir/type.ts";
+import { add, div, dot, mean, mul, random, rsqrt, square, sub, take, type Tensor, where } from "../tensor/index.ts";
+
+/** x · weightᵀ + bias.
+ *
+ *  @param x       [..., in]
+ *  @param weight  [out, in]
+ *  @param bias    [out]
+ *  @returns       [..., out]
+ *  @throws ShapeError
+ *  @example functional.linear(tensor([[1, 2]]), tensor([[3, 4]]))   // [[11]] */
+export function linear(x: Tensor, weight: Tensor, bias?: Tensor | null): Tensor {
+  if (weight.rank !== 2 || x.rank === 0 || !dimsEqual(x.dims.slice(-1), weight.dims.slice(1)))
+    throw new ShapeError(`linear: expected x [..., in] and weight [out, in], got ${typeText(x.type)} and ${typeText(weight.type)}`);
+  if (bias && !dimsEqual(bias.dims, weight.dims.slice(0, 1)))
+    throw new ShapeError(`linear: expected bias [out] with weight ${typeText(weight.type)}, got ${typeText(bias.type)}`);
+  const y = dot(x, weight, { contract: [[-1], [1]] });
+  return bias ? add(y, bias) : y;
+}
+
+/** Rows of a table. An id outside it gives NaN.
+ *
+ *  @param ids     [...], i32 or u32
+ *  @param weight  [count, dim]
+ *  @returns       [..., dim]
+ *  @throws DTypeError, ShapeError
+ *  @example functional.embedding(tensor(Int32Array.of(1, 0)), eye(2))   // [[0, 1], [1, 0]] */
+export function embedding(ids: Tensor, weight: Tensor): Tensor {
+  if (weight.rank !== 2) throw new ShapeError(`embedding: expected weight [count, dim], got ${typeText(weight.type)}`);
+  return take(weight, ids, 0);
+}
+
+const fits = (layer: string, x: Tensor, parameters: readonly (Tensor | null | undefined)[]): void => {
+  for (const p of parameters)
+    if (p && (x.rank === 0 || !dimsEqual(p.dims, x.dims.slice(-1)))) throw new ShapeError(`${layer}: expected a parameter of the last axis of ${typeText(x.type)}, got ${typeText(p.type)}`);
+};
+
+/** Root-mean-square norm over the last axis: `x / sqrt(mean(x²) + epsilon) * weight`.
+ *
+ *  @param x       [..., dim]
+ *  @param weight  [dim]
+ *  @returns       [..., dim]
+ *  @throws ShapeError if `weight` is not `[dim]`
+ *  @see Zhang & Sennrich 2019, arXiv:1910.07467, eq. 4
+ *  @example functional.rmsNorm(tensor([[3, 4]]), ones([2]))   // [[0.8485, 1.1314]] */
+export function rmsNorm(x: Tensor, weight: Tensor, { epsilon = 1e-5 }: { readonly epsilon?: number } = {}): Tensor {
+  fits("rmsNorm", x, [weight]);
+  return mul(mul(x, rsqrt(add(mean(square(x), -1, { keepDims: true }), epsilon))), weight);
+}
+
+/** Layer norm over the last axis: `(x − mean) / sqrt(variance + epsilon) * weight + bias`, the variance divided by dim.
+ *
+ *  @param x       [..., dim]
+ *  @param weight  [dim]
+ *  @param bias    [dim]
+ *  @returns       [..., dim]
+ *  @throws ShapeError
+ *  @see Ba et al. 2016, arXiv:1607.06450
+ *  @example functional.layerNorm(tensor([[1, 3]]), ones([2]))   // [[-1, 1]] */
+export function layerNorm(x: Tensor, weight?: Tensor | null, bias?: Tensor | null, { epsilon = 1e-5 }: { readonly epsilon?: number } = {}): Tensor {
+  fits("layerNorm", x, [weight, bias]);
+  const centred = sub(x, mean(x, -1, { keepDims: true }));
+  const y = mul(centred, rsqrt(add(mean(square(centred), -1, { keepDims: true }), epsilon)));
+  const scaled = weight ? mul(y, weight) : y;
+  return bias ? add(scaled, bias) : scaled;
+}
+
+/** Each element 0 with the given probability, the others divided by what remains of 1, so that the mean stays.
+ *
+ *  @param probability  0 ≤ p < 1
+ *  @throws ArgumentError
+ *  @see Srivastava et al. 2014, "Dropout", JMLR 15
+ *  @example functional.dropout(ones([4]), 0.5, key(0)) */
+export function dropout(x: Tensor, probability: number, key: random.Key): Tensor {
+  checkProbability(probability);
+  return probability === 0 ? x : where(random.bernoulli(key, 1 - probability, x.dims), div(x, 1 - probability), 0);
+}
+
+export function checkProbability(probability: number): void {
+  if (!(probability >= 0 && probability < 1)) throw new ArgumentError(`dropout: expected a probability of 0 ≤ p < 1, got ${probability}`);
+}

@@ -1,0 +1,4 @@
+/** Generation. */
+
+export { generate, generateText, type GenerateOptions } from "./generate.ts";
+export { type Sampling, Session } from "./session.ts";

@@ -1,0 +1,8 @@
+/** Language models: LLaMA, tokenizers, generation, and what they are compared with. */
+
+export * from "./baselines/index.ts";
+export { type LlamaConfig, llamaConfig, llamaConfigFromJson, llamaConfigToJson, llamaPresets, parameterCount } from "./config.ts";
+export * from "./generate/index.ts";
+export * from "./model/index.ts";
+export * from "./tokenizer/index.ts";
+export * from "./weights/index.ts";
