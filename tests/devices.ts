@@ -1,16 +1,20 @@
-/** Every test of operations and models is one test for each device: the interpreter, the simulated device and the processor's
- *  WebAssembly. The device is the default one while the body runs. */
-import { test } from "node:test";
+/** Runs a test on each device in turn, as a subtest a device. The devices are "interpreter", "sim" and "cpu";
+ *  SINAN_TEST_DEVICES may name some of them, separated by commas ("all", or nothing, is all of them). */
+import { test, type TestContext } from "node:test";
 import { device } from "../core/src/index.ts";
 
 export const deviceNames = ["interpreter", "sim", "cpu"] as const;
 export type DeviceName = (typeof deviceNames)[number];
 
-/** Registers `name` once for each device. Bodies run one after another. */
-export function onEachDevice(name: string, body: (device: DeviceName) => void | Promise<void>): void {
-  for (const on of deviceNames)
-    test(`${on}: ${name}`, async () => {
+const asked = process.env["SINAN_TEST_DEVICES"] ?? "all";
+const chosen: readonly DeviceName[] = asked === "all" ? deviceNames : deviceNames.filter((d) => asked.split(",").includes(d));
+if (chosen.length === 0) throw new Error(`SINAN_TEST_DEVICES names no device: ${JSON.stringify(asked)}; there are ${deviceNames.join(", ")}`);
+
+/** A test whose body runs once on each device, made the default before it. Make tensors inside the body. */
+export function onEachDevice(name: string, body: (t: TestContext, device: DeviceName) => void | Promise<void>): void {
+  for (const on of chosen)
+    test(`${name} (${on})`, async (t) => {
       await device(on);
-      await body(on);
+      await body(t, on);
     });
 }

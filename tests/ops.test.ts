@@ -59,6 +59,11 @@ function compute(c: Loaded<OpCase>, wide: Wide): Results {
   return { output, gradients: pulled(chosen), products: vectors.length > 0 ? grad(along)(chosen) : [] };
 }
 
+/** Where Sinan means something else, after NumPy: the sign of NaN is NaN; PyTorch gives 0. */
+const otherwise: Readonly<Record<string, (expected: number, i: number) => number>> = {
+  "sign/special": (expected, i) => (i === 12 ? Number.NaN : expected),
+};
+
 interface Tolerance {
   readonly relative: number;
   readonly absolute: number;
@@ -76,7 +81,8 @@ async function compare(c: Loaded<OpCase>, part: string, actual: Tensor, { relati
   const values = await actual.data();
   const exact = !["f32", "f64"].includes(actual.dtype) || c.op === "cast";
   for (let i = 0; i < expected.values.length; i++) {
-    const [a, e] = [Number(values[i]), expected.values[i] as number];
+    const given = expected.values[i] as number;
+    const [a, e] = [Number(values[i]), otherwise[c.name]?.(given, i) ?? given];
     if (Object.is(a, e) || a === e) continue;
     if (!exact && Math.abs(a - e) <= Math.max(absolute + relative * Math.abs(e), floor)) continue;
     return [`${c.name} ${part}[${i}]: ${a}, not ${e}`];
@@ -115,6 +121,6 @@ for (const [op, all] of byOp)
 
 test("what is called unsupported is refused with a typed error", () => {
   const refused = cases.filter(isUnsupported);
-  assert.equal(refused.length, 14);
+  assert.equal(refused.length, 7);
   for (const c of refused) assert.throws(() => compute(c, "f32"), DTypeError, c.name);
 });

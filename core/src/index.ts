@@ -5,6 +5,9 @@ export type { Dim } from "./ir/dim.ts";
 export { symbol } from "./ir/dim.ts";
 export type { DType } from "./ir/dtype.ts";
 export { dtypes } from "./ir/dtype.ts";
+export * as data from "./data/index.ts";
+export * as nn from "./nn/index.ts";
+export * as optim from "./optim/index.ts";
 export * from "./tensor/index.ts";
 export type {
   Artifact,

@@ -49,3 +49,14 @@ export function mixHash(h: number, value: number): number {
   x ^= x >>> 13;
   return Math.imul(x, 0xc2b2ae35) >>> 0;
 }
+
+/** A quick hash of an op and its attributes: numbers and lists of numbers count, the rest is left to the check of equality. */
+export function attrHash(op: string, attr: object): number {
+  let h = op.length * 31 + op.charCodeAt(0) + (op.charCodeAt(1) << 8);
+  for (const key in attr) {
+    const value = (attr as Readonly<Record<string, unknown>>)[key];
+    if (typeof value === "number") h = mixHash(h, value);
+    else if (Array.isArray(value)) for (const v of value) h = mixHash(h, typeof v === "number" ? v : 1);
+  }
+  return h;
+}

@@ -75,7 +75,8 @@ export function fnEqual(a: Fn, b: Fn): boolean {
   );
 }
 
-function attrEqual(a: unknown, b: unknown): boolean {
+/** Whether two attributes are the same; a parameter's name does not count. */
+export function attrEqual(a: unknown, b: unknown): boolean {
   if (Object.is(a, b)) return true;
   if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return false;
   if ("results" in a && "results" in b) return fnEqual(a as Fn, b as Fn);

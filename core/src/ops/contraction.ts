@@ -1,10 +1,10 @@
 /** Reductions, the general product and indexed access. */
 import { ArgumentError, DTypeError, ShapeError } from "../errors.ts";
-import { type Dim, dimEqual, dimsEqual, dimText, sizeOf } from "../ir/dim.ts";
+import { type Dim, dimEqual, dimsEqual, dimText, known, sizeOf } from "../ir/dim.ts";
 import { dtypes, isFloat } from "../ir/dtype.ts";
 import { type Attrs, dimsOf, dtypeOf, type Node, type NodeOf } from "../ir/node.ts";
 import { tensorType, typeText } from "../ir/type.ts";
-import { constantLike, div, dot, eq, expand, fill, gather, iota, mul, permute, reduceKeep, reshape, scalar, scatter, where, zerosLike } from "./build.ts";
+import { constantLike, div, dot, eq, expand, fill, flip, gather, iota, mul, pad, permute, reduceKeep, reshape, scalar, scatter, slice, where, zerosLike } from "./build.ts";
 import { type OpFamily, requireKinds } from "./define.ts";
 
 const source = (y: { readonly src: readonly Node[] }, i = 0): Node => y.src[i] as Node;
@@ -43,19 +43,32 @@ function reduceVjp(g: Node, y: NodeOf<"reduce">): Node | null {
   if (!isFloat(dtypeOf(x))) return null;
   const { kind, axes } = y.attr;
   if (kind === "sum") return regrow(g, y);
-  const one = constantLike(x, 1);
-  const zero = zerosLike(x);
-  if (kind === "prod") {
-    // Without a zero y/x; with one, its place gets the product of the others; with more, nothing.
-    const isZero = eq(x, zero);
-    const zeros = expand(reduceKeep("sum", where(isZero, one, zero), axes), dimsOf(x));
-    const others = expand(reduceKeep("prod", where(isZero, one, x), axes), dimsOf(x));
-    const there = where(eq(zeros, one), others, zero);
-    return mul(regrow(g, y), where(isZero, there, where(eq(zeros, zero), div(others, where(isZero, one, x)), zero)));
-  }
+  if (kind === "prod") return mul(regrow(g, y), productOfOthers(x, axes));
+  const [one, zero] = [constantLike(x, 1), zerosLike(x)];
   // Elements that share the extremum share its cotangent.
   const hit = where(eq(x, regrow(y, y)), one, zero);
   return div(mul(regrow(g, y), hit), expand(reduceKeep("sum", hit, axes), dimsOf(x)));
+}
+
+/** The product over the axes of all elements but each one's own. Made of products alone (those before times those after, by
+ *  doubling: Hillis & Steele 1986), so it and its derivatives of any order hold where elements are 0. */
+function productOfOthers(x: Node, axes: readonly number[]): Node {
+  const order = [...others(dimsOf(x).length, axes), ...axes];
+  const rows = permute(x, order);
+  const kept = dimsOf(rows).slice(0, -axes.length);
+  const n = known(sizeOf(pick(dimsOf(x), axes)), "the gradient of prod");
+  if (n === 0) return x;
+  const flat = reshape(rows, [...kept, n]);
+  const last = kept.length;
+  const shift = (v: Node, by: number): Node =>
+    pad(slice(v, [...kept.map(() => 0), 0], [...kept, n - by]), [...kept.map(() => 0), by], [...kept.map(() => 0), 0], 1);
+  const before = (v: Node): Node => {
+    let product = shift(v, 1);
+    for (let by = 1; by < n - 1; by *= 2) product = mul(product, shift(product, by));
+    return product;
+  };
+  const product = mul(before(flat), flip(before(flip(flat, [last])), [last]));
+  return restore(reshape(product, dimsOf(rows)), order);
 }
 
 function dotVjp(g: Node, y: NodeOf<"dot">): [Node | null, Node | null] {

@@ -1,5 +1,5 @@
 /** The storage of one tensor on one device. Counted inside, never in the API: a buffer that no tensor holds is freed by the
- *  collector's finalizer, or at once by `release`. An untouched ArrayBuffer of the same size makes the collector feel it. */
+ *  collector's finalizer, or at once by `release`. */
 import { DisposedError } from "../errors.ts";
 import { byteSize } from "../ir/dtype.ts";
 import { known, sizeOf } from "../ir/dim.ts";
@@ -27,9 +27,6 @@ function giveBack(holding: Holding): void {
   if (holding.entry) holding.stream.live.delete(holding.entry);
 }
 
-/** Smaller buffers are not worth an ArrayBuffer of their own. */
-const felt = 16384;
-
 export class Buffer {
   readonly type: TensorType;
   readonly bytes: number;
@@ -42,15 +39,12 @@ export class Buffer {
   #failure: Failure | null = null;
   #gone: string | null = null;
   #released = false;
-  /** Only its size matters. */
-  readonly weight: ArrayBuffer | null;
 
   constructor(type: TensorType, stream: Stream, site?: Site) {
     this.type = type;
     this.stream = stream;
     this.site = site;
     this.bytes = byteSize(type.dtype, known(sizeOf(type.dims), "a buffer"));
-    this.weight = this.bytes >= felt ? new ArrayBuffer(this.bytes) : null;
     const entry = new WeakRef<Buffer>(this);
     this.#holding = { memory: null, pool: null, entry, stream };
     finalizers.register(this, this.#holding, this);

@@ -70,7 +70,7 @@ export async function device(name: string, { options, budget }: DeviceOptions = 
 
 /** An open device under its name; one opened with options of its own is a new one. */
 export async function openStream(name: string, { options, budget }: DeviceOptions = {}): Promise<Stream> {
-  const known = options === undefined ? streams.get(name) : undefined;
+  const known = options === undefined ? (streams.get(name) ?? (await defaultCalled(name))) : undefined;
   const stream = known ?? new Stream(name, open(name, options));
   if (budget !== undefined) stream.budget = budget;
   await stream.opened();
@@ -82,6 +82,11 @@ export async function openStream(name: string, { options, budget }: DeviceOption
  *  @throws DeviceError if it cannot be opened */
 export const currentDevice = async (): Promise<HardwareModel> => (await defaultStream().opened()).hardware;
 
-export function useStream(stream: Stream): void {
-  chosen = stream;
+/** The default device, if it has been used already and goes by that name. */
+async function defaultCalled(name: string): Promise<Stream | undefined> {
+  if (!chosen) return undefined;
+  const stream = chosen;
+  const opened = await stream.opened().catch(() => undefined);
+  return opened && [opened.hardware.id, opened.hardware.driver].includes(name) ? stream : undefined;
 }
+

@@ -1,5 +1,7 @@
 /** The memory of one device, by size class. A freed block is kept for the next tensor of its class: work runs in order on
- *  the compute queue, so a block may be handed out again while its last reader is still under way. */
+ *  the compute queue, so a block may be handed out again while its last reader is still under way. Beside each large block lies an
+ *  untouched ArrayBuffer of its size: the collector does not see device memory, but it does see that, and so runs when
+ *  blocks are taken faster than dead tensors give them back. */
 import { OutOfMemoryError } from "../errors.ts";
 import type { Device, Memory } from "./driver.ts";
 
@@ -10,9 +12,13 @@ export function sizeClass(bytes: number): number {
   return Math.ceil(bytes / step) * step;
 }
 
+/** Smaller blocks are not worth an ArrayBuffer of their own. */
+const felt = 65536;
+
 export class Pool {
   readonly #device: Device;
   readonly #free = new Map<number, Memory[]>();
+  readonly #weights = new Map<Memory, ArrayBuffer>();
   /** Bytes that tensors and running programs hold. */
   live = 0;
   /** Bytes kept for reuse. */
@@ -44,16 +50,22 @@ export class Pool {
 
   #alloc(size: number, who: () => string): Memory {
     try {
-      return this.#device.alloc(size, "device");
+      return this.#weighed(size);
     } catch (cause) {
       if (!(cause instanceof OutOfMemoryError)) throw cause;
       this.trim(Number.POSITIVE_INFINITY);
       try {
-        return this.#device.alloc(size, "device");
+        return this.#weighed(size);
       } catch (again) {
         throw new OutOfMemoryError(`the device has no ${mib(size)} left; ${mib(this.live)} are in use`, { cause: again, hint: who() });
       }
     }
+  }
+
+  #weighed(size: number): Memory {
+    const memory = this.#device.alloc(size, "device");
+    if (size >= felt) this.#weights.set(memory, new ArrayBuffer(size));
+    return memory;
   }
 
   give(memory: Memory): void {
@@ -70,6 +82,7 @@ export class Pool {
     for (const [size, list] of [...this.#free].sort(([a], [b]) => b - a)) {
       for (let memory = list.pop(); memory; memory = freed < bytes ? list.pop() : undefined) {
         this.#device.free(memory);
+        this.#weights.delete(memory);
         this.cached -= size;
         freed += size;
       }

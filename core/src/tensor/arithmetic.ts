@@ -79,6 +79,7 @@ export const where = (condition: Operand, a: Operand, b: Operand): Tensor =>
 
 export const neg: (x: Operand) => Tensor = unary("neg", build.neg);
 export const abs: (x: Operand) => Tensor = unary("abs", build.abs);
+/** −1, 0 or 1; NaN of NaN. */
 export const sign: (x: Operand) => Tensor = unary("sign", build.sign);
 export const square = (x: Operand): Tensor => mul(x, x);
 export const sqrt: (x: Operand) => Tensor = floating("sqrt", build.sqrt);

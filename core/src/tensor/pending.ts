@@ -1,5 +1,6 @@
 /** Pending operations: what a tensor is before somebody needs its value. The lazy scope does not intern, so a pending node
  *  lives exactly as long as some tensor or later node needs it; and a node whose value is known forgets its sources. */
+import { topological } from "../ir/fn.ts";
 import type { Attrs, Node, NodeOf, Op } from "../ir/node.ts";
 import { freshId, type Scope, setBaseScope } from "../ir/scope.ts";
 import type { Type } from "../ir/type.ts";
@@ -22,6 +23,10 @@ export class Pending<O extends Op = Op> implements NodeOf<O> {
   settled = 0;
   /** A flush computed it without keeping it; needed again, it is kept. */
   passed = false;
+  /** Where a flush has it in its order, how often it is used there, and which walk saw it last. */
+  position = 0;
+  inside = 0;
+  walk = 0;
   /** At most the longest way to a known value: sources may have become known since. */
   depth: number;
 
@@ -47,15 +52,52 @@ export class Pending<O extends Op = Op> implements NodeOf<O> {
 
   settle(value: Buffer): void {
     this.value = value;
-    for (const s of this.src) (s as unknown as Pending).settled++;
-    this.src = [];
+    for (const s of this.src) asPending(s).settled++;
+    if (transforms > 0) settledInTransform.push(this as unknown as Pending);
+    else this.src = [];
   }
+}
+
+let walks = 0;
+
+/** All that the roots need, sources before users, positions set; known values are leaves. */
+export function cone(roots: readonly Pending[]): Pending[] {
+  const walk = ++walks;
+  const order: Pending[] = [];
+  const stack: Pending[] = [];
+  for (const root of roots) {
+    if (root.walk === walk) continue;
+    stack.push(root);
+    for (let p = stack.at(-1); p; p = stack.at(-1)) {
+      if (p.walk === walk && p.position >= 0) {
+        stack.pop();
+        continue;
+      }
+      const entered = p.walk === walk;
+      p.walk = walk;
+      if (!entered && p.value === null) {
+        p.position = -1;
+        for (let i = p.src.length - 1; i >= 0; i--) {
+          const s = asPending(p.src[i] as Node);
+          if (s.walk !== walk) stack.push(s);
+        }
+        continue;
+      }
+      stack.pop();
+      p.position = order.length;
+      p.inside = 0;
+      order.push(p);
+    }
+  }
+  return order;
 }
 
 /** Called with each node that reaches the depth at which a chain is flushed. */
 let onDeep: (node: Pending) => void = () => {};
 export const deepest = 1024;
 let transforms = 0;
+/** A read inside a transform may not take the sources away from under it; they go when it ends. */
+const settledInTransform: Pending[] = [];
 
 class LazyScope implements Scope {
   readonly infer = infer;
@@ -78,14 +120,37 @@ export const setOnDeep = (handler: (node: Pending) => void): void => {
   onDeep = handler;
 };
 
-/** Runs a transform during which no node may lose its sources. */
+/** Runs a transform during which no node loses its sources. */
 export function transforming<T>(body: () => T): T {
   transforms++;
   try {
     return body();
   } finally {
     transforms--;
+    if (transforms === 0) for (const node of settledInTransform.splice(0)) node.src = [];
   }
+}
+
+/** Remembers the graph of some roots as it is now, down to `leaves`. What comes back gives each node with its sources, in a
+ *  copy where it has a value by then and has forgotten them. */
+export function remember(roots: readonly Node[], leaves: ReadonlySet<Node>): () => ReadonlyMap<Node, Node> {
+  const graph = topological(roots, (n) => !leaves.has(n)).map((node) => ({ node, src: node.src }));
+  return () => {
+    const now = new Map<Node, Node>();
+    for (const { node, src } of graph) {
+      const own = leaves.has(node) ? node.src : src.map((s) => now.get(s) as Node);
+      now.set(node, own.length === node.src.length && own.every((s, i) => s === node.src[i]) ? node : revived(asPending(node), own));
+    }
+    return now;
+  };
+}
+
+function revived({ op, attr, type, value }: Pending, src: readonly Node[]): Node {
+  const copy = new Pending(op, src, attr, type);
+  copy.value = value;
+  // Its value is there, so its sources are not waited for.
+  if (value !== null) for (const s of src) asPending(s).settled++;
+  return copy as unknown as Node;
 }
 
 export const isTransforming = (): boolean => transforms > 0;

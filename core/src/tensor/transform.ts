@@ -2,10 +2,11 @@
 import { DTypeError, ShapeError, TreeError } from "../errors.ts";
 import { backwardOrZero } from "../autodiff/backward.ts";
 import { isFloat } from "../ir/dtype.ts";
+import type { Node } from "../ir/node.ts";
 import { freshId } from "../ir/scope.ts";
 import { typeText } from "../ir/type.ts";
 import { build, scalar } from "../ops/build.ts";
-import { transforming } from "./pending.ts";
+import { remember, transforming } from "./pending.ts";
 import { Tensor } from "./tensor.ts";
 import { map, mapLeaves, tensors } from "./tree.ts";
 
@@ -76,6 +77,12 @@ export function vjp<A extends readonly unknown[], Y>(f: (...args: A) => Y, ...ar
     const { tree, variables } = renamed("vjp", args);
     const y = f(...tree);
     const roots = tensors(y);
+    // Until the pull-back is called y may be read, and then forgets where it came from.
+    const rootNodes = roots.map(({ tensor }) => tensor.node);
+    const graph = remember(
+      rootNodes,
+      new Set(variables.map((v) => v.node)),
+    );
     const pull = (cotangents: Y): A => {
       const given = tensors(cotangents);
       roots.forEach(({ path, tensor }, i) => {
@@ -84,8 +91,9 @@ export function vjp<A extends readonly unknown[], Y>(f: (...args: A) => Y, ...ar
         if (typeText(g.tensor.type) !== typeText(tensor.type)) throw new ShapeError(`vjp: the cotangent of ${path || "the result"} should be ${typeText(tensor.type)}, got ${typeText(g.tensor.type)}`);
       });
       return transforming(() => {
+        const now = graph();
         const grads = backwardOrZero(
-          roots.map(({ tensor }) => tensor.node),
+          rootNodes.map((n) => now.get(n) as Node),
           given.map(({ tensor }) => tensor.node),
           variables.map((v) => v.node),
         );

@@ -13,7 +13,7 @@ import {
 } from "sinan";
 import { tinyTask } from "./fixtures/task.ts";
 import { type Outcome, train, type TrainOptions } from "./loop.ts";
-import type { Task, TrainEvent } from "./task.ts";
+import type { Task, TrainEvent, TrainState } from "./task.ts";
 
 const steps = 40;
 
@@ -24,7 +24,7 @@ interface Run<M> {
 }
 
 /** Trains to the end, or until the step after which it is stopped. */
-async function run<M, S, B>(task: Task<M, S, B>, options: TrainOptions, stopAfter = Number.POSITIVE_INFINITY): Promise<Run<M>> {
+async function run<M, S extends TrainState<M>, B>(task: Task<M, S, B>, options: TrainOptions, stopAfter = Number.POSITIVE_INFINITY): Promise<Run<M>> {
   const controller = new AbortController();
   const going = train(task, { ...options, signal: controller.signal });
   const losses: number[] = [];
@@ -63,6 +63,27 @@ for (const name of ["interpreter", "cpu", "sim"]) {
       const second = await run(tinyTask(), { steps, seed: 3, checkpoints, resume: await saved(checkpoints) });
       assert.deepEqual([...first.losses, ...second.losses], whole.losses, `stopped after step ${stop}`);
       assert.deepEqual(await bytesOf(second.outcome.model), expected);
+    }
+  });
+
+  test(`${name}: killed after any step, a run continues from its newest checkpoint with the losses of one that never stopped`, async () => {
+    await device(name);
+    const whole = await run(tinyTask(), { steps: 12, seed: 5 });
+    for (let stop = 0; stop <= 12; stop++) {
+      const files = memoryFiles();
+      const options = { steps: 12, seed: 5, checkpointEvery: 5 };
+      const dying = train(tinyTask(), { ...options, checkpoints: await openCheckpoints(files, "/run") });
+      // The generator is left where it stands, with the lock held, as a killed process leaves it.
+      for (let step = 0; step < stop; ) {
+        const { value } = await dying.next();
+        if (value && "event" in value && value.event === "step") step = value.step;
+      }
+      if (stop === 0) await dying.next();
+      const resume = await latestCheckpoint(files, "/run");
+      assert.ok(resume);
+      assert.equal(resume.step, Math.floor(Math.max(0, stop - 1) / 5) * 5);
+      const rest = await run(tinyTask(), { ...options, resume });
+      assert.deepEqual(rest.losses, whole.losses.slice(resume.step));
     }
   });
 

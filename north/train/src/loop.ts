@@ -9,7 +9,7 @@ import {
   NonFiniteError,
   random,
 } from "sinan";
-import { checkFacts, copied, planChange, planOf, readRecord, restored, stored } from "./saved.ts";
+import { checkFacts, copied, planChange, planOf, readRecord, restored, storedState } from "./saved.ts";
 import { findNonFinite, trainStep } from "./step.ts";
 import type { Evaluation, Facts, Task, TrainEvent, TrainState } from "./task.ts";
 
@@ -61,7 +61,7 @@ export interface Outcome<M> {
  *  @throws NonFiniteError if the loss or the gradient is NaN or infinite; that step's update is not made, and the state before it is
  *          saved. CheckpointError if the checkpoint to resume is of another run. FileError if saving fails
  *  @example for await (const e of train(task, { steps: 100, seed: 0 })) if (e.event === "step") console.log(e.loss); */
-export async function* train<M, S, B>(task: Task<M, S, B>, options: TrainOptions): AsyncGenerator<TrainEvent, Outcome<M>> {
+export async function* train<M, S extends TrainState<M>, B>(task: Task<M, S, B>, options: TrainOptions): AsyncGenerator<TrainEvent, Outcome<M>> {
   const { steps, seed, clipNorm = 1, evaluateEvery = steps, checkpointEvery = steps, checkpoints, resume, signal } = options;
   checkCounts({ steps, evaluateEvery, checkpointEvery });
   const begin = performance.now();
@@ -70,8 +70,8 @@ export async function* train<M, S, B>(task: Task<M, S, B>, options: TrainOptions
   const facts = { ...options.facts, seed, steps };
   const plan = planOf(await currentDevice());
 
-  const initial: TrainState<M, S> = { model: task.model, optimizer: task.optimizer.init(task.model) };
-  let state: TrainState<M, S>;
+  const initial = task.optimizer.init(task.model);
+  let state: S;
   let done = 0;
   let checkpoint: string | undefined;
   let savedAt = -1;
@@ -90,7 +90,7 @@ export async function* train<M, S, B>(task: Task<M, S, B>, options: TrainOptions
     const trainer = { step: done, facts, plan, options: options.options ?? null };
     checkpoint = await checkpoints.save({
       step: done,
-      tensors: { model: await stored(state.model), optimizer: await stored(state.optimizer) },
+      tensors: await storedState(state),
       documents: { ...options.documents, trainer },
       blobs: options.blobs ?? {},
     });

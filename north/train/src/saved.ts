@@ -50,13 +50,16 @@ export async function copied<T>(of: T): Promise<T> {
   }) as T;
 }
 
+/** The state as groups of a checkpoint: the model by itself, so that it can be read without the rest. */
+export async function storedState<M>({ model, ...optimizer }: TrainState<M>): Promise<Record<string, Map<string, StoredTensor>>> {
+  return { model: await stored(model), optimizer: await stored(optimizer) };
+}
+
 /** The state of a checkpoint, in the form of `like`, which a run that starts anew would have.
  *  @throws CheckpointError naming the first tensor that is missing, unknown, or of another shape or dtype */
-export function restored<M, S>(checkpoint: Checkpoint, like: TrainState<M, S>): TrainState<M, S> {
-  return {
-    model: filled(like.model, checkpoint, "model"),
-    optimizer: filled(like.optimizer, checkpoint, "optimizer"),
-  };
+export function restored<S extends TrainState<unknown>>(checkpoint: Checkpoint, like: S): S {
+  const { model, ...optimizer } = like;
+  return { ...filled(optimizer, checkpoint, "optimizer"), model: filled(model, checkpoint, "model") } as S;
 }
 
 function filled<T>(like: T, { path: place, tensors }: Checkpoint, group: string): T {

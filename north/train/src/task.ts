@@ -1,23 +1,21 @@
 /** What a training run is made of, and what it tells while it goes on: the types that the loop, the checkpoints and the
  *  progress display share. */
-import type { Json, Key, Operand, Tensor } from "sinan";
+import type { Json, Key, Tensor } from "sinan";
 
-/** How parameters move. `M` and `S` are trees of tensors. */
-export interface Optimizer<M, S> {
-  init(model: M): S;
-  /** The next model and state from gradients that are already clipped. `rate` is a number, or a scalar tensor in a trace. */
-  update(model: M, gradients: M, state: S, rate: Operand): { readonly model: M; readonly state: S };
+/** All that a step changes: a tree of tensors with the model in it. Each step takes it and gives the next. */
+export interface TrainState<M> {
+  readonly model: M;
 }
 
-/** All that a step changes: a tree of tensors, given up to the step that takes it. */
-export interface TrainState<M, S> {
-  readonly model: M;
-  readonly optimizer: S;
+/** How parameters move: `optim.adamW` and `optim.sgd` are such. */
+export interface Optimizer<M, S extends TrainState<M>> {
+  init(model: M): S;
+  update(state: S, gradients: M, options: { readonly learningRate: number | Tensor }): S;
 }
 
 /** What is to be learned. `batch` and `rate` are functions of the step alone (0 for the first): that is what makes a resumed
  *  run equal to one that never stopped. */
-export interface Task<M, S, B> {
+export interface Task<M, S extends TrainState<M>, B> {
   readonly model: M;
   readonly optimizer: Optimizer<M, S>;
   /** A float scalar. `key` is for dropout; it differs in each step. */

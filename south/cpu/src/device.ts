@@ -131,7 +131,7 @@ class CpuDevice implements Device {
       const module = await WebAssembly.compile(code);
       const { exports } = await WebAssembly.instantiate(module, { env: { memory: this.#arena.memory }, math });
       if (typeof exports.run !== "function") throw new DeviceError("it exports no function `run`");
-      return exports.run as Run;
+      return exports.run;
     } catch (cause) {
       throw new DeviceError(`cpu: kernel ${name} is refused: ${messageOf(cause)}`, { cause });
     }

@@ -26,9 +26,8 @@ import {
   where,
 } from "sinan";
 import type { LlamaConfig } from "../config.ts";
-import type { LayerCache } from "../model/attention.ts";
-import { head, type Llama, trunk } from "../model/llama.ts";
-import { type RopeTables, ropeTables } from "../model/rope.ts";
+import type { LayerCache, RopeTables } from "../model/attention.ts";
+import { head, type Llama, ropeTables, trunk } from "../model/llama.ts";
 
 /** How the next token is chosen. */
 export interface Sampling {
@@ -52,19 +51,19 @@ export class Session {
   /** @param capacity  tokens that the session must hold; at most, and by default, all positions of the model
    *  @throws ArgumentError */
   constructor(model: Llama, { capacity }: { readonly capacity?: number } = {}) {
-    const { config, weights } = model;
+    const { config } = model;
+    const { weight } = model.model.embed_tokens;
     const most = config.maxPositionEmbeddings;
     const wanted = capacity ?? most;
     if (!Number.isInteger(wanted) || wanted < 1 || wanted > most)
       throw new ArgumentError(`a session: expected a capacity from 1 to the model's ${most} positions, got ${wanted}`);
     this.model = model;
     this.capacity = Math.min(powerOfTwo(wanted, smallestCapacity), most);
-    const { dtype } = weights.model.embed_tokens.weight;
     const shape = [1, config.numKeyValueHeads, this.capacity, config.headDim];
     // Not `zeros`, of which equal ones would share memory, so that no step could take it over.
-    const empty = () => tensor(new Float32Array(shape.reduce((a, b) => a * b)), { shape, dtype });
+    const empty = () => tensor(new Float32Array(shape.reduce((a, b) => a * b)), { shape, dtype: weight.dtype });
     this.#state = {
-      rope: ropeTables(config, this.capacity, dtype),
+      rope: ropeTables(config, this.capacity, weight),
       caches: Array.from({ length: config.numHiddenLayers }, () => ({ key: empty(), value: empty() })),
     };
   }
@@ -134,7 +133,7 @@ interface StepOutput {
 function step({ model, ids, start, last, rope, caches, draw }: StepInput): StepOutput {
   const positions = add(arange(ids.shape[1] as number), cast(start, "i32"));
   const at = { cos: take(rope.cos, positions), sin: take(rope.sin, positions) };
-  const after = trunk(model, ids, {}, { positions, rope: at, caches });
+  const after = trunk(model, ids, { train: false }, { positions, rope: at, caches });
   const final = take(after.x, reshape(cast(last, "i32"), [1]), 1);
   const logits = reshape(head(model, final), [1, -1]);
   if (!draw) return { token: argmax(logits), caches: after.caches };

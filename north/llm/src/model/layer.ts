@@ -1,68 +1,52 @@
 /** One layer of a LLaMA (Touvron et al. 2023, arXiv:2302.13971): attention and a gated feed-forward network, each behind a
- *  norm and added to the residual stream. All layers of a model have one shape, so the layer is a `region`: it is traced,
- *  differentiated and compiled once however many there are. */
+ *  norm and added to the residual stream. */
 
-import { add, type Key, mul, random, region, type Tensor, type TreeNode, treeNode } from "sinan";
+import { add, mul, nn, type Tensor } from "sinan";
 import type { LlamaConfig } from "../config.ts";
-import { attention, type AttentionWeights, type LayerCache, type Past } from "./attention.ts";
-import { dropout, linear, rmsNorm, silu, type Weight } from "./functions.ts";
-import type { RopeTables } from "./rope.ts";
+import { attention, type LayerInput, type LayerOutput } from "./attention.ts";
+import { plainLinear } from "./projection.ts";
 
-/** The weights under Hugging Face's names, each `[out, in]`, norms `[hidden]`. */
-export interface LayerWeights {
-  readonly input_layernorm: Weight;
-  readonly self_attn: AttentionWeights;
-  readonly post_attention_layernorm: Weight;
-  readonly mlp: { readonly gate_proj: Weight; readonly up_proj: Weight; readonly down_proj: Weight };
+export const decoderLayer = (config: LlamaConfig) =>
+  nn.module(
+    "llamaLayer",
+    {
+      input_layernorm: nn.rmsNorm(config.hiddenSize, { epsilon: config.rmsNormEps }),
+      self_attn: attention(config),
+      post_attention_layernorm: nn.rmsNorm(config.hiddenSize, { epsilon: config.rmsNormEps }),
+      mlp: feedForward(config),
+      attention_dropout: nn.dropout(config.dropout),
+      mlp_dropout: nn.dropout(config.dropout),
+    },
+    layerForward,
+  );
+
+interface DecoderLayer {
+  readonly input_layernorm: nn.Layer;
+  readonly self_attn: nn.Layer<LayerInput, LayerOutput>;
+  readonly post_attention_layernorm: nn.Layer;
+  readonly mlp: nn.Layer;
+  readonly attention_dropout: nn.Layer;
+  readonly mlp_dropout: nn.Layer;
 }
 
-/** The weights of a layer and what else its computation depends on, as a tree whose key is the configuration. */
-interface Layer extends TreeNode {
-  readonly config: LlamaConfig;
-  readonly weights: LayerWeights;
+function layerForward(self: DecoderLayer, { x, rope, past }: LayerInput, ctx: nn.Context): LayerOutput {
+  const attended = self.self_attn({ x: self.input_layernorm(x), rope, past });
+  const middle = add(x, self.attention_dropout(attended.x, ctx));
+  const fed = self.mlp(self.post_attention_layernorm(middle));
+  return { x: add(middle, self.mlp_dropout(fed, ctx)), cache: attended.cache };
 }
 
-const layer = (config: LlamaConfig, weights: LayerWeights): Layer => ({
-  config,
-  weights,
-  [treeNode]: {
-    children: { ...weights },
-    rebuild: (children) => layer(config, children as unknown as LayerWeights),
-    key: configKey(config),
-  },
-});
+const feedForward = ({ hiddenSize, intermediateSize, initializerRange, numHiddenLayers }: LlamaConfig) =>
+  nn.module(
+    "feedForward",
+    {
+      gate_proj: plainLinear(hiddenSize, intermediateSize, initializerRange),
+      up_proj: plainLinear(hiddenSize, intermediateSize, initializerRange),
+      down_proj: plainLinear(intermediateSize, hiddenSize, initializerRange / Math.sqrt(2 * numHiddenLayers)),
+    },
+    swiGlu,
+  );
 
-/** What of a configuration changes a trace, as text. */
-export const configKey = (config: LlamaConfig): string => `llama ${JSON.stringify(config)}`;
-
-interface LayerResult {
-  readonly x: Tensor;
-  readonly cache: LayerCache | null;
-}
-
-const block = region(
-  ({ config, weights }: Layer, x: Tensor, rope: RopeTables, past: Past | null, key: Key | null): LayerResult => {
-    const [first, second] = key ? (random.split(key, 2) as [Key, Key]) : [null, null];
-    const branch = (y: Tensor, k: Key | null): Tensor => (k ? dropout(y, config.dropout, k) : y);
-    const { output, cache } = attention(config, weights.self_attn, rmsNorm(x, weights.input_layernorm, config.rmsNormEps), rope, past);
-    const middle = add(x, branch(output, first));
-    const h = rmsNorm(middle, weights.post_attention_layernorm, config.rmsNormEps);
-    const { gate_proj, up_proj, down_proj } = weights.mlp;
-    const fed = linear(mul(silu(linear(h, gate_proj)), linear(h, up_proj)), down_proj); // SwiGLU, Shazeer 2020, arXiv:2002.05202
-    return { x: add(middle, branch(fed, second)), cache };
-  },
-  { name: "llamaLayer" },
-);
-
-/** @param x     `[batch, time, hidden]`
- *  @param rope  tables of the positions of x
- *  @param past  the layer's cache and those positions, where the call continues a sequence
- *  @param key   the layer's own, for dropout; null for none */
-export const applyLayer = (
-  config: LlamaConfig,
-  weights: LayerWeights,
-  x: Tensor,
-  rope: RopeTables,
-  past: Past | null,
-  key: Key | null,
-): LayerResult => block(layer(config, weights), x, rope, past, key);
+/** Shazeer 2020, arXiv:2002.05202, eq. 6. */
+const swiGlu = (self: { readonly gate_proj: nn.Layer; readonly up_proj: nn.Layer; readonly down_proj: nn.Layer }, x: Tensor): Tensor =>
+  self.down_proj(mul(nn.silu(self.gate_proj(x)), self.up_proj(x)));

@@ -16,9 +16,9 @@ import {
   type Tensor,
 } from "sinan";
 import { type LlamaConfig, llamaConfigFromJson, llamaConfigToJson } from "../config.ts";
-import { type Llama, llama, weightShapes, weightsFrom } from "../model/llama.ts";
+import { type Llama, llama } from "../model/llama.ts";
 import { objectAt, stringAt, unexpected } from "../tokenizer/json-value.ts";
-import { checkStored, fromStored, storedWeights } from "./stored.ts";
+import { checkStored, fromStored, storedWeights, weightShapes, withWeights } from "./stored.ts";
 
 const single = "model.safetensors";
 const index = "model.safetensors.index.json";
@@ -42,11 +42,9 @@ export async function loadLlama(files: Files, directory: string, { as = "f32" }:
     }
   checkStored(config, infos, directory);
   const tensors = new Map<string, Tensor>();
-  for (const name of weightShapes(config).keys()) tensors.set(name, fromStored(await (home.get(name) as LazySafetensors).tensor(name), as));
-  return llama(
-    config,
-    weightsFrom(config, (name) => tensors.get(name) as Tensor),
-  );
+  const model = llama(config);
+  for (const name of weightShapes(model).keys()) tensors.set(name, fromStored(await (home.get(name) as LazySafetensors).tensor(name), as));
+  return withWeights(model, (name) => tensors.get(name) as Tensor);
 }
 
 /** Writes `config.json` and `model.safetensors` as `transformers` reads them; each file is replaced whole or not at all.

@@ -3,7 +3,7 @@
 
 import { CheckpointError, type DType, fromBytes, ShapeError, type StoredTensor, type StoredTensorInfo, type Tensor, tree } from "sinan";
 import type { LlamaConfig } from "../config.ts";
-import { type Llama, llama, weightShapes, weightsFrom } from "../model/llama.ts";
+import { type Llama, llama } from "../model/llama.ts";
 
 /** What a file may hold weights in; all become f32, or f64 where that is asked for. */
 const readable: Readonly<Partial<Record<string, DType>>> = { f32: "f32", f64: "f64", f16: "f16", bf16: "bf16" };
@@ -12,12 +12,22 @@ const readable: Readonly<Partial<Record<string, DType>>> = { f32: "f32", f64: "f
 const isSpare = (config: LlamaConfig, name: string): boolean =>
   name.endsWith(".rotary_emb.inv_freq") || (config.tieWordEmbeddings && name === "lm_head.weight");
 
+/** The name and shape of every weight of a model, initialised or not. */
+export const weightShapes = (model: Llama): Map<string, readonly number[]> =>
+  new Map(tree.flatten(model).flatMap(({ path, value }) => (isShaped(value) ? [[path, value.dims] as const] : [])));
+
+const isShaped = (leaf: unknown): leaf is { readonly dims: readonly number[] } => typeof leaf === "object" && leaf !== null && "dims" in leaf;
+
+/** The model with these tensors as its weights, whatever it had before. */
+export const withWeights = (model: Llama, weightOf: (name: string) => Tensor): Llama =>
+  tree.mapLeaves(model, (leaf, path) => (isShaped(leaf) ? weightOf(path) : leaf)) as Llama;
+
 /** Compares the tensors of a file, or of several together, with the configuration.
  *
  *  @param what  the file, for the errors
  *  @throws CheckpointError for a tensor that is missing, unknown or not of floats; ShapeError for one of another shape */
 export function checkStored(config: LlamaConfig, stored: ReadonlyMap<string, Pick<StoredTensorInfo, "dtype" | "shape">>, what: string): void {
-  const shapes = weightShapes(config);
+  const shapes = weightShapes(llama(config));
   const hint = "Is config.json the one that was saved with these weights?";
   const missing = [...shapes.keys()].filter((name) => !stored.has(name));
   if (missing.length > 0) throw new CheckpointError(`${what}: expected the tensor${list(missing)}, which is not there`, { hint });
@@ -49,10 +59,7 @@ export function llamaFromStored(
   { as = "f32", what = "model.safetensors" }: { readonly as?: "f32" | "f64"; readonly what?: string } = {},
 ): Llama {
   checkStored(config, stored, what);
-  return llama(
-    config,
-    weightsFrom(config, (name) => fromStored(stored.get(name) as StoredTensor, as)),
-  );
+  return withWeights(llama(config), (name) => fromStored(stored.get(name) as StoredTensor, as));
 }
 
 /** The model's weights as safetensors holds them, read from the device. */

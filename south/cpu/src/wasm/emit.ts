@@ -92,9 +92,14 @@ function loopsOf(root: Loop): Loop[] {
   return all;
 }
 
+interface Untyped {
+  op(name: OpName, ...immediates: readonly (number | readonly number[])[]): void;
+}
+
 class Emitter {
   readonly #body: FunctionBody;
-  readonly #op: (name: OpName, ...immediates: readonly (number | readonly number[])[]) => void;
+  /** The same body, for instructions whose immediates are only known here. */
+  readonly #untyped: Untyped;
   readonly #callees: ReadonlyMap<string, number>;
   /** Values whose locals are given back when the current loop's body ends. */
   #held: Value[] = [];
@@ -103,7 +108,7 @@ class Emitter {
 
   constructor(body: FunctionBody, callees: ReadonlyMap<string, number>) {
     this.#body = body;
-    this.#op = body.op.bind(body) as (name: OpName, ...immediates: readonly (number | readonly number[])[]) => void;
+    this.#untyped = body;
     this.#callees = callees;
   }
 
@@ -242,8 +247,8 @@ class Emitter {
       const local = held.get(store.value);
       if (local === undefined) this.#push(store.value);
       else body.get(local);
-      if (store.lane === undefined) this.#op(store.op, store.offset);
-      else this.#op(store.op, store.lane, store.offset);
+      if (store.lane === undefined) this.#untyped.op(store.op, store.offset);
+      else this.#untyped.op(store.op, store.lane, store.offset);
       if (store.mask) body.end();
     }
     body.release(...held.values());
@@ -295,14 +300,14 @@ class Emitter {
     const behind = this.#behind(pointer);
     if (behind > 0 && pointer && v.op && opcodes[v.op].immediate === "memory") {
       body.get(pointer.local as number);
-      return this.#op(v.op, (v.immediates[0] as number) + behind);
+      return this.#untyped.op(v.op, (v.immediates[0] as number) + behind);
     }
     for (const a of v.args) this.#read(a);
     switch (v.kind) {
       case "const":
         return this.#constant(v);
       case "op":
-        return this.#op(v.op as OpName, ...v.immediates);
+        return this.#untyped.op(v.op as OpName, ...v.immediates);
       case "select":
         return body.select();
       case "call":

@@ -3,7 +3,7 @@
  *  bf16 are their bits in 32; i64 and f64 take 64. */
 
 import type { DType } from "sinan/south";
-import type { OpName, ValType } from "./opcodes.ts";
+import type { OpName } from "./opcodes.ts";
 import type { Value, ValueGraph } from "./value.ts";
 
 export interface Lanes {
@@ -30,8 +30,6 @@ export const partCount = ({ width }: Machine, dtype: DType): number => Math.ceil
 
 export const scalarType = (dtype: DType): "i32" | "i64" | "f32" | "f64" =>
   dtype === "f32" || dtype === "f64" || dtype === "i64" ? dtype : "i32";
-
-export const valTypeOf = ({ dtype, vector }: Lanes): ValType => (vector ? "v128" : scalarType(dtype));
 
 /** The interpretation of a 128-bit value, as instruction names begin. */
 export const shapeOf = (dtype: DType): "i32x4" | "i64x2" | "f32x4" | "f64x2" =>

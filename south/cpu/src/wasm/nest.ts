@@ -269,9 +269,9 @@ export class Lowering {
     const ranges = n.src.slice(1).filter((r): r is RangeNode => r.op === "range");
     const identity = uniform(dtype, constantOf(this.graph, dtype, identityOf(kind, dtype)));
     if (ranges.some((r) => r.attr.extent === 0)) return identity;
-    const home = this.home(n as Node, at);
+    const home = this.home(n, at);
     const serial = ranges.filter((r) => isSerial(r, this.lane));
-    const group = serial.length === 0 ? undefined : this.#group(home, this.#stage(n as Node), serial);
+    const group = serial.length === 0 ? undefined : this.#group(home, this.#stage(n), serial);
     const inside = group?.loops.at(-1) ?? home;
     const lanesReduced = this.lane !== undefined && ranges.includes(this.lane);
     const side = ranges.filter((r) => r !== this.lane && !isSerial(r, this.lane));

@@ -3,54 +3,25 @@
 
 import {
   byteSize,
+  decode,
   type Device,
   type DType,
+  encode,
   type Fn,
-  fromBf16,
-  fromF16,
   KernelError,
   known,
   type Node,
   tensorTypeOf,
-  toBf16,
-  toF16,
+  valueOf,
 } from "sinan/south";
 import { render } from "./render.ts";
 
 const guard = 64;
 const filler = 0xa5;
 
-export function encode(dtype: DType, values: readonly number[]): Uint8Array {
-  const bytes = new Uint8Array(byteSize(dtype, values.length));
-  const view = new DataView(bytes.buffer);
-  const size = byteSize(dtype, 1);
-  values.forEach((x, i) => {
-    const at = i * size;
-    if (dtype === "f32") view.setFloat32(at, x, true);
-    else if (dtype === "f64") view.setFloat64(at, x, true);
-    else if (dtype === "i64") view.setBigInt64(at, BigInt(x), true);
-    else if (dtype === "f16") view.setUint16(at, toF16(x), true);
-    else if (dtype === "bf16") view.setUint16(at, toBf16(x), true);
-    else if (size === 4) view.setInt32(at, x, true);
-    else view.setUint8(at, x);
-  });
-  return bytes;
-}
-
-export function decode(dtype: DType, bytes: Uint8Array): number[] {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const size = byteSize(dtype, 1);
-  return Array.from({ length: bytes.length / size }, (_, i) => {
-    const at = i * size;
-    if (dtype === "f32") return view.getFloat32(at, true);
-    if (dtype === "f64") return view.getFloat64(at, true);
-    if (dtype === "i64") return Number(view.getBigInt64(at, true));
-    if (dtype === "f16") return fromF16(view.getUint16(at, true));
-    if (dtype === "bf16") return fromBf16(view.getUint16(at, true));
-    if (dtype === "i32") return view.getInt32(at, true);
-    return size === 4 ? view.getUint32(at, true) : view.getUint8(at);
-  });
-}
+/** The numbers that bytes hold; those of bool as they are, so that anything but 0 and 1 is seen. */
+const numbers = (dtype: DType, bytes: Uint8Array): number[] =>
+  Array.from(decode(dtype === "bool" ? "u8" : dtype, bytes, [bytes.length / byteSize(dtype, 1)]).data, Number);
 
 const isScalar = (p: Node): boolean => tensorTypeOf(p).space === "host";
 let clock = 0n;
@@ -78,7 +49,7 @@ export async function runBytes(
     const given = inputs[i];
     const view = memory.view?.() ?? new Uint8Array();
     view.fill(filler);
-    if (given) view.set(given instanceof Uint8Array ? given : encode(dtype, given), guard);
+    if (given) view.set(given instanceof Uint8Array ? given : encode(valueOf(dtype, [given.length], given)), guard);
     return { memory, offset: guard, bytes };
   });
   const scratch =
@@ -108,5 +79,5 @@ export async function run(
 ): Promise<number[][]> {
   const outputs = await runBytes(device, kernel, inputs, scalars, fused);
   const params = kernel.params.filter((p) => !isScalar(p)).slice(inputs.length);
-  return outputs.map((bytes, i) => decode(tensorTypeOf(params[i] as Node).dtype, bytes));
+  return outputs.map((bytes, i) => numbers(tensorTypeOf(params[i] as Node).dtype, bytes));
 }

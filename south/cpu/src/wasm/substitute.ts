@@ -87,7 +87,7 @@ function rebuild(n: Node, src: readonly Node[], binding: Binding): Node {
     const simple = simplified(n, a, b);
     if (simple) return simple;
   }
-  return build.build(n.op, src, n.attr as never);
+  return build.build(n.op, src, n.attr) as Node;
 }
 
 function simplified(n: Node, a: Node, b: Node): Node | undefined {

@@ -1,0 +1,76 @@
+/** AdamW: Adam with weight decay apart from the gradient. */
+import { add, cast, div, mul, sqrt, sub, tanh, type Tensor } from "../tensor/index.ts";
+import { checkRange, checkRate, type Decay, decayMatrices, firstStep, mapParameters, type Overrides, type Rate, type State, zerosOf } from "./optimizer.ts";
+
+export interface AdamWOptions {
+  /** 1e-3 by default; `update` may be given the rate of its step. */
+  readonly learningRate?: Rate;
+  readonly betas?: readonly [number, number];
+  /** Added to the root of the corrected second moment. */
+  readonly epsilon?: number;
+  readonly weightDecay?: number;
+  /** Which parameters decay; by default those with two or more axes. */
+  readonly decay?: Decay;
+}
+
+export interface AdamWState<M> extends State<M> {
+  /** The running means of the gradient and of its square, trees like the model. */
+  readonly m: M;
+  readonly v: M;
+}
+
+export interface AdamW {
+  /** The state before the first step.
+   *  @param model  a tree of f32 or f64 tensors */
+  init<M>(model: M): AdamWState<M>;
+  /** The state after a step; further fields of the state are kept.
+   *  @param grads  a tree like the model
+   *  @throws TreeError where the trees differ */
+  update<M, S extends AdamWState<M>>(state: S & AdamWState<M>, grads: M, overrides?: Overrides): S;
+}
+
+/** Step t, for a gradient g of a parameter p:
+ *
+ *    p ← p (1 − rate · decay);  m ← β₁ m + (1 − β₁) g;  v ← β₂ v + (1 − β₂) g²
+ *    p ← p − rate · (m / (1 − β₁ᵗ)) / (√(v / (1 − β₂ᵗ)) + ε)
+ *
+ *  @throws ArgumentError for an option outside its range
+ *  @see Loshchilov & Hutter 2017, arXiv:1711.05101, algorithm 2, with the decay scaled by the rate as PyTorch has it
+ *  @example
+ *  const adam = optim.adamW({ learningRate: 3e-4 });
+ *  const step = jit(({ state, x, y, rate }) => adam.update(state, grad(loss)(state.model, x, y), { learningRate: rate })); */
+export function adamW({ learningRate = 1e-3, betas = [0.9, 0.999], epsilon = 1e-8, weightDecay = 0.01, decay = decayMatrices }: AdamWOptions = {}): AdamW {
+  checkRate("adamW", learningRate);
+  betas.forEach((beta, i) => checkRange("adamW", `betas[${i}]`, beta, 1));
+  checkRange("adamW", "epsilon", epsilon);
+  checkRange("adamW", "weightDecay", weightDecay);
+  const [beta1, beta2] = betas;
+  return {
+    init: (model) => ({ model, step: firstStep(), m: zerosOf(model), v: zerosOf(model) }),
+    update: (state, grads, overrides = {}) => {
+      const rate = checkRate("adamW", overrides.learningRate ?? learningRate);
+      const step = add(state.step, 1);
+      const m = mapParameters((_, mean, g) => add(mul(mean, beta1), mul(g, 1 - beta1)), state.m, grads);
+      const v = mapParameters((_, square, g) => add(mul(square, beta2), mul(mul(g, g), 1 - beta2)), state.v, grads);
+      const model = mapParameters(
+        (path, p, mean, square) => {
+          const t = cast(step, p.dtype);
+          const kept = weightDecay > 0 && decay(path, p) ? mul(p, sub(1, mul(rate, weightDecay))) : p;
+          const size = div(rate, correction(beta1, t));
+          return sub(kept, mul(size, div(mean, add(div(sqrt(square), sqrt(correction(beta2, t))), epsilon))));
+        },
+        state.model,
+        m,
+        v,
+      );
+      return { ...state, model, step, m, v };
+    },
+  };
+}
+
+/** 1 − βᵗ as 2h / (1 + h) with h = tanh(−t ln β / 2): 1 − 0.999 in f32 would have five digits. */
+function correction(beta: number, t: Tensor): Tensor {
+  if (beta === 0) return add(mul(t, 0), 1);
+  const h = tanh(mul(t, -Math.log(beta) / 2));
+  return div(mul(h, 2), add(h, 1));
+}

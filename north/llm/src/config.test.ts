@@ -1,0 +1,99 @@
+/** Configurations of transformers 4 and 5 are read, what we write comes back, and what cannot be right is refused by name. */
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import { ArgumentError, FormatError } from "sinan";
+import { fixturePath } from "../../../tests/fixtures/load.ts";
+import { llamaConfig, llamaConfigFromJson, llamaConfigToJson, llamaPresets, parameterCount } from "./config.ts";
+
+const read = (...path: readonly string[]): Record<string, unknown> => JSON.parse(readFileSync(fixturePath(...path), "utf8"));
+const valid = (): Record<string, unknown> => read("llama", "wide-heads", "config.json");
+
+test("transformers 4 and 5 write the same model differently", () => {
+  const five = llamaConfigFromJson(valid());
+  assert.deepEqual(llamaConfigFromJson(read("llama", "wide-heads", "config.v4.json")), five);
+  assert.equal(five.ropeTheta, 500000);
+  assert.equal(five.headDim, 12);
+  assert.equal(five.numKeyValueHeads, 1);
+  assert.deepEqual(five.eosTokenIds, [2]);
+});
+
+test("what is written is read back", () => {
+  const configs = [...Object.values(llamaPresets), llamaConfigFromJson(valid()), llamaConfig("llama-tiny", { dropout: 0.1, eosTokenIds: [5, 6], bosTokenId: 3 })];
+  for (const config of configs) assert.deepEqual(llamaConfigFromJson(JSON.parse(JSON.stringify(llamaConfigToJson(config)))), config);
+});
+
+test("fields that may be absent have the defaults of transformers", () => {
+  const config = llamaConfigFromJson({ vocab_size: 8, hidden_size: 32, intermediate_size: 8, num_hidden_layers: 1, num_attention_heads: 4 });
+  assert.equal(config.numKeyValueHeads, 4);
+  assert.equal(config.headDim, 8);
+  assert.equal(config.maxPositionEmbeddings, 2048);
+  assert.equal(config.rmsNormEps, 1e-6);
+  assert.equal(config.ropeTheta, 10000);
+  assert.equal(config.tieWordEmbeddings, false);
+  assert.deepEqual(config.eosTokenIds, []);
+});
+
+test("the benchmark's model is that of the peers", () => {
+  const config = llamaConfig("llama-bench");
+  assert.equal(config.intermediateSize, Math.floor((Math.floor((8 * 256) / 3) + 31) / 32) * 32);
+  assert.equal(parameterCount(config), 2 * 4096 * 256 + 6 * (4 * 256 * 256 + 3 * 256 * config.intermediateSize + 2 * 256) + 256);
+});
+
+const bad: readonly (readonly [field: string, value: unknown, message: RegExp])[] = [
+  ["vocab_size", undefined, /vocab_size: expected a whole number .* got nothing/],
+  ["vocab_size", 2 ** 31, /vocab_size/],
+  ["vocab_size", "97", /vocab_size: .* got "97"/],
+  ["hidden_size", -40, /hidden_size/],
+  ["hidden_size", 1e300, /hidden_size/],
+  ["intermediate_size", 0, /intermediate_size/],
+  ["intermediate_size", 56.5, /intermediate_size/],
+  ["num_hidden_layers", 1e9, /num_hidden_layers/],
+  ["num_attention_heads", null, /num_attention_heads/],
+  ["num_key_value_heads", 3, /num_key_value_heads: expected a divisor of num_attention_heads, which is 4, got 3/],
+  ["head_dim", 7, /head_dim: expected an even number/],
+  ["max_position_embeddings", 2 ** 40, /max_position_embeddings/],
+  ["rms_norm_eps", -1, /rms_norm_eps/],
+  ["rms_norm_eps", "1e-5", /rms_norm_eps/],
+  ["rope_parameters", { rope_type: "llama3", rope_theta: 500000, factor: 8 }, /rope_parameters.rope_type: expected "default", got "llama3"/],
+  ["rope_scaling", { type: "linear", factor: 2 }, /rope_scaling.rope_type: expected "default", got "linear"/],
+  ["rope_parameters", 3, /rope_parameters: expected an object/],
+  ["rope_parameters", { rope_theta: 0 }, /rope_theta/],
+  ["tie_word_embeddings", "yes", /tie_word_embeddings: expected true or false/],
+  ["attention_bias", true, /attention_bias: expected false, got true/],
+  ["mlp_bias", true, /mlp_bias/],
+  ["attention_dropout", 0.1, /attention_dropout/],
+  ["hidden_act", "gelu", /hidden_act: expected "silu", got "gelu"/],
+  ["model_type", "mistral", /model_type: expected "llama"/],
+  ["dropout", 1, /dropout/],
+  ["initializer_range", 0, /initializer_range/],
+  ["eos_token_id", [1, "x"], /eos_token_id/],
+  ["bos_token_id", 1.5, /bos_token_id/],
+];
+
+for (const [field, value, message] of bad)
+  test(`${field} = ${JSON.stringify(value)} is refused`, () => {
+    assert.throws(
+      () => llamaConfigFromJson({ ...valid(), [field]: value }),
+      (error: unknown) => error instanceof FormatError && message.test(error.message),
+    );
+  });
+
+test("sizes that are fine alone and absurd together are refused", () => {
+  const huge = { hidden_size: 2 ** 16, intermediate_size: 2 ** 20, num_hidden_layers: 4096, num_attention_heads: 4096, num_key_value_heads: 4096 };
+  assert.throws(() => llamaConfigFromJson({ ...valid(), ...huge }), /parameters/);
+});
+
+test("heads that do not divide the width need a head_dim", () => {
+  assert.throws(() => llamaConfigFromJson({ ...valid(), head_dim: null, hidden_size: 42 }), /num_attention_heads: expected a divisor of hidden_size/);
+});
+
+test("what is no object is refused", () => {
+  for (const json of [null, [], "llama", 3]) assert.throws(() => llamaConfigFromJson(json), FormatError);
+});
+
+test("an unknown preset is refused with those that there are", () => {
+  assert.throws(() => llamaConfig("llama-9000"), (e: unknown) => e instanceof ArgumentError && /llama-tiny/.test(e.message));
+  assert.throws(() => llamaConfig("toString"), ArgumentError);
+  assert.throws(() => llamaConfig("llama-tiny", { numKeyValueHeads: 3 }), FormatError);
+});

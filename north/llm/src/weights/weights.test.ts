@@ -1,0 +1,144 @@
+/** Checkpoints of `transformers`, whole and in shards, are read to the bit; ours go around; damaged and foreign ones are
+ *  refused by the tensor's name. */
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import { test } from "node:test";
+import {
+  CheckpointError,
+  device,
+  FileError,
+  FormatError,
+  key,
+  memoryFiles,
+  type MemoryFiles,
+  readSafetensors,
+  ShapeError,
+  type StoredTensor,
+  tensor,
+  tree,
+  writeSafetensors,
+} from "sinan";
+import { onEachDevice } from "../../../../tests/devices.ts";
+import { fixturePath, loadCases } from "../../../../tests/fixtures/load.ts";
+import { llamaConfig } from "../config.ts";
+import { generate } from "../generate/generate.ts";
+import { llama } from "../model/llama.ts";
+import { loadLlama, saveLlama } from "./files.ts";
+import { llamaFromStored, storedWeights } from "./stored.ts";
+
+/** The files of a fixture folder in memory. */
+async function filesOf(...path: readonly string[]): Promise<MemoryFiles> {
+  const files = memoryFiles();
+  await files.mkdir("/model");
+  for (const name of readdirSync(fixturePath(...path))) await files.write(`/model/${name}`, [new Uint8Array(readFileSync(fixturePath(...path, name)))]);
+  return files;
+}
+
+const { cases } = loadCases("hf");
+
+for (const c of cases)
+  onEachDevice(`${c.name} (${c.dtype}) of transformers: logits and greedy tokens`, async () => {
+    const model = await loadLlama(await filesOf("hf", c.name), "/model");
+    const { values, shape } = c.tensor("ids");
+    const got = await model(tensor(Int32Array.from(values), { shape })).data();
+    c.tensor("logits").values.forEach((x, i) => assert.ok(Math.abs(x - Number(got[i])) < 1e-4 * Math.max(1, Math.abs(x)), `logit ${i}: ${got[i]} for ${x}`));
+    const tokens: number[] = [];
+    for await (const id of generate(model, values.subarray(0, c.promptTime), { maxTokens: c.newTokens, stopIds: [] })) tokens.push(id);
+    assert.deepEqual(tokens, Array.from(values.subarray(c.promptTime, shape[1])));
+  });
+
+const small = llamaConfig("llama-tiny", { vocabSize: 23, hiddenSize: 8, intermediateSize: 12, numHiddenLayers: 2, numAttentionHeads: 2, numKeyValueHeads: 1, headDim: 4 });
+
+onEachDevice("what is saved is loaded, bit for bit", async () => {
+  for (const tieWordEmbeddings of [true, false]) {
+    const model = llama({ ...small, tieWordEmbeddings }).init(key(9));
+    const files = memoryFiles();
+    await saveLlama(files, "/out", model);
+    const back = await loadLlama(files, "/out");
+    assert.deepEqual({ ...back.config }, { ...model.config });
+    assert.deepEqual(await storedWeights(back), await storedWeights(model));
+    const { tensors, metadata } = readSafetensors(await files.read("/out/model.safetensors"));
+    assert.equal(tensors.has("lm_head.weight"), !tieWordEmbeddings);
+    assert.deepEqual(metadata, { format: "pt" });
+  }
+});
+
+test("weights may be read as f64", async () => {
+  await device("interpreter");
+  const model = await loadLlama(await filesOf("hf", "sharded"), "/model", { as: "f64" });
+  for (const { path, tensor } of tree.tensors(model)) assert.equal(tensor.dtype, "f64", path);
+});
+
+const stored = async (): Promise<Map<string, StoredTensor>> => storedWeights(llama(small).init(key(1)));
+const q = "model.layers.1.self_attn.q_proj.weight";
+
+test("a foreign file is refused by the tensor's name", async () => {
+  await device("interpreter");
+  const whole = await stored();
+  const weight = whole.get(q) as StoredTensor;
+  const without = new Map(whole);
+  without.delete(q);
+  const refused = (tensors: ReadonlyMap<string, StoredTensor>, error: typeof CheckpointError | typeof ShapeError, message: RegExp) =>
+    assert.throws(
+      () => llamaFromStored(small, tensors),
+      (e: unknown) => e instanceof error && message.test(e.message),
+    );
+  refused(without, CheckpointError, /expected the tensor model\.layers\.1\.self_attn\.q_proj\.weight, which is not there/);
+  refused(new Map(), CheckpointError, /and 17 more/);
+  refused(new Map([...whole, ["model.layers.2.mlp.up_proj.weight", weight]]), CheckpointError, /got the tensor model\.layers\.2\.mlp\.up_proj\.weight/);
+  refused(new Map([...whole, [q, { ...weight, shape: [4, 16] }]]), ShapeError, /q_proj\.weight: expected \[8, 8\], got \[4, 16\]/);
+  refused(new Map([...whole, [q, { ...weight, dtype: "i32" as const }]]), CheckpointError, /q_proj\.weight: expected f32, f16, bf16 or f64, got i32/);
+  refused(new Map([...whole].map(([name, t]) => [`transformer.${name}`, t])), CheckpointError, /expected the tensors/);
+});
+
+test("what old files carry besides the weights is passed over", async () => {
+  await device("interpreter");
+  const whole = await stored();
+  const embedding = whole.get("model.embed_tokens.weight") as StoredTensor;
+  const more = new Map([...whole, ["lm_head.weight", embedding], ["model.layers.0.self_attn.rotary_emb.inv_freq", embedding]]);
+  assert.deepEqual(await storedWeights(llamaFromStored(small, more)), whole);
+});
+
+test("damaged directories are refused, each with its file", async () => {
+  await device("interpreter");
+  const write = (files: MemoryFiles, name: string, content: string | Uint8Array) =>
+    files.write(`/model/${name}`, [typeof content === "string" ? new TextEncoder().encode(content) : content]);
+  const index = (map: unknown) => JSON.stringify({ metadata: {}, weight_map: map });
+  const real = readFileSync(fixturePath("hf", "sharded", "model.safetensors.index.json"), "utf8");
+  const { weight_map } = JSON.parse(real) as { weight_map: Record<string, string> };
+  const first = "model-00001-of-00003.safetensors";
+  const absent = Object.keys(weight_map).find((name) => weight_map[name] !== first) as string;
+  const bytes = new Uint8Array(readFileSync(fixturePath("hf", "sharded", first)));
+  const damages: readonly (readonly [what: string, damage: (files: MemoryFiles) => Promise<void>, error: new (m: string) => Error, message: RegExp])[] = [
+    ["no configuration", (f) => f.remove("/model/config.json"), FileError, /config\.json/],
+    ["no weights", (f) => f.remove("/model/model.safetensors.index.json"), FileError, /model\.safetensors/],
+    ["a missing shard", (f) => f.remove(`/model/${first}`), FileError, /00001/],
+    ["a cut shard", (f) => write(f, first, bytes.subarray(0, bytes.length - 9)), FormatError, /00001/],
+    ["an index that is no JSON", (f) => write(f, "model.safetensors.index.json", "{"), FormatError, /index\.json/],
+    ["an index without its map", (f) => write(f, "model.safetensors.index.json", "{}"), FormatError, /weight_map: expected an object/],
+    ["a way out of the directory", (f) => write(f, "model.safetensors.index.json", index({ x: "../secret.safetensors" })), FormatError, /weight_map\.x/],
+    ["a tensor that its file lacks", (f) => write(f, "model.safetensors.index.json", index({ ...weight_map, [absent]: first })), CheckpointError, new RegExp(absent)],
+    ["a shard with another's tensors", (f) => write(f, "model-00002-of-00003.safetensors", bytes), CheckpointError, /does not hold it/],
+    ["a configuration in no encoding", (f) => write(f, "config.json", Uint8Array.of(0xff, 0xfe)), FormatError, /UTF-8/],
+    ["a configuration of another model", (f) => write(f, "config.json", readFileSync(fixturePath("llama", "tied", "config.json"), "utf8")), ShapeError, /embed_tokens\.weight: expected \[61, 32\], got \[71, 32\]/],
+  ];
+  for (const [what, damage, error, message] of damages) {
+    const files = await filesOf("hf", "sharded");
+    await damage(files);
+    await assert.rejects(loadLlama(files, "/model"), (e: unknown) => e instanceof error && message.test(e.message), what);
+  }
+  const files = memoryFiles();
+  await saveLlama(files, "/model", llama(small).init(key(0)));
+  await files.write("/model/model.safetensors", [writeSafetensors({})]);
+  await assert.rejects(loadLlama(files, "/model"), CheckpointError);
+});
+
+test("a full disk leaves the old model whole", async () => {
+  await device("interpreter");
+  const files = memoryFiles({ capacity: 40_000 });
+  const old = llama(small).init(key(0));
+  await saveLlama(files, "/model", old);
+  const big = llama({ ...small, vocabSize: 5000 }).init(key(0));
+  await assert.rejects(saveLlama(files, "/model", big), FileError);
+  assert.deepEqual(await storedWeights(await loadLlama(files, "/model")), await storedWeights(old));
+});
