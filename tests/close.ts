@@ -9,7 +9,12 @@ export interface Tolerance {
 }
 
 /** Fails unless every element is within absolute + relative · |expected|; NaN equals NaN, and an infinity only itself. */
-export async function close(actual: Tensor, expected: ArrayLike<number>, { relative = 2e-6, absolute = 2e-6 }: Tolerance = {}, what = "value"): Promise<void> {
+export async function close(
+  actual: Tensor,
+  expected: ArrayLike<number>,
+  { relative = 2e-6, absolute = 2e-6 }: Tolerance = {},
+  what = "value",
+): Promise<void> {
   const got = Array.from(await actual.data(), Number);
   assert.equal(got.length, expected.length, `${what}: expected ${expected.length} numbers, got ${got.length}`);
   got.forEach((a, i) => {
@@ -20,7 +25,11 @@ export async function close(actual: Tensor, expected: ArrayLike<number>, { relat
 }
 
 /** The gradient of a function of f64 values by central differences, of step h. */
-export async function differences(f: (x: Float64Array) => Promise<number>, x: Float64Array, h = 1e-5): Promise<Float64Array> {
+export async function differences(
+  f: (x: Float64Array) => Promise<number>,
+  x: Float64Array,
+  h = 1e-5,
+): Promise<Float64Array> {
   const g = new Float64Array(x.length);
   for (let i = 0; i < x.length; i++) {
     const at = (d: number) => {

@@ -7,8 +7,10 @@ export const deviceNames = ["interpreter", "sim", "cpu"] as const;
 export type DeviceName = (typeof deviceNames)[number];
 
 const asked = process.env["SINAN_TEST_DEVICES"] ?? "all";
-const chosen: readonly DeviceName[] = asked === "all" ? deviceNames : deviceNames.filter((d) => asked.split(",").includes(d));
-if (chosen.length === 0) throw new Error(`SINAN_TEST_DEVICES names no device: ${JSON.stringify(asked)}; there are ${deviceNames.join(", ")}`);
+const chosen: readonly DeviceName[] =
+  asked === "all" ? deviceNames : deviceNames.filter((d) => asked.split(",").includes(d));
+if (chosen.length === 0)
+  throw new Error(`SINAN_TEST_DEVICES names no device: ${JSON.stringify(asked)}; there are ${deviceNames.join(", ")}`);
 
 /** A test whose body runs once on each device, made the default before it. Make tensors inside the body. */
 export function onEachDevice(name: string, body: (t: TestContext, device: DeviceName) => void | Promise<void>): void {

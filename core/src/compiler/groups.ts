@@ -1,6 +1,6 @@
 /** The function of one fusion group: its inputs as parameters, its stored value as the result. An epilogue is brought to the
  *  dims of its anchor, so that a bias added after a reshape does not split the anchor's loops. */
-import { dimEqual, sizeOf } from "../ir/dim.ts";
+import { type Dim, dimEqual, dimText, sizeOf } from "../ir/dim.ts";
 import { copy } from "../ir/copy.ts";
 import { type Fn, makeFn, topological } from "../ir/fn.ts";
 import { dimsOf, type Node, type NodeOf } from "../ir/node.ts";
@@ -41,8 +41,20 @@ export function groupFn({ roots, anchor }: Group, stored: ReadonlySet<Node>): Gr
     const results = anchor && anchor !== root ? [epilogueOf(root, anchor, known)] : alike(copy(roots, known));
     const params = inputs.map((n) => known.get(n) as NodeOf<"param">);
     const inPlace = anchor ? [] : readInPlace(roots, new Set(inputs));
-    return { fn: makeFn("kernel", params, results), inputs, inPlace };
+    return { fn: makeFn(nameOf(roots, anchor), params, results), inputs, inPlace };
   });
+}
+
+/** What people read in a profile: `dot_2048x688x256` with the contracted size last, `add_mul_exp_8x256`. */
+function nameOf(roots: readonly Node[], anchor: Node | undefined): string {
+  const [root] = roots as [Node];
+  if (!anchor) {
+    const ops = topological(roots, (n) => n.op !== "param").filter((n) => define(n.op).role === "elementwise" && n.op !== "cast");
+    return [...new Set(ops.map((n) => n.op).reverse())].slice(0, 3).concat(dimsOf(root).map(dimText).join("x")).join("_");
+  }
+  const source = dimsOf(anchor.src[0] as Node);
+  if (anchor.op === "dot") return `dot_${[...dimsOf(anchor), source[anchor.attr.contract[0][0] as number] as Dim].map(dimText).join("x")}`;
+  return `${anchor.op}_${source.map(dimText).join("x")}`;
 }
 
 function parameter(scope: Scope, node: Node, index: number): Node {

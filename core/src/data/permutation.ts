@@ -22,7 +22,8 @@ export const mixNumber = (n: number, word: number): number => mix(mix(Math.floor
  *  @throws ArgumentError for an index outside
  *  @see Black & Rogaway 2002, "Ciphers with arbitrary finite domains", method 3 (cycle walking) */
 export function permute(count: number, word: number, index: number): number {
-  if (!Number.isSafeInteger(index) || index < 0 || index >= count) throw new ArgumentError(`permute: expected an index in 0..${count - 1}, got ${index}`);
+  if (!Number.isSafeInteger(index) || index < 0 || index >= count)
+    throw new ArgumentError(`permute: expected an index in 0..${count - 1}, got ${index}`);
   let half = 1;
   while (4 ** half < count) half++;
   const size = 2 ** half;

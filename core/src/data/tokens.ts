@@ -36,14 +36,19 @@ export interface BatchOptions {
  *  @param ids  at least sequence + 1 tokens
  *  @throws ArgumentError for an empty or too short text, a size that is no whole number above 0, a seed below 0
  *  @example const batches = data.tokenBatches(ids, { batch: 8, sequence: 256, seed: 0 }); const { inputs, targets } = batches.at(step); */
-export function tokenBatches(ids: TokenIds, { batch, sequence, seed }: BatchOptions & { readonly seed: number }): TokenBatches {
+export function tokenBatches(
+  ids: TokenIds,
+  { batch, sequence, seed }: BatchOptions & { readonly seed: number },
+): TokenBatches {
   checkSizes("tokenBatches", ids, batch, sequence);
-  if (!Number.isSafeInteger(seed) || seed < 0) throw new ArgumentError(`tokenBatches: expected a seed that is a whole number of at least 0, got ${seed}`);
+  if (!Number.isSafeInteger(seed) || seed < 0)
+    throw new ArgumentError(`tokenBatches: expected a seed that is a whole number of at least 0, got ${seed}`);
   // As many windows as fit wherever the cut begins; a text too short for that has one.
   const windows = Math.max(1, Math.floor((ids.length - sequence) / sequence));
   const starts = Math.min(sequence, ids.length - windows * sequence);
   const at = (step: number): Batch => {
-    if (!Number.isSafeInteger(step) || step < 0) throw new ArgumentError(`tokenBatches: expected a step that is a whole number of at least 0, got ${step}`);
+    if (!Number.isSafeInteger(step) || step < 0)
+      throw new ArgumentError(`tokenBatches: expected a step that is a whole number of at least 0, got ${step}`);
     return gather(ids, sequence, batch, (row) => {
       const index = step * batch + row;
       const epoch = Math.floor(index / windows);
@@ -67,12 +72,16 @@ export const ignoreIndex = -1;
  *  @param ids  at least 2 tokens
  *  @throws ArgumentError
  *  @example for (let i = 0; i < held.count; i++) total += loss(held.at(i)) * held.at(i).predicted; */
-export function orderedBatches(ids: TokenIds, { batch, sequence }: BatchOptions): { readonly count: number; readonly predicted: number; at(index: number): OrderedBatch } {
+export function orderedBatches(
+  ids: TokenIds,
+  { batch, sequence }: BatchOptions,
+): { readonly count: number; readonly predicted: number; at(index: number): OrderedBatch } {
   checkSizes("orderedBatches", ids, batch, sequence, 2);
   const predicted = ids.length - 1;
   const count = Math.ceil(predicted / (batch * sequence));
   const at = (index: number): OrderedBatch => {
-    if (!Number.isSafeInteger(index) || index < 0 || index >= count) throw new ArgumentError(`orderedBatches: expected an index in 0..${count - 1}, got ${index}`);
+    if (!Number.isSafeInteger(index) || index < 0 || index >= count)
+      throw new ArgumentError(`orderedBatches: expected an index in 0..${count - 1}, got ${index}`);
     const made = gather(ids, sequence, batch, (row) => (index * batch + row) * sequence);
     return { ...made, predicted: Math.min(batch * sequence, predicted - index * batch * sequence) };
   };
@@ -84,10 +93,17 @@ export function orderedBatches(ids: TokenIds, { batch, sequence }: BatchOptions)
  *  @param heldOut  the share of the end, above 0 and below 1
  *  @throws ArgumentError if a part would be empty
  *  @example const { train, heldOut } = data.splitTokens(ids, { heldOut: 0.1 }); */
-export function splitTokens<T extends TokenIds>(ids: T, { heldOut }: { readonly heldOut: number }): { readonly train: T; readonly heldOut: T } {
-  if (!(heldOut > 0 && heldOut < 1)) throw new ArgumentError(`splitTokens: expected a share above 0 and below 1, got ${heldOut}`);
+export function splitTokens<T extends TokenIds>(
+  ids: T,
+  { heldOut }: { readonly heldOut: number },
+): { readonly train: T; readonly heldOut: T } {
+  if (!(heldOut > 0 && heldOut < 1))
+    throw new ArgumentError(`splitTokens: expected a share above 0 and below 1, got ${heldOut}`);
   const cut = Math.round(ids.length * (1 - heldOut));
-  if (cut === 0 || cut === ids.length) throw new ArgumentError(`splitTokens: ${ids.length} tokens are too few to hold out ${heldOut} of them`, { hint: "give a longer text" });
+  if (cut === 0 || cut === ids.length)
+    throw new ArgumentError(`splitTokens: ${ids.length} tokens are too few to hold out ${heldOut} of them`, {
+      hint: "give a longer text",
+    });
   const part = (from: number, to: number): T => ("subarray" in ids ? ids.subarray(from, to) : ids.slice(from, to)) as T;
   return { train: part(0, cut), heldOut: part(cut, ids.length) };
 }
@@ -107,9 +123,16 @@ function gather(ids: TokenIds, sequence: number, batch: number, startOf: (row: n
 }
 
 function checkSizes(name: string, ids: TokenIds, batch: number, sequence: number, least = sequence + 1): void {
-  for (const [what, n] of [["batch", batch], ["sequence", sequence]] as const)
-    if (!Number.isSafeInteger(n) || n < 1) throw new ArgumentError(`${name}: expected ${what} to be a whole number of at least 1, got ${n}`);
+  for (const [what, n] of [
+    ["batch", batch],
+    ["sequence", sequence],
+  ] as const)
+    if (!Number.isSafeInteger(n) || n < 1)
+      throw new ArgumentError(`${name}: expected ${what} to be a whole number of at least 1, got ${n}`);
   if (ids.length === 0) throw new ArgumentError(`${name}: the text is empty`, { hint: "is the file the right one?" });
   if (ids.length < least)
-    throw new ArgumentError(`${name}: a window of ${sequence} tokens needs at least ${least}, the text has ${ids.length}`, { hint: "give a longer text or a shorter sequence" });
+    throw new ArgumentError(
+      `${name}: a window of ${sequence} tokens needs at least ${least}, the text has ${ids.length}`,
+      { hint: "give a longer text or a shorter sequence" },
+    );
 }

@@ -1,6 +1,21 @@
 /** Element-wise non-linear functions: values right at ±∞ and gradients right at 0, twice. The branches take |x| by `where`
  *  rather than `abs`, whose derivative at 0 is 0. */
-import { add, div, erf, exp, less, lessEqual, log, mul, neg, type Operand, stopGradient, sub, tanh, where } from "../tensor/index.ts";
+import {
+  add,
+  div,
+  erf,
+  exp,
+  less,
+  lessEqual,
+  log,
+  mul,
+  neg,
+  type Operand,
+  stopGradient,
+  sub,
+  tanh,
+  where,
+} from "../tensor/index.ts";
 import type { Tensor } from "../tensor/index.ts";
 
 export { tanh };
@@ -37,13 +52,13 @@ function logOnePlus(e: Tensor): Tensor {
  *  @example silu(tensor([0, 1]))   // [0, 0.7311] */
 export const silu = (x: Tensor): Tensor => mul(x, sigmoid(x));
 
-/** x · Φ(x) with Φ the normal distribution function: ½ x (1 + erf(x/√2)), or its approximation by tanh. NaN at −∞, as
- *  PyTorch has it.
- *
- *  @param approximate  "none" (erf) or "tanh", as the models of GPT-2's family use
+/** x · Φ(x) with Φ the normal distribution function: ½ x (1 + erf(x/√2)). NaN at −∞, as PyTorch has it.
  *  @see Hendrycks & Gimpel 2016, arXiv:1606.08415
  *  @example gelu(tensor([0, 1]))   // [0, 0.8413] */
-export function gelu(x: Tensor, { approximate = "none" }: { readonly approximate?: "none" | "tanh" } = {}): Tensor {
-  const phi = approximate === "none" ? erf(mul(x, Math.SQRT1_2)) : tanh(mul(Math.sqrt(2 / Math.PI), add(x, mul(mul(mul(x, x), x), 0.044715))));
-  return mul(mul(x, 0.5), add(phi, 1));
-}
+export const gelu = (x: Tensor): Tensor => mul(mul(x, 0.5), add(erf(mul(x, Math.SQRT1_2)), 1));
+
+/** `gelu` approximated by tanh: ½ x (1 + tanh(√(2/π) (x + 0.044715 x³))), as GPT-2 and its descendants have it.
+ *  @see Hendrycks & Gimpel 2016, arXiv:1606.08415, section 2
+ *  @example geluTanh(tensor([0, 1]))   // [0, 0.8412] */
+export const geluTanh = (x: Tensor): Tensor =>
+  mul(mul(x, 0.5), add(tanh(mul(Math.sqrt(2 / Math.PI), add(x, mul(mul(mul(x, x), x), 0.044715)))), 1));

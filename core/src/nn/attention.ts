@@ -2,7 +2,27 @@
 import { ArgumentError, ShapeError } from "../errors.ts";
 import { dimEqual, dimsEqual, divDim, type Dim, subDim, known } from "../ir/dim.ts";
 import { typeText } from "../ir/type.ts";
-import { add, and, div, dot, equal, exp, flip, iota, isFinite, lessEqual, max, mul, softmax, stopGradient, sub, sum, tensor, type Tensor, where } from "../tensor/index.ts";
+import {
+  add,
+  and,
+  div,
+  dot,
+  equal,
+  exp,
+  flip,
+  iota,
+  isFinite,
+  lessEqual,
+  max,
+  mul,
+  softmax,
+  stopGradient,
+  sub,
+  sum,
+  tensor,
+  type Tensor,
+  where,
+} from "../tensor/index.ts";
 import type { DType } from "../ir/dtype.ts";
 
 export interface AttentionOptions {
@@ -26,20 +46,32 @@ export interface AttentionOptions {
  *  @throws ShapeError
  *  @see Vaswani et al. 2017, arXiv:1706.03762, eq. 1; Ainslie et al. 2023, arXiv:2305.13245 (grouped queries)
  *  @example nn.scaledDotProductAttention(q, k, v, { causal: true }) */
-export function scaledDotProductAttention(q: Tensor, k: Tensor, v: Tensor, { causal = false, mask, scale }: AttentionOptions = {}): Tensor {
+export function scaledDotProductAttention(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  { causal = false, mask, scale }: AttentionOptions = {},
+): Tensor {
   const { batch, heads, kvHeads, group, queries, keys, size } = sizesOf(q, k, v);
   const grouped = q.reshape([batch, kvHeads, group, queries, size]);
   const scaled = mul(grouped, scale ?? 1 / Math.sqrt(known(size, "attention")));
-  const heading = [[0, 1], [0, 1]] as const;
+  const heading = [
+    [0, 1],
+    [0, 1],
+  ] as const;
   // [batch, kvHeads, group, T, S]
   let scores = dot(scaled, k, { contract: [[4], [3]], batch: heading });
   const given = mask && intoGroups(mask, { batch, heads, kvHeads, group, queries, keys });
   if (given && given.dtype !== "bool") scores = add(scores, given);
-  const below = causal ? lessEqual(iota([queries, keys], 1), iota([queries, keys], 0).add(known(subDim(keys, queries), "attention"))) : undefined;
+  const below = causal
+    ? lessEqual(iota([queries, keys], 1), iota([queries, keys], 0).add(known(subDim(keys, queries), "attention")))
+    : undefined;
   const seen = given?.dtype === "bool" ? (below ? and(given, below) : given) : below;
   if (seen) scores = where(seen, scores, Number.NEGATIVE_INFINITY);
   // Only a mask can hide every key, or fewer keys than queries.
-  const mayBeEmpty = given !== undefined || (causal && !(dimEqual(keys, queries) || known(keys, "attention") > known(queries, "attention")));
+  const mayBeEmpty =
+    given !== undefined ||
+    (causal && !(dimEqual(keys, queries) || known(keys, "attention") > known(queries, "attention")));
   const weights = mayBeEmpty ? softmaxOrZero(scores) : softmax(scores, -1);
   return dot(weights, v, { contract: [[4], [2]], batch: heading }).reshape([batch, heads, queries, v.dims[3] as Dim]);
 }
@@ -60,7 +92,16 @@ function sizesOf(q: Tensor, k: Tensor, v: Tensor) {
     dimsEqual([batch, keys, size] as Dim[], [k.dims[0], k.dims[2], k.dims[3]] as Dim[]) &&
     dimsEqual(k.dims.slice(0, 3), v.dims.slice(0, 3));
   const group = fits ? divDim(heads as Dim, kvHeads as Dim) : undefined;
-  if (!fits || group === undefined || batch === undefined || heads === undefined || queries === undefined || size === undefined || kvHeads === undefined || keys === undefined)
+  if (
+    !fits ||
+    group === undefined ||
+    batch === undefined ||
+    heads === undefined ||
+    queries === undefined ||
+    size === undefined ||
+    kvHeads === undefined ||
+    keys === undefined
+  )
     throw new ShapeError(
       `attention: expected q [batch, heads, T, D], k [batch, kvHeads, S, D], v [batch, kvHeads, S, E], heads a multiple of kvHeads; got ${[q, k, v].map((t) => typeText(t.type)).join(", ")}`,
     );
@@ -81,7 +122,9 @@ function intoGroups(mask: Tensor, { batch, heads, kvHeads, group, queries, keys 
   const whole = [batch, heads, queries, keys];
   const dims = [...Array.from({ length: Math.max(0, 4 - mask.rank) }, () => 1), ...mask.dims];
   if (dims.length !== 4 || dims.some((d, a) => d !== 1 && !dimEqual(d, whole[a] as Dim)))
-    throw new ShapeError(`attention: expected a mask that broadcasts to [batch, heads, T, S] = [${whole.map(String).join(", ")}], got ${typeText(mask.type)}`);
+    throw new ShapeError(
+      `attention: expected a mask that broadcasts to [batch, heads, T, S] = [${whole.map(String).join(", ")}], got ${typeText(mask.type)}`,
+    );
   const [b, h, t, s] = dims as [Dim, Dim, Dim, Dim];
   return mask.reshape(h === 1 ? [b, 1, 1, t, s] : [b, kvHeads, group, t, s]);
 }
@@ -99,8 +142,14 @@ function intoGroups(mask: Tensor, { batch, heads, kvHeads, group, queries, keys 
 export function rope(x: Tensor, cos: Tensor, sin: Tensor): Tensor {
   const size = x.dims.at(-1);
   const half = size === undefined ? undefined : divDim(size, 2);
-  if (size === undefined || half === undefined || [cos, sin].some((t) => !dimsEqual(t.dims.slice(-2), x.dims.slice(-2))))
-    throw new ShapeError(`rope: expected x [..., T, D] with D even and tables [T, D], got ${[x, cos, sin].map((t) => typeText(t.type)).join(", ")}`);
+  if (
+    size === undefined ||
+    half === undefined ||
+    [cos, sin].some((t) => !dimsEqual(t.dims.slice(-2), x.dims.slice(-2)))
+  )
+    throw new ShapeError(
+      `rope: expected x [..., T, D] with D even and tables [T, D], got ${[x, cos, sin].map((t) => typeText(t.type)).join(", ")}`,
+    );
   const halves = (t: Tensor): Tensor => t.reshape([...t.dims.slice(0, -1), 2, half]);
   const pairs = halves(x);
   // (x₁, x₂) → (x₁ cos − x₂ sin, x₂ cos + x₁ sin): a flip of the pair, read in place, needs no concatenation.
@@ -124,10 +173,16 @@ export interface RopeOptions {
  *  @throws ArgumentError
  *  @see Su et al. 2021, arXiv:2104.09864, section 3.2
  *  @example const { cos, sin } = nn.ropeTables(1024, 64, { theta: 500000 }); */
-export function ropeTables(positions: number | ArrayLike<number>, size: number, { theta = 10_000, frequencies, dtype = "f32" }: RopeOptions = {}): { readonly cos: Tensor; readonly sin: Tensor } {
-  if (!Number.isSafeInteger(size) || size < 2 || size % 2 !== 0) throw new ArgumentError(`ropeTables: expected an even size of at least 2, got ${size}`);
+export function ropeTables(
+  positions: number | ArrayLike<number>,
+  size: number,
+  { theta = 10_000, frequencies, dtype = "f32" }: RopeOptions = {},
+): { readonly cos: Tensor; readonly sin: Tensor } {
+  if (!Number.isSafeInteger(size) || size < 2 || size % 2 !== 0)
+    throw new ArgumentError(`ropeTables: expected an even size of at least 2, got ${size}`);
   const half = size / 2;
-  if (frequencies && frequencies.length !== half) throw new ArgumentError(`ropeTables: expected ${half} frequencies for size ${size}, got ${frequencies.length}`);
+  if (frequencies && frequencies.length !== half)
+    throw new ArgumentError(`ropeTables: expected ${half} frequencies for size ${size}, got ${frequencies.length}`);
   const rates = frequencies ?? Array.from({ length: half }, (_, i) => theta ** ((-2 * i) / size));
   const at = typeof positions === "number" ? Array.from({ length: positions }, (_, i) => i) : Array.from(positions);
   const table = (f: (angle: number) => number): Tensor => {

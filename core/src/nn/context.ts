@@ -30,7 +30,8 @@ export function pathHash(path: string): number {
   return (h ^ (h >>> 16)) >>> 0;
 }
 
-export const joinPath = (path: string, name: string): string => (path === "" || name === "" ? path + name : `${path}.${name}`);
+export const joinPath = (path: string, name: string): string =>
+  path === "" || name === "" ? path + name : `${path}.${name}`;
 
 /** The context of a module named `name`, called with `ctx`. */
 export function enter(ctx: Context, name: string): Context {
@@ -53,7 +54,12 @@ export function enter(ctx: Context, name: string): Context {
  *  @example for (const layer of self.layers) x = block(layer, x, nn.contextAt(ctx, layer)); */
 export function contextAt(ctx: Context, child: string | { readonly [moduleName]: string }): Context {
   const path = joinPath(ctx.path ?? "", typeof child === "string" ? child : child[moduleName]);
-  return { train: ctx.train, ...(ctx.key === undefined ? {} : { key: fold(ctx.key, pathHash(path)) }), path: "", entered: true };
+  return {
+    train: ctx.train,
+    ...(ctx.key === undefined ? {} : { key: fold(ctx.key, pathHash(path)) }),
+    path: "",
+    entered: true,
+  };
 }
 
 /** A module's name in its parent, `layers.3`; empty for one that has no parent. */
@@ -63,10 +69,15 @@ export const moduleName: unique symbol = Symbol.for("sinan.moduleName");
  *  @throws ArgumentError if the context has no key, or the module no path of its own */
 export function keyOf(ctx: Context, layer: string): Tensor {
   if (!ctx.key)
-    throw new ArgumentError(`${layer}: the context trains but has no key`, { hint: "pass { train: true, key: random.fold(key, step) }" });
-  if (ctx.placeless)
-    throw new ArgumentError(`${layer}: called with its caller's context from outside that caller's tree, so its path is not known`, {
-      hint: "make it a child of the calling module, or pass nn.contextAt(ctx, layer), as a region needs",
+    throw new ArgumentError(`${layer}: the context trains but has no key`, {
+      hint: "pass { train: true, key: random.fold(key, step) }",
     });
+  if (ctx.placeless)
+    throw new ArgumentError(
+      `${layer}: called with its caller's context from outside that caller's tree, so its path is not known`,
+      {
+        hint: "make it a child of the calling module, or pass nn.contextAt(ctx, layer), as a region needs",
+      },
+    );
   return fold(ctx.key, pathHash(ctx.path ?? ""));
 }

@@ -14,9 +14,13 @@ import { add, div, dot, mean, mul, random, rsqrt, square, sub, take, type Tensor
  *  @example functional.linear(tensor([[1, 2]]), tensor([[3, 4]]))   // [[11]] */
 export function linear(x: Tensor, weight: Tensor, bias?: Tensor | null): Tensor {
   if (weight.rank !== 2 || x.rank === 0 || !dimsEqual(x.dims.slice(-1), weight.dims.slice(1)))
-    throw new ShapeError(`linear: expected x [..., in] and weight [out, in], got ${typeText(x.type)} and ${typeText(weight.type)}`);
+    throw new ShapeError(
+      `linear: expected x [..., in] and weight [out, in], got ${typeText(x.type)} and ${typeText(weight.type)}`,
+    );
   if (bias && !dimsEqual(bias.dims, weight.dims.slice(0, 1)))
-    throw new ShapeError(`linear: expected bias [out] with weight ${typeText(weight.type)}, got ${typeText(bias.type)}`);
+    throw new ShapeError(
+      `linear: expected bias [out] with weight ${typeText(weight.type)}, got ${typeText(bias.type)}`,
+    );
   const y = dot(x, weight, { contract: [[-1], [1]] });
   return bias ? add(y, bias) : y;
 }
@@ -35,7 +39,10 @@ export function embedding(ids: Tensor, weight: Tensor): Tensor {
 
 const fits = (layer: string, x: Tensor, parameters: readonly (Tensor | null | undefined)[]): void => {
   for (const p of parameters)
-    if (p && (x.rank === 0 || !dimsEqual(p.dims, x.dims.slice(-1)))) throw new ShapeError(`${layer}: expected a parameter of the last axis of ${typeText(x.type)}, got ${typeText(p.type)}`);
+    if (p && (x.rank === 0 || !dimsEqual(p.dims, x.dims.slice(-1))))
+      throw new ShapeError(
+        `${layer}: expected a parameter of the last axis of ${typeText(x.type)}, got ${typeText(p.type)}`,
+      );
 };
 
 /** Root-mean-square norm over the last axis: `x / sqrt(mean(x²) + epsilon) * weight`.
@@ -60,7 +67,12 @@ export function rmsNorm(x: Tensor, weight: Tensor, { epsilon = 1e-5 }: { readonl
  *  @throws ShapeError
  *  @see Ba et al. 2016, arXiv:1607.06450
  *  @example functional.layerNorm(tensor([[1, 3]]), ones([2]))   // [[-1, 1]] */
-export function layerNorm(x: Tensor, weight?: Tensor | null, bias?: Tensor | null, { epsilon = 1e-5 }: { readonly epsilon?: number } = {}): Tensor {
+export function layerNorm(
+  x: Tensor,
+  weight?: Tensor | null,
+  bias?: Tensor | null,
+  { epsilon = 1e-5 }: { readonly epsilon?: number } = {},
+): Tensor {
   fits("layerNorm", x, [weight, bias]);
   const centred = sub(x, mean(x, -1, { keepDims: true }));
   const y = mul(centred, rsqrt(add(mean(square(centred), -1, { keepDims: true }), epsilon)));
@@ -80,5 +92,6 @@ export function dropout(x: Tensor, probability: number, key: random.Key): Tensor
 }
 
 export function checkProbability(probability: number): void {
-  if (!(probability >= 0 && probability < 1)) throw new ArgumentError(`dropout: expected a probability of 0 ≤ p < 1, got ${probability}`);
+  if (!(probability >= 0 && probability < 1))
+    throw new ArgumentError(`dropout: expected a probability of 0 ≤ p < 1, got ${probability}`);
 }

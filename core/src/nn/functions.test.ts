@@ -17,10 +17,11 @@ const ops: Readonly<Record<string, Apply>> = {
   softplus: (x) => nn.softplus(first(x)),
   tanh: (x) => nn.tanh(first(x)),
   "gelu-erf": (x) => nn.gelu(first(x)),
-  "gelu-tanh": (x) => nn.gelu(first(x), { approximate: "tanh" }),
+  "gelu-tanh": (x) => nn.geluTanh(first(x)),
   layer_norm: ([x, w, b], { epsilon }) => nn.functional.layerNorm(x as Tensor, w, b, { epsilon: epsilon as number }),
   rms_norm: ([x, w], { epsilon }) => nn.functional.rmsNorm(x as Tensor, w as Tensor, { epsilon: epsilon as number }),
-  cross_entropy: ([x, y], { ignoreIndex }) => nn.crossEntropy(x as Tensor, y as Tensor, ignoreIndex === undefined ? {} : { ignoreIndex: ignoreIndex as number }),
+  cross_entropy: ([x, y], { ignoreIndex }) =>
+    nn.crossEntropy(x as Tensor, y as Tensor, ignoreIndex === undefined ? {} : { ignoreIndex: ignoreIndex as number }),
   mse_loss: ([x, y]) => nn.mseLoss(x as Tensor, y as Tensor),
   linear: ([x, w, b]) => nn.functional.linear(x as Tensor, w as Tensor, b),
   embedding: ([w, ids]) => nn.functional.embedding(ids as Tensor, w as Tensor),
@@ -48,15 +49,25 @@ async function check(c: Loaded<OpCase>): Promise<void> {
     floats.forEach((i, k) => {
       inputs[i] = given[k] as Tensor;
     });
-    return (ops[c.op] as Apply)(inputs.map((x, i) => viewed(x, c, i)), c.attr);
+    return (ops[c.op] as Apply)(
+      inputs.map((x, i) => viewed(x, c, i)),
+      c.attr,
+    );
   };
   const allowed = (error = 0) => ({ relative: 3e-6, absolute: Math.max(3e-6, 4 * error) });
   const [y, pull] = vjp(run, ...floats.map((i) => stored[i] as Tensor));
   assert.deepEqual(y.shape, c.output.shape);
-  const grads = c.gradients ? pull(tensor(Float32Array.from(c.tensor("cotangent").values), { shape: c.output.shape })) : [];
+  const grads = c.gradients
+    ? pull(tensor(Float32Array.from(c.tensor("cotangent").values), { shape: c.output.shape }))
+    : [];
   await close(y, c.tensor("output").values, allowed(c.error32?.output), "output");
   for (const [k, i] of (c.gradients ?? []).entries())
-    await close(grads[floats.indexOf(i)] as Tensor, c.tensor(`grad${i}`).values, allowed(c.error32?.gradients?.[k]), `grad${i}`);
+    await close(
+      grads[floats.indexOf(i)] as Tensor,
+      c.tensor(`grad${i}`).values,
+      allowed(c.error32?.gradients?.[k]),
+      `grad${i}`,
+    );
 }
 
 for (const op of Object.keys(ops))
@@ -69,10 +80,11 @@ for (const op of Object.keys(ops))
 const extremes = [-Infinity, -100, -88, -20, -1e-3, 0, 1e-3, 20, 88, 100, Infinity];
 
 /** Values and derivatives at the extremes; the derivatives are of the exact functions. */
-const known: Readonly<Record<string, readonly [(x: Tensor) => Tensor, (x: number) => number, (x: number) => number]>> = {
-  sigmoid: [nn.sigmoid, (x) => 1 / (1 + Math.exp(-x)), (x) => 1 / (2 + Math.exp(x) + Math.exp(-x))],
-  softplus: [nn.softplus, (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x))), (x) => 1 / (1 + Math.exp(-x))],
-};
+const known: Readonly<Record<string, readonly [(x: Tensor) => Tensor, (x: number) => number, (x: number) => number]>> =
+  {
+    sigmoid: [nn.sigmoid, (x) => 1 / (1 + Math.exp(-x)), (x) => 1 / (2 + Math.exp(x) + Math.exp(-x))],
+    softplus: [nn.softplus, (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x))), (x) => 1 / (1 + Math.exp(-x))],
+  };
 for (const [name, [f, value, slope]] of Object.entries(known))
   onEachDevice(`${name} is right from −∞ to ∞, and so are its first two derivatives`, async () => {
     const x = tensor(extremes);
@@ -86,20 +98,31 @@ for (const [name, [f, value, slope]] of Object.entries(known))
     );
     const second = grad((z: Tensor) => grad((w: Tensor) => f(w).sum())(z).sum())(x);
     const h = 1e-4;
-    await close(second, extremes.map((e) => (Number.isFinite(e) ? (slope(e + h) - slope(e - h)) / (2 * h) : 0)), { relative: 1e-4, absolute: 1e-6 }, `${name}''`);
+    await close(
+      second,
+      extremes.map((e) => (Number.isFinite(e) ? (slope(e + h) - slope(e - h)) / (2 * h) : 0)),
+      { relative: 1e-4, absolute: 1e-6 },
+      `${name}''`,
+    );
   });
 
 onEachDevice("log-sum-exp of a row of −∞ is −∞ with gradient 0", async () => {
-  const x = tensor([[-Infinity, -Infinity], [100, -Infinity], [-100, 100]]);
+  const x = tensor([
+    [-Infinity, -Infinity],
+    [100, -Infinity],
+    [-100, 100],
+  ]);
   await close(logSumExp(x, -1), [-Infinity, 100, 100]);
-  await close(
-    grad((z: Tensor) => logSumExp(z, -1).at({ start: 1 }).sum())(x),
-    [0, 0, 1, 0, 0, 1],
-  );
+  await close(grad((z: Tensor) => logSumExp(z, -1).at({ start: 1 }).sum())(x), [0, 0, 1, 0, 0, 1]);
 });
 
 onEachDevice("cross entropy takes masked classes, and says so where the target itself is masked", async () => {
-  const logits = tensor([[0, -Infinity, 0], [0, -Infinity, 0], [-Infinity, -Infinity, -Infinity], [1, 2, 3]]);
+  const logits = tensor([
+    [0, -Infinity, 0],
+    [0, -Infinity, 0],
+    [-Infinity, -Infinity, -Infinity],
+    [1, 2, 3],
+  ]);
   const targets = tensor(Int32Array.of(0, 1, 2, 7));
   await close(nn.crossEntropy(logits, targets, { reduction: "none" }), [Math.LN2, Infinity, Infinity, NaN]);
   await close(
@@ -109,12 +132,25 @@ onEachDevice("cross entropy takes masked classes, and says so where the target i
 });
 
 onEachDevice("cross entropy of nothing counted is 0, smoothed as PyTorch's formula", async () => {
-  const logits = tensor([[1, 2, 3], [0, 5, 1]]);
+  const logits = tensor([
+    [1, 2, 3],
+    [0, 5, 1],
+  ]);
   await close(nn.crossEntropy(logits, tensor(Int32Array.of(-1, -1)), { ignoreIndex: -1 }), [0]);
-  const probabilities = [[1, 2, 3], [0, 5, 1]].map((row) => row.map((x) => x - Math.log(row.reduce((s, y) => s + Math.exp(y), 0))));
-  const expected = probabilities.map((p, i) => -(0.9 * (p[[2, 0][i] as number] as number) + (0.1 / 3) * p.reduce((a, b) => a + b)));
-  await close(nn.crossEntropy(logits, tensor(Int32Array.of(2, 0)), { labelSmoothing: 0.1, reduction: "none" }), expected);
-  await close(nn.crossEntropy(logits, tensor(Int32Array.of(2, 0)), { labelSmoothing: 0.1, reduction: "sum" }), [(expected[0] as number) + (expected[1] as number)]);
+  const probabilities = [
+    [1, 2, 3],
+    [0, 5, 1],
+  ].map((row) => row.map((x) => x - Math.log(row.reduce((s, y) => s + Math.exp(y), 0))));
+  const expected = probabilities.map(
+    (p, i) => -(0.9 * (p[[2, 0][i] as number] as number) + (0.1 / 3) * p.reduce((a, b) => a + b)),
+  );
+  await close(
+    nn.crossEntropy(logits, tensor(Int32Array.of(2, 0)), { labelSmoothing: 0.1, reduction: "none" }),
+    expected,
+  );
+  await close(nn.crossEntropy(logits, tensor(Int32Array.of(2, 0)), { labelSmoothing: 0.1, reduction: "sum" }), [
+    (expected[0] as number) + (expected[1] as number),
+  ]);
 });
 
 test("losses refuse shapes and dtypes that do not fit", () => {
@@ -129,32 +165,67 @@ test("losses refuse shapes and dtypes that do not fit", () => {
 function attention(q: number[][], k: number[][], v: number[][], sees: (i: number, j: number) => boolean): number[][] {
   const scale = 1 / Math.sqrt((q[0] as number[]).length);
   return q.map((row, i) => {
-    const e = k.map((key, j) => (sees(i, j) ? Math.exp(scale * key.reduce((s, x, d) => s + x * (row[d] as number), 0)) : 0));
+    const e = k.map((key, j) =>
+      sees(i, j) ? Math.exp(scale * key.reduce((s, x, d) => s + x * (row[d] as number), 0)) : 0,
+    );
     const total = e.reduce((a, b) => a + b, 0);
-    return (v[0] as number[]).map((_, d) => (total === 0 ? 0 : e.reduce((s, w, j) => s + w * ((v[j] as number[])[d] as number), 0) / total));
+    return (v[0] as number[]).map((_, d) =>
+      total === 0 ? 0 : e.reduce((s, w, j) => s + w * ((v[j] as number[])[d] as number), 0) / total,
+    );
   });
 }
 
 onEachDevice("attention with shared heads equals the sum written out", async () => {
   const [heads, kvHeads, T, S, D, E] = [4, 2, 3, 5, 4, 3];
-  const make = (seed: number, h: number, t: number, d: number) => Array.from({ length: h }, (_, a) => Array.from({ length: t }, (_, b) => Array.from({ length: d }, (_, c) => Math.sin(seed + 7 * a + 3 * b + c * c))));
+  const make = (seed: number, h: number, t: number, d: number) =>
+    Array.from({ length: h }, (_, a) =>
+      Array.from({ length: t }, (_, b) => Array.from({ length: d }, (_, c) => Math.sin(seed + 7 * a + 3 * b + c * c))),
+    );
   const [q, k, v] = [make(1, heads, T, D), make(2, kvHeads, S, D), make(3, kvHeads, S, E)];
   const [tq, tk, tv] = [tensor([q]), tensor([k]), tensor([v])];
   const expect = (sees: (i: number, j: number, h: number) => boolean) =>
-    q.flatMap((rows, h) => attention(rows, k[h >> 1] as number[][], v[h >> 1] as number[][], (i, j) => sees(i, j, h)).flat());
-  await close(nn.scaledDotProductAttention(tq, tk, tv), expect(() => true));
-  await close(nn.scaledDotProductAttention(tq, tk, tv, { causal: true }), expect((i, j) => j <= i + S - T));
-  const mask = Array.from({ length: heads }, (_, h) => Array.from({ length: T }, (_, i) => Array.from({ length: S }, (_, j) => (h + i + j) % 3 !== 0)));
+    q.flatMap((rows, h) =>
+      attention(rows, k[h >> 1] as number[][], v[h >> 1] as number[][], (i, j) => sees(i, j, h)).flat(),
+    );
+  await close(
+    nn.scaledDotProductAttention(tq, tk, tv),
+    expect(() => true),
+  );
+  await close(
+    nn.scaledDotProductAttention(tq, tk, tv, { causal: true }),
+    expect((i, j) => j <= i + S - T),
+  );
+  const mask = Array.from({ length: heads }, (_, h) =>
+    Array.from({ length: T }, (_, i) => Array.from({ length: S }, (_, j) => (h + i + j) % 3 !== 0)),
+  );
   const masked = expect((i, j, h) => (h + i + j) % 3 !== 0);
   await close(nn.scaledDotProductAttention(tq, tk, tv, { mask: tensor([mask]) }), masked);
   const additive = tensor([mask.map((m) => m.map((r) => r.map((seen) => (seen ? 0 : -Infinity))))]);
   await close(nn.scaledDotProductAttention(tq, tk, tv, { mask: additive }), masked);
-  await close(nn.scaledDotProductAttention(tq, tk, tv, { mask: tensor([mask]), causal: true }), expect((i, j, h) => (h + i + j) % 3 !== 0 && j <= i + S - T));
+  await close(
+    nn.scaledDotProductAttention(tq, tk, tv, { mask: tensor([mask]), causal: true }),
+    expect((i, j, h) => (h + i + j) % 3 !== 0 && j <= i + S - T),
+  );
 });
 
 onEachDevice("a query that sees nothing gives 0 and has gradient 0", async () => {
-  const x = tensor([[[[1, 2], [3, 4], [5, 6]]]]);
-  const run = (z: Tensor) => nn.scaledDotProductAttention(z, z, z, { mask: tensor([[false, false, false], [true, false, false], [true, true, true]]) });
+  const x = tensor([
+    [
+      [
+        [1, 2],
+        [3, 4],
+        [5, 6],
+      ],
+    ],
+  ]);
+  const run = (z: Tensor) =>
+    nn.scaledDotProductAttention(z, z, z, {
+      mask: tensor([
+        [false, false, false],
+        [true, false, false],
+        [true, true, true],
+      ]),
+    });
   const y = Array.from(await run(x).data(), Number);
   assert.deepEqual(y.slice(0, 4), [0, 0, 1, 2]);
   const g = Array.from(await grad((z: Tensor) => run(z).at(0, 0, 0).sum())(x).data(), Number);
@@ -168,7 +239,10 @@ test("attention says which shapes it wants", () => {
   const x = (...dims: number[]) => tensor(new Float32Array(dims.reduce((a, b) => a * b, 1)), { shape: dims });
   assert.throws(() => nn.scaledDotProductAttention(x(1, 3, 2, 4), x(1, 2, 5, 4), x(1, 2, 5, 4)), ShapeError);
   assert.throws(() => nn.scaledDotProductAttention(x(1, 2, 2, 4), x(1, 2, 5, 3), x(1, 2, 5, 3)), ShapeError);
-  assert.throws(() => nn.scaledDotProductAttention(x(1, 2, 2, 4), x(1, 2, 5, 4), x(1, 2, 5, 4), { mask: x(3, 5) }), /mask that broadcasts/);
+  assert.throws(
+    () => nn.scaledDotProductAttention(x(1, 2, 2, 4), x(1, 2, 5, 4), x(1, 2, 5, 4), { mask: x(3, 5) }),
+    /mask that broadcasts/,
+  );
 });
 
 onEachDevice("rope turns pairs by position · θ^(−2i/D)", async () => {
@@ -193,14 +267,17 @@ test("gradients equal differences in doubles", async () => {
   const functions: Record<string, (x: Tensor) => Tensor> = {
     rmsNorm: (x) => nn.functional.rmsNorm(x, w),
     layerNorm: (x) => nn.functional.layerNorm(x, w, w),
-    gelu: (x) => nn.gelu(x),
+    gelu: nn.gelu,
+    geluTanh: nn.geluTanh,
     silu: nn.silu,
     softplus: nn.softplus,
     crossEntropy: (x) => nn.crossEntropy(x, tensor(Int32Array.of(3, 0, -1)), { ignoreIndex: -1, labelSmoothing: 0.2 }),
     rope: (x) => nn.rope(x, cos, sin),
     attention: (x) => {
       const heads = x.reshape([1, 1, 3, 4]);
-      return nn.scaledDotProductAttention(heads.reshape([1, 2, 3, 2]), heads.narrow(3, 0, 2), heads.narrow(3, 2, 2), { causal: true });
+      return nn.scaledDotProductAttention(heads.reshape([1, 2, 3, 2]), heads.narrow(3, 0, 2), heads.narrow(3, 2, 2), {
+        causal: true,
+      });
     },
     dropout: (x) => nn.functional.dropout(x, 0.5, random.key(3)),
   };
@@ -208,6 +285,11 @@ test("gradients equal differences in doubles", async () => {
   for (const [name, f] of Object.entries(functions)) {
     const scalar = (x: Tensor) => f(x).mul(f(x)).sum();
     const read = (x: Float64Array) => scalar(tensor(x, { shape: [3, 4] })).item();
-    await close(grad(scalar)(tensor(at, { shape: [3, 4] })), await differences(read, at), { relative: 1e-7, absolute: 1e-8 }, name);
+    await close(
+      grad(scalar)(tensor(at, { shape: [3, 4] })),
+      await differences(read, at),
+      { relative: 1e-7, absolute: 1e-8 },
+      name,
+    );
   }
 });

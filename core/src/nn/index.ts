@@ -1,11 +1,33 @@
 /** `nn`: modules, layers, activations, losses, attention. */
-export { gelu, relu, sigmoid, silu, softplus, tanh } from "./activations.ts";
+export { gelu, geluTanh, relu, sigmoid, silu, softplus, tanh } from "./activations.ts";
 export { type AttentionOptions, rope, type RopeOptions, ropeTables, scaledDotProductAttention } from "./attention.ts";
 export { type Context, contextAt, keyOf } from "./context.ts";
 export * as functional from "./functional.ts";
 export * as initializers from "./initializers.ts";
 export type { Initializer } from "./initializers.ts";
-export { dropout, type Dropout, embedding, type Embedding, layerNorm, type LayerNorm, linear, type Linear, rmsNorm, type RmsNorm, sequential, type Sequential } from "./layers.ts";
+export {
+  dropout,
+  type Dropout,
+  embedding,
+  type Embedding,
+  layerNorm,
+  type LayerNorm,
+  linear,
+  type Linear,
+  rmsNorm,
+  type RmsNorm,
+  sequential,
+  type Sequential,
+} from "./layers.ts";
 export { crossEntropy, type CrossEntropyOptions, mseLoss, type Reduction } from "./losses.ts";
-export { type Built, type Layer, type Module, module, type ModuleMethods, type Parameter, parameter, type Parts } from "./module.ts";
+export {
+  type Built,
+  type Layer,
+  type Module,
+  module,
+  type ModuleMethods,
+  type Parameter,
+  parameter,
+  type Parts,
+} from "./module.ts";
 export { namedParameters, parameterCount, withParameters } from "./parameters.ts";

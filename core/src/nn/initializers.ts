@@ -54,4 +54,5 @@ export const xavierNormal =
 
 /** Normal with variance 2 / fanIn, for layers before a ReLU.
  *  @see He et al. 2015, arXiv:1502.01852, eq. 10 */
-export const heNormal: Initializer = (key, dims, dtype) => normal({ std: Math.sqrt(2 / fans(dims).fanIn) })(key, dims, dtype);
+export const heNormal: Initializer = (key, dims, dtype) =>
+  normal({ std: Math.sqrt(2 / fans(dims).fanIn) })(key, dims, dtype);

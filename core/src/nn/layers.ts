@@ -13,7 +13,8 @@ interface DTypeOption {
 }
 
 const size = (layer: string, name: string, value: number): number => {
-  if (!Number.isSafeInteger(value) || value < 1) throw new ArgumentError(`${layer}: expected ${name} to be a whole number of at least 1, got ${value}`);
+  if (!Number.isSafeInteger(value) || value < 1)
+    throw new ArgumentError(`${layer}: expected ${name} to be a whole number of at least 1, got ${value}`);
   return value;
 };
 
@@ -25,7 +26,11 @@ export type Linear = Module<Tensor, Tensor, { readonly weight: Parameter; readon
 export function linear(
   inputs: number,
   outputs: number,
-  { bias = true, initializer = fanInUniform, ...options }: DTypeOption & { readonly bias?: boolean; readonly initializer?: Initializer } = {},
+  {
+    bias = true,
+    initializer = fanInUniform,
+    ...options
+  }: DTypeOption & { readonly bias?: boolean; readonly initializer?: Initializer } = {},
 ): Linear {
   const bound = 1 / Math.sqrt(size("linear", "inputs", inputs));
   return module(
@@ -38,38 +43,73 @@ export function linear(
   );
 }
 
-const linearForward = ({ weight, bias }: { readonly weight: Tensor; readonly bias: Tensor | null }, x: Tensor): Tensor => functional.linear(x, weight, bias);
+const linearForward = (
+  { weight, bias }: { readonly weight: Tensor; readonly bias: Tensor | null },
+  x: Tensor,
+): Tensor => functional.linear(x, weight, bias);
 
 export type Embedding = Module<Tensor, Tensor, { readonly weight: Parameter }>;
 
 /** Rows of a table: ids `[...]` → `[..., dim]`, weight `[count, dim]`, which begins standard normal.
  *  @throws ArgumentError
  *  @example const tokens = nn.embedding(1024, 256).init(key(0)); */
-export const embedding = (count: number, dim: number, { initializer = normal(), ...options }: DTypeOption & { readonly initializer?: Initializer } = {}): Embedding =>
-  module("embedding", { weight: parameter([size("embedding", "count", count), size("embedding", "dim", dim)], initializer, options) }, embeddingForward);
+export const embedding = (
+  count: number,
+  dim: number,
+  { initializer = normal(), ...options }: DTypeOption & { readonly initializer?: Initializer } = {},
+): Embedding =>
+  module(
+    "embedding",
+    { weight: parameter([size("embedding", "count", count), size("embedding", "dim", dim)], initializer, options) },
+    embeddingForward,
+  );
 
-const embeddingForward = ({ weight }: { readonly weight: Tensor }, ids: Tensor): Tensor => functional.embedding(ids, weight);
+const embeddingForward = ({ weight }: { readonly weight: Tensor }, ids: Tensor): Tensor =>
+  functional.embedding(ids, weight);
 
 export type RmsNorm = Module<Tensor, Tensor, { readonly weight: Parameter; readonly epsilon: number }>;
 
 /** Root-mean-square norm over the last axis, weight `[dim]`; see `functional.rmsNorm`. */
-export const rmsNorm = (dim: number, { epsilon = 1e-5, ...options }: DTypeOption & { readonly epsilon?: number } = {}): RmsNorm =>
+export const rmsNorm = (
+  dim: number,
+  { epsilon = 1e-5, ...options }: DTypeOption & { readonly epsilon?: number } = {},
+): RmsNorm =>
   module("rmsNorm", { weight: parameter([size("rmsNorm", "dim", dim)], ones, options), epsilon }, rmsNormForward);
 
-const rmsNormForward = ({ weight, epsilon }: { readonly weight: Tensor; readonly epsilon: number }, x: Tensor): Tensor => functional.rmsNorm(x, weight, { epsilon });
+const rmsNormForward = (
+  { weight, epsilon }: { readonly weight: Tensor; readonly epsilon: number },
+  x: Tensor,
+): Tensor => functional.rmsNorm(x, weight, { epsilon });
 
-export type LayerNorm = Module<Tensor, Tensor, { readonly weight: Parameter; readonly bias: Parameter | null; readonly epsilon: number }>;
+export type LayerNorm = Module<
+  Tensor,
+  Tensor,
+  { readonly weight: Parameter; readonly bias: Parameter | null; readonly epsilon: number }
+>;
 
 /** Layer norm over the last axis, weight and bias `[dim]`; see `functional.layerNorm`. */
-export const layerNorm = (dim: number, { epsilon = 1e-5, bias = true, ...options }: DTypeOption & { readonly epsilon?: number; readonly bias?: boolean } = {}): LayerNorm =>
+export const layerNorm = (
+  dim: number,
+  {
+    epsilon = 1e-5,
+    bias = true,
+    ...options
+  }: DTypeOption & { readonly epsilon?: number; readonly bias?: boolean } = {},
+): LayerNorm =>
   module(
     "layerNorm",
-    { weight: parameter([size("layerNorm", "dim", dim)], ones, options), bias: bias ? parameter([dim], zeros, options) : null, epsilon },
+    {
+      weight: parameter([size("layerNorm", "dim", dim)], ones, options),
+      bias: bias ? parameter([dim], zeros, options) : null,
+      epsilon,
+    },
     layerNormForward,
   );
 
-const layerNormForward = ({ weight, bias, epsilon }: Built<{ weight: Parameter; bias: Parameter | null; epsilon: number }>, x: Tensor): Tensor =>
-  functional.layerNorm(x, weight, bias, { epsilon });
+const layerNormForward = (
+  { weight, bias, epsilon }: Built<{ weight: Parameter; bias: Parameter | null; epsilon: number }>,
+  x: Tensor,
+): Tensor => functional.layerNorm(x, weight, bias, { epsilon });
 
 export type Dropout = Module<Tensor, Tensor, { readonly probability: number }>;
 
@@ -91,4 +131,5 @@ export type Sequential<L extends readonly Layer[]> = Module<Tensor, Tensor, { re
 export const sequential = <const L extends readonly Layer[]>(...layers: L): Sequential<L> =>
   module("sequential", { layers }, sequentialForward) as Sequential<L>;
 
-const sequentialForward = ({ layers }: { readonly layers: readonly Layer[] }, x: Tensor, ctx: Context): Tensor => layers.reduce((h, layer) => layer(h, ctx), x);
+const sequentialForward = ({ layers }: { readonly layers: readonly Layer[] }, x: Tensor, ctx: Context): Tensor =>
+  layers.reduce((h, layer) => layer(h, ctx), x);

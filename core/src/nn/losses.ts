@@ -3,7 +3,25 @@ import { DTypeError, ShapeError } from "../errors.ts";
 import { dimsEqual, known } from "../ir/dim.ts";
 import { dtypes, isFloat } from "../ir/dtype.ts";
 import { typeText } from "../ir/type.ts";
-import { add, and, div, equal, iota, less, lessEqual, logSumExp, maximum, mean, mul, notEqual, square, sub, sum, type Tensor, where } from "../tensor/index.ts";
+import {
+  add,
+  and,
+  div,
+  equal,
+  iota,
+  less,
+  lessEqual,
+  logSumExp,
+  maximum,
+  mean,
+  mul,
+  notEqual,
+  square,
+  sub,
+  sum,
+  type Tensor,
+  where,
+} from "../tensor/index.ts";
 
 export type Reduction = "mean" | "sum" | "none";
 
@@ -26,10 +44,16 @@ export interface CrossEntropyOptions {
  *  @throws ShapeError, DTypeError
  *  @see Szegedy et al. 2015, arXiv:1512.00567, section 7 (label smoothing)
  *  @example crossEntropy(tensor([[0, 0]]), tensor(Int32Array.of(1)))   // 0.6931 */
-export function crossEntropy(logits: Tensor, targets: Tensor, { reduction = "mean", ignoreIndex, labelSmoothing = 0 }: CrossEntropyOptions = {}): Tensor {
+export function crossEntropy(
+  logits: Tensor,
+  targets: Tensor,
+  { reduction = "mean", ignoreIndex, labelSmoothing = 0 }: CrossEntropyOptions = {},
+): Tensor {
   const classes = logits.dims.at(-1);
   if (classes === undefined || !dimsEqual(logits.dims.slice(0, -1), targets.dims))
-    throw new ShapeError(`crossEntropy: expected logits [..., C] and targets [...], got ${typeText(logits.type)} and ${typeText(targets.type)}`);
+    throw new ShapeError(
+      `crossEntropy: expected logits [..., C] and targets [...], got ${typeText(logits.type)} and ${typeText(targets.type)}`,
+    );
   if (!isFloat(logits.dtype)) throw new DTypeError(`crossEntropy: expected float logits, got ${typeText(logits.type)}`);
   if (!["int", "uint"].includes(dtypes[targets.dtype].kind))
     throw new DTypeError(`crossEntropy: expected targets of class numbers, i32 or u32, got ${typeText(targets.type)}`);
@@ -47,7 +71,8 @@ export function crossEntropy(logits: Tensor, targets: Tensor, { reduction = "mea
   return reduction === "mean" ? div(sum(kept), maximum(sum(counted), 1).cast(loss.dtype)) : reduced(kept, reduction);
 }
 
-const reduced = (loss: Tensor, reduction: Reduction): Tensor => (reduction === "mean" ? mean(loss) : reduction === "sum" ? sum(loss) : loss);
+const reduced = (loss: Tensor, reduction: Reduction): Tensor =>
+  reduction === "mean" ? mean(loss) : reduction === "sum" ? sum(loss) : loss;
 
 /** (prediction − target)².
  *
@@ -55,8 +80,15 @@ const reduced = (loss: Tensor, reduction: Reduction): Tensor => (reduction === "
  *  @param target      the same dims: a shape that would broadcast is refused, as it is mostly a mistake
  *  @throws ShapeError if the dims differ
  *  @example mseLoss(tensor([1, 3]), tensor([1, 1]))   // 2 */
-export function mseLoss(prediction: Tensor, target: Tensor, { reduction = "mean" }: { readonly reduction?: Reduction } = {}): Tensor {
+export function mseLoss(
+  prediction: Tensor,
+  target: Tensor,
+  { reduction = "mean" }: { readonly reduction?: Reduction } = {},
+): Tensor {
   if (!dimsEqual(prediction.dims, target.dims))
-    throw new ShapeError(`mseLoss: expected equal dims, got ${typeText(prediction.type)} and ${typeText(target.type)}`, { hint: "reshape one of them" });
+    throw new ShapeError(
+      `mseLoss: expected equal dims, got ${typeText(prediction.type)} and ${typeText(target.type)}`,
+      { hint: "reshape one of them" },
+    );
   return reduced(square(sub(prediction, target)), reduction);
 }

@@ -27,7 +27,11 @@ export class Parameter {
  *  @param dtype        f32 or f64
  *  @throws ShapeError, DTypeError
  *  @example nn.module("scale", { weight: nn.parameter([dim], nn.initializers.ones) }, ({ weight }, x: Tensor) => x.mul(weight)) */
-export function parameter(dims: readonly number[], initializer: Initializer = zeros, { dtype = "f32" }: { readonly dtype?: DType } = {}): Parameter {
+export function parameter(
+  dims: readonly number[],
+  initializer: Initializer = zeros,
+  { dtype = "f32" }: { readonly dtype?: DType } = {},
+): Parameter {
   if (dims.some((d) => !Number.isSafeInteger(d) || d < 0))
     throw new ShapeError(`parameter: a shape is made of whole numbers of at least 0, got [${dims.join(", ")}]`);
   if (!isFloat(dtype) || !isFull(dtype)) throw new DTypeError(`parameter: expected f32 or f64, got ${dtype}`);
@@ -75,7 +79,18 @@ interface Own {
   readonly missing: string | undefined;
 }
 
-const reserved = new Set(["init", "name", "length", "prototype", "arguments", "caller", "call", "apply", "bind", "toString"]);
+const reserved = new Set([
+  "init",
+  "name",
+  "length",
+  "prototype",
+  "arguments",
+  "caller",
+  "call",
+  "apply",
+  "bind",
+  "toString",
+]);
 const isSetting = (x: unknown): boolean => x === null || ["number", "string", "boolean"].includes(typeof x);
 
 /** Defines a module.
@@ -99,7 +114,8 @@ export function module<const P extends Parts, X, Y>(
   const children: Record<string, unknown> = {};
   const settings: Record<string, unknown> = {};
   for (const [k, v] of Object.entries(parts)) {
-    if (reserved.has(k)) throw new ArgumentError(`module ${name}: a part cannot be named ${k}, which functions have themselves`);
+    if (reserved.has(k))
+      throw new ArgumentError(`module ${name}: a part cannot be named ${k}, which functions have themselves`);
     (isSetting(v) ? settings : children)[k] = v;
   }
   const key = `${name}${identity(forward)}${JSON.stringify(Object.entries(settings).sort(([a], [b]) => (a < b ? -1 : 1)))}`;
@@ -151,7 +167,9 @@ function prototypeOf(name: string, children: readonly string[], settings: Parts)
 }
 
 function initialise(this: Owner, key: Key): unknown {
-  return mapLeaves(this, (leaf, path) => (leaf instanceof Parameter ? leaf.initializer(fold(key, pathHash(path)), leaf.dims, leaf.dtype) : leaf));
+  return mapLeaves(this, (leaf, path) =>
+    leaf instanceof Parameter ? leaf.initializer(fold(key, pathHash(path)), leaf.dims, leaf.dtype) : leaf,
+  );
 }
 
 const isModule = (x: unknown): x is Owner => typeof x === "function" && own in x;
@@ -174,4 +192,6 @@ function hasParameter(part: unknown): boolean {
 }
 
 const uninitialised = (name: string, part: string): ArgumentError =>
-  new ArgumentError(`${name}: its parameter ${part} has no value yet`, { hint: "call init(key(seed)) on the whole model first, and use what it returns" });
+  new ArgumentError(`${name}: its parameter ${part} has no value yet`, {
+    hint: "call init(key(seed)) on the whole model first, and use what it returns",
+  });

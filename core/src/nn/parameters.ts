@@ -7,11 +7,14 @@ import { Parameter } from "./module.ts";
 
 /** The tensors of a model by path, in the order of paths.
  *  @throws ArgumentError if one has no value yet
- *  @example await files.write("model.safetensors", writeSafetensors(await …(nn.namedParameters(model)))); */
+ *  @example nn.namedParameters(model)["layers.0.weight"] */
 export function namedParameters(model: unknown): Record<string, Tensor> {
   const found: Record<string, Tensor> = {};
   for (const { path, value } of flatten(model)) {
-    if (value instanceof Parameter) throw new ArgumentError(`namedParameters: ${path} has no value yet`, { hint: "call init(key(seed)) on the model first" });
+    if (value instanceof Parameter)
+      throw new ArgumentError(`namedParameters: ${path} has no value yet`, {
+        hint: "call init(key(seed)) on the model first",
+      });
     if (value instanceof Tensor) found[path] = value;
   }
   return found;
@@ -19,7 +22,12 @@ export function namedParameters(model: unknown): Record<string, Tensor> {
 
 /** How many numbers a model learns, initialised or not. */
 export const parameterCount = (model: unknown): number =>
-  flatten(model).reduce((n, { value }) => n + (value instanceof Tensor ? value.size : value instanceof Parameter ? value.dims.reduce((a, b) => a * b, 1) : 0), 0);
+  flatten(model).reduce(
+    (n, { value }) =>
+      n +
+      (value instanceof Tensor ? value.size : value instanceof Parameter ? value.dims.reduce((a, b) => a * b, 1) : 0),
+    0,
+  );
 
 /** The model with these tensors in place of its parameters, whether those had values or not.
  *
@@ -32,18 +40,25 @@ export function withParameters<M>(model: M, values: Readonly<Record<string, Tens
   const missing = [...known].filter((path) => !Object.hasOwn(values, path));
   const strange = Object.keys(values).filter((path) => !known.has(path));
   if (missing.length > 0 || strange.length > 0) {
-    const lists = [missing.length > 0 ? `missing ${some(missing)}` : "", strange.length > 0 ? `not the model's ${some(strange)}` : ""].filter(Boolean);
-    throw new TreeError(`withParameters: the names differ from the model's: ${lists.join("; ")}`, { hint: "the model's own names are those of namedParameters(model)" });
+    const lists = [
+      missing.length > 0 ? `missing ${some(missing)}` : "",
+      strange.length > 0 ? `not the model's ${some(strange)}` : "",
+    ].filter(Boolean);
+    throw new TreeError(`withParameters: the names differ from the model's: ${lists.join("; ")}`, {
+      hint: "the model's own names are those of namedParameters(model)",
+    });
   }
   return mapLeaves(model, (leaf, path) => {
     if (!(leaf instanceof Tensor) && !(leaf instanceof Parameter)) return leaf;
     const value = values[path] as Tensor;
     const want = `${leaf.dtype}[${leaf.dims.map(String).join(", ")}]`;
     const complaint = `withParameters: ${path} should be ${want}, got ${typeText(value.type)}`;
-    if (String(leaf.dims) !== String(value.dims)) throw new ShapeError(complaint, { hint: "is this the checkpoint of another model?" });
+    if (String(leaf.dims) !== String(value.dims))
+      throw new ShapeError(complaint, { hint: "is this the checkpoint of another model?" });
     if (leaf.dtype !== value.dtype) throw new DTypeError(complaint, { hint: `cast it: value.cast("${leaf.dtype}")` });
     return value;
   }) as M;
 }
 
-const some = (paths: readonly string[]): string => `${paths.slice(0, 4).join(", ")}${paths.length > 4 ? ` and ${paths.length - 4} more` : ""}`;
+const some = (paths: readonly string[]): string =>
+  `${paths.slice(0, 4).join(", ")}${paths.length > 4 ? ` and ${paths.length - 4} more` : ""}`;

@@ -1,6 +1,17 @@
 /** AdamW: Adam with weight decay apart from the gradient. */
 import { add, cast, div, mul, sqrt, sub, tanh, type Tensor } from "../tensor/index.ts";
-import { checkRange, checkRate, type Decay, decayMatrices, firstStep, mapParameters, type Overrides, type Rate, type State, zerosOf } from "./optimizer.ts";
+import {
+  checkRange,
+  checkRate,
+  type Decay,
+  decayMatrices,
+  firstStep,
+  mapParameters,
+  type Overrides,
+  type Rate,
+  type State,
+  zerosOf,
+} from "./optimizer.ts";
 
 export interface AdamWOptions {
   /** 1e-3 by default; `update` may be given the rate of its step. */
@@ -39,7 +50,13 @@ export interface AdamW {
  *  @example
  *  const adam = optim.adamW({ learningRate: 3e-4 });
  *  const step = jit(({ state, x, y, rate }) => adam.update(state, grad(loss)(state.model, x, y), { learningRate: rate })); */
-export function adamW({ learningRate = 1e-3, betas = [0.9, 0.999], epsilon = 1e-8, weightDecay = 0.01, decay = decayMatrices }: AdamWOptions = {}): AdamW {
+export function adamW({
+  learningRate = 1e-3,
+  betas = [0.9, 0.999],
+  epsilon = 1e-8,
+  weightDecay = 0.01,
+  decay = decayMatrices,
+}: AdamWOptions = {}): AdamW {
   checkRate("adamW", learningRate);
   betas.forEach((beta, i) => checkRange("adamW", `betas[${i}]`, beta, 1));
   checkRange("adamW", "epsilon", epsilon);

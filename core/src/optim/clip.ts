@@ -16,7 +16,8 @@ export function globalNorm(grads: unknown): Tensor {
  *  @see Pascanu et al. 2012, arXiv:1211.5063, section 3.2
  *  @example const { grads, norm } = optim.clipByGlobalNorm(raw, 1); */
 export function clipByGlobalNorm<G>(grads: G, maxNorm: number): { readonly grads: G; readonly norm: Tensor } {
-  if (typeof maxNorm === "number" && !(maxNorm > 0)) throw new ArgumentError(`clipByGlobalNorm: expected a norm above 0, got ${maxNorm}`);
+  if (typeof maxNorm === "number" && !(maxNorm > 0))
+    throw new ArgumentError(`clipByGlobalNorm: expected a norm above 0, got ${maxNorm}`);
   const norm = globalNorm(grads);
   const factor = minimum(div(maxNorm, add(norm, 1e-6)), 1);
   return { grads: tree.map((g) => mul(g, factor), grads), norm };

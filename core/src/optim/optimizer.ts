@@ -32,16 +32,27 @@ export const zerosOf = <M>(model: M): M => tree.map((p) => filled(p.shape, 0, p.
 
 /** The model with each tensor replaced; `f` is also given its path and the tensors at that path of other trees.
  *  @throws TreeError where the trees differ */
-export function mapParameters<M>(f: (path: string, parameter: Tensor, ...others: Tensor[]) => Tensor, model: M, ...others: readonly unknown[]): M {
+export function mapParameters<M>(
+  f: (path: string, parameter: Tensor, ...others: Tensor[]) => Tensor,
+  model: M,
+  ...others: readonly unknown[]
+): M {
   const found = others.map((o) => new Map(tree.tensors(o).map(({ path, tensor }) => [path, tensor])));
   const known = new Set(tree.tensors(model).map(({ path }) => path));
   for (const o of found)
-    for (const path of o.keys()) if (!known.has(path)) throw new TreeError(`update: the state or the gradients have a tensor at ${path || "the root"}, where the model has none`);
+    for (const path of o.keys())
+      if (!known.has(path))
+        throw new TreeError(
+          `update: the state or the gradients have a tensor at ${path || "the root"}, where the model has none`,
+        );
   return tree.mapLeaves(model, (leaf, path) => {
     if (!(leaf instanceof Tensor)) return leaf;
     const at = found.map((o) => {
       const other = o.get(path);
-      if (!other) throw new TreeError(`update: the state or the gradients have no tensor at ${path || "the root"}`, { hint: "make the state with init(model), of this model" });
+      if (!other)
+        throw new TreeError(`update: the state or the gradients have no tensor at ${path || "the root"}`, {
+          hint: "make the state with init(model), of this model",
+        });
       return other;
     });
     return f(path, leaf, ...at);
@@ -50,10 +61,14 @@ export function mapParameters<M>(f: (path: string, parameter: Tensor, ...others:
 
 /** A rate checked where it is a plain number. */
 export function checkRate(optimizer: string, rate: Rate): Rate {
-  if (typeof rate === "number" && !(rate >= 0 && Number.isFinite(rate))) throw new ArgumentError(`${optimizer}: expected a learning rate of at least 0, got ${rate}`);
+  if (typeof rate === "number" && !(rate >= 0 && Number.isFinite(rate)))
+    throw new ArgumentError(`${optimizer}: expected a learning rate of at least 0, got ${rate}`);
   return rate;
 }
 
 export function checkRange(optimizer: string, name: string, value: number, below = Number.POSITIVE_INFINITY): void {
-  if (!(value >= 0 && value < below)) throw new ArgumentError(`${optimizer}: expected ${name} of at least 0${Number.isFinite(below) ? ` and below ${below}` : ""}, got ${value}`);
+  if (!(value >= 0 && value < below))
+    throw new ArgumentError(
+      `${optimizer}: expected ${name} of at least 0${Number.isFinite(below) ? ` and below ${below}` : ""}, got ${value}`,
+    );
 }

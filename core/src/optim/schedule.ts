@@ -5,7 +5,9 @@ import { ArgumentError } from "../errors.ts";
 export type Schedule = (step: number) => number;
 
 const check = (name: string, numbers: Readonly<Record<string, number>>): void => {
-  for (const [k, v] of Object.entries(numbers)) if (!Number.isFinite(v) || v < 0) throw new ArgumentError(`${name}: expected ${k} to be a number of at least 0, got ${v}`);
+  for (const [k, v] of Object.entries(numbers))
+    if (!Number.isFinite(v) || v < 0)
+      throw new ArgumentError(`${name}: expected ${k} to be a number of at least 0, got ${v}`);
 };
 
 /** The same rate at every step. */
@@ -16,7 +18,15 @@ export function constant(rate: number): Schedule {
 
 /** On a straight line from `from` at step 0 to `to` at step `steps`, and there afterwards.
  *  @throws ArgumentError */
-export function linear({ from, to, steps }: { readonly from: number; readonly to: number; readonly steps: number }): Schedule {
+export function linear({
+  from,
+  to,
+  steps,
+}: {
+  readonly from: number;
+  readonly to: number;
+  readonly steps: number;
+}): Schedule {
   check("linear", { from, to, steps });
   return (step) => (step >= steps ? to : from + ((to - from) * Math.max(step, 0)) / steps);
 }
@@ -38,7 +48,8 @@ export function warmupCosine({
   readonly finalFraction?: number;
 }): Schedule {
   check("warmupCosine", { peak, warmupSteps, steps, finalFraction });
-  if (warmupSteps > steps) throw new ArgumentError(`warmupCosine: ${warmupSteps} warm-up steps are more than the ${steps} of the whole run`);
+  if (warmupSteps > steps)
+    throw new ArgumentError(`warmupCosine: ${warmupSteps} warm-up steps are more than the ${steps} of the whole run`);
   return (step) => {
     if (step < warmupSteps) return (peak * Math.max(step, 0)) / warmupSteps;
     const left = steps - warmupSteps;

@@ -1,7 +1,18 @@
 /** Stochastic gradient descent, with momentum. */
 import { ArgumentError } from "../errors.ts";
 import { add, mul, sub } from "../tensor/index.ts";
-import { checkRange, checkRate, type Decay, decayMatrices, firstStep, mapParameters, type Overrides, type Rate, type State, zerosOf } from "./optimizer.ts";
+import {
+  checkRange,
+  checkRate,
+  type Decay,
+  decayMatrices,
+  firstStep,
+  mapParameters,
+  type Overrides,
+  type Rate,
+  type State,
+  zerosOf,
+} from "./optimizer.ts";
 
 export interface SgdOptions {
   /** 1e-2 by default; `update` may be given the rate of its step. */
@@ -35,7 +46,13 @@ export interface Sgd {
  *  @throws ArgumentError for an option outside its range
  *  @see Sutskever et al. 2013, "On the importance of initialization and momentum in deep learning"; the form is PyTorch's
  *  @example const sgd = optim.sgd({ learningRate: 0.1, momentum: 0.9 }); */
-export function sgd({ learningRate = 1e-2, momentum = 0, nesterov = false, weightDecay = 0, decay = decayMatrices }: SgdOptions = {}): Sgd {
+export function sgd({
+  learningRate = 1e-2,
+  momentum = 0,
+  nesterov = false,
+  weightDecay = 0,
+  decay = decayMatrices,
+}: SgdOptions = {}): Sgd {
   checkRate("sgd", learningRate);
   checkRange("sgd", "momentum", momentum);
   checkRange("sgd", "weightDecay", weightDecay);
@@ -44,9 +61,19 @@ export function sgd({ learningRate = 1e-2, momentum = 0, nesterov = false, weigh
     init: (model) => ({ model, step: firstStep(), velocity: momentum > 0 ? zerosOf(model) : null }),
     update: (state, grads, overrides = {}) => {
       const rate = checkRate("sgd", overrides.learningRate ?? learningRate);
-      const decayed = mapParameters((path, g, p) => (weightDecay > 0 && decay(path, p) ? add(g, mul(p, weightDecay)) : g), grads, state.model);
-      const velocity = momentum > 0 ? mapParameters((_, v, g) => add(mul(v, momentum), g), state.velocity, decayed) : null;
-      const direction = velocity === null ? decayed : nesterov ? mapParameters((_, g, v) => add(g, mul(v, momentum)), decayed, velocity) : velocity;
+      const decayed = mapParameters(
+        (path, g, p) => (weightDecay > 0 && decay(path, p) ? add(g, mul(p, weightDecay)) : g),
+        grads,
+        state.model,
+      );
+      const velocity =
+        momentum > 0 ? mapParameters((_, v, g) => add(mul(v, momentum), g), state.velocity, decayed) : null;
+      const direction =
+        velocity === null
+          ? decayed
+          : nesterov
+            ? mapParameters((_, g, v) => add(g, mul(v, momentum)), decayed, velocity)
+            : velocity;
       const model = mapParameters((_, p, d) => sub(p, mul(d, rate)), state.model, direction);
       return { ...state, model, step: add(state.step, 1), velocity };
     },

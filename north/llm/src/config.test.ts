@@ -6,7 +6,8 @@ import { ArgumentError, FormatError } from "sinan";
 import { fixturePath } from "../../../tests/fixtures/load.ts";
 import { llamaConfig, llamaConfigFromJson, llamaConfigToJson, llamaPresets, parameterCount } from "./config.ts";
 
-const read = (...path: readonly string[]): Record<string, unknown> => JSON.parse(readFileSync(fixturePath(...path), "utf8"));
+const read = (...path: readonly string[]): Record<string, unknown> =>
+  JSON.parse(readFileSync(fixturePath(...path), "utf8"));
 const valid = (): Record<string, unknown> => read("llama", "wide-heads", "config.json");
 
 test("transformers 4 and 5 write the same model differently", () => {
@@ -19,12 +20,23 @@ test("transformers 4 and 5 write the same model differently", () => {
 });
 
 test("what is written is read back", () => {
-  const configs = [...Object.values(llamaPresets), llamaConfigFromJson(valid()), llamaConfig("llama-tiny", { dropout: 0.1, eosTokenIds: [5, 6], bosTokenId: 3 })];
-  for (const config of configs) assert.deepEqual(llamaConfigFromJson(JSON.parse(JSON.stringify(llamaConfigToJson(config)))), config);
+  const configs = [
+    ...Object.values(llamaPresets),
+    llamaConfigFromJson(valid()),
+    llamaConfig("llama-tiny", { dropout: 0.1, eosTokenIds: [5, 6], bosTokenId: 3 }),
+  ];
+  for (const config of configs)
+    assert.deepEqual(llamaConfigFromJson(JSON.parse(JSON.stringify(llamaConfigToJson(config)))), config);
 });
 
 test("fields that may be absent have the defaults of transformers", () => {
-  const config = llamaConfigFromJson({ vocab_size: 8, hidden_size: 32, intermediate_size: 8, num_hidden_layers: 1, num_attention_heads: 4 });
+  const config = llamaConfigFromJson({
+    vocab_size: 8,
+    hidden_size: 32,
+    intermediate_size: 8,
+    num_hidden_layers: 1,
+    num_attention_heads: 4,
+  });
   assert.equal(config.numKeyValueHeads, 4);
   assert.equal(config.headDim, 8);
   assert.equal(config.maxPositionEmbeddings, 2048);
@@ -37,7 +49,10 @@ test("fields that may be absent have the defaults of transformers", () => {
 test("the benchmark's model is that of the peers", () => {
   const config = llamaConfig("llama-bench");
   assert.equal(config.intermediateSize, Math.floor((Math.floor((8 * 256) / 3) + 31) / 32) * 32);
-  assert.equal(parameterCount(config), 2 * 4096 * 256 + 6 * (4 * 256 * 256 + 3 * 256 * config.intermediateSize + 2 * 256) + 256);
+  assert.equal(
+    parameterCount(config),
+    2 * 4096 * 256 + 6 * (4 * 256 * 256 + 3 * 256 * config.intermediateSize + 2 * 256) + 256,
+  );
 });
 
 const bad: readonly (readonly [field: string, value: unknown, message: RegExp])[] = [
@@ -55,7 +70,11 @@ const bad: readonly (readonly [field: string, value: unknown, message: RegExp])[
   ["max_position_embeddings", 2 ** 40, /max_position_embeddings/],
   ["rms_norm_eps", -1, /rms_norm_eps/],
   ["rms_norm_eps", "1e-5", /rms_norm_eps/],
-  ["rope_parameters", { rope_type: "llama3", rope_theta: 500000, factor: 8 }, /rope_parameters.rope_type: expected "default", got "llama3"/],
+  [
+    "rope_parameters",
+    { rope_type: "llama3", rope_theta: 500000, factor: 8 },
+    /rope_parameters.rope_type: expected "default", got "llama3"/,
+  ],
   ["rope_scaling", { type: "linear", factor: 2 }, /rope_scaling.rope_type: expected "default", got "linear"/],
   ["rope_parameters", 3, /rope_parameters: expected an object/],
   ["rope_parameters", { rope_theta: 0 }, /rope_theta/],
@@ -80,12 +99,21 @@ for (const [field, value, message] of bad)
   });
 
 test("sizes that are fine alone and absurd together are refused", () => {
-  const huge = { hidden_size: 2 ** 16, intermediate_size: 2 ** 20, num_hidden_layers: 4096, num_attention_heads: 4096, num_key_value_heads: 4096 };
+  const huge = {
+    hidden_size: 2 ** 16,
+    intermediate_size: 2 ** 20,
+    num_hidden_layers: 4096,
+    num_attention_heads: 4096,
+    num_key_value_heads: 4096,
+  };
   assert.throws(() => llamaConfigFromJson({ ...valid(), ...huge }), /parameters/);
 });
 
 test("heads that do not divide the width need a head_dim", () => {
-  assert.throws(() => llamaConfigFromJson({ ...valid(), head_dim: null, hidden_size: 42 }), /num_attention_heads: expected a divisor of hidden_size/);
+  assert.throws(
+    () => llamaConfigFromJson({ ...valid(), head_dim: null, hidden_size: 42 }),
+    /num_attention_heads: expected a divisor of hidden_size/,
+  );
 });
 
 test("what is no object is refused", () => {
@@ -93,7 +121,10 @@ test("what is no object is refused", () => {
 });
 
 test("an unknown preset is refused with those that there are", () => {
-  assert.throws(() => llamaConfig("llama-9000"), (e: unknown) => e instanceof ArgumentError && /llama-tiny/.test(e.message));
+  assert.throws(
+    () => llamaConfig("llama-9000"),
+    (e: unknown) => e instanceof ArgumentError && /llama-tiny/.test(e.message),
+  );
   assert.throws(() => llamaConfig("toString"), ArgumentError);
   assert.throws(() => llamaConfig("llama-tiny", { numKeyValueHeads: 3 }), FormatError);
 });

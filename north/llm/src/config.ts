@@ -73,17 +73,30 @@ export function llamaConfigFromJson(json: unknown, what = "config.json"): LlamaC
   only("hidden_act", "silu", "Other activations are not implemented.");
   only("attention_bias", false, "Biases are not implemented.");
   only("mlp_bias", false, "Biases are not implemented.");
-  only("attention_dropout", 0, "Dropout on attention weights is not implemented; \"dropout\" is on the residual branches.");
+  only(
+    "attention_dropout",
+    0,
+    'Dropout on attention weights is not implemented; "dropout" is on the residual branches.',
+  );
 
   const hiddenSize = size("hidden_size");
   const numAttentionHeads = size("num_attention_heads");
   const numKeyValueHeads = size("num_key_value_heads", numAttentionHeads);
   if (numAttentionHeads % numKeyValueHeads !== 0)
-    throw unexpected(field("num_key_value_heads"), `a divisor of num_attention_heads, which is ${numAttentionHeads}`, numKeyValueHeads);
-  if (root["head_dim"] == null && hiddenSize % numAttentionHeads !== 0)
-    throw unexpected(field("num_attention_heads"), `a divisor of hidden_size, which is ${hiddenSize}, as head_dim is not given`, numAttentionHeads);
+    throw unexpected(
+      field("num_key_value_heads"),
+      `a divisor of num_attention_heads, which is ${numAttentionHeads}`,
+      numKeyValueHeads,
+    );
+  if ((root["head_dim"] ?? null) === null && hiddenSize % numAttentionHeads !== 0)
+    throw unexpected(
+      field("num_attention_heads"),
+      `a divisor of hidden_size, which is ${hiddenSize}, as head_dim is not given`,
+      numAttentionHeads,
+    );
   const headDim = size("head_dim", hiddenSize / numAttentionHeads);
-  if (headDim % 2 !== 0) throw unexpected(field("head_dim"), "an even number, as the rotary embedding turns pairs", headDim);
+  if (headDim % 2 !== 0)
+    throw unexpected(field("head_dim"), "an even number, as the rotary embedding turns pairs", headDim);
 
   const vocabSize = size("vocab_size");
   const config: LlamaConfig = {
@@ -104,7 +117,8 @@ export function llamaConfigFromJson(json: unknown, what = "config.json"): LlamaC
     eosTokenIds: idsAt(root["eos_token_id"], field("eos_token_id")),
   };
   const count = parameterCount(config);
-  if (count > maxParameters) throw new FormatError(`${what}: the sizes make ${count} parameters; at most ${maxParameters} are read`);
+  if (count > maxParameters)
+    throw new FormatError(`${what}: the sizes make ${count} parameters; at most ${maxParameters} are read`);
   return config;
 }
 
@@ -115,11 +129,17 @@ const isCount = (value: unknown, most: number): value is number =>
 function ropeTheta(root: JsonObject, what: string): number {
   let theta = root["rope_theta"];
   for (const name of ["rope_scaling", "rope_parameters"]) {
-    if (root[name] == null) continue;
-    const rope = objectAt(root[name], `${what}: ${name}`);
+    const value = root[name] ?? null;
+    if (value === null) continue;
+    const rope = objectAt(value, `${what}: ${name}`);
     const type = rope["rope_type"] ?? rope["type"] ?? "default";
     if (type !== "default")
-      throw unexpected(`${what}: ${name}.rope_type`, '"default"', type, "Scaled rotary embeddings are not implemented.");
+      throw unexpected(
+        `${what}: ${name}.rope_type`,
+        '"default"',
+        type,
+        "Scaled rotary embeddings are not implemented.",
+      );
     theta = rope["rope_theta"] ?? theta;
   }
   theta ??= 10000;
@@ -129,7 +149,8 @@ function ropeTheta(root: JsonObject, what: string): number {
 
 function idOrNull(value: unknown, where: string): number | null {
   if (value === undefined || value === null) return null;
-  if (typeof value === "number" && Number.isInteger(value) && value >= -1 && value < limits.vocab_size) return value < 0 ? null : value;
+  if (typeof value === "number" && Number.isInteger(value) && value >= -1 && value < limits.vocab_size)
+    return value < 0 ? null : value;
   throw unexpected(where, "a token's id or null", value);
 }
 
@@ -172,14 +193,28 @@ export function llamaConfigToJson(config: LlamaConfig): Record<string, unknown> 
 
 /** The number of weights, a tied embedding counted once. */
 export function parameterCount(config: LlamaConfig): number {
-  const { vocabSize, hiddenSize, intermediateSize, numHiddenLayers, numAttentionHeads, numKeyValueHeads, headDim } = config;
+  const { vocabSize, hiddenSize, intermediateSize, numHiddenLayers, numAttentionHeads, numKeyValueHeads, headDim } =
+    config;
   const attention = 2 * hiddenSize * headDim * (numAttentionHeads + numKeyValueHeads);
   const layer = attention + 3 * hiddenSize * intermediateSize + 2 * hiddenSize;
   return vocabSize * hiddenSize * (config.tieWordEmbeddings ? 1 : 2) + numHiddenLayers * layer + hiddenSize;
 }
 
-const bench = preset({ vocabSize: 4096, hiddenSize: 256, numHiddenLayers: 6, numAttentionHeads: 8, maxPositionEmbeddings: 256 });
-const tiny = preset({ vocabSize: 1024, hiddenSize: 128, numHiddenLayers: 4, numAttentionHeads: 4, maxPositionEmbeddings: 256, tieWordEmbeddings: true });
+const bench = preset({
+  vocabSize: 4096,
+  hiddenSize: 256,
+  numHiddenLayers: 6,
+  numAttentionHeads: 8,
+  maxPositionEmbeddings: 256,
+});
+const tiny = preset({
+  vocabSize: 1024,
+  hiddenSize: 128,
+  numHiddenLayers: 4,
+  numAttentionHeads: 4,
+  maxPositionEmbeddings: 256,
+  tieWordEmbeddings: true,
+});
 
 /** Shapes to train from nothing. `llama-tiny` learns a book in minutes; `llama-bench` is what speed is measured on. */
 export const llamaPresets: Readonly<Record<string, LlamaConfig>> = { "llama-tiny": tiny, "llama-bench": bench };
@@ -190,13 +225,20 @@ export const llamaPresets: Readonly<Record<string, LlamaConfig>> = { "llama-tiny
  *  @example llamaConfig("llama-tiny", { dropout: 0.1 }) */
 export function llamaConfig(name: string, changes: Partial<LlamaConfig> = {}): LlamaConfig {
   const base = Object.hasOwn(llamaPresets, name) ? llamaPresets[name] : undefined;
-  if (base === undefined) throw new ArgumentError(`there is no model ${JSON.stringify(name)}`, { hint: `There are ${Object.keys(llamaPresets).join(", ")}.` });
+  if (base === undefined)
+    throw new ArgumentError(`there is no model ${JSON.stringify(name)}`, {
+      hint: `There are ${Object.keys(llamaPresets).join(", ")}.`,
+    });
   return llamaConfigFromJson(llamaConfigToJson({ ...base, ...changes }), name);
 }
 
 /** The feed-forward width that makes SwiGLU cost what a plain network of four times the width does, in whole 32s. */
 function preset(
-  shape: Pick<LlamaConfig, "vocabSize" | "hiddenSize" | "numHiddenLayers" | "numAttentionHeads" | "maxPositionEmbeddings"> & Partial<LlamaConfig>,
+  shape: Pick<
+    LlamaConfig,
+    "vocabSize" | "hiddenSize" | "numHiddenLayers" | "numAttentionHeads" | "maxPositionEmbeddings"
+  > &
+    Partial<LlamaConfig>,
 ): LlamaConfig {
   return {
     intermediateSize: Math.floor((Math.floor((8 * shape.hiddenSize) / 3) + 31) / 32) * 32,

@@ -2,7 +2,19 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { ArgumentError, device, DisposedError, key, NonFiniteError, random, readSafetensors, type Tensor, tensor, tree } from "sinan";
+import {
+  ArgumentError,
+  device,
+  DisposedError,
+  key,
+  memory,
+  NonFiniteError,
+  random,
+  readSafetensors,
+  type Tensor,
+  tensor,
+  tree,
+} from "sinan";
 import { onEachDevice } from "../../../../tests/devices.ts";
 import { fixturePath, loadCases, named } from "../../../../tests/fixtures/load.ts";
 import { llamaConfig, llamaConfigFromJson } from "../config.ts";
@@ -32,11 +44,16 @@ async function all<T>(items: AsyncIterable<T>): Promise<T[]> {
 }
 
 /** Each token from the whole sequence anew. */
-async function uncached(m: Llama, begin: readonly number[], { maxTokens = 0, temperature = 0, seed = 0 }: GenerateOptions): Promise<number[]> {
+async function uncached(
+  m: Llama,
+  begin: readonly number[],
+  { maxTokens = 0, temperature = 0, seed = 0 }: GenerateOptions,
+): Promise<number[]> {
   const ids = [...begin];
   for (let i = 0; i < maxTokens; i++) {
     let scores: Tensor = m(tensor(Int32Array.from(ids), { shape: [1, ids.length] })).at(0, -1);
-    if (temperature > 0) scores = scores.div(temperature).add(random.gumbel(random.fold(key(seed), ids.length - 1), scores.dims));
+    if (temperature > 0)
+      scores = scores.div(temperature).add(random.gumbel(random.fold(key(seed), ids.length - 1), scores.dims));
     const values = await scores.data();
     ids.push(values.indexOf((values as Float32Array).reduce((a, b) => Math.max(a, b)) as never));
   }
@@ -56,24 +73,34 @@ onEachDevice("greedy tokens and logits are those of transformers", async () => {
   const [batch, time] = shape as [number, number];
   for (let b = 0; b < batch; b++) {
     const row = Array.from(values.subarray(b * time, (b + 1) * time));
-    assert.deepEqual(await all(generate(m, row.slice(0, promptTime), { maxTokens: newTokens, stopIds: [] })), row.slice(promptTime));
+    assert.deepEqual(
+      await all(generate(m, row.slice(0, promptTime), { maxTokens: newTokens, stopIds: [] })),
+      row.slice(promptTime),
+    );
   }
   const got = await m(tensor(Int32Array.from(values), { shape })).data();
-  checkpoint.tensor("logits").values.forEach((x, i) => assert.ok(Math.abs(x - Number(got[i])) < 1e-4 * Math.max(1, Math.abs(x))));
+  checkpoint
+    .tensor("logits")
+    .values.forEach((x, i) => assert.ok(Math.abs(x - Number(got[i])) < 1e-4 * Math.max(1, Math.abs(x))));
   assert.equal(named(tensors, "prompts").shape[1], promptTime);
 });
 
 onEachDevice("with a cache and without, the tokens are the same", async () => {
   for (const temperature of [0, 0.8]) {
     const options = { maxTokens: 12, temperature, seed: 5 };
-    assert.deepEqual(await all(generate(model(), prompt, options)), await uncached(model(), prompt, options), `temperature ${temperature}`);
+    assert.deepEqual(
+      await all(generate(model(), prompt, options)),
+      await uncached(model(), prompt, options),
+      `temperature ${temperature}`,
+    );
   }
 });
 
 test("a seed decides the draw, and a text that is continued goes on as it would have", async () => {
   await device("interpreter");
   const m = model();
-  const draw = (begin: readonly number[], maxTokens: number, seed: number) => all(generate(m, begin, { maxTokens, temperature: 1, seed }));
+  const draw = (begin: readonly number[], maxTokens: number, seed: number) =>
+    all(generate(m, begin, { maxTokens, temperature: 1, seed }));
   const first = await draw(prompt, 10, 1);
   assert.deepEqual(await draw(prompt, 10, 1), first);
   assert.notDeepEqual(await draw(prompt, 10, 2), first);
@@ -84,7 +111,11 @@ test("draws follow the softmax of logits / temperature", async () => {
   await device("interpreter");
   const m = model();
   const temperature = 1.5;
-  const p = (await m(tensor([prompt], { dtype: "i32" })).at(0, -1).div(temperature).softmax().data()) as Float32Array;
+  const p = (await m(tensor([prompt], { dtype: "i32" }))
+    .at(0, -1)
+    .div(temperature)
+    .softmax()
+    .data()) as Float32Array;
   const count = 400;
   const seen = new Float64Array(p.length);
   for (let seed = 0; seed < count; seed++) {
@@ -93,7 +124,12 @@ test("draws follow the softmax of logits / temperature", async () => {
     session.dispose();
     seen[token] = (seen[token] as number) + 1 / count;
   }
-  p.forEach((x, i) => assert.ok(Math.abs((seen[i] as number) - x) < 5 * Math.sqrt((x * (1 - x)) / count) + 1 / count, `token ${i}: ${seen[i]} for ${x}`));
+  p.forEach((x, i) =>
+    assert.ok(
+      Math.abs((seen[i] as number) - x) < 5 * Math.sqrt((x * (1 - x)) / count) + 1 / count,
+      `token ${i}: ${seen[i]} for ${x}`,
+    ),
+  );
 });
 
 test("a session may be fed in parts", async () => {
@@ -125,11 +161,23 @@ test("the model's last position can be reached, and not passed", async () => {
   const m = llamaFromStored({ ...config, maxPositionEmbeddings: 20 }, await storedWeights(model()));
   assert.equal((await all(generate(m, prompt, { maxTokens: 1 }))).length, 1);
   assert.equal((await all(generate(m, prompt.slice(0, 2), { maxTokens: 18 }))).length, 18);
-  assert.throws(() => generate(m, prompt, { maxTokens: 2 }), /19 tokens and 2 new ones .* 20 positions\n.*at most 1 tokens/);
+  assert.throws(
+    () => generate(m, prompt, { maxTokens: 2 }),
+    /19 tokens and 2 new ones .* 20 positions\n.*at most 1 tokens/,
+  );
   assert.throws(() => generate(m, [...prompt, 1], { maxTokens: 1 }), /shorten the prompt/);
 });
 
-test("leaving the loop frees the cache", async () => {
+onEachDevice("leaving the loop frees all that it took", async () => {
+  const m = model();
+  await all(generate(m, prompt, { maxTokens: 2, temperature: 1 }));
+  const before = memory().live;
+  await all(generate(m, prompt, { maxTokens: 8, temperature: 1 }));
+  for await (const _ of generate(m, prompt, { maxTokens: 8 })) break;
+  assert.ok(memory().live <= before); // less where the collector found something of an earlier test
+});
+
+test("a session cannot be used after dispose, and disposing twice is harmless", async () => {
   await device("interpreter");
   const session = new Session(model(), { capacity: 32 });
   await session.next(prompt);
@@ -140,7 +188,10 @@ test("leaving the loop frees the cache", async () => {
 
 test("the text comes in whole characters", async () => {
   await device("interpreter");
-  const tokenizer = trainBpe(linesWithEndings("Call me Ishmael. Some years ago, never mind how long precisely.\n".repeat(8)), { vocabSize: 280 });
+  const tokenizer = trainBpe(
+    linesWithEndings("Call me Ishmael. Some years ago, never mind how long precisely.\n".repeat(8)),
+    { vocabSize: 280 },
+  );
   const m = llama({ ...config, vocabSize: tokenizer.vocabSize }).init(key(1));
   const options = { maxTokens: 30, temperature: 1, seed: 4 };
   const ids = await all(generate(m, tokenizer.encode("Call me"), options));

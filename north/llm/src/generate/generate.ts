@@ -3,7 +3,7 @@
 import { ArgumentError } from "sinan";
 import type { Llama } from "../model/llama.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
-import { checkTokens, drawOf, type Sampling, Session } from "./session.ts";
+import { checkSampling, checkTokens, type Sampling, Session } from "./session.ts";
 
 export interface GenerateOptions extends Sampling {
   /** The most tokens to make. Default 64. */
@@ -26,12 +26,19 @@ export function generate(
   const tokens = Array.from(prompt);
   const most = model.config.maxPositionEmbeddings;
   checkTokens(tokens, model.config.vocabSize);
-  drawOf({ temperature, seed });
-  if (!Number.isInteger(maxTokens) || maxTokens < 1) throw new ArgumentError(`maxTokens: expected a whole number of at least 1, got ${maxTokens}`);
+  checkSampling({ temperature, seed });
+  if (!Number.isInteger(maxTokens) || maxTokens < 1)
+    throw new ArgumentError(`maxTokens: expected a whole number of at least 1, got ${maxTokens}`);
   if (tokens.length + maxTokens > most)
-    throw new ArgumentError(`generate: a prompt of ${tokens.length} tokens and ${maxTokens} new ones are more than the model's ${most} positions`, {
-      hint: tokens.length < most ? `ask for at most ${most - tokens.length} tokens, or shorten the prompt` : "shorten the prompt",
-    });
+    throw new ArgumentError(
+      `generate: a prompt of ${tokens.length} tokens and ${maxTokens} new ones are more than the model's ${most} positions`,
+      {
+        hint:
+          tokens.length < most
+            ? `ask for at most ${most - tokens.length} tokens, or shorten the prompt`
+            : "shorten the prompt",
+      },
+    );
   return decode(model, tokens, maxTokens, new Set(stopIds), { temperature, seed });
 }
 
@@ -60,7 +67,12 @@ async function* decode(
  *
  *  @throws ArgumentError as `generate`
  *  @example for await (const piece of generateText(model, tokenizer, "Call me")) process.stdout.write(piece); */
-export function generateText(model: Llama, tokenizer: Tokenizer, prompt: string, options: GenerateOptions = {}): AsyncGenerator<string, void, undefined> {
+export function generateText(
+  model: Llama,
+  tokenizer: Tokenizer,
+  prompt: string,
+  options: GenerateOptions = {},
+): AsyncGenerator<string, void, undefined> {
   const ids = tokenizer.encode(prompt, { addSpecialTokens: true });
   return pieces(tokenizer, generate(model, ids, options));
 }

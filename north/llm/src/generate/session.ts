@@ -82,20 +82,29 @@ export class Session {
     if (!this.#state) throw new DisposedError("a session was used after dispose");
     const { rope, caches } = this.#state;
     checkTokens(tokens, config.vocabSize);
-    const draw = drawOf(sampling);
+    checkSampling(sampling);
+    const { temperature = 0, seed = 0 } = sampling;
+    const draw = temperature === 0 ? null : { temperature, key: keyOf(seed) };
     const start = this.#length;
     if (start + tokens.length > this.capacity)
-      throw new ArgumentError(`a session: ${start} + ${tokens.length} tokens do not fit its ${this.capacity} positions`);
+      throw new ArgumentError(
+        `a session: ${start} + ${tokens.length} tokens do not fit its ${this.capacity} positions`,
+      );
     const padded = tokens.length === 1 ? 1 : Math.min(powerOfTwo(tokens.length, smallestPrompt), this.capacity);
-    const ids = tensor(Int32Array.from({ length: padded }, (_, i) => tokens[i] ?? 0), { shape: [1, padded] });
+    const ids = tensor(
+      Int32Array.from({ length: padded }, (_, i) => tokens[i] ?? 0),
+      { shape: [1, padded] },
+    );
     const step = stepFor(config, padded, this.capacity, draw !== null);
     const after = step({ model: this.model, ids, start, last: tokens.length - 1, rope, caches, draw });
     this.#state.caches = after.caches;
     this.#length += tokens.length;
     const token = await after.token.item();
-    for (const t of [after.token, ids]) t.dispose();
+    for (const t of [after.token, ids, draw?.key]) t?.dispose();
     if (token < config.vocabSize) return token;
-    throw new NonFiniteError(`position ${this.#length}: the model's logits are NaN, so there is no next token`, { hint: "check the weights" });
+    throw new NonFiniteError(`position ${this.#length}: the model's logits are NaN, so there is no next token`, {
+      hint: "check the weights",
+    });
   }
 
   /** Frees the cache. */
@@ -151,7 +160,12 @@ function argmax(x: Tensor): Tensor {
 const steps = new Map<string, (input: StepInput) => StepOutput>();
 
 /** One compiled step for each shape, shared by all sessions. */
-function stepFor(config: LlamaConfig, time: number, capacity: number, draws: boolean): (input: StepInput) => StepOutput {
+function stepFor(
+  config: LlamaConfig,
+  time: number,
+  capacity: number,
+  draws: boolean,
+): (input: StepInput) => StepOutput {
   const key = `${JSON.stringify(config)} ${time} ${capacity} ${draws}`;
   const known = steps.get(key);
   if (known) return known;
@@ -161,17 +175,23 @@ function stepFor(config: LlamaConfig, time: number, capacity: number, draws: boo
 }
 
 export function checkTokens(tokens: readonly number[], vocabulary: number): void {
-  if (tokens.length === 0) throw new ArgumentError("generation needs at least one token to begin with", { hint: "give a prompt, or the token that begins a text" });
+  if (tokens.length === 0)
+    throw new ArgumentError("generation needs at least one token to begin with", {
+      hint: "give a prompt, or the token that begins a text",
+    });
   for (const id of tokens)
     if (!Number.isInteger(id) || id < 0 || id >= vocabulary)
-      throw new ArgumentError(`a token's id is a whole number below ${vocabulary}, got ${id}`, { hint: "Is this the tokenizer that the model was trained with?" });
+      throw new ArgumentError(`a token's id is a whole number below ${vocabulary}, got ${id}`, {
+        hint: "Is this the tokenizer that the model was trained with?",
+      });
 }
 
 /** @throws ArgumentError */
-export function drawOf({ temperature = 0, seed = 0 }: Sampling): { temperature: number; key: Key } | null {
-  if (!Number.isFinite(temperature) || temperature < 0) throw new ArgumentError(`temperature: expected a number of at least 0, got ${temperature}`);
-  const key = keyOf(seed);
-  return temperature === 0 ? null : { temperature, key };
+export function checkSampling({ temperature = 0, seed = 0 }: Sampling): void {
+  if (!Number.isFinite(temperature) || temperature < 0)
+    throw new ArgumentError(`temperature: expected a number of at least 0, got ${temperature}`);
+  if (!Number.isSafeInteger(seed) || seed < 0)
+    throw new ArgumentError(`seed: expected a whole number of at least 0, got ${seed}`);
 }
 
 function powerOfTwo(n: number, least: number): number {

@@ -38,7 +38,14 @@ export interface LayerOutput {
   readonly cache: LayerCache | null;
 }
 
-export const attention = ({ hiddenSize, numAttentionHeads: heads, numKeyValueHeads: groups, headDim, initializerRange, numHiddenLayers }: LlamaConfig) =>
+export const attention = ({
+  hiddenSize,
+  numAttentionHeads: heads,
+  numKeyValueHeads: groups,
+  headDim,
+  initializerRange,
+  numHiddenLayers,
+}: LlamaConfig) =>
   nn.module(
     "attention",
     {
@@ -78,10 +85,13 @@ function attend(self: Attention, { x, rope, past }: LayerInput): LayerOutput {
   };
   const mixed =
     past && cache
-      ? nn.scaledDotProductAttention(q, cache.key, cache.value, { mask: notAfter(past.positions, cache.key.shape[2] as number) })
+      ? nn.scaledDotProductAttention(q, cache.key, cache.value, {
+          mask: notAfter(past.positions, cache.key.shape[2] as number),
+        })
       : nn.scaledDotProductAttention(q, k, v, { causal: true });
   return { x: self.o_proj(reshape(transpose(mixed, [0, 2, 1, 3]), [batch, time, heads * headDim])), cache };
 }
 
 /** Whether a place of the cache is no later than a position: bool `[time, capacity]`. */
-const notAfter = (positions: Tensor, capacity: number): Tensor => lessEqual(iota([positions.shape[0] as number, capacity], 1), expandDims(positions, 1));
+const notAfter = (positions: Tensor, capacity: number): Tensor =>
+  lessEqual(iota([positions.shape[0] as number, capacity], 1), expandDims(positions, 1));

@@ -48,5 +48,7 @@ const feedForward = ({ hiddenSize, intermediateSize, initializerRange, numHidden
   );
 
 /** Shazeer 2020, arXiv:2002.05202, eq. 6. */
-const swiGlu = (self: { readonly gate_proj: nn.Layer; readonly up_proj: nn.Layer; readonly down_proj: nn.Layer }, x: Tensor): Tensor =>
-  self.down_proj(mul(nn.silu(self.gate_proj(x)), self.up_proj(x)));
+const swiGlu = (
+  self: { readonly gate_proj: nn.Layer; readonly up_proj: nn.Layer; readonly down_proj: nn.Layer },
+  x: Tensor,
+): Tensor => self.down_proj(mul(nn.silu(self.gate_proj(x)), self.up_proj(x)));

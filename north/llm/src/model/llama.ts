@@ -20,7 +20,7 @@ export const llama = (config: LlamaConfig) => {
   return nn.module(
     "llama",
     {
-      config: new ModelConfig(config),
+      config: asPart(config),
       model: {
         embed_tokens: nn.embedding(vocabSize, hiddenSize, { initializer }),
         embedding_dropout: nn.dropout(config.dropout),
@@ -35,17 +35,15 @@ export const llama = (config: LlamaConfig) => {
 
 export type Llama = ReturnType<typeof llama>;
 
-/** The configuration as a part of the module: no leaf of its tree, but what a trace depends on. */
-class ModelConfig implements TreeNode {
-  constructor(values: LlamaConfig) {
-    Object.assign(this, values);
-  }
+/** The configuration as a part of the module: no leaf of its tree, but what a trace depends on. Trees take an object apart
+ *  if it is a plain one, so this one has a prototype. */
+const asPart = (config: LlamaConfig): LlamaConfig & TreeNode => Object.assign(Object.create(part) as TreeNode, config);
 
-  get [treeNode](): TreeNode[typeof treeNode] {
+const part: TreeNode = {
+  get [treeNode]() {
     return { children: {}, rebuild: () => this, key: JSON.stringify(this) };
-  }
-}
-interface ModelConfig extends LlamaConfig {}
+  },
+};
 
 interface Parts {
   readonly config: LlamaConfig;
@@ -63,7 +61,8 @@ const logits = (self: Parts, ids: Tensor, ctx: nn.Context): Tensor => head(self,
 /** The mean cross entropy, in nats, of `targets` i32 `[batch, time]` after `inputs` of that shape.
  *  @throws ShapeError
  *  @example loss(model, ids.at(slice(), slice(0, -1)), ids.at(slice(), slice(1)), { train: true, key }) */
-export const loss = (model: Llama, inputs: Tensor, targets: Tensor, ctx?: nn.Context): Tensor => nn.crossEntropy(model(inputs, ctx), targets);
+export const loss = (model: Llama, inputs: Tensor, targets: Tensor, ctx?: nn.Context): Tensor =>
+  nn.crossEntropy(model(inputs, ctx), targets);
 
 /** Where a call continues a sequence: one cache a layer, the call's positions i32 `[time]` and their tables. */
 export interface Continuation {
@@ -72,12 +71,20 @@ export interface Continuation {
   readonly caches: readonly LayerCache[];
 }
 
-const block = region((layer: nn.Layer<LayerInput, LayerOutput>, input: LayerInput, ctx: nn.Context): LayerOutput => layer(input, ctx), {
-  name: "llamaLayer",
-});
+const block = region(
+  (layer: nn.Layer<LayerInput, LayerOutput>, input: LayerInput, ctx: nn.Context): LayerOutput => layer(input, ctx),
+  {
+    name: "llamaLayer",
+  },
+);
 
 /** The output `[batch, time, hidden]` of the last norm, and the caches with this call's keys and values. */
-export function trunk({ config, model }: Parts, ids: Tensor, ctx: nn.Context, past?: Continuation): { x: Tensor; caches: readonly LayerCache[] } {
+export function trunk(
+  { config, model }: Parts,
+  ids: Tensor,
+  ctx: nn.Context,
+  past?: Continuation,
+): { x: Tensor; caches: readonly LayerCache[] } {
   const [, time] = ids.dims;
   if (ids.rank !== 2 || typeof time !== "number" || !["i32", "u32"].includes(ids.dtype))
     throw new ShapeError(`llama: expected ids i32[batch, time], got ${ids.dtype}[${String(ids.dims)}]`);
@@ -98,7 +105,8 @@ export function trunk({ config, model }: Parts, ids: Tensor, ctx: nn.Context, pa
 }
 
 /** Logits of the trunk's output. */
-export const head = ({ model, lm_head }: Parts, x: Tensor): Tensor => (lm_head ? lm_head(x) : nn.functional.linear(x, model.embed_tokens.weight));
+export const head = ({ model, lm_head }: Parts, x: Tensor): Tensor =>
+  lm_head ? lm_head(x) : nn.functional.linear(x, model.embed_tokens.weight);
 
 /** The tables of positions 0 to `length` − 1, in the dtype of a weight. */
 export const ropeTables = ({ headDim, ropeTheta }: LlamaConfig, length: number, { dtype }: Tensor): RopeTables =>

@@ -29,7 +29,11 @@ const index = "model.safetensors.index.json";
  *  @throws FileError for a file that is missing or cannot be read; FormatError for one that is not what it should be;
  *    CheckpointError, ShapeError for weights that are not the configuration's
  *  @example const model = await loadLlama(nodeFiles(), "checkpoints/latest"); */
-export async function loadLlama(files: Files, directory: string, { as = "f32" }: { readonly as?: "f32" | "f64" } = {}): Promise<Llama> {
+export async function loadLlama(
+  files: Files,
+  directory: string,
+  { as = "f32" }: { readonly as?: "f32" | "f64" } = {},
+): Promise<Llama> {
   const config = await readConfig(files, directory);
   const parts = await openParts(files, directory);
   const home = new Map<string, LazySafetensors>();
@@ -43,7 +47,8 @@ export async function loadLlama(files: Files, directory: string, { as = "f32" }:
   checkStored(config, infos, directory);
   const tensors = new Map<string, Tensor>();
   const model = llama(config);
-  for (const name of weightShapes(model).keys()) tensors.set(name, fromStored(await (home.get(name) as LazySafetensors).tensor(name), as));
+  for (const name of weightShapes(model).keys())
+    tensors.set(name, fromStored(await (home.get(name) as LazySafetensors).tensor(name), as));
   return withWeights(model, (name) => tensors.get(name) as Tensor);
 }
 
@@ -80,18 +85,23 @@ async function openParts(files: Files, directory: string): Promise<LazySafetenso
   if ((await files.exists(whole)) || !(await files.exists(listed))) return [await open(files, whole)];
   const root = objectAt(await readJson(files, listed), listed);
   const map = objectAt(root["weight_map"], `${listed}: weight_map`);
-  const named = Object.entries(map).map(([name, file]) => [name, plainName(file, `${listed}: weight_map.${name}`)] as const);
+  const named = Object.entries(map).map(
+    ([name, file]) => [name, plainName(file, `${listed}: weight_map.${name}`)] as const,
+  );
   const parts = new Map<string, LazySafetensors>();
-  for (const file of new Set(named.map(([, file]) => file))) parts.set(file, await open(files, joinPath(directory, file)));
+  for (const file of new Set(named.map(([, file]) => file)))
+    parts.set(file, await open(files, joinPath(directory, file)));
   for (const [name, file] of named)
-    if (!parts.get(file)?.tensors.has(name)) throw new CheckpointError(`${listed}: expected the tensor ${name} in ${file}, which does not hold it`);
+    if (!parts.get(file)?.tensors.has(name))
+      throw new CheckpointError(`${listed}: expected the tensor ${name} in ${file}, which does not hold it`);
   return [...parts.values()];
 }
 
 /** A file name that stays in the directory. */
 function plainName(value: unknown, where: string): string {
   const name = stringAt(value, where);
-  if (!/^[\w.-]{1,200}\.safetensors$/.test(name)) throw unexpected(where, "the name of a .safetensors file beside it", name);
+  if (!/^[\w.-]{1,200}\.safetensors$/.test(name))
+    throw unexpected(where, "the name of a .safetensors file beside it", name);
   return name;
 }
 

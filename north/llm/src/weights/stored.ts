@@ -1,7 +1,16 @@
 /** Weights between a model and safetensors: the paths of the model's tree are the names in the file. Every name, dtype and
  *  shape is compared with what the configuration asks for before a model is made. */
 
-import { CheckpointError, type DType, fromBytes, ShapeError, type StoredTensor, type StoredTensorInfo, type Tensor, tree } from "sinan";
+import {
+  CheckpointError,
+  type DType,
+  fromBytes,
+  ShapeError,
+  type StoredTensor,
+  type StoredTensorInfo,
+  type Tensor,
+  tree,
+} from "sinan";
 import type { LlamaConfig } from "../config.ts";
 import { type Llama, llama } from "../model/llama.ts";
 
@@ -16,7 +25,8 @@ const isSpare = (config: LlamaConfig, name: string): boolean =>
 export const weightShapes = (model: Llama): Map<string, readonly number[]> =>
   new Map(tree.flatten(model).flatMap(({ path, value }) => (isShaped(value) ? [[path, value.dims] as const] : [])));
 
-const isShaped = (leaf: unknown): leaf is { readonly dims: readonly number[] } => typeof leaf === "object" && leaf !== null && "dims" in leaf;
+const isShaped = (leaf: unknown): leaf is { readonly dims: readonly number[] } =>
+  typeof leaf === "object" && leaf !== null && "dims" in leaf;
 
 /** The model with these tensors as its weights, whatever it had before. */
 export const withWeights = (model: Llama, weightOf: (name: string) => Tensor): Llama =>
@@ -26,17 +36,27 @@ export const withWeights = (model: Llama, weightOf: (name: string) => Tensor): L
  *
  *  @param what  the file, for the errors
  *  @throws CheckpointError for a tensor that is missing, unknown or not of floats; ShapeError for one of another shape */
-export function checkStored(config: LlamaConfig, stored: ReadonlyMap<string, Pick<StoredTensorInfo, "dtype" | "shape">>, what: string): void {
+export function checkStored(
+  config: LlamaConfig,
+  stored: ReadonlyMap<string, Pick<StoredTensorInfo, "dtype" | "shape">>,
+  what: string,
+): void {
   const shapes = weightShapes(llama(config));
   const hint = "Is config.json the one that was saved with these weights?";
   const missing = [...shapes.keys()].filter((name) => !stored.has(name));
-  if (missing.length > 0) throw new CheckpointError(`${what}: expected the tensor${list(missing)}, which is not there`, { hint });
+  if (missing.length > 0)
+    throw new CheckpointError(`${what}: expected the tensor${list(missing)}, which is not there`, { hint });
   const extra = [...stored.keys()].filter((name) => !shapes.has(name) && !isSpare(config, name));
-  if (extra.length > 0) throw new CheckpointError(`${what}: got the tensor${list(extra)}, of which the configuration knows nothing`, { hint });
+  if (extra.length > 0)
+    throw new CheckpointError(`${what}: got the tensor${list(extra)}, of which the configuration knows nothing`, {
+      hint,
+    });
   for (const [name, shape] of shapes) {
     const { dtype, shape: got } = stored.get(name) as StoredTensorInfo;
-    if (readable[dtype] === undefined) throw new CheckpointError(`${what}: ${name}: expected f32, f16, bf16 or f64, got ${dtype}`);
-    if (String(got) !== String(shape)) throw new ShapeError(`${what}: ${name}: expected [${shape.join(", ")}], got [${got.join(", ")}]`, { hint });
+    if (readable[dtype] === undefined)
+      throw new CheckpointError(`${what}: ${name}: expected f32, f16, bf16 or f64, got ${dtype}`);
+    if (String(got) !== String(shape))
+      throw new ShapeError(`${what}: ${name}: expected [${shape.join(", ")}], got [${got.join(", ")}]`, { hint });
   }
 }
 

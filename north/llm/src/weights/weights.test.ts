@@ -30,7 +30,8 @@ import { llamaFromStored, storedWeights } from "./stored.ts";
 async function filesOf(...path: readonly string[]): Promise<MemoryFiles> {
   const files = memoryFiles();
   await files.mkdir("/model");
-  for (const name of readdirSync(fixturePath(...path))) await files.write(`/model/${name}`, [new Uint8Array(readFileSync(fixturePath(...path, name)))]);
+  for (const name of readdirSync(fixturePath(...path)))
+    await files.write(`/model/${name}`, [new Uint8Array(readFileSync(fixturePath(...path, name)))]);
   return files;
 }
 
@@ -41,13 +42,24 @@ for (const c of cases)
     const model = await loadLlama(await filesOf("hf", c.name), "/model");
     const { values, shape } = c.tensor("ids");
     const got = await model(tensor(Int32Array.from(values), { shape })).data();
-    c.tensor("logits").values.forEach((x, i) => assert.ok(Math.abs(x - Number(got[i])) < 1e-4 * Math.max(1, Math.abs(x)), `logit ${i}: ${got[i]} for ${x}`));
+    c.tensor("logits").values.forEach((x, i) =>
+      assert.ok(Math.abs(x - Number(got[i])) < 1e-4 * Math.max(1, Math.abs(x)), `logit ${i}: ${got[i]} for ${x}`),
+    );
     const tokens: number[] = [];
-    for await (const id of generate(model, values.subarray(0, c.promptTime), { maxTokens: c.newTokens, stopIds: [] })) tokens.push(id);
+    for await (const id of generate(model, values.subarray(0, c.promptTime), { maxTokens: c.newTokens, stopIds: [] }))
+      tokens.push(id);
     assert.deepEqual(tokens, Array.from(values.subarray(c.promptTime, shape[1])));
   });
 
-const small = llamaConfig("llama-tiny", { vocabSize: 23, hiddenSize: 8, intermediateSize: 12, numHiddenLayers: 2, numAttentionHeads: 2, numKeyValueHeads: 1, headDim: 4 });
+const small = llamaConfig("llama-tiny", {
+  vocabSize: 23,
+  hiddenSize: 8,
+  intermediateSize: 12,
+  numHiddenLayers: 2,
+  numAttentionHeads: 2,
+  numKeyValueHeads: 1,
+  headDim: 4,
+});
 
 onEachDevice("what is saved is loaded, bit for bit", async () => {
   for (const tieWordEmbeddings of [true, false]) {
@@ -78,16 +90,36 @@ test("a foreign file is refused by the tensor's name", async () => {
   const weight = whole.get(q) as StoredTensor;
   const without = new Map(whole);
   without.delete(q);
-  const refused = (tensors: ReadonlyMap<string, StoredTensor>, error: typeof CheckpointError | typeof ShapeError, message: RegExp) =>
+  const refused = (
+    tensors: ReadonlyMap<string, StoredTensor>,
+    error: typeof CheckpointError | typeof ShapeError,
+    message: RegExp,
+  ) =>
     assert.throws(
       () => llamaFromStored(small, tensors),
       (e: unknown) => e instanceof error && message.test(e.message),
     );
-  refused(without, CheckpointError, /expected the tensor model\.layers\.1\.self_attn\.q_proj\.weight, which is not there/);
+  refused(
+    without,
+    CheckpointError,
+    /expected the tensor model\.layers\.1\.self_attn\.q_proj\.weight, which is not there/,
+  );
   refused(new Map(), CheckpointError, /and 17 more/);
-  refused(new Map([...whole, ["model.layers.2.mlp.up_proj.weight", weight]]), CheckpointError, /got the tensor model\.layers\.2\.mlp\.up_proj\.weight/);
-  refused(new Map([...whole, [q, { ...weight, shape: [4, 16] }]]), ShapeError, /q_proj\.weight: expected \[8, 8\], got \[4, 16\]/);
-  refused(new Map([...whole, [q, { ...weight, dtype: "i32" as const }]]), CheckpointError, /q_proj\.weight: expected f32, f16, bf16 or f64, got i32/);
+  refused(
+    new Map([...whole, ["model.layers.2.mlp.up_proj.weight", weight]]),
+    CheckpointError,
+    /got the tensor model\.layers\.2\.mlp\.up_proj\.weight/,
+  );
+  refused(
+    new Map([...whole, [q, { ...weight, shape: [4, 16] }]]),
+    ShapeError,
+    /q_proj\.weight: expected \[8, 8\], got \[4, 16\]/,
+  );
+  refused(
+    new Map([...whole, [q, { ...weight, dtype: "i32" as const }]]),
+    CheckpointError,
+    /q_proj\.weight: expected f32, f16, bf16 or f64, got i32/,
+  );
   refused(new Map([...whole].map(([name, t]) => [`transformer.${name}`, t])), CheckpointError, /expected the tensors/);
 });
 
@@ -95,7 +127,11 @@ test("what old files carry besides the weights is passed over", async () => {
   await device("interpreter");
   const whole = await stored();
   const embedding = whole.get("model.embed_tokens.weight") as StoredTensor;
-  const more = new Map([...whole, ["lm_head.weight", embedding], ["model.layers.0.self_attn.rotary_emb.inv_freq", embedding]]);
+  const more = new Map([
+    ...whole,
+    ["lm_head.weight", embedding],
+    ["model.layers.0.self_attn.rotary_emb.inv_freq", embedding],
+  ]);
   assert.deepEqual(await storedWeights(llamaFromStored(small, more)), whole);
 });
 
@@ -109,23 +145,57 @@ test("damaged directories are refused, each with its file", async () => {
   const first = "model-00001-of-00003.safetensors";
   const absent = Object.keys(weight_map).find((name) => weight_map[name] !== first) as string;
   const bytes = new Uint8Array(readFileSync(fixturePath("hf", "sharded", first)));
-  const damages: readonly (readonly [what: string, damage: (files: MemoryFiles) => Promise<void>, error: new (m: string) => Error, message: RegExp])[] = [
+  const damages: readonly (readonly [
+    what: string,
+    damage: (files: MemoryFiles) => Promise<void>,
+    error: new (m: string) => Error,
+    message: RegExp,
+  ])[] = [
     ["no configuration", (f) => f.remove("/model/config.json"), FileError, /config\.json/],
     ["no weights", (f) => f.remove("/model/model.safetensors.index.json"), FileError, /model\.safetensors/],
     ["a missing shard", (f) => f.remove(`/model/${first}`), FileError, /00001/],
     ["a cut shard", (f) => write(f, first, bytes.subarray(0, bytes.length - 9)), FormatError, /00001/],
     ["an index that is no JSON", (f) => write(f, "model.safetensors.index.json", "{"), FormatError, /index\.json/],
-    ["an index without its map", (f) => write(f, "model.safetensors.index.json", "{}"), FormatError, /weight_map: expected an object/],
-    ["a way out of the directory", (f) => write(f, "model.safetensors.index.json", index({ x: "../secret.safetensors" })), FormatError, /weight_map\.x/],
-    ["a tensor that its file lacks", (f) => write(f, "model.safetensors.index.json", index({ ...weight_map, [absent]: first })), CheckpointError, new RegExp(absent)],
-    ["a shard with another's tensors", (f) => write(f, "model-00002-of-00003.safetensors", bytes), CheckpointError, /does not hold it/],
+    [
+      "an index without its map",
+      (f) => write(f, "model.safetensors.index.json", "{}"),
+      FormatError,
+      /weight_map: expected an object/,
+    ],
+    [
+      "a way out of the directory",
+      (f) => write(f, "model.safetensors.index.json", index({ x: "../secret.safetensors" })),
+      FormatError,
+      /weight_map\.x/,
+    ],
+    [
+      "a tensor that its file lacks",
+      (f) => write(f, "model.safetensors.index.json", index({ ...weight_map, [absent]: first })),
+      CheckpointError,
+      new RegExp(absent),
+    ],
+    [
+      "a shard with another's tensors",
+      (f) => write(f, "model-00002-of-00003.safetensors", bytes),
+      CheckpointError,
+      /does not hold it/,
+    ],
     ["a configuration in no encoding", (f) => write(f, "config.json", Uint8Array.of(0xff, 0xfe)), FormatError, /UTF-8/],
-    ["a configuration of another model", (f) => write(f, "config.json", readFileSync(fixturePath("llama", "tied", "config.json"), "utf8")), ShapeError, /embed_tokens\.weight: expected \[61, 32\], got \[71, 32\]/],
+    [
+      "a configuration of another model",
+      (f) => write(f, "config.json", readFileSync(fixturePath("llama", "tied", "config.json"), "utf8")),
+      ShapeError,
+      /embed_tokens\.weight: expected \[61, 32\], got \[71, 32\]/,
+    ],
   ];
   for (const [what, damage, error, message] of damages) {
     const files = await filesOf("hf", "sharded");
     await damage(files);
-    await assert.rejects(loadLlama(files, "/model"), (e: unknown) => e instanceof error && message.test(e.message), what);
+    await assert.rejects(
+      loadLlama(files, "/model"),
+      (e: unknown) => e instanceof error && message.test(e.message),
+      what,
+    );
   }
   const files = memoryFiles();
   await saveLlama(files, "/model", llama(small).init(key(0)));

@@ -1,0 +1,124 @@
+/** What a Trainer can be told, what it does when it is not told, and what it refuses. */
+import { ArgumentError, CheckpointError, type Json } from "sinan";
+import { type LlamaConfig, llamaConfig, llamaConfigFromJson, llamaConfigToJson } from "./config.ts";
+
+/** What is learned from: the path of a UTF-8 file, or the text itself. */
+export type TextSource = string | { readonly text: string };
+
+/** What decides the numbers of a run. A resumed run has those of its checkpoint. */
+export interface RunOptions {
+  /** The name of a preset or a configuration. Its vocabulary becomes that of the tokenizer. Default `"llama-tiny"`. */
+  readonly model?: string | LlamaConfig;
+  readonly data?: TextSource;
+  /** Tokens in a window. Default 128. */
+  readonly seqLen?: number;
+  /** Windows in a step. Default 8. */
+  readonly batchSize?: number;
+  /** Ids of the tokenizer that is trained on the text. Default: the model's. */
+  readonly vocabSize?: number;
+  /** Of weights, order of data and dropout. Default 0. */
+  readonly seed?: number;
+  /** The peak, after the warm-up. Default 3e-3, which suits models of about a million weights. */
+  readonly learningRate?: number;
+  /** Steps in which the rate rises from 0. Default: a twentieth of the run, at least 10 steps. */
+  readonly warmupSteps?: number;
+  /** Default 0.1. */
+  readonly weightDecay?: number;
+  /** Default: the model's. */
+  readonly dropout?: number;
+  /** Largest global norm of a gradient. Default 1. */
+  readonly clipNorm?: number;
+  /** Share of the text, at its end, that is measured on and not learned from. Default 0.05. */
+  readonly heldOut?: number;
+}
+
+/** All of it, with a value each. */
+export interface RunSettings extends Required<Omit<RunOptions, "data" | "model" | "dropout" | "vocabSize" | "warmupSteps">> {
+  readonly model: LlamaConfig;
+  readonly vocabSize: number;
+  readonly warmupSteps: number;
+  readonly steps: number;
+}
+
+/** What a run's `trainer.json` keeps of its options. */
+export type Recorded = Readonly<Record<string, Json>>;
+
+const numbers = {
+  seqLen: { least: 1, most: 2 ** 20, whole: true },
+  batchSize: { least: 1, most: 2 ** 20, whole: true },
+  vocabSize: { least: 256, most: 2 ** 24, whole: true },
+  seed: { least: 0, most: Number.MAX_SAFE_INTEGER, whole: true },
+  learningRate: { least: Number.MIN_VALUE, most: 1e38, whole: false },
+  warmupSteps: { least: 0, most: 1e9, whole: true },
+  weightDecay: { least: 0, most: 1e6, whole: false },
+  dropout: { least: 0, most: 0.99, whole: false },
+  clipNorm: { least: Number.MIN_VALUE, most: Number.POSITIVE_INFINITY, whole: false },
+  heldOut: { least: 1e-6, most: 0.9, whole: false },
+  steps: { least: 1, most: 1e9, whole: true },
+} as const satisfies Record<string, { least: number; most: number; whole: boolean }>;
+
+type NumberName = keyof typeof numbers;
+const isNumberName = (name: string): name is NumberName => Object.hasOwn(numbers, name);
+
+/** @throws ArgumentError naming the option, what it may be and what came */
+export function checkOptions(options: object): void {
+  for (const [name, value] of Object.entries(options) as [string, unknown][]) {
+    if (value === undefined || !isNumberName(name)) continue;
+    const { least, most, whole } = numbers[name];
+    if (typeof value === "number" && value >= least && value <= most && (!whole || Number.isSafeInteger(value))) continue;
+    const from = least === Number.MIN_VALUE ? "above 0" : `of at least ${least}`;
+    const to = Number.isFinite(most) ? ` and at most ${most}` : "";
+    throw new ArgumentError(`Trainer: ${name}: expected a ${whole ? "whole " : ""}number ${from}${to}, got ${String(value)}`);
+  }
+}
+
+/** The settings of a run: what was given, else what the checkpoint recorded, else the default.
+ *  @throws ArgumentError; CheckpointError if the record is not one */
+export function settle(given: RunOptions & { readonly steps?: number | undefined }, recorded: Recorded = {}): RunSettings {
+  const past: { [K in NumberName]?: number } = {};
+  for (const [name, value] of Object.entries(recorded)) if (isNumberName(name) && typeof value === "number") past[name] = value;
+  try {
+    checkOptions(past);
+  } catch (cause) {
+    throw new CheckpointError("trainer.json: the options are not those of a run", { cause });
+  }
+  checkOptions(given);
+  const steps = given.steps ?? past.steps;
+  if (steps === undefined) throw new ArgumentError("Trainer: steps: expected the length of the run, got nothing", { hint: "train({ steps: 300 })" });
+  const named = given.model ?? (recorded["model"] === undefined ? "llama-tiny" : llamaConfigFromJson(recorded["model"], "trainer.json: model"));
+  const base = typeof named === "string" ? llamaConfig(named) : named;
+  const seqLen = given.seqLen ?? past.seqLen ?? 128;
+  const vocabSize = given.vocabSize ?? past.vocabSize ?? base.vocabSize;
+  const warmupSteps = given.warmupSteps ?? past.warmupSteps ?? Math.min(steps, Math.max(10, Math.ceil(steps / 20)));
+  if (warmupSteps > steps) throw new ArgumentError(`Trainer: warmupSteps: expected at most the run's ${steps} steps, got ${warmupSteps}`);
+  return {
+    model: {
+      ...base,
+      vocabSize,
+      dropout: given.dropout ?? past.dropout ?? base.dropout,
+      maxPositionEmbeddings: Math.max(base.maxPositionEmbeddings, seqLen),
+    },
+    seqLen,
+    vocabSize,
+    batchSize: given.batchSize ?? past.batchSize ?? 8,
+    seed: given.seed ?? past.seed ?? 0,
+    learningRate: given.learningRate ?? past.learningRate ?? 3e-3,
+    warmupSteps,
+    weightDecay: given.weightDecay ?? past.weightDecay ?? 0.1,
+    clipNorm: given.clipNorm ?? past.clipNorm ?? 1,
+    heldOut: given.heldOut ?? past.heldOut ?? 0.05,
+    steps,
+  };
+}
+
+/** What to record of a run so that `settle` gives it again. */
+export function record({ model, clipNorm, ...settings }: RunSettings): Recorded {
+  const shape = llamaConfigToJson(model) as Record<string, Json>;
+  return { ...settings, ...(Number.isFinite(clipNorm) ? { clipNorm } : {}), dropout: model.dropout, model: shape };
+}
+
+/** Options that may change when a run is resumed, though the numbers change with them: the names of those that did. */
+export function changed(settings: RunSettings, recorded: Recorded): string[] {
+  const now = record(settings);
+  return ["learningRate", "warmupSteps", "weightDecay", "clipNorm"].filter((name) => recorded[name] !== undefined && recorded[name] !== now[name]);
+}
