@@ -66,8 +66,8 @@ test("the blocks are random123's known answers", () => {
   const blocks = cases.filter(({ op }) => op === "block");
   assert.equal(blocks.length, 5);
   const words = new Uint32Array(2);
-  for (const { key: k, counter = [0, 0], result } of blocks) {
-    threefry(...k, ...counter, words);
+  for (const { key: [k0, k1], counter: [c0, c1] = [0, 0], result } of blocks) {
+    threefry(k0, k1, c0, c1, words);
     assert.deepEqual([...words], result);
   }
 });

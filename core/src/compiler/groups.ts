@@ -40,17 +40,19 @@ export function groupFn({ roots, anchor }: Group, stored: ReadonlySet<Node>): Gr
     const [root] = roots as [Node];
     const results = anchor && anchor !== root ? [epilogueOf(root, anchor, known)] : alike(copy(roots, known));
     const params = inputs.map((n) => known.get(n) as NodeOf<"param">);
-    const inPlace = anchor ? [] : readInPlace(roots, new Set(inputs));
-    return { fn: makeFn(nameOf(roots, anchor), params, results), inputs, inPlace };
+    const all = new Set(inputs);
+    const inPlace = anchor ? [] : readInPlace(roots, all);
+    return { fn: makeFn(nameOf(roots, anchor, all), params, results), inputs, inPlace };
   });
 }
 
 /** What people read in a profile: `dot_2048x688x256` with the contracted size last, `add_mul_exp_8x256`. */
-function nameOf(roots: readonly Node[], anchor: Node | undefined): string {
+function nameOf(roots: readonly Node[], anchor: Node | undefined, inputs: ReadonlySet<Node>): string {
   const [root] = roots as [Node];
   if (!anchor) {
-    const ops = topological(roots, (n) => n.op !== "param").filter((n) => define(n.op).role === "elementwise" && n.op !== "cast");
-    return [...new Set(ops.map((n) => n.op).reverse())].slice(0, 3).concat(dimsOf(root).map(dimText).join("x")).join("_");
+    const work = topological(roots, (n) => !inputs.has(n)).filter((n) => !inputs.has(n) && define(n.op).role === "elementwise" && n.op !== "cast");
+    const ops = new Set<string>(work.reverse().map((n) => n.op));
+    return [...[...ops].slice(0, 3), dimsOf(root).map(dimText).join("x")].join("_");
   }
   const source = dimsOf(anchor.src[0] as Node);
   if (anchor.op === "dot") return `dot_${[...dimsOf(anchor), source[anchor.attr.contract[0][0] as number] as Dim].map(dimText).join("x")}`;

@@ -1,6 +1,8 @@
 /** The user's line: the first frame of the stack that is not Sinan's own. Engines spell stacks differently; a frame that
  *  is not understood gives no site rather than a wrong one. */
 
+import { SinanError } from "../errors.ts";
+
 const own = import.meta.url.replace(/ir\/site\.(ts|js)$/, "");
 const frame = /(?:file:\/\/)?(\/?[^\s()]+?):(\d+):(\d+)\)?$/;
 
@@ -8,6 +10,32 @@ const frame = /(?:file:\/\/)?(\/?[^\s()]+?):(\d+):(\d+)\)?$/;
 export type Site = { readonly stack?: string | undefined };
 
 export const takeSite = (): Site => new Error();
+
+/** The same with as many frames as an error may need to get out of Sinan's own. */
+function takeDeepSite(): Site {
+  const engine = Error as { stackTraceLimit?: number };
+  const { stackTraceLimit } = engine;
+  if (stackTraceLimit !== undefined) engine.stackTraceLimit = 64;
+  const site = takeSite();
+  if (stackTraceLimit !== undefined) engine.stackTraceLimit = stackTraceLimit;
+  return site;
+}
+
+/** Runs an operation; an error of Sinan's that leaves it says where the user's code was. */
+export function located<T>(body: () => T): T {
+  try {
+    return body();
+  } catch (error) {
+    if (error instanceof SinanError && !known.has(error)) {
+      known.add(error);
+      const site = siteText(takeDeepSite());
+      if (site) error.message = `${error.message}\n  at ${site}`;
+    }
+    throw error;
+  }
+}
+
+const known = new WeakSet<SinanError>();
 
 /** `file.ts:41:18`, or undefined. */
 export function siteText(site: Site): string | undefined {

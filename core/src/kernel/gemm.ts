@@ -41,7 +41,9 @@ export function scheduleProduct(plan: Plan, i: number, pack: (plan: Plan, i: num
   const before = plan.count();
   plan.add({ option: "stage", nest: i, operand, range: n, tile: tile.vectors * lanes });
   const main = i + plan.count() - before;
-  plan.add({ option: "stage", nest: main, operand: operand === 0 ? 1 : 0, range: m as number, tile: tile.rows });
+  const repeated = operand === 0 ? 1 : 0;
+  if (!isReadAlong(plan.nest(main), repeated))
+    plan.add({ option: "stage", nest: main, operand: repeated, range: m as number, tile: tile.rows });
   // The nests that pack lie between i and the product, behind which are as many as before.
   let at = i;
   while (plan.count() - at > before - i) at = pack(plan, at);
@@ -101,6 +103,14 @@ function worthPacking(plan: Plan, i: number, { m, n, lanes, rows, vectors }: Til
   if (m === undefined) return false;
   const [rowCount, columns] = [plan.range(i, m).attr.extent, plan.range(i, n).attr.extent];
   return rowCount >= 2 * rows && columns >= vectors * lanes && steps >= 8 && rowCount * columns * steps >= SMALL;
+}
+
+/** Whether an operand lies in memory along k: the elements of each row are repeated over the lanes from where they are. */
+function isReadAlong(nest: NestNode, operand: 0 | 1): boolean {
+  const sum = sumOf(nest);
+  const x = (sum.src[0] as Node).src[operand] as Node;
+  const [k, ...more] = sum.src.slice(1);
+  return x.op === "load" && x.src.length === 2 && more.length === 0 && affine(x.src[1] as Node).terms.get(k as Node) === 1;
 }
 
 const moved = (tile: Tile, ids: ReadonlyMap<number, number>): Tile => ({

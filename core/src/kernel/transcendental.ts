@@ -75,17 +75,25 @@ function scaleBy(y: Node, n: Node): Node {
   return mul(mul(y, powerOfTwo(half)), powerOfTwo(sub(n, half)));
 }
 
-/** Source: Cephes `expf` (Moshier 1992). eˣ = 2ⁿ · e^r with |r| ≤ ln 2 / 2; ln 2 is split so that n times its first part is exact. */
+/** Source: Cephes `expf` (Moshier 1992). eˣ = 2ⁿ · e^r with |r| ≤ ln 2 / 2; ln 2 is split so that n times its first part is exact.
+ *  The result is 0 from −104 on. The bound lies where n is −254 and both factors 2⁻¹²⁷ come out as 0: a product that underflows costs a
+ *  processor some hundred cycles, and masked scores are −∞ in great numbers. */
 function exponential(x: Node): Node {
-  const bounded = min(max(x, f32(-104)), f32(89));
-  const n = round(mul(bounded, f32(Math.LOG2E)));
+  const bounded = min(max(x, f32(-176)), f32(89));
+  // Beyond 2²³ the last bit of an f32 counts ones: adding 1.5 · 2²³ rounds, and leaves n in the bits.
+  const shifted = add(mul(bounded, f32(Math.LOG2E)), f32(1.5 * 2 ** 23));
+  const n = sub(shifted, f32(1.5 * 2 ** 23));
   const r = sub(sub(bounded, mul(n, f32(0.693359375))), mul(n, f32(-2.12194440054690583e-4)));
   const p = polynomial(
     r,
     [1.98756915e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1],
   );
   const y = add(add(mul(p, mul(r, r)), r), f32(1));
-  return scaleBy(y, cast(n, "i32"));
+  // y · 2ⁿ as scaleBy has it, both biases of 127 added at once.
+  const biased = sub(bitcast(shifted, "i32"), i32(0x4b400000 - 254));
+  const half = shr(biased, i32(1));
+  const power = (e: Node): Node => bitcast(shl(e, i32(23)), "f32");
+  return mul(mul(y, power(half)), power(sub(biased, half)));
 }
 
 /** Positive x = 2ᵉ · m with √½ ≤ m < √2; e as f32. Subnormal numbers are scaled up first. */

@@ -4,6 +4,7 @@ import type { DType } from "../ir/dtype.ts";
 import { isFloat } from "../ir/dtype.ts";
 import { dimsOf, dtypeOf, type Node } from "../ir/node.ts";
 import * as build from "../ops/build.ts";
+import { checkDType } from "./dtypes.ts";
 import { broadcastDims, broadcastTo, floatNode, meet, nodeOf, type Operand, result } from "./operand.ts";
 import type { Tensor } from "./tensor.ts";
 
@@ -97,9 +98,9 @@ export const ceil: (x: Operand) => Tensor = floating("ceil", (x) => build.neg(bu
 export const round: (x: Operand) => Tensor = floating("round", build.round);
 
 /** Another dtype. Float to integer truncates and clamps to the range, NaN gives 0; integer to narrower integer wraps. */
-export const cast = (x: Operand, dtype: DType): Tensor => result(() => build.cast(nodeOf("cast", x), dtype));
+export const cast = (x: Operand, dtype: DType): Tensor => result(() => build.cast(nodeOf("cast", x), checkDType(dtype)));
 /** The same bits read as another dtype of the same size. */
-export const bitcast = (x: Tensor, dtype: DType): Tensor => result(() => build.bitcast(x.node, dtype));
+export const bitcast = (x: Tensor, dtype: DType): Tensor => result(() => build.bitcast(x.node, checkDType(dtype)));
 /** The value itself, with no gradient behind it. */
 export const stopGradient = (x: Tensor): Tensor => result(() => build.stopGradient(x.node));
 

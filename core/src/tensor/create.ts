@@ -1,13 +1,14 @@
 /** Tensors from nothing and from JavaScript values. */
 import { ArgumentError, DTypeError, ShapeError } from "../errors.ts";
-import { byteSize, type DType, dtypes, isDType, isFloat } from "../ir/dtype.ts";
+import { byteSize, type DType, dtypes, isFloat } from "../ir/dtype.ts";
 import { type Dim, known, sizeOf } from "../ir/dim.ts";
 import { currentScope, within } from "../ir/scope.ts";
+import { located } from "../ir/site.ts";
 import { tensorType } from "../ir/type.ts";
 import * as build from "../ops/build.ts";
 import { defaultStream } from "../runtime/devices.ts";
 import { add, cast, mul } from "./arithmetic.ts";
-import { dtypeNames, encode, naturalDType, type TypedArray } from "./dtypes.ts";
+import { checkDType, encode, naturalDType, type TypedArray } from "./dtypes.ts";
 import { numberNode, result } from "./operand.ts";
 import { lazyScope, leaf } from "./pending.ts";
 import { type Nested, Tensor } from "./tensor.ts";
@@ -21,7 +22,10 @@ export interface CreateOptions {
  *  @param values  copied; `Float64Array` gives f64, `Int32Array` i32 and so on, plain numbers f32, booleans bool
  *  @throws ShapeError for ragged arrays or a shape that the values do not fill; DTypeError for an unknown dtype
  *  @example tensor([[1, 2], [3, 4]])   // f32[2, 2] */
-export function tensor(values: Nested | TypedArray, options: CreateOptions & { readonly shape?: readonly number[] } = {}): Tensor {
+export const tensor = (values: Nested | TypedArray, options: CreateOptions & { readonly shape?: readonly number[] } = {}): Tensor =>
+  located(() => fromValues(values, options));
+
+function fromValues(values: Nested | TypedArray, options: CreateOptions & { readonly shape?: readonly number[] }): Tensor {
   const flat: (number | bigint | boolean)[] = [];
   const own = ArrayBuffer.isView(values) ? [values.length] : shapeOf(values, flat);
   const data: ArrayLike<number | bigint | boolean> = ArrayBuffer.isView(values) ? values : flat;
@@ -47,14 +51,11 @@ function shapeOf(values: Nested, flat: (number | bigint | boolean)[]): number[] 
 
 const isList = (v: Nested): v is readonly Nested[] => Array.isArray(v);
 
-export function checkDType(dtype: string): DType {
-  if (!isDType(dtype)) throw new DTypeError(`${JSON.stringify(dtype)} is not a dtype`, { hint: `known: ${dtypeNames}` });
-  return dtype;
-}
-
 /** A tensor over storage bytes in row-major order, as a file holds them; they are copied.
  *  @throws ShapeError if the number of bytes is not the shape's */
-export function fromBytes(dtype: DType, shape: readonly number[], bytes: Uint8Array): Tensor {
+export const fromBytes = (dtype: DType, shape: readonly number[], bytes: Uint8Array): Tensor => located(() => uploaded(dtype, shape, bytes));
+
+function uploaded(dtype: DType, shape: readonly number[], bytes: Uint8Array): Tensor {
   if (shape.some((n) => !Number.isSafeInteger(n) || n < 0)) throw new ShapeError(`a shape is made of whole numbers of at least 0, got [${shape.join(", ")}]`);
   const need = byteSize(dtype, known(sizeOf(shape), "fromBytes"));
   if (bytes.length !== need) throw new ShapeError(`${dtype}[${shape.join(", ")}] takes ${need} bytes, got ${bytes.length}`);
@@ -82,15 +83,18 @@ function checkShape(shape: readonly Dim[]): readonly Dim[] {
 export function arange(startOrStop: number, stop?: number, step = 1, { dtype }: CreateOptions = {}): Tensor {
   const [from, to] = stop === undefined ? [0, startOrStop] : [startOrStop, stop];
   const count = Math.max(0, Math.ceil((to - from) / step));
-  if (!Number.isFinite(count)) throw new ArgumentError(`arange: from ${from} to ${to} by ${step} has no end`);
   const whole = [from, to, step].every(Number.isInteger);
   const wanted = dtype ?? (whole ? "i32" : "f32");
-  const counted = result(() => build.iota(isFloat(wanted) ? wanted : "i32", [count], 0));
+  const counted = result(() => {
+    if (!Number.isFinite(count)) throw new ArgumentError(`arange: from ${from} to ${to} by ${step} has no end`);
+    return build.iota(isFloat(wanted) ? wanted : "i32", [count], 0);
+  });
   return cast(add(mul(counted, step), from), wanted);
 }
 
 /** The index along one axis, at every position of a shape. */
-export const iota = (shape: readonly Dim[], axis = 0, { dtype = "i32" }: CreateOptions = {}): Tensor => result(() => build.iota(dtype, shape, axis));
+export const iota = (shape: readonly Dim[], axis = 0, { dtype = "i32" }: CreateOptions = {}): Tensor =>
+  result(() => build.iota(checkDType(dtype), checkShape(shape), axis));
 
 /** The identity matrix. */
 export const eye = (n: number, { dtype = "f32" }: CreateOptions = {}): Tensor =>

@@ -7,7 +7,7 @@
  *  - of two floats the wider; f16 meets bf16: f32.  i32 and u32 meet in neither: cast one.
  *  - f16, bf16, i64 and u8 are kept and cast but not computed with, so an operation on two of them is a DTypeError. */
 import { DTypeError } from "../errors.ts";
-import { type DType, dtypes, fromBf16, fromF16, isFloat, isInteger, toBf16, toF16 } from "../ir/dtype.ts";
+import { type DType, dtypes, fromBf16, fromF16, isDType, isFloat, isInteger, toBf16, toF16 } from "../ir/dtype.ts";
 
 export type TypedArray = Float32Array | Float64Array | Int32Array | Uint32Array | Uint8Array | BigInt64Array;
 
@@ -61,7 +61,7 @@ export function encode(dtype: DType, values: ArrayLike<number | bigint | boolean
       return fillWith(new Uint16Array(n), toBf16);
     case "i64": {
       const out = new BigInt64Array(n);
-      for (let i = 0; i < n; i++) out[i] = typeof values[i] === "bigint" ? (values[i] as bigint) : BigInt(Math.trunc(number(i)));
+      for (let i = 0; i < n; i++) out[i] = typeof values[i] === "bigint" ? (values[i] as bigint) : BigInt(Math.trunc(number(i)) || 0);
       return new Uint8Array(out.buffer);
     }
     case "q8_0":
@@ -112,4 +112,8 @@ export function naturalDType(values: ArrayLike<number | bigint | boolean>): DTyp
   return typeof values[0] === "boolean" ? "bool" : "f32";
 }
 
-export const dtypeNames = Object.keys(dtypes).join(", ");
+/** @throws DTypeError for a name that is not a dtype */
+export function checkDType(dtype: string): DType {
+  if (!isDType(dtype)) throw new DTypeError(`${JSON.stringify(dtype)} is not a dtype`, { hint: `known: ${Object.keys(dtypes).join(", ")}` });
+  return dtype;
+}

@@ -47,8 +47,9 @@ interface Outline {
   readonly ends: readonly number[];
   /** Types of arguments. */
   readonly types: readonly TensorType[];
-  /** Positions of the nodes that keep their values. */
+  /** Positions of the nodes that keep their values, and those of the roots among them. */
   readonly kept: readonly number[];
+  readonly roots: readonly number[];
 }
 
 interface Flushed {
@@ -97,9 +98,10 @@ function outlineOf(order: readonly Pending[], roots: ReadonlySet<Pending>): { ou
     ends.push(links.length);
   }
   const kept = keep(order, roots);
+  const asked = kept.filter((position) => roots.has(order[position] as Pending));
   for (const position of kept) hash = mixHash(hash, position);
   for (const { dims } of types) for (const d of dims) hash = mixHash(hash, typeof d === "number" ? d : 0);
-  return { outline: { hash, ops, attrs, links, ends, types, kept }, args };
+  return { outline: { hash, ops, attrs, links, ends, types, kept, roots: asked }, args };
 }
 
 const none = Object.freeze({});
@@ -135,6 +137,7 @@ const sameOutline = (a: Outline, b: Outline): boolean =>
   sameNumbers(a.links, b.links) &&
   sameNumbers(a.ends, b.ends) &&
   sameNumbers(a.kept, b.kept) &&
+  sameNumbers(a.roots, b.roots) &&
   a.types.length === b.types.length &&
   a.types.every((t, i) => typeEqual(t, b.types[i] as TensorType)) &&
   a.attrs.every((x, i) => x === b.attrs[i] || attrEqual(x, b.attrs[i]));
@@ -152,11 +155,24 @@ function learn(stream: Stream, outline: Outline, order: readonly Pending[]): Flu
     else if (node.op === "alias" || node.op === "stopGradient") copies.push(copies[links[0] as number] as Node);
     else copies.push(remake(scope, node, links.map((l) => copies[l] as Node)));
   });
-  // Several pending nodes may have become one; a result that is a parameter needs no program.
-  const wanted = outline.kept.map((position) => copies[position] as Node);
-  const results = [...new Set(wanted)].filter((n) => n.op !== "param");
+  // Several pending nodes may have become one, and then share a buffer; but two that were asked for, such as two tensors of
+  // zeros, get one each: somebody may donate them. A result that is a parameter needs no program.
+  const results: Node[] = [];
+  const place = new Map<Node, number>();
+  const taken = new Set<number>();
+  const roots = new Set(outline.roots);
+  const outputs = outline.kept.map((position) => {
+    const node = copies[position] as Node;
+    if (node.op === "param") return -1 - node.attr.index;
+    let at = place.get(node);
+    if (at === undefined || (roots.has(position) && taken.has(at))) {
+      at = results.push(node) - 1;
+      place.set(node, at);
+    }
+    if (roots.has(position)) taken.add(at);
+    return at;
+  });
   const program = results.length > 0 ? programFor(makeFn("flush", params as NodeOf<"param">[], results), stream) : undefined;
-  const outputs = wanted.map((n) => (n.op === "param" ? -1 - n.attr.index : (results as Node[]).indexOf(n)));
   const flushed: Flushed = { outline, program, outputs };
   const own = seen.get(stream) ?? new Map<number, Flushed[]>();
   seen.set(stream, own);

@@ -4,9 +4,9 @@ import { programFor } from "../compiler/cache.ts";
 import { instantiate } from "../ir/copy.ts";
 import { dimText } from "../ir/dim.ts";
 import type { Node } from "../ir/node.ts";
-import { currentScope } from "../ir/scope.ts";
-import { takeSite } from "../ir/site.ts";
-import { type TensorType, tensorType } from "../ir/type.ts";
+import { currentScope, type Scope } from "../ir/scope.ts";
+import { located, takeSite } from "../ir/site.ts";
+import { type Space, type TensorType, tensorType } from "../ir/type.ts";
 import { call, item } from "../ops/build.ts";
 import type { Buffer } from "../runtime/buffer.ts";
 import { encode } from "./dtypes.ts";
@@ -59,10 +59,10 @@ function signatureOf(args: readonly unknown[], isStatic: (path: string) => boole
   return { key, leaves, entries };
 }
 
-/** Traces f over the leaves that vary. A number is traced as a scalar without a dtype of its own: it takes that of the tensor
- *  it meets, so a loop that passes other numbers is traced once. */
-function traceCall<A extends readonly unknown[]>(name: string, f: (...args: A) => unknown, args: A, { leaves, entries }: Signature): Traced {
-  const varying = entries.flatMap((e) => (e.kind === "fixed" ? [] : [e.kind === "tensor" ? e.type : tensorType("f32", [], "host")]));
+/** Traces f over the leaves that vary. A number becomes a scalar in the given space. In host space it has no dtype of its own: it
+ *  takes that of the tensor it meets. */
+function traceCall<A extends readonly unknown[]>(name: string, f: (...args: A) => unknown, args: A, { leaves, entries }: Signature, numbers: Space): Traced {
+  const varying = entries.flatMap((e) => (e.kind === "fixed" ? [] : [e.kind === "tensor" ? e.type : tensorType("f32", [], numbers)]));
   return trace(name, varying, (params) => {
     let leafIndex = 0;
     let paramIndex = 0;
@@ -109,12 +109,13 @@ export function jit<A extends readonly unknown[], Y>(f: (...args: A) => Y, optio
     let entry = compiled.get(signature.key);
     if (!entry || !stillFits(entry.traced)) {
       if (compiled.size >= traceWarning - 1 && last && !entry) console.warn(retraceMessage(name, compiled.size + 1, last, signature));
-      const traced = traceCall(name, f, args, signature);
+      const traced = traceCall(name, f, args, signature, "host");
       entry = { traced, donated: donatedInputs(signature, under(options.donate, args.length)) };
       compiled.set(signature.key, entry);
     }
     last = signature;
-    return execute(entry, signature, name) as Y;
+    const found = entry;
+    return located(() => execute(found, signature, name)) as Y;
   };
 }
 
@@ -206,18 +207,24 @@ function retraceMessage(name: string, count: number, before: Signature, now: Sig
 }
 
 /** f traced once for each structure of arguments, whoever calls it, and called as a unit: a model wraps its repeated block, so
- *  that equal layers are traced, differentiated and compiled once. Outside a trace its operations are simply made.
+ *  that equal layers are traced, differentiated and compiled once. Outside a trace its operations are simply made. A number given
+ *  to it is an f32 scalar.
  *  @example const block = region((layer, x) => …); for (const layer of layers) x = block(layer, x); */
 export function region<A extends readonly unknown[], Y>(f: (...args: A) => Y, { name }: { readonly name?: string } = {}): (...args: A) => Y {
   const known = new Map<string, Traced>();
+  // A body that captures tensors of a trace means something in that trace alone.
+  const within = new WeakMap<Scope, Map<string, Traced>>();
   const label = nameOf(f, name);
   return (...args: A): Y => {
     const signature = signatureOf(args, () => false);
-    let traced = known.get(signature.key);
+    const scope = currentScope();
+    const local = within.get(scope) ?? new Map<string, Traced>();
+    let traced = known.get(signature.key) ?? local.get(signature.key);
     if (!traced) {
-      traced = traceCall(label, f, args, signature);
+      traced = traceCall(label, f, args, signature, "device");
       if (traced.assigned.length > 0) throw new TraceError(`region ${label}: assign is not possible inside a region`, { hint: "return the value and assign it outside" });
-      known.set(signature.key, traced);
+      if (traced.captured.every((t) => isPending(t.own))) known.set(signature.key, traced);
+      else within.set(scope, local.set(signature.key, traced));
     }
     const nodes = signature.leaves.flatMap(({ value }, i) => {
       const { kind } = signature.entries[i] as Entry;

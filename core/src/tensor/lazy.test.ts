@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
-import { device, grad, jit, type Tensor, tensor, valueAndGrad, matmul, key, random } from "../index.ts";
+import { device, grad, jit, key, matmul, random, type Tensor, tensor, valueAndGrad, zeros } from "../index.ts";
 import { compileCount, onCompile } from "../compiler/cache.ts";
 import { type Fn, nodesOf } from "../ir/fn.ts";
 
@@ -100,4 +100,12 @@ test("a chain of 10 000 operations is differentiated", async () => {
     return y.sum();
   })(tensor([1, 2]));
   assert.deepEqual(await g.toArray(), [1, 1]);
+});
+
+test("two tensors of zeros made alike have memory of their own", async () => {
+  const state = { a: zeros([8]), b: zeros([8]) };
+  const step = jit((s: typeof state) => ({ a: s.a.add(1), b: s.b.add(2) }), { donate: [0] });
+  const next = step(state);
+  assert.deepEqual(await next.a.toArray(), Array.from({ length: 8 }, () => 1));
+  assert.deepEqual(await next.b.toArray(), Array.from({ length: 8 }, () => 2));
 });

@@ -1,11 +1,11 @@
 /** From what the caller wrote to nodes of equal dtype and shape: JavaScript numbers become weakly typed scalars, dtypes are
  *  promoted by the table of `dtypes.ts`, shapes broadcast as NumPy's do. */
-import { ArgumentError, ShapeError, SinanError } from "../errors.ts";
+import { ArgumentError, ShapeError } from "../errors.ts";
 import { type Dim, dimEqual, dimsEqual } from "../ir/dim.ts";
 import { type DType, isFloat, isFull, roundTo } from "../ir/dtype.ts";
 import { dimsOf, dtypeOf, type Node } from "../ir/node.ts";
 import { currentScope } from "../ir/scope.ts";
-import { siteText, takeSite } from "../ir/site.ts";
+import { located } from "../ir/site.ts";
 import { tensorType, typeText } from "../ir/type.ts";
 import { cast, expand, reshape, scalar } from "../ops/build.ts";
 import { promote, promoteNumber } from "./dtypes.ts";
@@ -88,24 +88,8 @@ export function floatNode(op: string, x: Operand): Node {
   return isFloat(dtypeOf(node)) ? node : cast(node, "f32");
 }
 
-/** Runs an operation; an error of Sinan's that leaves it says where the user's code was. */
-export function at<T>(body: () => T): T {
-  try {
-    return body();
-  } catch (error) {
-    if (error instanceof SinanError && !located.has(error)) {
-      located.add(error);
-      const site = siteText(takeSite());
-      if (site) error.message = `${error.message}\n  at ${site}`;
-    }
-    throw error;
-  }
-}
-
-const located = new WeakSet<SinanError>();
-
 /** The result of an operation as a tensor. */
-export const result = (body: () => Node): Tensor => new Tensor(at(body));
+export const result = (body: () => Node): Tensor => new Tensor(located(body));
 
 /** Axes counted from the end made plain, each checked, ascending; all of them where none is named.
  *  @throws ShapeError */

@@ -4,6 +4,7 @@ import { ArgumentError } from "../errors.ts";
 import type { Dim } from "../ir/dim.ts";
 import type { Node } from "../ir/node.ts";
 import { currentScope } from "../ir/scope.ts";
+import { located } from "../ir/site.ts";
 import { tensorType } from "../ir/type.ts";
 import * as build from "../ops/build.ts";
 import { add, bitcast, cast, less, maximum, mul, sub } from "./arithmetic.ts";
@@ -17,10 +18,11 @@ export type Key = Tensor;
 
 /** The key of a seed, a whole number below 2⁵³.
  *  @throws ArgumentError */
-export function key(seed: number): Key {
-  if (!Number.isSafeInteger(seed) || seed < 0) throw new ArgumentError(`key: expected a whole number of at least 0, got ${seed}`);
-  return tensor(Uint32Array.of(Math.floor(seed / 2 ** 32), seed >>> 0));
-}
+export const key = (seed: number): Key =>
+  located(() => {
+    if (!Number.isSafeInteger(seed) || seed < 0) throw new ArgumentError(`key: expected a whole number of at least 0, got ${seed}`);
+    return tensor(Uint32Array.of(Math.floor(seed / 2 ** 32), seed >>> 0));
+  });
 
 const zero = (): Node => build.scalar(0, "u32");
 
@@ -32,10 +34,11 @@ export function split(k: Key, count = 2): Key[] {
 
 /** A key for a number: a step, a layer. `n` may be a u32 scalar tensor.
  *  @throws ArgumentError unless n is a whole number below 2³² */
-export function fold(k: Key, n: number | Tensor): Key {
-  if (typeof n === "number" && (!Number.isInteger(n) || n < 0 || n >= 2 ** 32)) throw new ArgumentError(`fold: expected a whole number below 2^32, got ${n}`);
-  return result(() => build.reshape(build.random(k.node, offsetNode(n), [1], 2), [2]));
-}
+export const fold = (k: Key, n: number | Tensor): Key =>
+  result(() => {
+    if (typeof n === "number" && (!Number.isInteger(n) || n < 0 || n >= 2 ** 32)) throw new ArgumentError(`fold: expected a whole number below 2^32, got ${n}`);
+    return build.reshape(build.random(k.node, offsetNode(n), [1], 2), [2]);
+  });
 
 /** An offset is a parameter of the step, so that a loop which counts compiles once. */
 function offsetNode(n: number | Tensor): Node {
@@ -88,8 +91,8 @@ export const bernoulli = (k: Key, p: number | Tensor, shape: readonly Dim[]): Te
 
 /** Whole numbers in low ≤ n < high, i32. The bias of the remainder is below (high − low) / 2³². */
 export function integers(k: Key, shape: readonly Dim[], low: number, high: number): Tensor {
-  if (!Number.isInteger(low) || !Number.isInteger(high) || high <= low) throw new ArgumentError(`integers: expected low < high, both whole, got ${low} and ${high}`);
   const span = result(() => {
+    if (!Number.isInteger(low) || !Number.isInteger(high) || high <= low) throw new ArgumentError(`integers: expected low < high, both whole, got ${low} and ${high}`);
     const b = build.random(k.node, zero(), shape);
     return build.mod(b, build.constantLike(b, high - low));
   });

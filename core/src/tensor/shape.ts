@@ -2,6 +2,7 @@
 import { ArgumentError, ShapeError } from "../errors.ts";
 import { type Dim, dimText, divDim, known, sizeOf } from "../ir/dim.ts";
 import { dimsOf, type Node } from "../ir/node.ts";
+import { located } from "../ir/site.ts";
 import { typeText } from "../ir/type.ts";
 import * as build from "../ops/build.ts";
 import { axesOf, axisOf, broadcastDims, broadcastTo, nodeOf, numberNode, type Operand, result } from "./operand.ts";
@@ -100,15 +101,16 @@ export const stack = (parts: readonly Tensor[], axis = 0): Tensor =>
 
 /** Equal pieces along an axis.
  *  @throws ShapeError if the axis is not a multiple of the count */
-export function split(x: Tensor, count: number, axis = 0): Tensor[] {
-  const at = axisOf("split", x.rank, axis);
-  const size = divDim(x.dims[at] as Dim, count);
-  if (size === undefined) throw new ShapeError(`split: axis ${at} of ${typeText(x.type)} is not ${count} equal pieces`);
-  return Array.from({ length: count }, (_, i) => {
-    const from = known(size, "split") * i;
-    return narrow(x, at, from, known(size, "split"));
+export const split = (x: Tensor, count: number, axis = 0): Tensor[] =>
+  located(() => {
+    const at = axisOf("split", x.rank, axis);
+    const size = divDim(x.dims[at] as Dim, count);
+    if (size === undefined || !Number.isInteger(count) || count < 1) throw new ShapeError(`split: axis ${at} of ${typeText(x.type)} is not ${count} equal pieces`);
+    return Array.from({ length: count }, (_, i) => {
+      const from = known(size, "split") * i;
+      return narrow(x, at, from, known(size, "split"));
+    });
   });
-}
 
 /** `size` elements of an axis from `start`. */
 export const narrow = (x: Tensor, axis: number, start: number, size: number): Tensor =>

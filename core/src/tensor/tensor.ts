@@ -5,12 +5,13 @@ import { type Dim, known, sizeOf } from "../ir/dim.ts";
 import type { DType } from "../ir/dtype.ts";
 import { dimsOf, dtypeOf, type Node, tensorTypeOf } from "../ir/node.ts";
 import { currentScope, type Scope } from "../ir/scope.ts";
+import { located } from "../ir/site.ts";
 import { type TensorType, tensorType, typeText } from "../ir/type.ts";
 import { Buffer } from "../runtime/buffer.ts";
 import { openStream } from "../runtime/devices.ts";
 import { decode, encode, type TypedArray } from "./dtypes.ts";
 import { flush } from "./flush.ts";
-import { asPending, isPending, leaf } from "./pending.ts";
+import { asPending, isPending, isTransforming, leaf } from "./pending.ts";
 import { format } from "./print.ts";
 
 /** Numbers nested as deep as a tensor has axes. */
@@ -78,13 +79,15 @@ export class Tensor {
   /** The buffer behind the value, computing it if it is pending.
    *  @internal */
   buffer(): Buffer | number {
-    const node = this.own;
-    if (!isPending(node))
-      throw new TraceError(`the value of ${typeText(node.type)} is not known while a function is traced`, {
-        hint: "return it from the function and read it outside",
-      });
-    flush([node]);
-    return asPending(node).value as Buffer | number;
+    return located(() => {
+      const node = this.own;
+      if (!isPending(node))
+        throw new TraceError(`the value of ${typeText(node.type)} is not known while a function is traced`, {
+          hint: "return it from the function and read it outside",
+        });
+      flush([node]);
+      return asPending(node).value as Buffer | number;
+    });
   }
 
   /** A copy of the values, row-major: Float32Array for f32, f16 and bf16, Uint8Array of 0 and 1 for bool, and so on.
@@ -104,7 +107,9 @@ export class Tensor {
   /** The value of a tensor of one element.
    *  @throws ShapeError (as a rejection) for any other size */
   async item(): Promise<number> {
-    if (this.size !== 1) throw new ShapeError(`item: expected one element, got ${typeText(this.type)}`, { hint: "reduce it first, or read data()" });
+    located(() => {
+      if (this.size !== 1) throw new ShapeError(`item: expected one element, got ${typeText(this.type)}`, { hint: "reduce it first, or read data()" });
+    });
     return Number((await this.data())[0]);
   }
 
@@ -129,11 +134,16 @@ export class Tensor {
    *  the call runs, over the old memory where that is free.
    *  @throws ShapeError, DTypeError unless shape and dtype are the same */
   assign(value: Tensor): void {
+    located(() => this.#assign(value));
+  }
+
+  #assign(value: Tensor): void {
     const scope = currentScope();
     if (captures(scope)) {
       (scope as CapturingScope & { update(target: Tensor, value: Node): void }).update(this, value.node);
       return;
     }
+    if (isTransforming()) throw new TraceError("assign: a transform has no place for a new value", { hint: "return it beside the loss and assign it afterwards" });
     if (value.dtype !== this.dtype || typeText(value.type) !== typeText(this.type))
       throw new ShapeError(`assign: the tensor is ${typeText(this.type)}, the value ${typeText(value.type)}`);
     flush([value.own]);

@@ -32,7 +32,7 @@ export class TraceScope extends InternScope implements CapturingScope {
   capture(tensor: Tensor): Node {
     const known = this.#current.get(tensor);
     if (known) return known;
-    const param = this.parameter(tensorType(tensor.dtype, tensor.dims, tensor.type.space), "");
+    const param = this.parameter(tensorType(tensor.dtype, tensor.dims), "");
     this.captured.push(tensor);
     this.#current.set(tensor, param as Node);
     this.#targets.set(tensor, param);

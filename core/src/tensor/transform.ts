@@ -4,6 +4,7 @@ import { backwardOrZero } from "../autodiff/backward.ts";
 import { isFloat } from "../ir/dtype.ts";
 import type { Node } from "../ir/node.ts";
 import { freshId } from "../ir/scope.ts";
+import { located } from "../ir/site.ts";
 import { typeText } from "../ir/type.ts";
 import { build, scalar } from "../ops/build.ts";
 import { remember, transforming } from "./pending.ts";
@@ -40,8 +41,10 @@ export const grad =
   (x: X, ...rest: R): X =>
     valueAndGrad(f)(x, ...rest)[1];
 
+const differentiating = <T>(body: () => T): T => located(() => transforming(body));
+
 function derive<X, A>(name: string, f: (x: X) => readonly [Tensor, A], x: X): [Tensor, A, X] {
-  return transforming(() => {
+  return differentiating(() => {
     const { tree, variables } = renamed(name, x);
     const [value, aux] = f(tree);
     if (!(value instanceof Tensor) || value.rank !== 0 || !isFloat(value.dtype))
@@ -73,7 +76,7 @@ function replaced<X>(tree: X, values: readonly Tensor[]): X {
 /** The result of f and its pull-back: from the cotangents of the result, a tree like it, to those of each argument.
  *  @example const [y, pull] = vjp((x) => x.exp(), x); const [gx] = pull(onesLike(y)); */
 export function vjp<A extends readonly unknown[], Y>(f: (...args: A) => Y, ...args: A): [Y, (cotangents: Y) => A] {
-  return transforming(() => {
+  return differentiating(() => {
     const { tree, variables } = renamed("vjp", args);
     const y = f(...tree);
     const roots = tensors(y);
@@ -85,12 +88,12 @@ export function vjp<A extends readonly unknown[], Y>(f: (...args: A) => Y, ...ar
     );
     const pull = (cotangents: Y): A => {
       const given = tensors(cotangents);
-      roots.forEach(({ path, tensor }, i) => {
-        const g = given[i];
-        if (!g || g.path !== path) throw new TreeError(`vjp: the cotangents have no tensor at ${path || "the root"}`);
-        if (typeText(g.tensor.type) !== typeText(tensor.type)) throw new ShapeError(`vjp: the cotangent of ${path || "the result"} should be ${typeText(tensor.type)}, got ${typeText(g.tensor.type)}`);
-      });
-      return transforming(() => {
+      return differentiating(() => {
+        roots.forEach(({ path, tensor }, i) => {
+          const g = given[i];
+          if (!g || g.path !== path) throw new TreeError(`vjp: the cotangents have no tensor at ${path || "the root"}`);
+          if (typeText(g.tensor.type) !== typeText(tensor.type)) throw new ShapeError(`vjp: the cotangent of ${path || "the result"} should be ${typeText(tensor.type)}, got ${typeText(g.tensor.type)}`);
+        });
         const now = graph();
         const grads = backwardOrZero(
           rootNodes.map((n) => now.get(n) as Node),

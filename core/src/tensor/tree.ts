@@ -1,6 +1,7 @@
 /** Trees of tensors: plain objects, arrays and modules. Keys are sorted and compared, so that two trees are never paired by
  *  the order in which somebody happened to write their keys. */
 import { TreeError } from "../errors.ts";
+import { located } from "../ir/site.ts";
 import { Tensor } from "./tensor.ts";
 
 /** A class or function that is a node of trees says how to take it apart and put it together. */
@@ -72,7 +73,7 @@ export const tensors = (tree: unknown): { path: string; tensor: Tensor }[] =>
  *  @throws TreeError naming the first key that one has and another has not
  *  @example map((p, g) => p.sub(g.mul(0.1)), params, grads) */
 export function map<T>(f: (x: Tensor, ...rest: Tensor[]) => Tensor, tree: T, ...rest: readonly unknown[]): T {
-  const others = rest.map((r) => matched(tree, r));
+  const others = located(() => rest.map((r) => matched(tree, r)));
   return mapLeaves(tree, (value, path) => (value instanceof Tensor ? f(value, ...others.map((o) => o.get(path) as Tensor)) : value)) as T;
 }
 

@@ -14,7 +14,7 @@ import {
   tensor,
   type Tensor,
 } from "sinan";
-import { type Out, progress, readRecord, type Task, train, type TrainEvent } from "@sinan/train";
+import { checkFacts, type Facts, type Out, progress, readRecord, type Task, train, type TrainEvent } from "@sinan/train";
 import type { Baselines } from "./baselines/baselines.ts";
 import { llamaConfigToJson, parameterCount } from "./config.ts";
 import { type GenerateOptions, generateText } from "./generate/generate.ts";
@@ -39,6 +39,8 @@ export interface TrainCall {
   readonly data?: TextSource;
   /** The directory for checkpoints; null for none. Default: `runs/DATA-MODEL`, with a number if that is taken. */
   readonly out?: string | null;
+  /** What the default directory is called after. Default: the name of the data's file. */
+  readonly name?: string;
   /** Continue the run in `out`, or the last one of the default name. */
   readonly resume?: boolean;
   /** Default 100; the first, the last and the one of a run that is stopped are always saved. */
@@ -177,7 +179,7 @@ export class Trainer {
     let directory = out ?? null;
     if (resume && out === null) throw new ArgumentError("Trainer: resume needs a directory, and out is null");
     if (out === undefined) {
-      const stem = runName(typeof data === "string" ? data : "text", name);
+      const stem = runName(call.name ?? (typeof data === "string" ? data : "text"), name);
       directory = resume ? await newestDirectory(await this.#files(), stem) : await freeDirectory(await this.#files(), stem);
     }
     if (directory !== null) checkpoint = await checkpointIn(await this.#files(), directory, resume, onWarning);
@@ -230,6 +232,14 @@ export class Trainer {
       evaluate: heldOutLoss(corpus, seqLen, batchSize),
     };
     const parameters = parameterCount(config);
+    const facts: Facts = {
+      data: dataHash,
+      "held-out share": settings.heldOut,
+      model: llamaConfigToJson(config) as Json,
+      "batch shape": [batchSize, seqLen],
+    };
+    // The loop refuses it too; here it comes before anything is said.
+    if (checkpoint) checkFacts(checkpoint.path, readRecord(checkpoint).facts, { ...facts, seed, steps });
     const show = call.progress === null ? null : (call.progress ?? standardError());
     const bar = show && progress(show, { steps });
     const tell = (event: TrainerEvent): void => {
@@ -257,7 +267,7 @@ export class Trainer {
       checkpointEvery: call.checkpointEvery ?? 100,
       resume: checkpoint ?? undefined,
       signal,
-      facts: { data: dataHash, "held-out share": settings.heldOut, model: llamaConfigToJson(config) as Json, "batch shape": [batchSize, seqLen] },
+      facts,
       options: { ...record(settings), ...(dataPath === null ? {} : { data: dataPath }) },
       documents: { config: llamaConfigToJson(config) as Json },
       blobs: { "tokenizer.json": JSON.stringify(tokenizer) },

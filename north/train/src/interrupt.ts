@@ -4,6 +4,9 @@ import process from "node:process";
 /** The exit code of a program that was interrupted: 128 + SIGINT, as shells have it. */
 export const interrupted = 130;
 
+/** One Ctrl-C may come twice: from the terminal, and again from npm, which hands on what it was sent. */
+const sameKeyMs = 300;
+
 export interface Interrupt {
   /** Aborted by the first SIGINT or SIGTERM. */
   readonly signal: AbortSignal;
@@ -16,8 +19,13 @@ export interface Interrupt {
  *  @param onFirst  called at the first, to say that the program is about to stop */
 export function onInterrupt(onFirst: () => void): Interrupt {
   const controller = new AbortController();
+  let first = 0;
   const handle = (): void => {
-    if (controller.signal.aborted) process.exit(interrupted);
+    if (controller.signal.aborted) {
+      if (performance.now() - first > sameKeyMs) process.exit(interrupted);
+      return;
+    }
+    first = performance.now();
     controller.abort();
     onFirst();
   };

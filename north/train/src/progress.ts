@@ -51,7 +51,7 @@ export function progress(out: Out, options: ProgressOptions): Progress {
     const width = String(steps).length;
     switch (event.event) {
       case "step": {
-        const { secondsPerStep, tokensPerSecond } = pace(now(), event.step, event.tokensPerSecond);
+        const { secondsPerStep, tokensPerSecond } = pace.step(now(), event.step, event.tokensPerSecond);
         const last = event.step === steps;
         if (now() - drawnAt < (live ? redrawMs : everyMs) && !last) return;
         drawnAt = now();
@@ -69,11 +69,13 @@ export function progress(out: Out, options: ProgressOptions): Progress {
         return;
       }
       case "eval": {
+        pace.pause(now(), event.step);
         const bits = event.bitsPerByte === undefined ? "" : `, ${event.bitsPerByte.toFixed(3)} bits per byte`;
         line(`step ${String(event.step).padStart(width)}/${steps}  ${paint.green("held-out")} loss ${event.loss.toFixed(3)}${bits}`);
         return;
       }
       case "checkpoint":
+        pace.pause(now(), event.step);
         return;
       default:
         event satisfies never;
@@ -98,20 +100,26 @@ export function jsonLine(event: TrainEvent): string | undefined {
   }
 }
 
-/** Seconds a step and tokens a second, smoothed; the first step, which compiles, does not count. */
-function pacer(): (time: number, step: number, tokensPerSecond: number) => { secondsPerStep: number; tokensPerSecond: number } {
+/** Seconds a step and tokens a second, smoothed. The first step, which compiles, does not count, nor does what comes between
+ *  two steps. */
+function pacer() {
   const keep = 0.9;
   let before: { time: number; step: number } | undefined;
-  let seconds: number | undefined;
-  let tokens: number | undefined;
-  return (time, step, tokensPerSecond) => {
-    if (before && step > before.step) {
-      const took = (time - before.time) / 1000 / (step - before.step);
-      seconds = seconds === undefined ? took : keep * seconds + (1 - keep) * took;
-      tokens = tokens === undefined ? tokensPerSecond : keep * tokens + (1 - keep) * tokensPerSecond;
-    }
-    before = { time, step };
-    return { secondsPerStep: seconds ?? Number.NaN, tokensPerSecond: tokens ?? tokensPerSecond };
+  let secondsPerStep = Number.NaN;
+  let tokensPerSecond = Number.NaN;
+  const mixed = (old: number, now: number): number => (Number.isNaN(old) ? now : keep * old + (1 - keep) * now);
+  return {
+    step(time: number, step: number, tokens: number): { secondsPerStep: number; tokensPerSecond: number } {
+      if (before && step > before.step) {
+        secondsPerStep = mixed(secondsPerStep, (time - before.time) / 1000 / (step - before.step));
+        tokensPerSecond = mixed(tokensPerSecond, tokens);
+      }
+      before = { time, step };
+      return { secondsPerStep, tokensPerSecond: Number.isNaN(tokensPerSecond) ? tokens : tokensPerSecond };
+    },
+    pause(time: number, step: number): void {
+      before = { time, step };
+    },
   };
 }
 

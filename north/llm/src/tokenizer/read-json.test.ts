@@ -3,7 +3,7 @@ import { describe, test } from "node:test";
 import fc from "fast-check";
 import { FormatError } from "sinan";
 import { tokenizerFromJson, trainBpe } from "./index.ts";
-import { expected, tokenizerFile } from "./tokenizer.fixtures.ts";
+import { expected, tokenizerFile } from "./tokenizer.fixture.ts";
 
 // The tests take files apart, so here JSON has no type.
 type Json = Record<string, ReturnType<typeof JSON.parse>>;

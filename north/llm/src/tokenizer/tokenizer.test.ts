@@ -5,7 +5,7 @@ import { ArgumentError } from "sinan";
 import { tokenizerFromJson, trainBpe } from "./index.ts";
 import { mergeByHeap, mergeByScan } from "./merge.ts";
 import { PairTable } from "./pair-table.ts";
-import { corpus, expected, tokenizerFile } from "./tokenizer.fixtures.ts";
+import { corpus, expected, tokenizerFile } from "./tokenizer.fixture.ts";
 
 const names = Object.keys(expected.ids);
 const loaded = new Map(names.map((name) => [name, tokenizerFromJson(tokenizerFile(name))]));

@@ -5,7 +5,7 @@ import fc from "fast-check";
 import { ArgumentError } from "sinan";
 import { linesWithEndings, trainBpe } from "./index.ts";
 import type { Tokenizer } from "./index.ts";
-import { corpus, expected, mobyDick, tokenizerFile } from "./tokenizer.fixtures.ts";
+import { corpus, expected, mobyDick, tokenizerFile } from "./tokenizer.fixture.ts";
 
 const sha256 = (value: unknown): string => createHash("sha256").update(JSON.stringify(value)).digest("hex");
 const mergesOf = (tokenizer: Tokenizer) => tokenizer.toJSON().model.merges;
