@@ -31,7 +31,7 @@ export function backward(roots: readonly Node[], cotangents: readonly (Node | nu
     if (isTuple(node.type)) {
       const g = parts.get(node);
       if (!g) continue;
-      const flows = node.op === "call" ? callBackward(node, g, node.src.map((s) => reached.has(s))) : g;
+      const flows = node.op === "call" ? callBackward(node, g, node.src.map((s) => reached.has(s)), backward) : g;
       node.src.forEach((s, j) => give(s, flows[j] ?? null));
       continue;
     }

@@ -13,7 +13,6 @@ import { isTuple, type Type } from "../ir/type.ts";
 import { within } from "../ir/scope.ts";
 import { call, item } from "../ops/build.ts";
 import { define, newScope } from "../ops/table.ts";
-import { backward } from "./backward.ts";
 
 interface Halves {
   /** The body's results, then the residuals. */
@@ -29,11 +28,14 @@ const made = new WeakMap<Fn, Map<string, Halves>>();
 /** The function that a forward half computes and more: its first results are that function's. */
 export const extended = new WeakMap<Fn, Fn>();
 
+/** Reverse mode itself, which a call's body is given to. */
+export type Backward = (roots: readonly Node[], cotangents: readonly (Node | null)[], wrt: readonly Node[]) => (Node | null)[];
+
 /** Cotangents of a call's sources, where `needed`. */
-export function callBackward(node: NodeOf<"call">, cotangents: readonly (Node | null)[], needed: readonly boolean[]): (Node | null)[] {
+export function callBackward(node: NodeOf<"call">, cotangents: readonly (Node | null)[], needed: readonly boolean[], backward: Backward): (Node | null)[] {
   const { fn } = node.attr;
   const present = fn.results.map((_, j) => Boolean(cotangents[j]));
-  const halves = halvesOf(fn, present, needed);
+  const halves = halvesOf(fn, present, needed, backward);
   const forward = call(halves.forward, node.src);
   const residuals = Array.from({ length: halves.residuals }, (_, k) => item(forward, fn.results.length + k));
   const grads = call(halves.backward, [...node.src, ...residuals, ...cotangents.filter((g): g is Node => Boolean(g))]);
@@ -44,18 +46,18 @@ export function callBackward(node: NodeOf<"call">, cotangents: readonly (Node | 
   return flows;
 }
 
-function halvesOf(fn: Fn, present: readonly boolean[], needed: readonly boolean[]): Halves {
+function halvesOf(fn: Fn, present: readonly boolean[], needed: readonly boolean[], backward: Backward): Halves {
   const key = `${present.map(Number).join("")} ${needed.map(Number).join("")}`;
   const cache = made.get(fn) ?? new Map<string, Halves>();
   made.set(fn, cache);
   const known = cache.get(key);
   if (known) return known;
-  const halves = differentiate(fn, present, needed);
+  const halves = differentiate(fn, present, needed, backward);
   cache.set(key, halves);
   return halves;
 }
 
-function differentiate(fn: Fn, present: readonly boolean[], needed: readonly boolean[]): Halves {
+function differentiate(fn: Fn, present: readonly boolean[], needed: readonly boolean[], backward: Backward): Halves {
   const scope = newScope();
   return within(scope, () => {
     const param = (index: number, type: Type) => scope.make("param", [], { index, name: "", type });

@@ -1,6 +1,7 @@
 /** From a function to a plan: the passes in their order, then kernels, then memory. A called function goes through the passes
  *  once however often it is called; the memory plan sees its kernels in place, so lifetimes cross calls. */
-import { type Fn, nodesOf } from "../ir/fn.ts";
+import { SinanError } from "../errors.ts";
+import type { Fn } from "../ir/fn.ts";
 import type { Node, NodeOf } from "../ir/node.ts";
 import type { TensorType } from "../ir/type.ts";
 import type { Artifact } from "../runtime/driver.ts";
@@ -111,11 +112,22 @@ class Linker {
       const buffers = inputs.filter((v) => v >= 0);
       const made = roots.map((r) => this.#value(r));
       roots.forEach((r, i) => at.set(r, made[i] as number));
-      const artifact = kernelFor(group.fn, this.#hardware);
+      const artifact = this.#render(group.fn, roots);
       this.#steps.push({ kernel: this.#kernel(artifact), values: [...buffers, ...made], scalars: inputs.filter((v) => v < 0).map((v) => -1 - v) });
       this.#uses.push({ reads: buffers, writes: made, inPlace: group.inPlace.filter((n) => !isHost(n)).map(valueOf), scratch: artifact.scratchBytes });
     }
     return fn.results.map(valueOf);
+  }
+
+  /** @throws what the code generator throws, with the user's line */
+  #render(fn: Fn, roots: readonly Node[]): Artifact {
+    try {
+      return kernelFor(fn, this.#hardware);
+    } catch (error) {
+      const site = roots.find((r) => r.site)?.site;
+      if (error instanceof SinanError && site) error.message += `\n  in the kernel ${fn.name}, made at ${site}`;
+      throw error;
+    }
   }
 
   #kernel(artifact: Artifact): number {
@@ -142,10 +154,3 @@ class Linker {
 }
 
 const isHost = (n: Node): boolean => n.op === "param" && (n.attr.type as TensorType).space === "host";
-
-/** The functions that a function calls, itself first: what a printed compilation shows. */
-export function functionsOf(fn: Fn): Fn[] {
-  const found = new Set<Fn>([fn]);
-  for (const f of found) for (const n of nodesOf(f)) if (n.op === "call") found.add(n.attr.fn);
-  return [...found];
-}

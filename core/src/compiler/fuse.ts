@@ -14,12 +14,6 @@ import { define } from "../ops/table.ts";
 import { storageOf } from "./groups.ts";
 import { joinGroups, type Piece } from "./join.ts";
 
-export interface Group {
-  /** The stored values, never reshapes. Several only of an element-wise group (see `join.ts`), all of one size. */
-  readonly roots: readonly Node[];
-  readonly anchor: Node | undefined;
-}
-
 export interface Fusion {
   /** In an order in which each reads only what is there before. Calls stand among them. */
   readonly groups: readonly Piece[];

@@ -8,7 +8,12 @@ import { currentScope, remake, type Scope, within } from "../ir/scope.ts";
 import { tensorType, type TensorType } from "../ir/type.ts";
 import { reshape } from "../ops/build.ts";
 import { define, newScope } from "../ops/table.ts";
-import type { Group } from "./fuse.ts";
+
+export interface Group {
+  /** The stored values, never reshapes. Several only of an element-wise group (see `join.ts`), all of one size. */
+  readonly roots: readonly Node[];
+  readonly anchor: Node | undefined;
+}
 
 export interface GroupFn {
   readonly fn: Fn;

@@ -9,8 +9,7 @@
  *  reads is there before the earlier one runs. */
 import { known, sizeOf } from "../ir/dim.ts";
 import { dimsOf, type Node } from "../ir/node.ts";
-import type { Group } from "./fuse.ts";
-import { inputsOf, readInPlace, storageOf } from "./groups.ts";
+import { type Group, inputsOf, readInPlace, storageOf } from "./groups.ts";
 
 /** A call, or a group: what runs in turn. */
 export type Piece = Group | { readonly call: Node };

@@ -12,8 +12,9 @@ export type Infer = <O extends Op>(op: O, src: readonly Node[], attr: Attrs[O]) 
 
 export interface Scope {
   readonly infer: Infer;
-  /** The node for this structure, typed by the op table. Sources of other scopes are first brought in by `lift`. */
-  make<O extends Op>(op: O, src: readonly Node[], attr: Attrs[O]): NodeOf<O>;
+  /** The node for this structure, typed by the op table. Sources of other scopes are first brought in by `lift`. `site`: the user's
+   *  line, where a node of another scope had one. */
+  make<O extends Op>(op: O, src: readonly Node[], attr: Attrs[O], site?: string): NodeOf<O>;
   /** The node of this scope that stands for a node of another one. */
   lift(node: Node): Node;
 }
@@ -50,19 +51,19 @@ export class InternScope implements Scope {
     return this.#nodes.size;
   }
 
-  make<O extends Op>(op: O, src: readonly Node[], attr: Attrs[O]): NodeOf<O> {
+  make<O extends Op>(op: O, src: readonly Node[], attr: Attrs[O], from?: string): NodeOf<O> {
     let key: string = op;
     let own = true;
     for (const s of src) {
       if (s.scope !== this) own = false;
       key += ` ${s.id}`;
     }
-    if (!own) return this.make(op, src.map((s) => (s.scope === this ? s : this.lift(s))), attr);
+    if (!own) return this.make(op, src.map((s) => (s.scope === this ? s : this.lift(s))), attr, from);
     key += attrText(attr, fnIdentity);
     const known = this.#nodes.get(key);
     if (known) return known as NodeOf<O>;
     const type = this.infer(op, src, attr);
-    const site = this.#site?.();
+    const site = from ?? this.#site?.();
     const node = Object.freeze({
       id: nextId++,
       op,
@@ -85,7 +86,7 @@ export class InternScope implements Scope {
 }
 
 /** A node like another, with other sources, in `scope`. */
-export const remake = (scope: Scope, node: Node, src: readonly Node[]): Node => scope.make<Op>(node.op, src, node.attr) as Node;
+export const remake = (scope: Scope, node: Node, src: readonly Node[]): Node => scope.make<Op>(node.op, src, node.attr, node.site) as Node;
 
 export const freshId = (): number => nextId++;
 

@@ -31,6 +31,8 @@ export class Buffer {
   readonly type: TensorType;
   readonly bytes: number;
   readonly stream: Stream;
+  /** Nodes that have it as their value; those that the collector took are counted too. */
+  holders = 0;
   /** The user's line that made it, for messages about memory. */
   readonly site: Site | undefined;
   /** The point on the stream's timeline at which its contents are there. */

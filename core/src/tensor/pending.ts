@@ -1,9 +1,10 @@
 /** Pending operations: what a tensor is before somebody needs its value. The lazy scope does not intern, so a pending node
  *  lives exactly as long as some tensor or later node needs it; and a node whose value is known forgets its sources. */
+import { TraceError } from "../errors.ts";
 import { topological } from "../ir/fn.ts";
 import type { Attrs, Node, NodeOf, Op } from "../ir/node.ts";
 import { freshId, type Scope, setBaseScope } from "../ir/scope.ts";
-import type { Type } from "../ir/type.ts";
+import { type Type, typeText } from "../ir/type.ts";
 import { infer } from "../ops/table.ts";
 import type { Buffer } from "../runtime/buffer.ts";
 
@@ -18,6 +19,8 @@ export class Pending<O extends Op = Op> implements NodeOf<O> {
   src: readonly Node[];
   /** A buffer, or the JavaScript number behind a scalar in host space. */
   value: Buffer | number | null = null;
+  /** Tensors that were made with this node and not disposed of; those that the collector took are counted too. */
+  handles = 0;
   /** Nodes made from this one, and how many of them have their values. */
   uses = 0;
   settled = 0;
@@ -52,6 +55,7 @@ export class Pending<O extends Op = Op> implements NodeOf<O> {
 
   settle(value: Buffer): void {
     this.value = value;
+    value.holders++;
     for (const s of this.src) asPending(s).settled++;
     if (transforms > 0) settledInTransform.push(this as unknown as Pending);
     else this.src = [];
@@ -103,6 +107,9 @@ class LazyScope implements Scope {
   readonly infer = infer;
 
   make<O extends Op>(op: O, src: readonly Node[], attr: Attrs[O]): NodeOf<O> {
+    for (const s of src)
+      if (s.scope !== this)
+        throw new TraceError(`${op}: a tensor of a trace (${typeText(s.type)}) was used outside it`, { hint: "return it from the traced function" });
     const node = new Pending(op, src, attr, infer(op, src, attr));
     if (node.depth >= deepest && transforms === 0) onDeep(node as unknown as Pending);
     return node;
@@ -148,6 +155,7 @@ export function remember(roots: readonly Node[], leaves: ReadonlySet<Node>): () 
 function revived({ op, attr, type, value }: Pending, src: readonly Node[]): Node {
   const copy = new Pending(op, src, attr, type);
   copy.value = value;
+  if (value !== null && typeof value !== "number") value.holders++;
   // Its value is there, so its sources are not waited for.
   if (value !== null) for (const s of src) asPending(s).settled++;
   return copy as unknown as Node;
@@ -162,5 +170,6 @@ export const asPending = (node: Node): Pending => node as unknown as Pending;
 export function leaf(type: Type, value: Buffer | number): Node {
   const node = new Pending("param", [], { index: 0, name: "", type }, type);
   node.value = value;
+  if (typeof value !== "number") value.holders++;
   return node as unknown as Node;
 }

@@ -155,3 +155,16 @@ test("a tensor of a trace that got out is refused", () => {
   assert.throws(() => out?.add(1), TraceError);
   return assert.rejects(out.data(), TraceError);
 });
+
+test("two handles of one value: disposing of one leaves the other", async () => {
+  const x = tensor([1, 2]);
+  const others = [x.cast("f32"), x.reshape([2]), x.stopGradient(), x.sum([]), x.transpose()];
+  await Promise.all(others.map((t) => t.data()));
+  x.dispose();
+  for (const t of others) assert.deepEqual(await t.toArray(), [1, 2]);
+  const y = tensor([3]);
+  const [a, b] = [y.add(1), y.add(1)];
+  await jit((u: Tensor, v: Tensor) => u.add(v))(a, b).data();
+  a.dispose();
+  assert.deepEqual(await b.toArray(), [4]);
+});

@@ -31,6 +31,7 @@ export class Tensor {
   /** @internal */
   constructor(node: Node) {
     this.#node = node;
+    if (isPending(node)) asPending(node).handles++;
   }
 
   /** The tensor's node in the current scope: inside a trace, a tensor of outside becomes a hidden input of the function.
@@ -147,22 +148,26 @@ export class Tensor {
     if (value.dtype !== this.dtype || typeText(value.type) !== typeText(this.type))
       throw new ShapeError(`assign: the tensor is ${typeText(this.type)}, the value ${typeText(value.type)}`);
     flush([value.own]);
-    this.#node = value.own;
+    this.rebind(value.own);
   }
 
   /** Another value under this handle, for the executor of a traced `assign`.
    *  @internal */
   rebind(node: Node): void {
+    asPending(this.#node).handles--;
+    asPending(node).handles++;
     this.#node = node;
   }
 
-  /** Frees the memory now rather than when the collector finds it. Twice is harmless; pending results that need it keep it. */
+  /** Frees the memory now rather than when the collector finds it. Twice is harmless; whatever else needs it, pending or not,
+   *  keeps it until the collector finds that. */
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
     if (!isPending(this.#node)) return;
-    const { value, uses, settled } = asPending(this.#node);
-    if (value instanceof Buffer && uses === settled) value.release();
+    const node = asPending(this.#node);
+    if (--node.handles > 0 || node.uses !== node.settled || !(node.value instanceof Buffer)) return;
+    if (--node.value.holders === 0) node.value.release();
   }
 
   get disposed(): boolean {

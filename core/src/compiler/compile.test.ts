@@ -1,0 +1,86 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { device, jit, register, tensor, valueAndGrad, matmul, type Tensor } from "../index.ts";
+import { DTypeError } from "../errors.ts";
+import { interpreterDriver } from "../interpreter/driver.ts";
+import { parse } from "../ir/parse.ts";
+import { print } from "../ir/print.ts";
+import { canonicalDots } from "./canonical.ts";
+import { fuse } from "./fuse.ts";
+import { groupFn } from "./groups.ts";
+import { planMemory } from "./memory-plan.ts";
+
+const groups = (text: string): string[] => {
+  const { groups: pieces, stored } = fuse(parse(text));
+  return pieces.flatMap((p) => ("call" in p ? ["call"] : [print(groupFn(p, stored).fn)]));
+};
+
+test("a bias and an activation ride on the product, whatever reshapes lie between", () => {
+  const made = groups(`fn @f(%0 "x": f32[6, 4], %1 "w": f32[4, 5], %2 "b": f32[1, 5]) {
+    %3 = dot(%0, %1) {batch: [[], []], contract: [[1], [0]]} : f32[6, 5]
+    %4 = reshape(%3) {dims: [2, 3, 5]} : f32[2, 3, 5]
+    %5 = expand(%2) {dims: [6, 5]} : f32[6, 5]
+    %6 = reshape(%5) {dims: [2, 3, 5]} : f32[2, 3, 5]
+    %7 = add(%4, %6) : f32[2, 3, 5]
+    %8 = tanh(%7) : f32[2, 3, 5]
+    return %8
+  }`);
+  assert.equal(made.length, 1);
+  assert.match(made[0] as string, /tanh\(%\d+\) : f32\[6, 5\]/);
+});
+
+test("two products never share a group", () => {
+  const made = groups(`fn @f(%0 "x": f32[4, 4]) {
+    %1 = dot(%0, %0) {batch: [[], []], contract: [[1], [0]]} : f32[4, 4]
+    %2 = dot(%0, %0) {batch: [[], []], contract: [[0], [0]]} : f32[4, 4]
+    %3 = mul(%1, %2) : f32[4, 4]
+    return %3
+  }`);
+  assert.equal(made.length, 2);
+});
+
+test("moments and weights are updated in one sweep", () => {
+  const made = groups(`fn @f(%0 "p": f32[8], %1 "m": f32[8], %2 "g": f32[8]) {
+    %3 = add(%1, %2) : f32[8]
+    %4 = sub(%0, %3) : f32[8]
+    return %3, %4
+  }`);
+  assert.equal(made.length, 1);
+  assert.match(made[0] as string, /return %\d+, %\d+/);
+});
+
+test("every product has at most a batch and three loops after canonical-dots", () => {
+  const fn = canonicalDots(
+    parse(`fn @f(%0 "a": f32[2, 3, 4, 5], %1 "b": f32[5, 2, 6, 4]) {
+    %2 = dot(%0, %1) {batch: [[0], [1]], contract: [[3, 2], [0, 3]]} : f32[2, 3, 6]
+    return %2
+  }`),
+  );
+  assert.match(print(fn), /dot\(.*\) \{batch: \[\[0\], \[0\]\], contract: \[\[2\], \[1\]\]\} : f32\[2, 3, 6\]/);
+});
+
+test("values whose lives do not overlap share memory, and those whose lives do, do not", () => {
+  const value = (bytes: number) => ({ bytes });
+  const use = (reads: number[], writes: number[], inPlace: number[] = []) => ({ reads, writes, inPlace, scratch: 0 });
+  const values = [{ bytes: 64, input: 0 }, value(64), value(64), value(64), { bytes: 64, output: 0 }];
+  const { offsets, arenaBytes, reuse } = planMemory(values, [use([0], [1]), use([1], [2]), use([2], [3]), use([3], [4], [3])], 1, 64, new Set([0]));
+  assert.notEqual(offsets[1], offsets[2]);
+  assert.equal(offsets[1], offsets[3]);
+  assert.equal(arenaBytes, 128);
+  assert.deepEqual(reuse, [0]);
+  const chained = planMemory(values, [use([0], [1]), use([1], [2], [1]), use([2], [3], [2]), use([3], [4])], 1, 64, new Set());
+  assert.equal(chained.arenaBytes, 64);
+  assert.deepEqual(chained.reuse, [-1]);
+});
+
+test("an error of a code generator names the kernel and the user's line", async () => {
+  const hardware = (await interpreterDriver.probe())[0];
+  assert.ok(hardware);
+  register(
+    { codegen: { name: "refuses", level: "graph", render: () => assert.fail(new DTypeError("this generator takes nothing")) } },
+    { driver: { ...interpreterDriver, name: "refusing", open: async () => ({ ...(await interpreterDriver.open("interpreter")), hardware: { ...hardware, id: "refusing", codegens: ["refuses"] } }) } },
+  );
+  await device("refusing");
+  const f = jit((x: Tensor) => valueAndGrad((y: Tensor) => matmul(y, y).sum())(x)[1]);
+  await assert.rejects(async () => f(tensor([[1, 2], [3, 4]])).data(), /takes nothing\n {2}in the kernel \w+, made at .*compile\.test\.ts:\d+/);
+});
