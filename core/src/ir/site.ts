@@ -20,16 +20,6 @@ export function takeSite(): Site {
   return site;
 }
 
-/** The same with as many frames as an error may need to get out of Sinan's own. */
-function takeDeepSite(): Site {
-  const engine = Error as { stackTraceLimit?: number };
-  const { stackTraceLimit } = engine;
-  if (stackTraceLimit !== undefined) engine.stackTraceLimit = 64;
-  const site = takeSite();
-  if (stackTraceLimit !== undefined) engine.stackTraceLimit = stackTraceLimit;
-  return site;
-}
-
 /** Runs an operation; an error of Sinan's that leaves it says where the user's code was. */
 export function located<T>(body: () => T): T {
   try {
@@ -37,7 +27,7 @@ export function located<T>(body: () => T): T {
   } catch (error) {
     if (error instanceof SinanError && !known.has(error)) {
       known.add(error);
-      const site = siteText(takeDeepSite());
+      const site = siteText(takeSite());
       if (site) error.message = `${error.message}\n  at ${site}`;
     }
     throw error;
