@@ -123,6 +123,7 @@ export function jit<A extends readonly unknown[], Y>(f: (...args: A) => Y, optio
 const stillFits = ({ fn, captured }: Traced): boolean => {
   const first = fn.params.length - captured.length;
   return captured.every((t, i) => {
+    if (typeof t === "number") return true;
     const type = fn.params[first + i]?.type as TensorType;
     return type.dtype === t.dtype && type.dims.length === t.dims.length && type.dims.every((d, a) => d === t.dims[a]);
   });
@@ -157,7 +158,7 @@ function execute({ traced, donated }: Compiled, { leaves, entries }: Signature, 
   leaves.forEach(({ value }, i) => {
     if ((entries[i] as Entry).kind !== "fixed") give(value);
   });
-  for (const t of traced.captured) give(t);
+  for (const t of traced.captured) give(typeof t === "number" ? args[t] : t);
   flush(pending);
   let next = 0;
   const isNumber = traced.fn.params.map((p) => (p.type as TensorType).space === "host");
@@ -203,7 +204,7 @@ function retraceMessage(name: string, count: number, before: Signature, now: Sig
   const was = new Map(before.leaves.map(({ path }, i) => [path, before.entries[i]]));
   const spell = (e: Entry | undefined) => (e === undefined ? "absent" : e.kind === "tensor" ? `${e.type.dtype}[${e.type.dims.map(dimText).join(", ")}]` : e.kind);
   const changed = now.leaves.flatMap(({ path }, i) => (spell(was.get(path)) === spell(now.entries[i]) ? [] : [`${path}: ${spell(was.get(path))} → ${spell(now.entries[i])}`]));
-  return `sinan: ${name} is traced for the ${count}th time; what changed: ${changed.slice(0, 3).join("; ") || "a static value or the tree's structure"}`;
+  return `sinan: ${name} has been traced ${count} times; what changed last: ${changed.slice(0, 3).join("; ") || "a static value or the tree's structure"}`;
 }
 
 /** f traced once for each structure of arguments, whoever calls it, and called as a unit: a model wraps its repeated block, so
@@ -223,14 +224,14 @@ export function region<A extends readonly unknown[], Y>(f: (...args: A) => Y, { 
     if (!traced) {
       traced = traceCall(label, f, args, signature, "device");
       if (traced.assigned.length > 0) throw new TraceError(`region ${label}: assign is not possible inside a region`, { hint: "return the value and assign it outside" });
-      if (traced.captured.every((t) => isPending(t.own))) known.set(signature.key, traced);
+      if (traced.captured.every((t) => t instanceof Tensor && isPending(t.own))) known.set(signature.key, traced);
       else within.set(scope, local.set(signature.key, traced));
     }
     const nodes = signature.leaves.flatMap(({ value }, i) => {
       const { kind } = signature.entries[i] as Entry;
       return kind === "fixed" ? [] : [kind === "number" ? numberNode(value as number, "f32") : (value as Tensor).node];
     });
-    const inputs = [...nodes, ...traced.captured.map((t) => t.node)];
+    const inputs = [...nodes, ...traced.captured.flatMap((t) => (t instanceof Tensor ? [t.node] : []))];
     const { fn } = traced;
     const outputs =
       currentScope() === lazyScope

@@ -6,11 +6,11 @@ import { type DType, isFloat, isFull, roundTo } from "../ir/dtype.ts";
 import { dimsOf, dtypeOf, type Node } from "../ir/node.ts";
 import { currentScope } from "../ir/scope.ts";
 import { located } from "../ir/site.ts";
-import { tensorType, typeText } from "../ir/type.ts";
+import { isTuple, tensorType, typeText } from "../ir/type.ts";
 import { cast, expand, reshape, scalar } from "../ops/build.ts";
 import { promote, promoteNumber } from "./dtypes.ts";
 import { lazyScope, leaf } from "./pending.ts";
-import { Tensor } from "./tensor.ts";
+import { captures, Tensor } from "./tensor.ts";
 
 /** A tensor, or a number or boolean that becomes one. */
 export type Operand = Tensor | number | boolean;
@@ -64,6 +64,13 @@ export function broadcastTo(x: Node, dims: readonly Dim[]): Node {
 /** A number that is traced: a scalar in host space. It has no dtype of its own. */
 const isWeak = (x: Operand): boolean => x instanceof Tensor && x.type.space === "host";
 
+/** The node in a dtype; a traced number is rounded only to that one. */
+function inDType(x: Node, dtype: DType): Node {
+  const scope = currentScope();
+  const traced = x.op === "param" && !isTuple(x.attr.type) && x.attr.type.space === "host";
+  return traced && dtype === "f64" && captures(scope) ? scope.wide(x) : cast(x, dtype);
+}
+
 /** The nodes of operands that meet in an element-wise op: one dtype, one shape. */
 export function meet(op: string, operands: readonly Operand[]): Node[] {
   for (const x of operands) check(op, x);
@@ -74,7 +81,7 @@ export function meet(op: string, operands: readonly Operand[]): Node[] {
     else if (!(x instanceof Tensor)) dtype = dtype ? promoteNumber(dtype, x) : typeof x === "boolean" ? "bool" : "f32";
   }
   const common = dtype ?? "f32";
-  const nodes = operands.map((x) => (x instanceof Tensor ? cast(x.node, common) : numberNode(x, common)));
+  const nodes = operands.map((x) => (x instanceof Tensor ? inDType(x.node, common) : numberNode(x, common)));
   const dims = broadcastDims(
     op,
     nodes.map((n) => dimsOf(n)),

@@ -3,7 +3,7 @@
 import { ArgumentError, DisposedError, ShapeError, TraceError } from "../errors.ts";
 import { type Dim, known, sizeOf } from "../ir/dim.ts";
 import type { DType } from "../ir/dtype.ts";
-import { dimsOf, dtypeOf, type Node, tensorTypeOf } from "../ir/node.ts";
+import { dimsOf, dtypeOf, type Node, type NodeOf, tensorTypeOf } from "../ir/node.ts";
 import { currentScope, type Scope } from "../ir/scope.ts";
 import { located } from "../ir/site.ts";
 import { type TensorType, tensorType, typeText } from "../ir/type.ts";
@@ -20,9 +20,10 @@ export type Nested = number | bigint | boolean | readonly Nested[];
 /** A scope of tracing brings tensors of outside in as hidden inputs. */
 export interface CapturingScope extends Scope {
   capture(tensor: Tensor): Node;
+  wide(number: NodeOf<"param">): Node;
 }
 
-const captures = (scope: Scope): scope is CapturingScope => "capture" in scope;
+export const captures = (scope: Scope): scope is CapturingScope => "capture" in scope;
 
 export class Tensor {
   #node: Node;

@@ -13,10 +13,11 @@ import { type CapturingScope, Tensor } from "./tensor.ts";
 
 export class TraceScope extends InternScope implements CapturingScope {
   readonly params: NodeOf<"param">[] = [];
-  readonly captured: Tensor[] = [];
+  readonly captured: (Tensor | number)[] = [];
   readonly assigned: Tensor[] = [];
   /** What a captured tensor is in this scope: its parameter, or the value assigned to it. */
   readonly #current = new Map<Tensor, Node>();
+  readonly #wide = new Map<NodeOf<"param">, Node>();
   readonly #targets = new Map<Tensor, NodeOf<"param">>();
 
   constructor() {
@@ -39,6 +40,16 @@ export class TraceScope extends InternScope implements CapturingScope {
     return param as Node;
   }
 
+  /** A traced number in f64, which its own f32 parameter would round: the number of that parameter is given once more. */
+  wide(number: NodeOf<"param">): Node {
+    const known = this.#wide.get(number);
+    if (known) return known;
+    const param = this.parameter(tensorType("f64", [], "host"), "") as Node;
+    this.captured.push(number.attr.index);
+    this.#wide.set(number, param);
+    return param;
+  }
+
   /** A traced `assign`: later uses see the value, and the call writes it back. */
   update(target: Tensor, value: Node): void {
     this.capture(target);
@@ -56,8 +67,8 @@ export class TraceScope extends InternScope implements CapturingScope {
 /** What tracing found: `results` of the function first, then the values of assigned tensors. */
 export interface Traced {
   readonly fn: Fn;
-  /** Tensors whose values are the parameters after the explicit ones. */
-  readonly captured: readonly Tensor[];
+  /** Tensors whose values are the parameters after the explicit ones, or numbers of explicit ones given once more. */
+  readonly captured: readonly (Tensor | number)[];
   readonly assigned: readonly Tensor[];
   /** The function's result with the tensors in it numbered, to be rebuilt around a call's outputs. */
   readonly output: unknown;

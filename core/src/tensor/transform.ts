@@ -41,7 +41,8 @@ export const grad =
   (x: X, ...rest: R): X =>
     valueAndGrad(f)(x, ...rest)[1];
 
-const differentiating = <T>(body: () => T): T => located(() => transforming(body));
+/** Runs a derivative: nodes keep their sources, and errors name the user's line. */
+export const differentiating = <T>(body: () => T): T => located(() => transforming(body));
 
 function derive<X, A>(name: string, f: (x: X) => readonly [Tensor, A], x: X): [Tensor, A, X] {
   return differentiating(() => {
@@ -61,14 +62,15 @@ function derive<X, A>(name: string, f: (x: X) => readonly [Tensor, A], x: X): [T
 }
 
 /** The tree with each tensor under a fresh name, and those names: what is differentiated with respect to. */
-function renamed<X>(name: string, x: X): { tree: X; variables: Tensor[] } {
+export function renamed<X>(name: string, x: X): { tree: X; variables: Tensor[] } {
   for (const { path, tensor } of tensors(x))
     if (!isFloat(tensor.dtype)) throw new DTypeError(`${name}: ${path || "the argument"} is ${typeText(tensor.type)}; only floats have a gradient`, { hint: "pass it as a further argument" });
   const tree = map((t) => new Tensor(build("alias", [t.node], { tag: freshId() })), x);
   return { tree, variables: tensors(tree).map(({ tensor }) => tensor) };
 }
 
-function replaced<X>(tree: X, values: readonly Tensor[]): X {
+/** The tree with its tensors replaced, in order. */
+export function replaced<X>(tree: X, values: readonly Tensor[]): X {
   let i = 0;
   return mapLeaves(tree, (leaf) => (leaf instanceof Tensor ? values[i++] : leaf)) as X;
 }

@@ -62,7 +62,9 @@ export function mapLeaves(tree: unknown, f: (value: unknown, path: string) => un
   const made: [string, unknown][] = parts.map(([k, v]) => [k, mapLeaves(v, f, path === "" ? k : `${path}.${k}`)]);
   if (Array.isArray(tree)) return made.map(([, v]) => v);
   const record = Object.fromEntries(made);
-  return isNode(tree) ? tree[treeNode].rebuild(record) : record;
+  if (isNode(tree)) return tree[treeNode].rebuild(record);
+  // The leaves are met in the order of the keys, but the record is written as it was.
+  return Object.fromEntries(Object.keys(tree as object).map((k) => [k, record[k]]));
 }
 
 /** The tensors of a tree with their paths. */
