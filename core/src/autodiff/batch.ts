@@ -8,6 +8,7 @@ import { currentScope, remake, within } from "../ir/scope.ts";
 import { isTuple, type TensorType, tensorType, type Type } from "../ir/type.ts";
 import * as b from "../ops/build.ts";
 import { freeAxes } from "../ops/contraction.ts";
+import { customRules, rematerialised } from "./region.ts";
 import { define, newScope } from "../ops/table.ts";
 
 /** The roots for the mapped leaves: `batched` gives, for nodes of the unmapped graph, what stands for them with the axis of
@@ -165,9 +166,25 @@ function carryCall(node: NodeOf<"call">, args: readonly Node[], has: readonly bo
   const key = `${has.map(Number).join("")} ${String(size)}`;
   const cache = made.get(fn) ?? new Map<string, Fn>();
   made.set(fn, cache);
-  const body = cache.get(key) ?? mapFn(fn, has, size);
-  cache.set(key, body);
+  let body = cache.get(key);
+  if (!body) {
+    body = mapFn(fn, has, size);
+    cache.set(key, body);
+    inherit(fn, body, has, size);
+  }
   return b.call(body, args);
+}
+
+/** What is known of a function beside its body holds for the mapped one too. */
+function inherit(fn: Fn, body: Fn, has: readonly boolean[], size: Dim): void {
+  if (rematerialised.has(fn)) rematerialised.add(body);
+  const rule = customRules.get(fn);
+  if (!rule) return;
+  const results = fn.results.map(() => true);
+  const mapped = mapFn(rule, [...has, ...results, ...results], size);
+  // An argument that all examples share gets the sum of their gradients.
+  const shared = within((mapped.results[0] as Node).scope, () => mapped.results.map((r, i) => (has[i] ? r : b.reduce("sum", r, [0]))));
+  customRules.set(body, makeFn(mapped.name, mapped.params, shared));
 }
 
 /** The function over arguments of which those marked carry an axis of `size` in front; so do all its results. */

@@ -5,13 +5,14 @@
  *
  *  Saved are results of contractions, reductions and indexed accesses; element-wise values between them are recomputed in the backward
  *  pass, where they fuse into their users. The original call and `f.forward` then compute the same thing twice:
- *  `compiler/absorb.ts` lets the second serve for both. */
+ *  `compiler/absorb.ts` lets the second serve for both. A function of `rematerialised` saves nothing; one with a custom rule calls it. */
 import { copy } from "../ir/copy.ts";
 import { type Fn, makeFn } from "../ir/fn.ts";
-import type { Node, NodeOf } from "../ir/node.ts";
+import { isFloat } from "../ir/dtype.ts";
+import { dimsOf, dtypeOf, type Node, type NodeOf } from "../ir/node.ts";
 import { isTuple, type Type } from "../ir/type.ts";
 import { within } from "../ir/scope.ts";
-import { call, item } from "../ops/build.ts";
+import { call, fill, item, scalar } from "../ops/build.ts";
 import { define, newScope } from "../ops/table.ts";
 
 interface Halves {
@@ -25,6 +26,12 @@ interface Halves {
 
 const made = new WeakMap<Fn, Map<string, Halves>>();
 
+/** Derivatives that somebody wrote: parameters, results, cotangents → cotangents of all parameters. */
+export const customRules = new WeakMap<Fn, Fn>();
+
+/** Functions of whose values nothing is kept for the backward pass. */
+export const rematerialised = new WeakSet<Fn>();
+
 /** The function that a forward half computes and more: its first results are that function's. */
 export const extended = new WeakMap<Fn, Fn>();
 
@@ -34,6 +41,15 @@ export type Backward = (roots: readonly Node[], cotangents: readonly (Node | nul
 /** Cotangents of a call's sources, where `needed`. */
 export function callBackward(node: NodeOf<"call">, cotangents: readonly (Node | null)[], needed: readonly boolean[], backward: Backward): (Node | null)[] {
   const { fn } = node.attr;
+  const rule = customRules.get(fn);
+  if (rule) {
+    const given = call(rule, [
+      ...node.src,
+      ...fn.results.map((_, j) => item(node as Node, j)),
+      ...fn.results.map((r, j) => cotangents[j] ?? fill(scalar(0, dtypeOf(r)), dimsOf(r))),
+    ]);
+    return node.src.map((s, i) => (needed[i] && isFloat(dtypeOf(s)) ? item(given, i) : null));
+  }
   const present = fn.results.map((_, j) => Boolean(cotangents[j]));
   const halves = halvesOf(fn, present, needed, backward);
   const forward = call(halves.forward, node.src);
@@ -72,7 +88,7 @@ function differentiate(fn: Fn, present: readonly boolean[], needed: readonly boo
     const flows = needed.flatMap((n, i) => (n ? [i] : [])).filter((_, k) => grads[k]);
     const wanted = grads.filter((g): g is Node => g !== null);
 
-    const residuals = residualsOf(wanted, body);
+    const residuals = rematerialised.has(fn) ? [] : residualsOf(wanted, body);
     const forward = makeFn(`${fn.name}.forward`, params, [...results, ...residuals]);
     extended.set(forward, fn);
 

@@ -116,5 +116,7 @@ function scheduleReduction(plan: Plan, i: number, first: AccumulateNode): number
       parts: PARTS,
       lanes: outer || dtypeOf(value) === "bool" ? 1 : lanes,
     });
-  return outer ? vectorizeLoop(plan, i, (along as RangeNode).attr.id, lanes, terms >= PARTS ? 1 : 4) : i + 1;
+  // A cache line at a time, where a row is more than that; long expressions have enough to do with the partial sums of one vector.
+  const isLong = topological([value]).length > 48;
+  return outer ? vectorizeLoop(plan, i, (along as RangeNode).attr.id, lanes, terms >= PARTS && isLong ? 1 : 4) : i + 1;
 }

@@ -40,7 +40,10 @@ export class Buffer {
   readonly #holding: Holding;
   #failure: Failure | null = null;
   #gone: string | null = null;
+  #donated = false;
   #released = false;
+  /** Calls and reads that were asked for and have not had it yet. */
+  #waiting = 0;
 
   constructor(type: TensorType, stream: Stream, site?: Site) {
     this.type = type;
@@ -53,15 +56,6 @@ export class Buffer {
     stream.live.add(entry);
   }
 
-  /** Its memory, once the work that makes it has been submitted.
-   *  @throws the failure of that work; DisposedError after release */
-  get memory(): Memory {
-    this.check();
-    const { memory } = this.#holding;
-    if (!memory) throw new DisposedError(`${typeText(this.type)}: its memory is not there yet`);
-    return memory;
-  }
-
   get allocated(): boolean {
     return this.#holding.memory !== null;
   }
@@ -69,6 +63,22 @@ export class Buffer {
   check(): void {
     if (this.#failure) throw this.#failure.get();
     if (this.#gone) throw new DisposedError(`${typeText(this.type)}: ${this.#gone}`);
+  }
+
+  /** Keeps its memory, through a `release`, until `letGo`. */
+  hold(): void {
+    this.#waiting++;
+  }
+
+  letGo(): void {
+    this.#waiting--;
+    if (this.#released && this.#waiting === 0) giveBack(this.#holding);
+  }
+
+  /** Like `check` for who holds it: a release since then does not matter.
+   *  @throws the failure of the work that makes it; DisposedError after donate */
+  checkHeld(): void {
+    if (this.#failure || this.#donated) this.check();
   }
 
   get gone(): boolean {
@@ -88,7 +98,7 @@ export class Buffer {
 
   /** Its work was submitted: the memory of one that was disposed before goes now. */
   submitted(): void {
-    if (this.#released) giveBack(this.#holding);
+    if (this.#released && this.#waiting === 0) giveBack(this.#holding);
   }
 
   fail(failure: Failure): void {
@@ -112,15 +122,16 @@ export class Buffer {
 
   /** Marks it used up, at the call that took it; the memory goes when that call's work is submitted. */
   donate(): void {
+    this.#donated = true;
     this.#gone = "it was donated to a jitted call; use the call's result instead";
   }
 
-  /** Frees at once. Twice is harmless. */
+  /** Frees at once, or when the last who holds it lets go. Twice is harmless. */
   release(): void {
     this.#gone ??= "it was disposed";
     this.#released = true;
     finalizers.unregister(this);
-    giveBack(this.#holding);
+    if (this.#waiting === 0) giveBack(this.#holding);
   }
 }
 

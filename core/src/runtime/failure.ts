@@ -33,6 +33,16 @@ export class Failure {
   }
 }
 
+const known = new WeakMap<object, Failure>();
+
+/** The failure of a cause. One cause reaches many buffers, and who has read it in one of them has read it. */
+export function failureOf(cause: unknown): Failure {
+  if (typeof cause !== "object" || cause === null) return new Failure(cause);
+  const failure = known.get(cause) ?? new Failure(cause);
+  known.set(cause, failure);
+  return failure;
+}
+
 function watch(): void {
   if (watching) return;
   watching = true;

@@ -5,7 +5,7 @@ import { type Site, siteText } from "../ir/site.ts";
 import { type TensorType, typeText } from "../ir/type.ts";
 import { Buffer } from "./buffer.ts";
 import type { Command, Device, Fence, Region } from "./driver.ts";
-import { Failure } from "./failure.ts";
+import { failureOf } from "./failure.ts";
 import type { HardwareModel } from "./hardware.ts";
 import { mib, Pool } from "./pool.ts";
 
@@ -82,11 +82,17 @@ export class Stream {
       if (failed) for (const b of outputs) b.fail(failed);
       else task();
     };
+    const done = () => {
+      for (const b of inputs) b.letGo();
+    };
+    for (const b of inputs) b.hold();
     if (!this.#tail && !ready) {
       try {
         run();
       } catch (cause) {
         poison(outputs, cause);
+      } finally {
+        done();
       }
       return;
     }
@@ -100,6 +106,8 @@ export class Stream {
         run();
       } catch (cause) {
         poison(outputs, cause);
+      } finally {
+        done();
       }
       if (this.#tickets === ticket) this.#idle();
     })();
@@ -174,14 +182,24 @@ export class Stream {
    *  @throws (as a rejection) the failure of the work behind it */
   async read(buffer: Buffer): Promise<Uint8Array<ArrayBuffer>> {
     buffer.check();
+    buffer.hold();
+    try {
+      return await this.#read(buffer);
+    } finally {
+      buffer.letGo();
+    }
+  }
+
+  async #read(buffer: Buffer): Promise<Uint8Array<ArrayBuffer>> {
     for (let turn = this.#tail; turn; turn = this.#tail) await turn;
+    buffer.checkHeld();
     await this.#opening;
-    buffer.check();
     const { device, pool } = this;
     const fence = { timeline: this.#timeline, value: buffer.fence };
     if (buffer.fence > this.#passed) await this.#settled(buffer, fence);
     let bytes: Uint8Array<ArrayBuffer>;
-    if (device.hardware.unified && buffer.memory.view) bytes = buffer.memory.view().slice(0, buffer.bytes) as Uint8Array<ArrayBuffer>;
+    buffer.checkHeld();
+    if (device.hardware.unified && buffer.donated.view) bytes = buffer.donated.view().slice(0, buffer.bytes) as Uint8Array<ArrayBuffer>;
     else {
       const staging = device.alloc(buffer.bytes, "host");
       const copied = this.#next();
@@ -233,7 +251,7 @@ export const whole = (buffer: Buffer): Region => ({ memory: buffer.donated, offs
 
 function poison(outputs: readonly Buffer[], cause: unknown): void {
   if (outputs.length === 0) return;
-  const failure = new Failure(cause);
+  const failure = failureOf(cause);
   for (const b of outputs) if (!b.failure) b.fail(failure);
 }
 

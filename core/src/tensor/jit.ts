@@ -1,21 +1,18 @@
-/** `jit` and `region`: functions traced once for each structure of their arguments. */
+/** `jit`: a function traced once for each structure of its arguments and run as one program. */
 import { ArgumentError, DisposedError, TraceError } from "../errors.ts";
 import { programFor } from "../compiler/cache.ts";
-import { instantiate } from "../ir/copy.ts";
 import { dimText } from "../ir/dim.ts";
 import type { Node } from "../ir/node.ts";
-import { currentScope, type Scope } from "../ir/scope.ts";
+import { currentScope } from "../ir/scope.ts";
 import { located, takeSite } from "../ir/site.ts";
-import { type Space, type TensorType, tensorType } from "../ir/type.ts";
-import { call, item } from "../ops/build.ts";
+import { type TensorType, tensorType } from "../ir/type.ts";
 import type { Buffer } from "../runtime/buffer.ts";
 import { encode } from "./dtypes.ts";
 import { flush, streamOf } from "./flush.ts";
 import { isPending, isTransforming, lazyScope, leaf } from "./pending.ts";
 import { Tensor } from "./tensor.ts";
-import { numberNode } from "./operand.ts";
-import { rebuild, trace, type Traced } from "./trace.ts";
-import { flatten, identity, type Leaf, mapLeaves, structure } from "./tree.ts";
+import { type Entry, nameOf, type Signature, signatureOf, traceCall } from "./signature.ts";
+import { rebuild, type Traced } from "./trace.ts";
 
 /** Positions of arguments, or the keys of a single record argument. */
 type Names<A extends readonly unknown[]> = readonly (number | (A extends readonly [infer R] ? Extract<keyof R, string> : never))[];
@@ -27,54 +24,6 @@ export interface JitOptions<A extends readonly unknown[]> {
   readonly static?: Names<A>;
   readonly name?: string;
 }
-
-/** How a leaf enters a trace: by its type, as a weakly typed number, or as it is. */
-type Entry = { readonly kind: "tensor"; readonly type: TensorType } | { readonly kind: "number" } | { readonly kind: "fixed" };
-
-interface Signature {
-  readonly key: string;
-  readonly leaves: readonly Leaf[];
-  readonly entries: readonly Entry[];
-}
-
-function signatureOf(args: readonly unknown[], isStatic: (path: string) => boolean): Signature {
-  const leaves = flatten(args);
-  let key = structure(args);
-  const entries = leaves.map(({ path, value }): Entry => {
-    if (isStatic(path)) {
-      key += `|=${identity(value)}`;
-      return { kind: "fixed" };
-    }
-    if (value instanceof Tensor) {
-      key += `|${value.dtype}`;
-      for (const d of value.dims) key += typeof d === "number" ? ` ${d}` : ` ${dimText(d)}`;
-      return { kind: "tensor", type: tensorType(value.dtype, value.dims) };
-    }
-    if (typeof value === "number") {
-      key += "|#";
-      return { kind: "number" };
-    }
-    return { kind: "fixed" };
-  });
-  return { key, leaves, entries };
-}
-
-/** Traces f over the leaves that vary. A number becomes a scalar in the given space. In host space it has no dtype of its own: it
- *  takes that of the tensor it meets. */
-function traceCall<A extends readonly unknown[]>(name: string, f: (...args: A) => unknown, args: A, { leaves, entries }: Signature, numbers: Space): Traced {
-  const varying = entries.flatMap((e) => (e.kind === "fixed" ? [] : [e.kind === "tensor" ? e.type : tensorType("f32", [], numbers)]));
-  return trace(name, varying, (params) => {
-    let leafIndex = 0;
-    let paramIndex = 0;
-    const traced = mapLeaves(args, () => {
-      const at = leafIndex++;
-      return (entries[at] as Entry).kind === "fixed" ? (leaves[at] as Leaf).value : params[paramIndex++];
-    });
-    return f(...(traced as A));
-  });
-}
-
-const nameOf = (f: { readonly name: string }, name: string | undefined): string => name ?? (/^[A-Za-z_]\w*$/.test(f.name) ? f.name : "jit");
 
 /** The predicate of leaves under some named arguments. */
 function under(names: readonly (string | number)[] | undefined, arity: number): (path: string) => boolean {
@@ -205,41 +154,4 @@ function retraceMessage(name: string, count: number, before: Signature, now: Sig
   const spell = (e: Entry | undefined) => (e === undefined ? "absent" : e.kind === "tensor" ? `${e.type.dtype}[${e.type.dims.map(dimText).join(", ")}]` : e.kind);
   const changed = now.leaves.flatMap(({ path }, i) => (spell(was.get(path)) === spell(now.entries[i]) ? [] : [`${path}: ${spell(was.get(path))} → ${spell(now.entries[i])}`]));
   return `sinan: ${name} has been traced ${count} times; what changed last: ${changed.slice(0, 3).join("; ") || "a static value or the tree's structure"}`;
-}
-
-/** f traced once for each structure of arguments, whoever calls it, and called as a unit: a model wraps its repeated block, so
- *  that equal layers are traced, differentiated and compiled once. Outside a trace its operations are simply made. A number given
- *  to it is an f32 scalar.
- *  @example const block = region((layer, x) => …); for (const layer of layers) x = block(layer, x); */
-export function region<A extends readonly unknown[], Y>(f: (...args: A) => Y, { name }: { readonly name?: string } = {}): (...args: A) => Y {
-  const known = new Map<string, Traced>();
-  // A body that captures tensors of a trace means something in that trace alone.
-  const within = new WeakMap<Scope, Map<string, Traced>>();
-  const label = nameOf(f, name);
-  return (...args: A): Y => {
-    const signature = signatureOf(args, () => false);
-    const scope = currentScope();
-    const local = within.get(scope) ?? new Map<string, Traced>();
-    let traced = known.get(signature.key) ?? local.get(signature.key);
-    if (!traced) {
-      traced = traceCall(label, f, args, signature, "device");
-      if (traced.assigned.length > 0) throw new TraceError(`region ${label}: assign is not possible inside a region`, { hint: "return the value and assign it outside" });
-      if (traced.captured.every((t) => t instanceof Tensor && isPending(t.own))) known.set(signature.key, traced);
-      else within.set(scope, local.set(signature.key, traced));
-    }
-    const nodes = signature.leaves.flatMap(({ value }, i) => {
-      const { kind } = signature.entries[i] as Entry;
-      return kind === "fixed" ? [] : [kind === "number" ? numberNode(value as number, "f32") : (value as Tensor).node];
-    });
-    const inputs = [...nodes, ...traced.captured.flatMap((t) => (t instanceof Tensor ? [t.node] : []))];
-    const { fn } = traced;
-    const outputs =
-      currentScope() === lazyScope
-        ? instantiate(fn, inputs)
-        : fn.results.map((_, i) => item(call(fn, inputs), i));
-    return rebuild(
-      traced.output,
-      outputs.map((n) => new Tensor(n)),
-    ) as Y;
-  };
 }

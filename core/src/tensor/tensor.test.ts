@@ -168,3 +168,19 @@ test("two handles of one value: disposing of one leaves the other", async () => 
   a.dispose();
   assert.deepEqual(await b.toArray(), [4]);
 });
+
+test("a read that has begun is finished though the tensor is disposed of; so is a call", async () => {
+  const read = () => {
+    using y = tensor([1, 2]).add(1);
+    return y.data();
+  };
+  assert.deepEqual(await read(), Float32Array.of(2, 3));
+  // The first call waits for its kernel to be loaded, so its arguments are still needed when it returns.
+  const step = jit((x: Tensor) => x.mul(3).sub(1).sqrt().floor());
+  const x = tensor([5, 10]).mul(1);
+  const y = step(x);
+  x.dispose();
+  const z = step(y);
+  y.dispose();
+  assert.deepEqual(await z.toArray(), [2, 3]);
+});

@@ -1,0 +1,125 @@
+/** Functions that are called as a unit: traced once for each structure of their arguments, whoever calls them. A `region` is
+ *  for sharing the work of compiling, `remat` for memory, `customVjp` for a derivative of one's own. */
+import { customRules, rematerialised } from "../autodiff/region.ts";
+import { ShapeError, TraceError } from "../errors.ts";
+import { instantiate } from "../ir/copy.ts";
+import type { Fn } from "../ir/fn.ts";
+import type { Node } from "../ir/node.ts";
+import { currentScope, type Scope } from "../ir/scope.ts";
+import { tensorType, typeText } from "../ir/type.ts";
+import { call, item, zerosLike } from "../ops/build.ts";
+import { numberNode } from "./operand.ts";
+import { isPending, lazyScope } from "./pending.ts";
+import { type Entry, nameOf, type Signature, signatureOf, traceCall } from "./signature.ts";
+import { Tensor } from "./tensor.ts";
+import { rebuild, trace, type Traced } from "./trace.ts";
+import { mapLeaves, tensors } from "./tree.ts";
+
+export interface RegionOptions {
+  /** For printed IR and profiles. */
+  readonly name?: string;
+}
+
+/** f traced once for each structure of arguments, whoever calls it, and called as a unit: a model wraps its repeated block, so
+ *  that equal layers are traced, differentiated and compiled once. Outside a trace its operations are simply made. A number given
+ *  to it is an f32 scalar.
+ *  @throws TraceError if f assigns to a tensor
+ *  @example const block = region((layer, x) => …); for (const layer of layers) x = block(layer, x); */
+export const region = <A extends readonly unknown[], Y>(f: (...args: A) => Y, options: RegionOptions = {}): ((...args: A) => Y) =>
+  unit(f, options, (fn, inputs) => (currentScope() === lazyScope ? instantiate(fn, inputs) : called(fn, inputs)));
+
+/** f whose derivative computes f's inner values again instead of keeping them: less memory, one more forward pass.
+ *  @see Chen et al. 2016, arXiv:1604.06174
+ *  @example const cheap = remat((w: Tensor, x: Tensor) => x.matmul(w).tanh()); */
+export const remat = <A extends readonly unknown[], Y>(f: (...args: A) => Y, options: RegionOptions = {}): ((...args: A) => Y) =>
+  unit(f, options, (fn, inputs) => {
+    rematerialised.add(fn);
+    return called(fn, inputs);
+  });
+
+/** Gradients of f's arguments from the cotangents of its result: a list like the arguments, with null (or nothing) where none flows. */
+export type VjpRule<A extends readonly unknown[], Y> = (cotangents: Y, result: Y, ...args: A) => { readonly [I in keyof A]?: A[I] | null };
+
+/** f with a derivative rule of one's own. The rule is traced too, so it may itself be differentiated; it may use its arguments
+ *  only, no tensors of outside.
+ *  @throws TraceError if the rule uses a tensor of outside; ShapeError if a gradient is not of its argument's shape
+ *  @example
+ *  // The identity, with gradients clipped on the way back.
+ *  const clipped = customVjp((x: Tensor) => x.mul(1), (g) => [g.clip(-1, 1)]); */
+export const customVjp = <A extends readonly unknown[], Y>(f: (...args: A) => Y, rule: VjpRule<A, Y>, options: RegionOptions = {}): ((...args: A) => Y) =>
+  unit(f, options, (fn, inputs, traced, args, signature) => {
+    if (!customRules.has(fn)) customRules.set(fn, traceRule(fn, rule, traced, args, signature));
+    return called(fn, inputs);
+  });
+
+const called = (fn: Fn, inputs: readonly Node[]): Node[] => fn.results.map((_, i) => item(call(fn, inputs), i));
+
+type Use<A extends readonly unknown[]> = (fn: Fn, inputs: readonly Node[], traced: Traced, args: A, signature: Signature) => readonly Node[];
+
+function unit<A extends readonly unknown[], Y>(f: (...args: A) => Y, { name }: RegionOptions, use: Use<A>): (...args: A) => Y {
+  const known = new Map<string, Traced>();
+  // A body that captures tensors of a trace means something in that trace alone.
+  const local = new WeakMap<Scope, Map<string, Traced>>();
+  const label = nameOf(f, name);
+  return (...args: A): Y => {
+    const signature = signatureOf(args, () => false);
+    const scope = currentScope();
+    const own = local.get(scope) ?? new Map<string, Traced>();
+    let traced = known.get(signature.key) ?? own.get(signature.key);
+    if (!traced) {
+      traced = traceCall(label, f, args, signature, "device");
+      if (traced.assigned.length > 0) throw new TraceError(`region ${label}: assign is not possible inside a region`, { hint: "return the value and assign it outside" });
+      if (tensorsOf(traced).every((t) => isPending(t.own))) known.set(signature.key, traced);
+      else local.set(scope, own.set(signature.key, traced));
+    }
+    const outputs = use(traced.fn, inputsOf(traced, signature), traced, args, signature);
+    return rebuild(
+      traced.output,
+      outputs.map((n) => new Tensor(n)),
+    ) as Y;
+  };
+}
+
+/** Numbers are device scalars here, so nothing but tensors is captured. */
+const tensorsOf = ({ captured }: Traced): Tensor[] => captured.filter((t) => t instanceof Tensor);
+
+function inputsOf(traced: Traced, { leaves, entries }: Signature): Node[] {
+  const nodes = leaves.flatMap(({ value }, i) => {
+    const { kind } = entries[i] as Entry;
+    return kind === "fixed" ? [] : [kind === "number" ? numberNode(value as number, "f32") : (value as Tensor).node];
+  });
+  return [...nodes, ...tensorsOf(traced).map((t) => t.node)];
+}
+
+/** The rule as a function of the body's parameters, results and cotangents; it gives a gradient for every parameter. */
+function traceRule<A extends readonly unknown[], Y>(fn: Fn, rule: VjpRule<A, Y>, { output }: Traced, args: A, { leaves, entries }: Signature): Fn {
+  const types = [...fn.params, ...fn.results, ...fn.results].map((n) => {
+    const { dtype, dims } = new Tensor(n as Node).type;
+    return tensorType(dtype, dims);
+  });
+  const [p, r] = [fn.params.length, fn.results.length];
+  const made = trace(`${fn.name}.rule`, types, (values) => {
+    let leaf = 0;
+    let next = 0;
+    const inner = mapLeaves(args, () => {
+      const i = leaf++;
+      return (entries[i] as Entry).kind === "fixed" ? leaves[i]?.value : values[next++];
+    }) as A;
+    const result = rebuild(output, values.slice(p, p + r)) as Y;
+    const given = rule(rebuild(output, values.slice(p + r)) as Y, result, ...inner);
+    const byPath = new Map(tensors([...args.map((_, i) => given[i] ?? null)]).map(({ path, tensor }) => [path, tensor]));
+    const varying = leaves.filter((_, i) => (entries[i] as Entry).kind !== "fixed");
+    return values.slice(0, p).map((value, i) => {
+      const path = varying[i]?.path;
+      const gradient = path === undefined ? undefined : byPath.get(path);
+      if (gradient && typeText(gradient.type) !== typeText(value.type))
+        throw new ShapeError(`customVjp ${fn.name}: the gradient of argument ${path} should be ${typeText(value.type)}, got ${typeText(gradient.type)}`);
+      return gradient ?? new Tensor(zerosLike(value.node));
+    });
+  });
+  if (made.captured.length > 0 || made.assigned.length > 0)
+    throw new TraceError(`customVjp ${fn.name}: the rule uses a tensor of outside (${tensorsOf(made).map(String).join(", ")})`, {
+      hint: "pass it as an argument of the function",
+    });
+  return made.fn;
+}
