@@ -10,7 +10,18 @@ import { rewrite } from "../ir/rewrite.ts";
 import { dot, permute, reshape } from "../ops/build.ts";
 import { freeAxes } from "../ops/contraction.ts";
 
-export const canonicalDots = (fn: Fn): Fn => rewrite(fn, { dot: canonical });
+export const canonicalDots = (fn: Fn): Fn => rewrite(fn, { dot: canonical, permute: swapped });
+
+/** A product read with its free axes exchanged is the product of the operands exchanged: what a weight's gradient asks for. */
+function swapped({ src: [y], attr: { axes } }: NodeOf<"permute">): Node | undefined {
+  if (y?.op !== "dot") return undefined;
+  const { contract, batch } = y.attr;
+  const [a, b] = freeAxes(y).map((free) => free.length) as [number, number];
+  const n = batch[0].length;
+  const exchanged = axes.map((_, i) => (i < n ? i : i < n + b ? i + a : i - b));
+  if (axes.some((axis, i) => axis !== exchanged[i])) return undefined;
+  return dot(y.src[1] as Node, y.src[0] as Node, { contract: [contract[1], contract[0]], batch: [batch[1], batch[0]] });
+}
 
 function canonical(y: NodeOf<"dot">): Node | undefined {
   const { contract, batch } = y.attr;

@@ -59,6 +59,18 @@ test("every product has at most a batch and three loops after canonical-dots", (
   assert.match(print(fn), /dot\(.*\) \{batch: \[\[0\], \[0\]\], contract: \[\[2\], \[1\]\]\} : f32\[2, 3, 6\]/);
 });
 
+test("a product read transposed is the product of its operands exchanged", () => {
+  const fn = canonicalDots(
+    parse(`fn @f(%0 "g": f32[6, 4], %1 "x": f32[6, 5]) {
+    %2 = dot(%0, %1) {batch: [[], []], contract: [[0], [0]]} : f32[4, 5]
+    %3 = permute(%2) {axes: [1, 0]} : f32[5, 4]
+    return %3
+  }`),
+  );
+  assert.match(print(fn), /dot\(%1, %0\) .* : f32\[5, 4\]/);
+  assert.doesNotMatch(print(fn), /permute/);
+});
+
 test("values whose lives do not overlap share memory, and those whose lives do, do not", () => {
   const value = (bytes: number) => ({ bytes });
   const use = (reads: number[], writes: number[], inPlace: number[] = []) => ({ reads, writes, inPlace, scratch: 0 });

@@ -74,8 +74,9 @@ export function fuse(fn: Fn): Fusion {
     const anchor = isAnchor(node);
     // A scatter writes its result in an order of its own, so nothing can follow it in its kernel.
     const joins = anchor ? node.op !== "scatter" && roots.size === 1 && root !== null && !anchors.has(root) : (flops.get(node) ?? 0) * (roots.size - 1) <= recomputeFlops;
-    if (mustStore.has(node) || full || (node.op !== "reshape" && roots.size > 0 && !joins)) {
-      // A reshape that must have memory leaves it to what it reshapes.
+    // What is only moved is not worth storing: what it moves may be, and is often smaller.
+    const moved = define(node.op).role === "movement";
+    if (mustStore.has(node) || full || (!moved && roots.size > 0 && !joins)) {
       stored.add(node);
       counts.set(node, 1);
       if (anchor) anchors.set(node, node);

@@ -26,6 +26,9 @@ interface Part {
   position: number;
 }
 
+/** Elements. */
+const smallSize = 64;
+
 /** Results of one kernel; a kernel takes so many buffers at most. */
 const mostRoots = 4;
 
@@ -33,8 +36,7 @@ export function joinGroups(pieces: readonly Piece[], stored: ReadonlySet<Node>):
   const maker = new Map<Node, Part>();
   const readers = new Map<Node, Part[]>();
   const parts: Part[] = [];
-  for (const piece of pieces) {
-    const part = partOf(piece, stored);
+  for (const part of smallFirst(pieces.map((piece) => partOf(piece, stored)))) {
     const sources = [...part.inputs].flatMap((n) => maker.get(madeBy(n)) ?? []);
     const host = candidates(part, maker, readers).find((other) => canJoin(other, part, sources));
     if (!host) {
@@ -50,6 +52,19 @@ export function joinGroups(pieces: readonly Piece[], stored: ReadonlySet<Node>):
     settle(host, part.roots, maker, readers);
   }
   return parts.map(({ roots, anchor, call }): Piece => (call ? { call } : { roots, anchor }));
+}
+
+/** Small parts that need no large one, such as a rate made from the number of the step, go to the front: what they make must not
+ *  hold up a join. */
+function smallFirst(parts: readonly Part[]): Part[] {
+  const large = new Set<Node>();
+  const isSmall = (part: Part): boolean => {
+    const small = part.size >= 0 && part.size <= smallSize && ![...part.inputs].some((n) => large.has(madeBy(n)));
+    if (!small) for (const r of part.roots) large.add(r);
+    return small;
+  };
+  const small = new Set(parts.filter(isSmall));
+  return [...small, ...parts.filter((p) => !small.has(p))];
 }
 
 /** An input is in place in the whole if it is so in each part that reads it. */

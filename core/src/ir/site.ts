@@ -6,18 +6,19 @@ import { SinanError } from "../errors.ts";
 const own = import.meta.url.replace(/ir\/site\.(ts|js)$/, "");
 const frame = /(?:file:\/\/)?(\/?[^\s()]+?):(\d+):(\d+)\)?$/;
 
-/** A stack taken now, read only when somebody asks. */
+/** A stack taken now, searched only when somebody asks. It is text: an Error would keep every function on the stack alive, and
+ *  with the functions the tensors that they hold. */
 export type Site = { readonly stack?: string | undefined };
 
 export function takeSite(): Site {
   // Where the engine has such a limit, its default of ten frames ends inside Sinan when a derivative rule makes the node.
   const engine = Error as { stackTraceLimit?: number };
   const limit = engine.stackTraceLimit;
-  if (limit === undefined) return new Error();
+  if (limit === undefined) return { stack: new Error().stack };
   engine.stackTraceLimit = 40;
-  const site = new Error();
+  const { stack } = new Error();
   engine.stackTraceLimit = limit;
-  return site;
+  return { stack };
 }
 
 /** Runs an operation; an error of Sinan's that leaves it says where the user's code was. */

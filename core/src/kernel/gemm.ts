@@ -2,7 +2,7 @@
  *  and in a batch.
  *
  *  The register tile is m × n outputs: with 16 vector registers 6 rows of 2 vectors are 12 accumulators, 2 vectors of the one operand
- *  and 1 element of the other, repeated. Both operands are packed first where there are several tiles of rows, so that the
+ *  and 1 element of the other, repeated. Where there are several tiles of rows, operands are packed first, so that the
  *  innermost loop reads memory in order (Goto & van de Geijn 2008; the 6-row tile as in BLIS's haswell configuration). */
 import type { Node } from "../ir/node.ts";
 import { affine } from "../ops/indexing.ts";
@@ -24,6 +24,10 @@ interface Tile {
 
 /** Products of fewer steps than this are not packed. */
 const SMALL = 16384;
+/** An operand that is read for at most so many tiles of the other one, and whose tiles are contiguous as it lies, is not packed:
+ *  copying it would take as long as what it saves. */
+const FEW_ROW_TILES = 6;
+const FEW_COLUMN_TILES = 4;
 
 const sumOf = (nest: NestNode): AccumulateNode => accumulatesIn(nest.src)[0] as AccumulateNode;
 
@@ -39,11 +43,17 @@ export function scheduleProduct(plan: Plan, i: number, pack: (plan: Plan, i: num
   if (!worthPacking(plan, i, tile)) return tileColumns(plan, i, tile);
   const { m, n, operand } = tile;
   const before = plan.count();
-  plan.add({ option: "stage", nest: i, operand, range: n, tile: tile.vectors * lanes });
-  const main = i + plan.count() - before;
   const repeated = operand === 0 ? 1 : 0;
+  const [rowTiles, columnTiles] = [
+    plan.range(i, m as number).attr.extent / tile.rows,
+    plan.range(i, n).attr.extent / (tile.vectors * lanes),
+  ];
+  if (rowTiles > FEW_ROW_TILES || !isContiguous(plan.nest(i), operand, n))
+    plan.add({ option: "stage", nest: i, operand, range: n, tile: tile.vectors * lanes });
+  const main = i + plan.count() - before;
   if (!isReadAlong(plan.nest(main), repeated))
-    plan.add({ option: "stage", nest: main, operand: repeated, range: m as number, tile: tile.rows });
+    if (columnTiles > FEW_COLUMN_TILES || !isContiguous(plan.nest(main), repeated, m as number))
+      plan.add({ option: "stage", nest: main, operand: repeated, range: m as number, tile: tile.rows });
   // The nests that pack lie between i and the product, behind which are as many as before.
   let at = i;
   while (plan.count() - at > before - i) at = pack(plan, at);
@@ -111,6 +121,13 @@ function isReadAlong(nest: NestNode, operand: 0 | 1): boolean {
   const x = (sum.src[0] as Node).src[operand] as Node;
   const [k, ...more] = sum.src.slice(1);
   return x.op === "load" && x.src.length === 2 && more.length === 0 && affine(x.src[1] as Node).terms.get(k as Node) === 1;
+}
+
+/** Whether an operand lies in memory along an output range. */
+function isContiguous(nest: NestNode, operand: 0 | 1, id: number): boolean {
+  const x = (sumOf(nest).src[0] as Node).src[operand] as Node;
+  const r = rangesIn([x]).get(id);
+  return x.op === "load" && x.src.length === 2 && r !== undefined && affine(x.src[1] as Node).terms.get(r) === 1;
 }
 
 const moved = (tile: Tile, ids: ReadonlyMap<number, number>): Tile => ({

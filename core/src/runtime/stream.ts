@@ -178,7 +178,7 @@ export class Stream {
     return buffer;
   }
 
-  /** A copy of a buffer's bytes, once they are there. Yields a macrotask now and then so that finalizers can run.
+  /** A copy of a buffer's bytes, once they are there. Gives the collector a turn now and then.
    *  @throws (as a rejection) the failure of the work behind it */
   async read(buffer: Buffer): Promise<Uint8Array<ArrayBuffer>> {
     buffer.check();
@@ -211,10 +211,7 @@ export class Stream {
         device.free(staging);
       }
     }
-    if (pool.sinceYield > pool.budget / 4) {
-      pool.sinceYield = 0;
-      await new Promise<void>((resume) => setTimeout(resume, 0));
-    }
+    await pool.collect();
     return bytes;
   }
 
