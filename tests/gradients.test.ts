@@ -47,12 +47,33 @@ const samples: Partial<Record<Op, readonly Sample[]>> = {
   pow: [binary(s.pow, positive), unary((x) => x.pow(3)), unary((x) => x.pow(-2)), unary((x) => s.pow(2.5, x))],
   max: [binary(s.maximum)],
   min: [binary(s.minimum)],
-  where: [binary((a, b) => s.where(tensor([[true, false, true], [false, true, false]]), a, b))],
+  where: [
+    binary((a, b) =>
+      s.where(
+        tensor([
+          [true, false, true],
+          [false, true, false],
+        ]),
+        a,
+        b,
+      ),
+    ),
+  ],
   cast: [unary((x) => x.cast("f64").mul(x))],
   reshape: [unary((x) => x.reshape([3, 2]))],
   permute: [unary((x) => x.transpose())],
   expand: [{ f: (x) => x.broadcast([4, 2, 3]), at: [[0.7, -1.3]], shapes: [[2, 1]] }],
-  pad: [unary((x) => x.pad([[1, 2], [0, 3]], 7))],
+  pad: [
+    unary((x) =>
+      x.pad(
+        [
+          [1, 2],
+          [0, 3],
+        ],
+        7,
+      ),
+    ),
+  ],
   slice: [
     unary((x) => x.at(1, s.slice(0, 3, 2))),
     { f: (x) => x.at(s.slice(6, 0, -2)), at: [[1, 2, 3, 4, 5, 6, 7, 8]], shapes: [[8]] },
@@ -68,17 +89,61 @@ const samples: Partial<Record<Op, readonly Sample[]>> = {
     unary((x) => x.prod(), [0.7, 0, 2.1, 0, -0.6, 1.9]),
   ],
   dot: [
-    { f: s.matmul, at: [some, others], shapes: [[2, 3], [3, 2]] },
     {
-      f: (a, b) => s.dot(a, b, { contract: [[0, 2], [2, 1]], batch: [[1], [0]] }),
+      f: s.matmul,
+      at: [some, others],
+      shapes: [
+        [2, 3],
+        [3, 2],
+      ],
+    },
+    {
+      f: (a, b) =>
+        s.dot(a, b, {
+          contract: [
+            [0, 2],
+            [2, 1],
+          ],
+          batch: [[1], [0]],
+        }),
       at: [Array.from({ length: 12 }, (_, i) => Math.sin(i)), Array.from({ length: 24 }, (_, i) => Math.cos(i))],
-      shapes: [[2, 2, 3], [2, 3, 2, 2]],
+      shapes: [
+        [2, 2, 3],
+        [2, 3, 2, 2],
+      ],
     },
   ],
-  gather: [unary((x) => x.take(indices(), 1)), unary((x) => x.take(tensor([[1, 0], [1, 1]], { dtype: "i32" })))],
+  gather: [
+    unary((x) => x.take(indices(), 1)),
+    unary((x) =>
+      x.take(
+        tensor(
+          [
+            [1, 0],
+            [1, 1],
+          ],
+          { dtype: "i32" },
+        ),
+      ),
+    ),
+  ],
   scatter: [
-    { f: (x, u) => x.scatter(indices(), u, { axis: 1 }), at: [some, [1, 2, 3, 4, 5, 6, 7, 8]], shapes: [[2, 3], [2, 4]] },
-    { f: (x, u) => x.scatter(indices(), u, { axis: 1, mode: "set" }), at: [some, [1, 2, 3, 4, 5, 6, 7, 8]], shapes: [[2, 3], [2, 4]] },
+    {
+      f: (x, u) => x.scatter(indices(), u, { axis: 1 }),
+      at: [some, [1, 2, 3, 4, 5, 6, 7, 8]],
+      shapes: [
+        [2, 3],
+        [2, 4],
+      ],
+    },
+    {
+      f: (x, u) => x.scatter(indices(), u, { axis: 1, mode: "set" }),
+      at: [some, [1, 2, 3, 4, 5, 6, 7, 8]],
+      shapes: [
+        [2, 3],
+        [2, 4],
+      ],
+    },
   ],
   alias: [unary((x) => new Tensor(build.build("alias", [x.node], { tag: 0 })).sin())],
   assign: [binary((a, b) => new Tensor(build.assign(s.stopGradient(a).node, b.node)).mul(a))],
@@ -122,10 +187,15 @@ test("every op of the table is differentiated here or said to be flat", () => {
 const epsilon = 1e-6;
 
 /** Weights that make a scalar of a result whose elements all count differently. */
-const weighted = (y: Tensor): Tensor => y.mul(s.sin(s.iota([y.size], 0, { dtype: "f64" }).add(1)).reshape(y.shape)).sum();
+const weighted = (y: Tensor): Tensor =>
+  y.mul(s.sin(s.iota([y.size], 0, { dtype: "f64" }).add(1)).reshape(y.shape)).sum();
 
 /** The differences of a scalar function by every element of every argument. */
-async function differences(f: Function, at: readonly (readonly number[])[], shapes: readonly (readonly number[])[]): Promise<number[][]> {
+async function differences(
+  f: Function,
+  at: readonly (readonly number[])[],
+  shapes: readonly (readonly number[])[],
+): Promise<number[][]> {
   const value = (moved: readonly (readonly number[])[]) => f(...moved.map((v, k) => f64(v, shapes[k])));
   return Promise.all(
     at.map((v, k) =>
@@ -140,7 +210,8 @@ async function differences(f: Function, at: readonly (readonly number[])[], shap
   );
 }
 
-const f64 = (values: readonly number[], shape: readonly number[] = [2, 3]): Tensor => tensor(Float64Array.from(values), { shape });
+const f64 = (values: readonly number[], shape: readonly number[] = [2, 3]): Tensor =>
+  tensor(Float64Array.from(values), { shape });
 
 function near(actual: readonly number[], expected: readonly number[], what: string): void {
   expected.forEach((e, i) => {
@@ -149,7 +220,10 @@ function near(actual: readonly number[], expected: readonly number[], what: stri
   });
 }
 
-const gradients = (f: Function) => (x: readonly Tensor[]): readonly Tensor[] => grad((v: readonly Tensor[]) => f(...v))(x);
+const gradients =
+  (f: Function) =>
+  (x: readonly Tensor[]): readonly Tensor[] =>
+    grad((v: readonly Tensor[]) => f(...v))(x);
 
 for (const [op, list] of Object.entries(samples))
   onEachDevice(`${op}: first and second derivatives are those of finite differences`, async () => {
@@ -161,8 +235,14 @@ for (const [op, list] of Object.entries(samples))
           .map((g) => weighted(g))
           .reduce((a, b) => a.add(b));
       const x = at.map((v, k) => f64(v, shapes[k]));
-      for (const [order, h] of [["first", scalar], ["second", slope]] as const) {
-        const [exact, close] = [await Promise.all(gradients(h)(x).map((g) => g.data())), await differences(h, at, shapes)];
+      for (const [order, h] of [
+        ["first", scalar],
+        ["second", slope],
+      ] as const) {
+        const [exact, close] = [
+          await Promise.all(gradients(h)(x).map((g) => g.data())),
+          await differences(h, at, shapes),
+        ];
         exact.forEach((g, k) => {
           assert.equal(g.length, close[k]?.length);
           near([...g].map(Number), close[k] as number[], `${op}, ${order} order, argument ${k}`);
@@ -173,8 +253,18 @@ for (const [op, list] of Object.entries(samples))
 
 test("the ops called flat give a zero gradient, not an error", async () => {
   await device("interpreter");
-  for (const f of [s.sign, s.floor, s.round, s.stopGradient, (x: Tensor) => x.floorDivide(2), (x: Tensor) => x.less(1).cast("f64")])
-    assert.deepEqual(await grad((x: Tensor) => f(x).sum())(f64(some)).toArray(), [[0, 0, 0], [0, 0, 0]]);
+  for (const f of [
+    s.sign,
+    s.floor,
+    s.round,
+    s.stopGradient,
+    (x: Tensor) => x.floorDivide(2),
+    (x: Tensor) => x.less(1).cast("f64"),
+  ])
+    assert.deepEqual(await grad((x: Tensor) => f(x).sum())(f64(some)).toArray(), [
+      [0, 0, 0],
+      [0, 0, 0],
+    ]);
 });
 
 before(() => device("interpreter"));
@@ -207,7 +297,7 @@ onEachDevice("vjp pulls several cotangents back, as often as asked", async () =>
     return [r, ...back(s.onesLike(r))];
   });
   const [, gu] = inJit(x, y) as [Tensor, Tensor, Tensor];
-  assert.ok(Math.abs(((await gu.toArray()) as number[])[0] as number - Math.cos(1) * 4) < 1e-14);
+  assert.ok(Math.abs((((await gu.toArray()) as number[])[0] as number) - Math.cos(1) * 4) < 1e-14);
 });
 
 onEachDevice("a value read on the way, or before the pull-back, changes no gradient", async () => {
@@ -240,37 +330,84 @@ interface Layer {
 
 const layers = (): Layer[] =>
   [1, 2, 3].map((n) => ({
-    w: f64(Array.from({ length: 9 }, (_, i) => Math.sin(n * 10 + i)), [3, 3]),
+    w: f64(
+      Array.from({ length: 9 }, (_, i) => Math.sin(n * 10 + i)),
+      [3, 3],
+    ),
     b: f64([0.1 * n, -0.2 * n, 0.3], [3]),
   }));
 
 const plainBlock = (l: Layer, x: Tensor): Tensor => s.matmul(x, l.w).add(l.b).tanh().add(x);
 const block = region(plainBlock, { name: "block" });
 const inner = region((x: Tensor, w: Tensor) => s.matmul(x, w).softmax(), { name: "inner" });
-const outer = region((l: Layer, x: Tensor) => inner(x, l.w).add(inner(x.mul(2), l.w)).mul(l.b), { name: "outer" });
+const outer = region(
+  (l: Layer, x: Tensor) =>
+    inner(x, l.w)
+      .add(inner(x.mul(2), l.w))
+      .mul(l.b),
+  { name: "outer" },
+);
 const plainOuter = (l: Layer, x: Tensor): Tensor =>
-  s.matmul(x, l.w).softmax().add(s.matmul(x.mul(2), l.w).softmax()).mul(l.b);
+  s
+    .matmul(x, l.w)
+    .softmax()
+    .add(s.matmul(x.mul(2), l.w).softmax())
+    .mul(l.b);
 
 type Net = (ls: readonly Layer[], x: Tensor) => Tensor;
-const chained = (f: (l: Layer, x: Tensor) => Tensor): Net => (ls, x) => ls.reduce((y, l) => f(l, y), x).square().sum();
+const chained =
+  (f: (l: Layer, x: Tensor) => Tensor): Net =>
+  (ls, x) =>
+    ls
+      .reduce((y, l) => f(l, y), x)
+      .square()
+      .sum();
 const nets: readonly (readonly [string, Net, Net])[] = [
   ["different weights", chained(block), chained(plainBlock)],
-  ["shared weights", (ls, x) => chained(block)([ls[0], ls[0], ls[0]] as Layer[], x), (ls, x) => chained(plainBlock)([ls[0], ls[0], ls[0]] as Layer[], x)],
+  [
+    "shared weights",
+    (ls, x) => chained(block)([ls[0], ls[0], ls[0]] as Layer[], x),
+    (ls, x) => chained(plainBlock)([ls[0], ls[0], ls[0]] as Layer[], x),
+  ],
   [
     "the same arguments twice",
-    (ls, x) => block(ls[0] as Layer, x).mul(block(ls[0] as Layer, x)).sum(),
-    (ls, x) => plainBlock(ls[0] as Layer, x).square().sum(),
+    (ls, x) =>
+      block(ls[0] as Layer, x)
+        .mul(block(ls[0] as Layer, x))
+        .sum(),
+    (ls, x) =>
+      plainBlock(ls[0] as Layer, x)
+        .square()
+        .sum(),
   ],
   ["regions in regions", chained(outer), chained(plainOuter)],
-  ["a region and its result used beside it", (ls, x) => block(ls[1] as Layer, x).mul(x).sum(), (ls, x) => plainBlock(ls[1] as Layer, x).mul(x).sum()],
+  [
+    "a region and its result used beside it",
+    (ls, x) =>
+      block(ls[1] as Layer, x)
+        .mul(x)
+        .sum(),
+    (ls, x) =>
+      plainBlock(ls[1] as Layer, x)
+        .mul(x)
+        .sum(),
+  ],
 ];
 
 async function sameLeaves(actual: unknown, expected: unknown, what: string): Promise<void> {
   const [a, e] = [s.tree.tensors(actual), s.tree.tensors(expected)];
-  assert.deepEqual(a.map(({ path }) => path), e.map(({ path }) => path));
+  assert.deepEqual(
+    a.map(({ path }) => path),
+    e.map(({ path }) => path),
+  );
   for (const [i, { path, tensor: t }] of a.entries()) {
     const [x, y] = await Promise.all([t.data(), (e[i] as (typeof e)[number]).tensor.data()]);
-    x.forEach((v, j) => assert.ok(Math.abs(Number(v) - Number(y[j])) <= 1e-12 * (1 + Math.abs(Number(y[j]))), `${what}: ${path}[${j}] ${v} ≠ ${y[j]}`));
+    x.forEach((v, j) =>
+      assert.ok(
+        Math.abs(Number(v) - Number(y[j])) <= 1e-12 * (1 + Math.abs(Number(y[j]))),
+        `${what}: ${path}[${j}] ${v} ≠ ${y[j]}`,
+      ),
+    );
   }
 }
 
@@ -279,7 +416,12 @@ onEachDevice("regions: value, gradient and second derivative are those of the pl
   for (const [what, withRegions, plain] of nets) {
     const first = (f: Net) => (ls: readonly Layer[], v: Tensor) => valueAndGrad(f)(ls, v);
     const curvature = (f: Net) => (ls: readonly Layer[], v: Tensor) =>
-      grad((u: Tensor) => s.tree.tensors(grad(f)(ls, u)).map((l) => weighted(l.tensor)).reduce((p, q) => p.add(q)))(v);
+      grad((u: Tensor) =>
+        s.tree
+          .tensors(grad(f)(ls, u))
+          .map((l) => weighted(l.tensor))
+          .reduce((p, q) => p.add(q)),
+      )(v);
     const ls = layers();
     await sameLeaves(first(withRegions)(ls, x), first(plain)(ls, x), what);
     await sameLeaves(jit(first(withRegions))(ls, x), first(plain)(ls, x), `${what}, jitted`);
@@ -303,11 +445,20 @@ onEachDevice("the branch not taken may be NaN: the doubled condition keeps the g
     const inside = v.greater(0);
     return s.where(inside, s.where(inside, v, 1).sqrt(), 0).sum();
   };
-  assert.deepEqual(await grad(safe)(x).toArray(), [[0, 0.25, 0], [1 / 6, 0, 0.5]]);
+  assert.deepEqual(await grad(safe)(x).toArray(), [
+    [0, 0.25, 0],
+    [1 / 6, 0, 0.5],
+  ]);
   // The values of the branch not taken never show.
-  assert.deepEqual(await s.where(x.greater(0), x.sqrt(), 0).toArray(), [[0, 2, 0], [3, 0, 1]]);
+  assert.deepEqual(await s.where(x.greater(0), x.sqrt(), 0).toArray(), [
+    [0, 2, 0],
+    [3, 0, 1],
+  ]);
   const direct = await grad((v: Tensor) => s.where(v.greater(0), v.mul(3), Number.NaN).sum())(x).toArray();
-  assert.deepEqual(direct, [[0, 3, 0], [3, 0, 3]]);
+  assert.deepEqual(direct, [
+    [0, 3, 0],
+    [3, 0, 3],
+  ]);
 });
 
 onEachDevice("a tie shares the gradient", async () => {
@@ -329,7 +480,9 @@ onEachDevice("stopGradient and arguments that are not used", async () => {
   assert.deepEqual(await unused.toArray(), [0, 0]);
   const constant = grad((x: Tensor) => s.stopGradient(x).sum())(f64(some));
   assert.deepEqual(await constant.data(), new Float64Array(6));
-  const [[loss, aux], g] = valueAndGradWith((x: Tensor) => [x.square().sum(), { doubled: x.mul(2), note: "kept" }] as const)(f64([1, 2], [2]));
+  const [[loss, aux], g] = valueAndGradWith(
+    (x: Tensor) => [x.square().sum(), { doubled: x.mul(2), note: "kept" }] as const,
+  )(f64([1, 2], [2]));
   assert.equal(await loss.item(), 5);
   assert.deepEqual(await aux.doubled.toArray(), [2, 4]);
   assert.equal(aux.note, "kept");
@@ -340,7 +493,10 @@ test("what cannot be differentiated says so", () => {
   const x = f64(some);
   assert.throws(() => grad((v: Tensor) => v)(x), /expected the function to return a float scalar, got f64\[2, 3\]/);
   assert.throws(() => grad((v: Tensor) => v.sum().cast("i32"))(x), s.ShapeError);
-  assert.throws(() => grad((v: { w: Tensor; step: Tensor }) => v.w.sum())({ w: x, step: tensor([1], { dtype: "i32" }) }), /step is i32\[1\]; only floats/);
+  assert.throws(
+    () => grad((v: { w: Tensor; step: Tensor }) => v.w.sum())({ w: x, step: tensor([1], { dtype: "i32" }) }),
+    /step is i32\[1\]; only floats/,
+  );
   assert.ok((["f16", "bf16", "f32", "f64"] as DType[]).every(isFloat));
 });
 

@@ -73,9 +73,16 @@ interface Tolerance {
 const tolerances = { f32: { relative: 1.3e-6, absolute: 1e-5 }, f64: { relative: 1e-9, absolute: 1e-11 } } as const;
 const second = { f32: { relative: 2e-5, absolute: 2e-5 }, f64: { relative: 1e-9, absolute: 1e-10 } } as const;
 
-async function compare(c: Loaded<OpCase>, part: string, actual: Tensor, { relative, absolute }: Tolerance, floor = 0): Promise<string[]> {
+async function compare(
+  c: Loaded<OpCase>,
+  part: string,
+  actual: Tensor,
+  { relative, absolute }: Tolerance,
+  floor = 0,
+): Promise<string[]> {
   const expected = c.tensor(part);
-  if (String(actual.shape) !== String(expected.shape)) return [`${c.name} ${part}: shape [${actual.shape}], not [${expected.shape}]`];
+  if (String(actual.shape) !== String(expected.shape))
+    return [`${c.name} ${part}: shape [${actual.shape}], not [${expected.shape}]`];
   if (!expected.dtype.startsWith("f") && actual.dtype !== expected.dtype)
     return [`${c.name} ${part}: ${actual.dtype}, not ${expected.dtype}`];
   const values = await actual.data();
@@ -95,7 +102,9 @@ async function check(c: Loaded<OpCase>, wide: Wide): Promise<string[]> {
   const floor = (e: number | undefined) => (wide === "f32" ? 4 * (e ?? 0) : 0);
   const found = await Promise.all([
     compare(c, "output", output, tolerances[wide], floor(c.error32?.output)),
-    ...gradients.map((g, k) => compare(c, `grad${c.gradients?.[k]}`, g, tolerances[wide], floor(c.error32?.gradients?.[k]))),
+    ...gradients.map((g, k) =>
+      compare(c, `grad${c.gradients?.[k]}`, g, tolerances[wide], floor(c.error32?.gradients?.[k])),
+    ),
     ...products.map((h, k) => compare(c, `hvp${c.hvp?.[k]}`, h, second[wide])),
   ]);
   return found.flat();

@@ -21,7 +21,9 @@ function draw({ op, key: words, attr = {} }: RandomCase): Tensor | readonly Tens
     case "fold_in":
       return random.fold(k, number("data"));
     case "uniform":
-      return "low" in attr ? random.uniform(k, shape, { low: number("low"), high: number("high") }) : random.uniform(k, shape);
+      return "low" in attr
+        ? random.uniform(k, shape, { low: number("low"), high: number("high") })
+        : random.uniform(k, shape);
     case "normal":
       return random.normal(k, shape);
     case "bernoulli":
@@ -36,7 +38,8 @@ function draw({ op, key: words, attr = {} }: RandomCase): Tensor | readonly Tens
 }
 
 /** Uniform over a range ends in a multiplication and an addition, which JAX fuses; normal in a polynomial. */
-const tolerance = ({ op, attr }: RandomCase): number => (op === "normal" ? 3e-6 : op === "uniform" && attr?.["low"] !== undefined ? 5e-7 : 0);
+const tolerance = ({ op, attr }: RandomCase): number =>
+  op === "normal" ? 3e-6 : op === "uniform" && attr?.["low"] !== undefined ? 5e-7 : 0;
 
 async function check(c: Loaded<RandomCase>, made: Tensor | readonly Tensor[]): Promise<void> {
   const { values, shape, dtype } = c.tensor("output");
@@ -66,7 +69,11 @@ test("the blocks are random123's known answers", () => {
   const blocks = cases.filter(({ op }) => op === "block");
   assert.equal(blocks.length, 5);
   const words = new Uint32Array(2);
-  for (const { key: [k0, k1], counter: [c0, c1] = [0, 0], result } of blocks) {
+  for (const {
+    key: [k0, k1],
+    counter: [c0, c1] = [0, 0],
+    result,
+  } of blocks) {
     threefry(k0, k1, c0, c1, words);
     assert.deepEqual([...words], result);
   }
@@ -75,7 +82,13 @@ test("the blocks are random123's known answers", () => {
 onEachDevice("a part of a large draw is that draw's part, and an odd shape the flat one reshaped", async () => {
   const k = key(7);
   const whole = await random.bits(k, [4096 + 3]).data();
-  assert.deepEqual(await random.bits(k, [4096 + 3]).at({ start: 1000, end: 1010 }).data(), whole.slice(1000, 1010));
+  assert.deepEqual(
+    await random
+      .bits(k, [4096 + 3])
+      .at({ start: 1000, end: 1010 })
+      .data(),
+    whole.slice(1000, 1010),
+  );
   assert.deepEqual(await random.bits(k, [3, 5, 7]).data(), whole.slice(0, 105));
   assert.deepEqual(await random.bits(k, [1]).data(), whole.slice(0, 1));
 });
@@ -96,7 +109,10 @@ onEachDevice("means and spreads are what they should be", async () => {
   assert.ok(Math.abs((await mean(random.bernoulli(b, 0.3, [n]).cast("f32"))) - 0.3) < 0.02);
   assert.ok(Math.abs((await mean(random.gumbel(c, [n]))) - 0.5772) < 0.05);
   const whole = await random.integers(d, [n], -2, 3).data();
-  assert.deepEqual([...new Set([...whole].map(Number))].sort((x, y) => x - y), [-2, -1, 0, 1, 2]);
+  assert.deepEqual(
+    [...new Set([...whole].map(Number))].sort((x, y) => x - y),
+    [-2, -1, 0, 1, 2],
+  );
 });
 
 onEachDevice("a seed above 2³² has both its words", async () => {

@@ -7,8 +7,14 @@ import type { Attribute, View } from "./fixtures/load.ts";
 export type Attributes = Readonly<Record<string, Attribute>>;
 type Operation = (x: readonly Tensor[], attr: Attributes) => Tensor;
 
-const one = (f: (x: Tensor) => Tensor): Operation => ([x]) => f(x as Tensor);
-const two = (f: (a: Tensor, b: Tensor) => Tensor): Operation => ([a, b]) => f(a as Tensor, b as Tensor);
+const one =
+  (f: (x: Tensor) => Tensor): Operation =>
+  ([x]) =>
+    f(x as Tensor);
+const two =
+  (f: (a: Tensor, b: Tensor) => Tensor): Operation =>
+  ([a, b]) =>
+    f(a as Tensor, b as Tensor);
 const list = (a: Attribute | undefined): readonly number[] => a as readonly number[];
 const int = (a: Attribute | undefined): number => a as number;
 
@@ -40,7 +46,7 @@ function placeOf(x: Tensor, axis: number, extremum: Tensor): Tensor {
 /** An einsum of two operands without repeated letters in one of them, its result in the order batch, left, right. */
 function einsum(equation: string, a: Tensor, b: Tensor): Tensor {
   const [left = "", right = "", out = ""] = equation.split(/,|->/);
-  const shared = [...left].filter((l) => right.includes(l));
+  const shared = left.split("").filter((l) => right.includes(l));
   const axes = (letters: readonly string[]): [number[], number[]] => [
     letters.map((l) => left.indexOf(l)),
     letters.map((l) => right.indexOf(l)),
@@ -114,7 +120,8 @@ export const torchOps: Readonly<Record<string, Operation>> = {
   reshape: ([x], { shape }) => (x as Tensor).reshape(list(shape)),
   permute: ([x], { axes }) => (x as Tensor).transpose(list(axes)),
   expand: ([x], { shape }) => (x as Tensor).broadcast(list(shape)),
-  pad: ([x], { pads, value }) => (x as Tensor).pad(pads as unknown as readonly (readonly [number, number])[], int(value)),
+  pad: ([x], { pads, value }) =>
+    (x as Tensor).pad(pads as unknown as readonly (readonly [number, number])[], int(value)),
   slice: ([x], { starts, stops, steps }) => sliced(x as Tensor, list(starts), list(stops), list(steps)),
   flip: ([x], { axes }) => (x as Tensor).flip(list(axes)),
   concat: (x, { axis }) => s.concat(x, int(axis)),

@@ -3,7 +3,16 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { before, test } from "node:test";
 import * as s from "../index.ts";
-import { ArgumentError, DTypeError, type Operand, ShapeError, type SinanError, tensor, TreeError, zeros } from "../index.ts";
+import {
+  ArgumentError,
+  DTypeError,
+  type Operand,
+  ShapeError,
+  type SinanError,
+  tensor,
+  TreeError,
+  zeros,
+} from "../index.ts";
 
 before(() => s.device("interpreter"));
 
@@ -25,7 +34,12 @@ const wrong: readonly Wrong[] = [
   { what: "f16", call: () => h.add(h), error: DTypeError, says: ["add", "f16[2]", "cast to f32"] },
   { what: "signs", call: () => whole.add(unsigned), error: DTypeError, says: ["i32 and u32", "cast"] },
   { what: "text", call: () => s.add(x, "1" as unknown as Operand), error: ArgumentError, says: ["add", "string"] },
-  { what: "matmul", call: () => s.matmul(x, x), error: ShapeError, says: ["dot", "f32[2, 3]", "axis 1 is 3", "transpose"] },
+  {
+    what: "matmul",
+    call: () => s.matmul(x, x),
+    error: ShapeError,
+    says: ["dot", "f32[2, 3]", "axis 1 is 3", "transpose"],
+  },
   { what: "matmul-scalar", call: () => s.matmul(x, tensor(1)), error: ShapeError, says: ["matmul", "f32[]"] },
   { what: "dot", call: () => s.dot(x, y, { contract: [[5], [0]] }), error: ShapeError, says: ["dot", "-2..1", "5"] },
   { what: "reshape", call: () => x.reshape([4]), error: ShapeError, says: ["reshape", "f32[2, 3]", "6", "[4]"] },
@@ -57,12 +71,27 @@ const wrong: readonly Wrong[] = [
   { what: "ragged-rank", call: () => tensor([1, [1]]), error: ShapeError, says: ["ragged"] },
   { what: "values", call: () => tensor([1, 2], { shape: [3] }), error: ShapeError, says: ["2 values", "[3]"] },
   { what: "not-numbers", call: () => tensor(["a"] as unknown as number[]), error: ArgumentError, says: ["string"] },
-  { what: "bytes", call: () => s.fromBytes("f32", [2], new Uint8Array(7)), error: ShapeError, says: ["f32[2]", "8", "7"] },
+  {
+    what: "bytes",
+    call: () => s.fromBytes("f32", [2], new Uint8Array(7)),
+    error: ShapeError,
+    says: ["f32[2]", "8", "7"],
+  },
   { what: "negative", call: () => zeros([-1]), error: ShapeError, says: ["[-1]"] },
   { what: "arange", call: () => s.arange(0, 1, 0), error: ArgumentError, says: ["arange", "by 0"] },
   { what: "iota", call: () => s.iota([2], 1), error: ShapeError, says: ["iota", "axis 1"] },
-  { what: "assign", call: () => zeros([2]).assign(zeros([3])), error: ShapeError, says: ["assign", "f32[2]", "f32[3]"] },
-  { what: "grad", call: () => s.grad((v: s.Tensor) => v)(x), error: ShapeError, says: ["valueAndGrad", "f32[2, 3]", "mean"] },
+  {
+    what: "assign",
+    call: () => zeros([2]).assign(zeros([3])),
+    error: ShapeError,
+    says: ["assign", "f32[2]", "f32[3]"],
+  },
+  {
+    what: "grad",
+    call: () => s.grad((v: s.Tensor) => v)(x),
+    error: ShapeError,
+    says: ["valueAndGrad", "f32[2, 3]", "mean"],
+  },
   { what: "tree", call: () => s.tree.map((a) => a, { w: x }, { v: x }), error: TreeError, says: ["w", "first only"] },
   { what: "key", call: () => s.key(-1), error: ArgumentError, says: ["key", "-1"] },
 ];
@@ -74,7 +103,8 @@ for (const { what, call, error, says } of wrong)
     assert.throws(call, (thrown: SinanError) => {
       assert.equal(thrown.constructor, error, String(thrown));
       assert.equal(thrown.name, error.name);
-      for (const part of says) assert.ok(typeof part === "string" ? thrown.message.includes(part) : part.test(thrown.message), thrown.message);
+      for (const part of says)
+        assert.ok(typeof part === "string" ? thrown.message.includes(part) : part.test(thrown.message), thrown.message);
       const at = /tensor\/errors\.test\.ts:(\d+):\d+/.exec(thrown.message);
       assert.ok(at, `no line of this file in: ${thrown.message}`);
       const before = lines.slice(0, Number(at[1])).findLast((line) => line.includes("what: ") && line.includes('"'));
@@ -84,5 +114,8 @@ for (const { what, call, error, says } of wrong)
   });
 
 test("an error of a nested operation says the line once", () => {
-  assert.throws(() => x.sub(y).softmax(), (e: SinanError) => e.message.split("errors.test.ts").length === 2);
+  assert.throws(
+    () => x.sub(y).softmax(),
+    (e: SinanError) => e.message.split("errors.test.ts").length === 2,
+  );
 });

@@ -36,7 +36,9 @@ function counted<A extends readonly unknown[], Y>(f: (...args: A) => Y, options:
 const f64 = (v: number | number[]) => tensor(v, { dtype: "f64" });
 
 test("numbers change without a retrace, in any place of a tree", async () => {
-  const { run, count } = counted((x: Tensor, o: { rate: number; more: readonly number[] }) => x.mul(o.rate).add(o.more[1] as number));
+  const { run, count } = counted((x: Tensor, o: { rate: number; more: readonly number[] }) =>
+    x.mul(o.rate).add(o.more[1] as number),
+  );
   for (const rate of [1, 0.5, -3, Number.NaN, Infinity, 0])
     assert.deepEqual(await run(tensor([2]), { rate, more: [9, 1] }).toArray(), [2 * rate + 1]);
   assert.equal(count.traces, 1);
@@ -79,7 +81,9 @@ test("statics are told apart by identity", async () => {
 });
 
 test("functions and texts that are not declared static are still told apart", async () => {
-  const { run, count } = counted((x: Tensor, o: { mode: string; f: (v: Tensor) => Tensor }) => (o.mode === "neg" ? o.f(x).neg() : o.f(x)));
+  const { run, count } = counted((x: Tensor, o: { mode: string; f: (v: Tensor) => Tensor }) =>
+    o.mode === "neg" ? o.f(x).neg() : o.f(x),
+  );
   const twice = (v: Tensor) => v.mul(2);
   assert.deepEqual(await run(tensor([1]), { mode: "neg", f: twice }).toArray(), [-2]);
   assert.deepEqual(await run(tensor([1]), { mode: "pos", f: twice }).toArray(), [2]);
@@ -241,7 +245,13 @@ test("a read inside is a TraceError, and the function may be called again", asyn
 
 test("what is not a tensor in a result is given back as it is", async () => {
   const extra = new Map([["a", 1]]);
-  const out = jit((x: Tensor) => ({ x: x.add(1), list: [x, null, "text", 7, true], none: undefined, extra, deep: { y: { z: x } } }))(tensor([1]));
+  const out = jit((x: Tensor) => ({
+    x: x.add(1),
+    list: [x, null, "text", 7, true],
+    none: undefined,
+    extra,
+    deep: { y: { z: x } },
+  }))(tensor([1]));
   assert.deepEqual(await out.x.toArray(), [2]);
   assert.deepEqual(out.list.slice(1), [null, "text", 7, true]);
   assert.equal(out.none, undefined);

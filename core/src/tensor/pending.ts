@@ -57,7 +57,7 @@ export class Pending<O extends Op = Op> implements NodeOf<O> {
     this.value = value;
     value.holders++;
     for (const s of this.src) asPending(s).settled++;
-    if (transforms > 0) settledInTransform.push(this as unknown as Pending);
+    if (transforms > 0) settledInTransform.push(this);
     else this.src = [];
   }
 }

@@ -15,12 +15,16 @@ export function format(values: TypedArray, shape: readonly number[], dtype: DTyp
   if (shape.length === 0) return scalarText(values[0] as Value, dtype);
   if (shape.includes(0)) return "[]";
   const shown = (size: number): (number | null)[] =>
-    values.length > threshold && size > 2 * edge ? [0, 1, 2, null, size - 3, size - 2, size - 1] : Array.from({ length: size }, (_, i) => i);
+    values.length > threshold && size > 2 * edge
+      ? [0, 1, 2, null, size - 3, size - 2, size - 1]
+      : Array.from({ length: size }, (_, i) => i);
   const strides = shape.map((_, a) => shape.slice(a + 1).reduce((x, y) => x * y, 1));
   const visible: Value[] = [];
   const visit = (axis: number, offset: number): void => {
     if (axis === shape.length) visible.push(values[offset] as Value);
-    else for (const i of shown(shape[axis] as number)) if (i !== null) visit(axis + 1, offset + i * (strides[axis] as number));
+    else
+      for (const i of shown(shape[axis] as number))
+        if (i !== null) visit(axis + 1, offset + i * (strides[axis] as number));
   };
   visit(0, 0);
   const words = spelled(visible, dtype);
@@ -28,7 +32,9 @@ export function format(values: TypedArray, shape: readonly number[], dtype: DTyp
   const build = (axis: number): string => {
     const indent = " ".repeat(axis + 1);
     const last = axis === shape.length - 1;
-    const parts = shown(shape[axis] as number).map((i) => (i === null ? "..." : last ? (words[next++] as string) : build(axis + 1)));
+    const parts = shown(shape[axis] as number).map((i) =>
+      i === null ? "..." : last ? (words[next++] as string) : build(axis + 1),
+    );
     if (!last) return `[${parts.join("\n".repeat(shape.length - 1 - axis) + indent)}]`;
     return `[${wrapped(parts, indent, lineWidth - axis - 1)}]`;
   };
@@ -107,7 +113,12 @@ function withExponent(x: number, dtype: DType): Parts {
   const text = (/\.(\d+)e/.exec(exact)?.[1]?.length ?? 0) > precision ? x.toExponential(precision) : exact;
   const [mantissa = "", power = ""] = signed(x, text).split("e");
   const [whole = "", fraction = ""] = mantissa.split(".");
-  return { whole, fraction: fraction.replace(/0+$/, ""), sign: power.slice(0, 1), exponent: power.slice(1).padStart(2, "0") };
+  return {
+    whole,
+    fraction: fraction.replace(/0+$/, ""),
+    sign: power.slice(0, 1),
+    exponent: power.slice(1).padStart(2, "0"),
+  };
 }
 
 /** One number by itself, with all its digits. */

@@ -1,7 +1,23 @@
 /** The promotion table, every pair of it, as `dtypes.ts` documents it. */
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
-import { add, concat, device, div, type DType, DTypeError, dtypes, jit, maximum, mul, sqrt, type Tensor, tensor, where, zeros } from "../index.ts";
+import {
+  add,
+  concat,
+  device,
+  div,
+  type DType,
+  DTypeError,
+  dtypes,
+  jit,
+  maximum,
+  mul,
+  sqrt,
+  type Tensor,
+  tensor,
+  where,
+  zeros,
+} from "../index.ts";
 import { promote } from "./dtypes.ts";
 
 before(() => device("interpreter"));
@@ -21,7 +37,11 @@ const table = `
   f32   f32   f32   f32   f32   f32   f32   f32   f32   f64
   f64   f64   f64   f64   f64   f64   f64   f64   f64   f64`;
 
-const rows = table.trim().split("\n").slice(1).map((line) => line.trim().split(/\s+/).slice(1));
+const rows = table
+  .trim()
+  .split("\n")
+  .slice(1)
+  .map((line) => line.trim().split(/\s+/).slice(1));
 
 test("every pair of dtypes meets where the table says", () => {
   assert.equal(rows.length, order.length);
@@ -63,7 +83,13 @@ test("a number is weakly typed beside a tensor, on either side", async () => {
 
 test("a number that is traced: weak beside floats, f32 beside integers", async () => {
   const times = jit((x: Tensor, n: number) => mul(x, n));
-  for (const [dtype, expected] of [["f64", "f64"], ["f32", "f32"], ["i32", "f32"], ["u32", "f32"], ["bool", "f32"]] as const) {
+  for (const [dtype, expected] of [
+    ["f64", "f64"],
+    ["f32", "f32"],
+    ["i32", "f32"],
+    ["u32", "f32"],
+    ["bool", "f32"],
+  ] as const) {
     const y = times(tensor([1, 1], { dtype }), 3);
     assert.equal(y.dtype, expected, dtype);
     assert.deepEqual(await y.toArray(), [3, 3]);

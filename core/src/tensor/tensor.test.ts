@@ -1,12 +1,41 @@
 /** Making, reading and freeing tensors. */
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
-import { arange, device, DisposedError, dtypes, eye, fromBytes, full, iota, memory, ones, onesLike, ShapeError, Tensor, tensor, TraceError, jit, zeros, zerosLike, type DType } from "../index.ts";
+import {
+  arange,
+  device,
+  DisposedError,
+  dtypes,
+  eye,
+  fromBytes,
+  full,
+  iota,
+  memory,
+  ones,
+  onesLike,
+  ShapeError,
+  type Tensor,
+  tensor,
+  TraceError,
+  jit,
+  zeros,
+  zerosLike,
+  type DType,
+} from "../index.ts";
 
 before(() => device("interpreter"));
 
 test("values in, the same values out", async () => {
-  const nested = [[[1, 2], [3, 4]], [[5, 6], [7, 8]]];
+  const nested = [
+    [
+      [1, 2],
+      [3, 4],
+    ],
+    [
+      [5, 6],
+      [7, 8],
+    ],
+  ];
   const x = tensor(nested);
   assert.deepEqual([x.dtype, x.shape, x.rank, x.size], ["f32", [2, 2, 2], 3, 8]);
   assert.deepEqual(await x.toArray(), nested);
@@ -16,19 +45,39 @@ test("values in, the same values out", async () => {
   assert.deepEqual(await tensor([2n ** 60n, -1n], { dtype: "i64" }).toArray(), [2n ** 60n, -1n]);
   assert.deepEqual(await tensor([[], []]).toArray(), [[], []]);
   assert.deepEqual(tensor([[], []]).shape, [2, 0]);
-  assert.deepEqual(await tensor(Float64Array.of(0.1, 0.2, 0.3, 0.4), { shape: [2, 2] }).toArray(), [[0.1, 0.2], [0.3, 0.4]]);
+  assert.deepEqual(await tensor(Float64Array.of(0.1, 0.2, 0.3, 0.4), { shape: [2, 2] }).toArray(), [
+    [0.1, 0.2],
+    [0.3, 0.4],
+  ]);
 });
 
 test("a typed array brings its dtype; another one may be asked for", () => {
-  const arrays = [Float32Array.of(1), Float64Array.of(1), Int32Array.of(1), Uint32Array.of(1), Uint8Array.of(1), BigInt64Array.of(1n)];
-  assert.deepEqual(arrays.map((a) => tensor(a).dtype), ["f32", "f64", "i32", "u32", "u8", "i64"]);
+  const arrays = [
+    Float32Array.of(1),
+    Float64Array.of(1),
+    Int32Array.of(1),
+    Uint32Array.of(1),
+    Uint8Array.of(1),
+    BigInt64Array.of(1n),
+  ];
+  assert.deepEqual(
+    arrays.map((a) => tensor(a).dtype),
+    ["f32", "f64", "i32", "u32", "u8", "i64"],
+  );
   assert.equal(tensor([true]).dtype, "bool");
-  for (const dtype of ["bool", "u8", "i32", "u32", "i64", "f16", "bf16", "f32", "f64"] as const) assert.equal(tensor([1], { dtype }).dtype, dtype);
+  for (const dtype of ["bool", "u8", "i32", "u32", "i64", "f16", "bf16", "f32", "f64"] as const)
+    assert.equal(tensor([1], { dtype }).dtype, dtype);
 });
 
 test("values are rounded to the dtype once, ties to even", async () => {
-  assert.deepEqual(await tensor([1 + 2 ** -11, 1 + 3 * 2 ** -11, 65520, 2 ** -25], { dtype: "f16" }).data(), Float32Array.of(1, 1 + 2 ** -9, Infinity, 0));
-  assert.deepEqual(await tensor([1 + 2 ** -8, 1 + 3 * 2 ** -8], { dtype: "bf16" }).data(), Float32Array.of(1, 1 + 2 ** -6));
+  assert.deepEqual(
+    await tensor([1 + 2 ** -11, 1 + 3 * 2 ** -11, 65520, 2 ** -25], { dtype: "f16" }).data(),
+    Float32Array.of(1, 1 + 2 ** -9, Infinity, 0),
+  );
+  assert.deepEqual(
+    await tensor([1 + 2 ** -8, 1 + 3 * 2 ** -8], { dtype: "bf16" }).data(),
+    Float32Array.of(1, 1 + 2 ** -6),
+  );
   assert.deepEqual(await tensor([0.1], { dtype: "f32" }).data(), Float32Array.of(0.1));
   assert.deepEqual(await tensor([Number.NaN, 1e30], { dtype: "i64" }).at(0).toArray(), 0n);
 });
@@ -57,12 +106,21 @@ test("tensors from nothing", async () => {
   assert.deepEqual(await full([], 2.5, { dtype: "f64" }).toArray(), 2.5);
   assert.deepEqual(await full([2], 1, { dtype: "bool" }).toArray(), [true, true]);
   assert.deepEqual(await zeros([0, 2]).toArray(), []);
-  assert.deepEqual(await eye(2).toArray(), [[1, 0], [0, 1]]);
+  assert.deepEqual(await eye(2).toArray(), [
+    [1, 0],
+    [0, 1],
+  ]);
   assert.deepEqual(await arange(2, 8, 2).toArray(), [2, 4, 6]);
   assert.deepEqual(await arange(3, 0, -1).toArray(), [3, 2, 1]);
   assert.deepEqual(await arange(0, 1, 0.25).toArray(), [0, 0.25, 0.5, 0.75]);
-  assert.deepEqual([arange(3).dtype, arange(0.5).dtype, arange(3, undefined, 1, { dtype: "f64" }).dtype], ["i32", "f32", "f64"]);
-  assert.deepEqual(await iota([2, 2], 1).toArray(), [[0, 1], [0, 1]]);
+  assert.deepEqual(
+    [arange(3).dtype, arange(0.5).dtype, arange(3, undefined, 1, { dtype: "f64" }).dtype],
+    ["i32", "f32", "f64"],
+  );
+  assert.deepEqual(await iota([2, 2], 1).toArray(), [
+    [0, 1],
+    [0, 1],
+  ]);
   const like = zerosLike(tensor([[1, 2]], { dtype: "f64" }));
   assert.deepEqual([like.dtype, like.shape, onesLike(like).dtype], ["f64", [1, 2], "f64"]);
 });
