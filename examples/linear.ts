@@ -2,10 +2,9 @@
  *  the loss is read, and the second step finds the program of the first. */
 import { key, random, type Tensor, tree, valueAndGrad, zeros } from "sinan";
 
-const [inputKey, noiseKey] = random.split(key(0));
-if (!inputKey || !noiseKey) throw new Error("split gives two keys");
-const x = random.uniform(inputKey, [64], { low: -1, high: 1 });
-const y = x.mul(3).sub(2).add(random.normal(noiseKey, [64], { std: 0.1 }));
+const noise = random.normal(key(1), [64], { std: 0.1 });
+const x = random.uniform(key(2), [64], { low: -1, high: 1 });
+const y = x.mul(3).sub(2).add(noise);
 
 interface Line {
   readonly slope: Tensor;
@@ -17,7 +16,7 @@ const meanSquare = ({ slope, offset }: Line): Tensor => x.mul(slope).add(offset)
 let line: Line = { slope: zeros([]), offset: zeros([]) };
 for (let step = 0; step <= 100; step++) {
   const [loss, gradient] = valueAndGrad(meanSquare)(line);
-  line = tree.map((value, slope) => value.sub(slope.mul(0.3)), line, gradient);
+  line = tree.map((value, derivative) => value.sub(derivative.mul(0.3)), line, gradient);
   const now = await loss.item();
   if (step % 20 === 0) console.log(`step ${step}  loss ${now.toFixed(4)}`);
 }

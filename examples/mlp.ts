@@ -22,7 +22,9 @@ const adam = optim.adamW({ learningRate: 0.01 });
 type State = optim.AdamWState<typeof network>;
 const step = jit(
   ({ state }: { state: State }) => {
-    const [loss, gradient] = valueAndGrad((model: typeof network) => nn.crossEntropy(model(points), classes))(state.model);
+    const [loss, gradient] = valueAndGrad((model: typeof network) => nn.crossEntropy(model(points), classes))(
+      state.model,
+    );
     return { loss, state: adam.update(state, gradient) };
   },
   { donate: ["state"] },

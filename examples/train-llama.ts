@@ -15,5 +15,7 @@ const trainer = new Trainer({
   learningRate: 3e-3,
 });
 const { done } = await trainer.train({ steps: Number(steps), out: null });
-console.log(`${done?.parameters} parameters, held-out bits per byte ${done?.bitsPerByte.toFixed(3)}, of unigrams ${done?.baselines.unigram.toFixed(3)}`);
+console.log(
+  `${done?.parameters} parameters, held-out bits per byte ${done?.bitsPerByte.toFixed(3)}, of unigrams ${done?.baselines.unigram.toFixed(3)}`,
+);
 console.log(`There she${await trainer.generate("There she", { maxTokens: 20, seed: 1 })}`);

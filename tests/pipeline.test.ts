@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { compile, passes } from "../core/src/compiler/compile.ts";
+import { runPasses } from "../core/src/compiler/pass.ts";
 import { evaluate } from "../core/src/interpreter/evaluate.ts";
 import { decode, encode, type Value } from "../core/src/interpreter/value.ts";
 import { type Fn, makeFn, nodesOf } from "../core/src/ir/fn.ts";
@@ -86,11 +87,7 @@ function magnitude(fn: Fn, args: readonly Value[]): number {
 test("every pass leaves legal IR", () => {
   fc.assert(
     fc.property(arbitrarySample({ maxNodes: 14 }), ({ fn }) => {
-      let now = fn;
-      for (const pass of passes) {
-        now = pass.run(now);
-        verify(now, "tensor");
-      }
+      runPasses(fn, passes, (_, made) => verify(made, "tensor"));
     }),
     { numRuns: 200 },
   );

@@ -75,13 +75,13 @@ test("⟨ȳ, ẏ⟩ = ⟨x̄, ẋ⟩, and ẏ is the finite difference", () => {
       const { pushed, pulled } = derivatives(fn);
       const dx = argumentsFor(fn, seed);
       const dy = evaluate(pushed, [...args, ...dx], exact);
-      const cy = y.map((v, i) => valueOf("f64", v.dims, Array.from(v.data, (_, k) => Math.sin(k + i))));
+      const cy = y.map((v, i) => valueOf("f64", v.dims, [...v.data].map((_, k) => Math.sin(k + i))));
       const cx = evaluate(pulled, [...args, ...cy], exact);
       const [left, right] = [inner(cy, dy), inner(cx, dx)];
       fc.pre(Math.abs(left) < 1e5);
       assert.ok(Math.abs(left - right) <= 1e-8 * (1 + Math.abs(left)), `${left} ≠ ${right}\n${print(fn)}`);
       const h = 1e-6;
-      const at = (s: number) => evaluate(fn, args.map((v, i) => valueOf("f64", v.dims, Array.from(v.data, (a, k) => Number(a) + s * Number(dx[i]?.data[k])))), exact);
+      const at = (s: number) => evaluate(fn, args.map((v, i) => valueOf("f64", v.dims, [...v.data].map((a, k) => Number(a) + s * Number(dx[i]?.data[k])))), exact);
       const [up, down] = [at(h), at(-h)];
       dy.forEach(({ data }, i) => {
         data.forEach((d: number | bigint, k: number) => {

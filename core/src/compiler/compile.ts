@@ -13,7 +13,7 @@ import { fuse } from "./fuse.ts";
 import { groupFn, type GroupFn, storageOf } from "./groups.ts";
 import { kernelFor } from "./kernels.ts";
 import { planMemory, type Use, type Value } from "./memory-plan.ts";
-import type { Pass } from "./pass.ts";
+import { type Pass, runPasses } from "./pass.ts";
 import { simplify } from "./simplify.ts";
 
 /** The graph passes, in order. */
@@ -41,7 +41,7 @@ const prepared = new WeakMap<Fn, Prepared>();
 function prepare(fn: Fn): Prepared {
   const known = prepared.get(fn);
   if (known) return known;
-  const ready = passes.reduce((f, pass) => pass.run(f), fn);
+  const ready = runPasses(fn, passes);
   const { groups, stored } = fuse(ready);
   const made: Prepared = {
     fn: ready,

@@ -2,7 +2,7 @@
 import { ArgumentError, DTypeError, ShapeError } from "../errors.ts";
 import { byteSize, type DType, dtypes, isFloat } from "../ir/dtype.ts";
 import { type Dim, known, sizeOf } from "../ir/dim.ts";
-import { currentScope, within } from "../ir/scope.ts";
+import { currentScope } from "../ir/scope.ts";
 import { located } from "../ir/site.ts";
 import { tensorType } from "../ir/type.ts";
 import * as build from "../ops/build.ts";
@@ -99,6 +99,3 @@ export const iota = (shape: readonly Dim[], axis = 0, { dtype = "i32" }: CreateO
 /** The identity matrix. */
 export const eye = (n: number, { dtype = "f32" }: CreateOptions = {}): Tensor =>
   result(() => build.cast(build.eq(build.iota("i32", [n, n], 0), build.iota("i32", [n, n], 1)), dtype));
-
-/** Values outside any trace, whatever scope is current: for constants that a layer keeps. */
-export const outside = <T>(body: () => T): T => within(lazyScope, body);

@@ -152,7 +152,8 @@ test("pending results keep what they need of a disposed tensor", async () => {
   assert.deepEqual(await z.toArray(), [11, 21]);
 });
 
-test("dispose and `using` free the memory at once", async () => {
+// `using` itself is left out of the sources: Node 22 does not read it.
+test("dispose and Symbol.dispose free the memory at once", async () => {
   const live = () => memory().live;
   const start = live();
   const x = tensor(new Float32Array(1 << 16));
@@ -160,11 +161,10 @@ test("dispose and `using` free the memory at once", async () => {
   assert.equal(live() - start, 1 << 18);
   x.dispose();
   assert.equal(live(), start);
-  {
-    using y = tensor(new Float32Array(1 << 16)).add(1);
-    await y.data();
-    assert.ok(live() > start);
-  }
+  const y = tensor(new Float32Array(1 << 16)).add(1);
+  await y.data();
+  assert.ok(live() > start);
+  y[Symbol.dispose]();
   // The operand of `add` was nobody's, so it goes with the collector.
   assert.ok(live() - start <= 1 << 18);
 });
@@ -229,8 +229,12 @@ test("two handles of one value: disposing of one leaves the other", async () => 
 
 test("a read that has begun is finished though the tensor is disposed of; so is a call", async () => {
   const read = () => {
-    using y = tensor([1, 2]).add(1);
-    return y.data();
+    const y = tensor([1, 2]).add(1);
+    try {
+      return y.data();
+    } finally {
+      y[Symbol.dispose]();
+    }
   };
   assert.deepEqual(await read(), Float32Array.of(2, 3));
   // The first call waits for its kernel to be loaded, so its arguments are still needed when it returns.

@@ -7,8 +7,8 @@ import { FunctionBody, type FunctionType, type ModuleScope, valTypeCode } from "
 import { ByteWriter } from "./bytes.ts";
 import type { ValType } from "./opcodes.ts";
 
-export type { FunctionBody, FunctionType, Label } from "./body.ts";
-export type { Immediates, OpName, ValType } from "./opcodes.ts";
+export type { FunctionBody } from "./body.ts";
+export type { ValType } from "./opcodes.ts";
 
 export interface ModuleOptions {
   /** Follow the operand stack while emitting; a mistake throws VerifyError at its instruction. For tests and debugging. */
