@@ -52,8 +52,9 @@ interface Network {
   readonly b: Tensor;
 }
 
-const network = (): Network => ({ a: random.normal(key(1), [64, 128]), b: random.normal(key(2), [128, 10]) });
-const input = random.normal(key(3), [32, 64]);
+/** The network and the batch that people begin with: 784–128–10, 64 images. */
+const network = (): Network => ({ a: random.normal(key(1), [784, 128]), b: random.normal(key(2), [128, 10]) });
+const input = random.normal(key(3), [64, 784]);
 
 function trainStep(model: Network, rate: number): Network {
   const g = grad((m: Network) => matmul(matmul(input, m.a).tanh(), m.b).square().mean())(model);
