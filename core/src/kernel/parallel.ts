@@ -41,7 +41,11 @@ function candidates(nest: NestNode): number[] {
   return [...long, ...short].slice(0, 3).map((r) => r.attr.id);
 }
 
-/** About how many operations on single elements a nest is: each node as often as the ranges that it depends on run. */
+/** What reading or writing an element takes, in operations on numbers that are in registers already. */
+const ACCESS = 8;
+
+/** About how many operations on single elements a nest is: each node as often as the ranges that it depends on run. A CPU does
+ *  some 40 in a nanosecond. */
 export function workOf(nest: NestNode): number {
   const over = new Map<Node, ReadonlyMap<number, number>>();
   let work = 0;
@@ -51,7 +55,8 @@ export function workOf(nest: NestNode): number {
     if (n.op === "range") ranges.set(n.attr.id, n.attr.extent);
     let times = 1;
     for (const extent of ranges.values()) times *= extent;
-    if (n.op !== "range" && n.op !== "const" && n.op !== "param") work += times;
+    if (n.op !== "range" && n.op !== "const" && n.op !== "param")
+      work += n.op === "load" || n.op === "store" ? ACCESS * times : times;
     if (n.op === "accumulate") for (const r of n.src.slice(1)) if (r.op === "range") ranges.delete(r.attr.id);
     over.set(n, ranges);
   }

@@ -114,12 +114,13 @@ interface Flight {
 
 /** The id of copies and fills. */
 const noKernel = 0;
-/** Bytes that are moved in the time of an operation. */
-const bytesPerOperation = 8;
+/** Operations in the time that moves a byte. */
+const operationsPerByte = 4;
 /** Chunks for each thread: some finish sooner than others. */
 const chunksPerThread = 4;
-/** Grains of work below which a submission runs on the calling thread. */
-const leastGrains = 16;
+/** Grains of work below which a submission runs on the calling thread: workers take some tenths of a millisecond to wake up
+ *  and to tell that they are done. */
+const leastGrains = 32;
 
 class CpuDevice implements Device {
   readonly hardware: HardwareModel;
@@ -286,7 +287,7 @@ class CpuDevice implements Device {
     for (const command of commands) {
       if (command.kind === "launch" && command.executable instanceof CpuExecutable)
         work += command.executable.kernel.work;
-      else if (command.kind === "copy" || command.kind === "fill") work += command.to.bytes / bytesPerOperation;
+      else if (command.kind === "copy" || command.kind === "fill") work += command.to.bytes * operationsPerByte;
       if (work >= least) return true;
     }
     return false;
@@ -421,7 +422,7 @@ class CpuDevice implements Device {
 
   /** A copy or fill; of a negative number of bytes, one that must be done at a stroke. */
   #move(kind: number, bytes: number, args: readonly number[], { number }: Flight): Task {
-    const chunks = bytes < 0 ? 1 : this.#chunks(bytes, bytes / bytesPerOperation);
+    const chunks = bytes < 0 ? 1 : this.#chunks(bytes, bytes * operationsPerByte);
     return {
       kind,
       extent: Math.abs(bytes),

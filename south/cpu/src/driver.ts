@@ -65,8 +65,8 @@ interface Options {
 }
 
 const mostThreads = 256;
-/** About ten microseconds' worth of operations. */
-const usualGrain = 1 << 16;
+/** The operations of some microseconds. */
+const usualGrain = 1 << 18;
 
 function optionsOf(options: Json | undefined): Options {
   if (options === undefined || options === null) return {};
