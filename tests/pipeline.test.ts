@@ -18,80 +18,13 @@ import type { Stream } from "../core/src/runtime/stream.ts";
 import { arbitrarySample, assertSameValues } from "./arbitrary/graphs.ts";
 
 const exactOps: readonly Op[] = [
-  "neg",
-  "abs",
-  "sign",
-  "sqrt",
-  "floor",
-  "round",
-  "not",
-  "add",
-  "sub",
-  "mul",
-  "div",
-  "idiv",
-  "mod",
-  "max",
-  "min",
-  "lt",
-  "eq",
-  "and",
-  "or",
-  "xor",
-  "shl",
-  "shr",
-  "where",
-  "cast",
-  "bitcast",
-  "reshape",
-  "permute",
-  "expand",
-  "pad",
-  "slice",
-  "flip",
-  "concat",
-  "gather",
-  "iota",
-  "random",
-  "const",
-  "stopGradient",
-  "alias",
-  "assign",
-  "call",
-  "item",
+  "neg", "abs", "sign", "sqrt", "floor", "round", "not", "add", "sub", "mul", "div", "idiv", "mod", "max", "min", "lt", "eq", "and", "or",
+  "xor", "shl", "shr", "where", "cast", "bitcast", "reshape", "permute", "expand", "pad", "slice", "flip", "concat", "gather", "iota",
+  "random", "const", "stopGradient", "alias", "assign", "call", "item",
 ];
 const smoothOps: readonly Op[] = [
-  "neg",
-  "abs",
-  "exp",
-  "log",
-  "sin",
-  "cos",
-  "tanh",
-  "erf",
-  "sqrt",
-  "add",
-  "sub",
-  "mul",
-  "max",
-  "min",
-  "where",
-  "reshape",
-  "permute",
-  "expand",
-  "pad",
-  "slice",
-  "flip",
-  "concat",
-  "reduce",
-  "dot",
-  "gather",
-  "scatter",
-  "iota",
-  "const",
-  "call",
-  "item",
-  "cast",
+  "neg", "abs", "exp", "log", "sin", "cos", "tanh", "erf", "sqrt", "add", "sub", "mul", "max", "min", "where", "reshape", "permute", "expand",
+  "pad", "slice", "flip", "concat", "reduce", "dot", "gather", "scatter", "iota", "const", "call", "item", "cast",
 ];
 
 async function run(stream: Stream, fn: Fn, args: readonly Value[]): Promise<Value[]> {
@@ -101,34 +34,21 @@ async function run(stream: Stream, fn: Fn, args: readonly Value[]): Promise<Valu
     return type.space === "host" ? Number(v.data[0]) : stream.upload(type, encode(v));
   });
   const outputs = program.run(inputs);
-  return Promise.all(
-    outputs.map(async (b, j) =>
-      decode(
-        (fn.results[j]?.type as TensorType).dtype,
-        await stream.read(b),
-        dimsOf(fn.results[j] as Node) as number[],
-      ),
-    ),
-  );
+  return Promise.all(outputs.map(async (b, j) => decode((fn.results[j]?.type as TensorType).dtype, await stream.read(b), dimsOf(fn.results[j] as Node) as number[])));
 }
 
 /** Every device, and the processor with loops shared however short they are. */
 const targets = [
-  { name: "interpreter", options: {} },
-  { name: "cpu", options: {} },
-  { name: "cpu", options: { options: { threads: 2, grain: 1 } } },
-  { name: "sim", options: {} },
+  { name: "interpreter", device: "interpreter", opened: {} },
+  { name: "cpu", device: "cpu", opened: {} },
+  { name: "cpu, 2 threads", device: "cpu", opened: { options: { threads: 2, grain: 1 } } },
+  { name: "sim", device: "sim", opened: {} },
 ];
 
-for (const { name: device, options: opened } of targets) {
-  const name = "options" in opened ? `${device}, 2 threads` : device;
+for (const { name, device, opened } of targets) {
   test(`${name}: exactly rounded graphs give the interpreter's bits`, async () => {
     const stream = await openStream(device, opened);
-    const options = {
-      dtypes: ["f32", "f64", "i32", "u32", "bool", "f16", "bf16", "i64", "u8"],
-      ops: exactOps,
-      maxNodes: 14,
-    } as const;
+    const options = { dtypes: ["f32", "f64", "i32", "u32", "bool", "f16", "bf16", "i64", "u8"], ops: exactOps, maxNodes: 14 } as const;
     await fc.assert(
       fc.asyncProperty(arbitrarySample(options), async ({ fn, args }) => {
         assertSameValues(await run(stream, fn, args), evaluate(fn, args), () => print(fn));
@@ -140,20 +60,17 @@ for (const { name: device, options: opened } of targets) {
   test(`${name}: smooth graphs give the interpreter's values`, async () => {
     const stream = await openStream(device, opened);
     await fc.assert(
-      fc.asyncProperty(
-        arbitrarySample({ dtypes: ["f32", "f64"], ops: smoothOps, maxNodes: 10 }),
-        async ({ fn, args }) => {
-          const scale = magnitude(fn, args);
-          fc.pre(scale < 1e5);
-          const actual = await run(stream, fn, args);
-          evaluate(fn, args, { exact: true }).forEach(({ data }, j) => {
-            data.forEach((e: number | bigint, i: number) => {
-              const a = Number(actual[j]?.data[i]);
-              assert.ok(Math.abs(a - Number(e)) <= 2e-5 * scale * scale, `${a} is not ${e}\n${print(fn)}`);
-            });
+      fc.asyncProperty(arbitrarySample({ dtypes: ["f32", "f64"], ops: smoothOps, maxNodes: 10 }), async ({ fn, args }) => {
+        const scale = magnitude(fn, args);
+        fc.pre(scale < 1e5);
+        const actual = await run(stream, fn, args);
+        evaluate(fn, args, { exact: true }).forEach(({ data }, j) => {
+          data.forEach((e: number | bigint, i: number) => {
+            const a = Number(actual[j]?.data[i]);
+            assert.ok(Math.abs(a - Number(e)) <= 2e-5 * scale * scale, `${a} is not ${e}\n${print(fn)}`);
           });
-        },
-      ),
+        });
+      }),
       { numRuns: 150 },
     );
   });

@@ -25,9 +25,8 @@ interface Thread {
 }
 
 interface WebWorker {
-  onmessage: (() => void) | null;
-  onerror: ((event: { readonly message?: string }) => void) | null;
-  postMessage(message: unknown): void;
+  addEventListener(event: "message" | "error", listener: (event: { readonly message?: string }) => void): void;
+  postMessage(message: unknown, transfer: readonly unknown[]): void;
   terminate(): void;
 }
 
@@ -111,15 +110,15 @@ function startWebWorkers(count: number, start: Start, listener: Listener): Crew 
       if (isNew && --starting === 0) URL.revokeObjectURL?.(url);
       isNew = false;
     };
-    worker.onmessage = () => {
+    worker.addEventListener("message", () => {
       begun();
       listener.progress();
-    };
-    worker.onerror = ({ message }) => {
+    });
+    worker.addEventListener("error", ({ message }) => {
       listener.lost(new Error(message ?? "a Web Worker failed"), isNew);
       begun();
-    };
-    worker.postMessage(start);
+    });
+    worker.postMessage(start, []);
     return worker;
   });
   return {
