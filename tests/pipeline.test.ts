@@ -38,9 +38,17 @@ async function run(stream: Stream, fn: Fn, args: readonly Value[]): Promise<Valu
   return Promise.all(outputs.map(async (b, j) => decode((fn.results[j]?.type as TensorType).dtype, await stream.read(b), dimsOf(fn.results[j] as Node) as number[])));
 }
 
-for (const name of ["interpreter", "cpu", "sim"]) {
+/** Every device, and the processor with loops shared however short they are. */
+const targets = [
+  { name: "interpreter", device: "interpreter", opened: {} },
+  { name: "cpu", device: "cpu", opened: {} },
+  { name: "cpu, 2 threads", device: "cpu", opened: { options: { threads: 2, grain: 1 } } },
+  { name: "sim", device: "sim", opened: {} },
+];
+
+for (const { name, device, opened } of targets) {
   test(`${name}: exactly rounded graphs give the interpreter's bits`, async () => {
-    const stream = await openStream(name);
+    const stream = await openStream(device, opened);
     const options = { dtypes: ["f32", "f64", "i32", "u32", "bool", "f16", "bf16", "i64", "u8"], ops: exactOps, maxNodes: 14 } as const;
     await fc.assert(
       fc.asyncProperty(arbitrarySample(options), async ({ fn, args }) => {
@@ -51,7 +59,7 @@ for (const name of ["interpreter", "cpu", "sim"]) {
   });
 
   test(`${name}: smooth graphs give the interpreter's values`, async () => {
-    const stream = await openStream(name);
+    const stream = await openStream(device, opened);
     await fc.assert(
       fc.asyncProperty(arbitrarySample({ dtypes: ["f32", "f64"], ops: smoothOps, maxNodes: 10 }), async ({ fn, args }) => {
         const scale = magnitude(fn, args);

@@ -9,12 +9,12 @@ import { dispatchPeers, ofCase } from "../peers.ts";
 const leaves = 300;
 const chained = 500;
 
-export const cases: Cases = async function* ({ peers, seconds }): AsyncGenerator<Figure> {
-  await device("cpu");
+export const cases: Cases = async function* ({ threads, peers, seconds }): AsyncGenerator<Figure> {
+  await device("cpu", { options: { threads } });
   const measured = peers ? await dispatchPeers(leaves) : [];
   const figure = async function* (name: string, calls: number, run: () => Promise<unknown>, peer?: string): AsyncGenerator<Figure> {
     const taken = median(await times(run, { seconds, warmup: 5, atMost: 20_000 }));
-    const own = { bench: "dispatch", case: name, device: "cpu-wasm", threads: 1, value: (taken * 1e6) / calls, unit: "us" } as const;
+    const own = { bench: "dispatch", case: name, device: "cpu-wasm", threads, value: (taken * 1e6) / calls, unit: "us" } as const;
     yield* beside(own, peer ? ofCase(measured, peer) : []);
   };
 

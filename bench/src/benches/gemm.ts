@@ -8,7 +8,7 @@ import { gemmPeers, ofCase } from "../peers.ts";
 const sizes = [512, 1024, 2048] as const;
 
 export const cases: Cases = async function* ({ threads, peers, seconds }): AsyncGenerator<Figure> {
-  await device("cpu");
+  await device("cpu", { options: { threads } });
   const measured = peers ? await gemmPeers(sizes, threads) : [];
   const product = jit(matmul);
   for (const n of sizes) {
@@ -19,7 +19,7 @@ export const cases: Cases = async function* ({ threads, peers, seconds }): Async
       c.dispose();
     };
     const taken = median(await times(run, { seconds }));
-    const figure = { bench: "gemm", case: String(n), device: "cpu-wasm", threads: 1, value: (2 * n ** 3) / taken / 1e9, unit: "GFLOP/s" } as const;
+    const figure = { bench: "gemm", case: String(n), device: "cpu-wasm", threads, value: (2 * n ** 3) / taken / 1e9, unit: "GFLOP/s" } as const;
     yield* beside(figure, ofCase(measured, String(n)));
   }
 };

@@ -10,7 +10,7 @@ const size = { dim: 256, layers: 6, heads: 8, vocab: 4096, seq: 256, batch: 8 } 
 const steps = 8;
 
 export const cases: Cases = async function* ({ threads, peers, seconds }): AsyncGenerator<Figure> {
-  await device("cpu");
+  await device("cpu", { options: { threads } });
   const measured = peers ? await llamaTrainPeers(size, steps, threads) : [];
   const adam = optim.adamW({ learningRate: 3e-4 });
   const step = jit(
@@ -32,7 +32,7 @@ export const cases: Cases = async function* ({ threads, peers, seconds }): Async
   await run();
   const first = (performance.now() - start) / 1000;
   const taken = median(await times(run, { seconds, warmup: 1, atLeast: 5 }));
-  const figure = { bench: "llama-train", device: "cpu-wasm", threads: 1 } as const;
+  const figure = { bench: "llama-train", device: "cpu-wasm", threads } as const;
   yield* beside({ ...figure, case: "step", value: (size.batch * size.seq) / taken, unit: "tokens/s" }, ofCase(measured, "step"));
   yield { ...figure, case: "first-step", value: first, unit: "s" };
   yield { ...figure, case: "peak", value: memory().peak / 2 ** 20, unit: "MB" };

@@ -1,6 +1,6 @@
 /** From a fusion group to an artifact, once for each structure and hardware. */
 import { type Fn, fnEqual } from "../ir/fn.ts";
-import { applySchedule, expandTranscendentals, lower, schedule } from "../kernel/index.ts";
+import { applySchedule, expandTranscendentals, lower, schedule, shareLoops } from "../kernel/index.ts";
 import type { Artifact } from "../runtime/driver.ts";
 import type { HardwareModel } from "../runtime/hardware.ts";
 import { codegenFor } from "../runtime/registry.ts";
@@ -21,5 +21,6 @@ export function kernelFor(fn: Fn, hardware: HardwareModel): Artifact {
 
 function scheduled(group: Fn, hardware: HardwareModel): Fn {
   const kernel = lower(group);
-  return expandTranscendentals(applySchedule(kernel, schedule(kernel, hardware)));
+  const planned = applySchedule(kernel, schedule(kernel, hardware));
+  return expandTranscendentals(hardware.features.includes("shared-memory") ? shareLoops(planned) : planned);
 }

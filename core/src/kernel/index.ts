@@ -4,5 +4,6 @@ export { schedule } from "./heuristics.ts";
 export { lower } from "./lower.ts";
 export { accumulatesIn, kernelNode, loadsIn, nestsOf, rangesIn, storesOf } from "./nests.ts";
 export type { Option } from "./option.ts";
+export { shareLoops, workOf } from "./parallel.ts";
 export { apply, applySchedule } from "./schedule.ts";
 export { expandTranscendentals } from "./transcendental.ts";

@@ -47,4 +47,6 @@ export interface HardwareModel {
     readonly aliasing: boolean;
   };
   readonly launchNs?: number;
+  /** How many threads share the loops of kernels. Nothing that is computed depends on it: it is no part of a numeric plan. */
+  readonly threads?: number;
 }

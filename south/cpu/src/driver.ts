@@ -5,15 +5,19 @@ import { DeviceError } from "sinan/south";
 import type { Driver, HardwareModel, Json } from "sinan/south";
 import { openCpu } from "./device.ts";
 import { alignment } from "./arena.ts";
+import { coreCount } from "./crew.ts";
 import { probe } from "./wasm/probe.ts";
 import { codegenName } from "./wasm/render.ts";
+
+const host = globalThis as { readonly process?: { readonly env?: Readonly<Record<string, string | undefined>> } };
 
 const canShare = (): boolean => typeof SharedArrayBuffer === "function" && probe("threads");
 
 /** @param shared  whether the memory can be given to other threads */
-function hardwareModel(shared: boolean): HardwareModel {
+function hardwareModel(shared: boolean, options: Options): HardwareModel {
   const simd = probe("simd");
   const available = simd && probe("bulkMemory");
+  const threads = shared ? threadCount(options) : 1;
   const features = [...(probe("relaxedSimd") ? ["relaxed-madd"] : []), ...(shared ? ["shared-memory"] : [])];
   return {
     id: "cpu",
@@ -50,30 +54,71 @@ function hardwareModel(shared: boolean): HardwareModel {
     features,
     limits: { alignment, maxBuffers: 512, maxBytes: 2 ** 32 - 2 ** 16, vectorRegisters: 16, aliasing: true },
     launchNs: 500,
+    threads,
   };
 }
 
-function isSharedOption(options: Json | undefined): boolean {
-  if (options === undefined || options === null) return true;
-  if (typeof options !== "object" || !("shared" in options)) return true;
-  if (typeof options.shared !== "boolean")
-    throw new DeviceError(`cpu: the option shared is true or false, got ${JSON.stringify(options.shared)}`);
-  return options.shared;
+interface Options {
+  readonly shared?: boolean;
+  readonly threads?: number;
+  readonly grain?: number;
 }
 
-/** The processor this runs on. `open` takes `{ shared: false }` for a memory that no other thread can be given, as a page
- *  without cross-origin isolation has it. */
+const mostThreads = 256;
+/** The operations of some microseconds. */
+const usualGrain = 1 << 18;
+
+function optionsOf(options: Json | undefined): Options {
+  if (options === undefined || options === null) return {};
+  const given = (typeof options === "object" ? options : {}) as Readonly<Record<string, Json>>;
+  const wrong = (name: string, expected: string): never => {
+    throw new DeviceError(`cpu: the option ${name} is ${expected}, got ${JSON.stringify(given[name])}`);
+  };
+  const count = (name: "threads" | "grain", most: number): number | undefined => {
+    const value = given[name];
+    if (value === undefined) return undefined;
+    return isCount(value, most) ? value : wrong(name, `a whole number from 1 to ${most}`);
+  };
+  const { shared } = given;
+  const [threads, grain] = [count("threads", mostThreads), count("grain", Number.MAX_SAFE_INTEGER)];
+  return {
+    ...(shared === undefined
+      ? {}
+      : { shared: typeof shared === "boolean" ? shared : wrong("shared", "true or false") }),
+    ...(threads === undefined ? {} : { threads }),
+    ...(grain === undefined ? {} : { grain }),
+  };
+}
+
+const isCount = (value: unknown, most: number): value is number =>
+  typeof value === "number" && Number.isSafeInteger(value) && value >= 1 && value <= most;
+
+/** The option, or else `SINAN_THREADS`, or else as many as the machine runs at once. */
+function threadCount({ threads }: Options): number {
+  if (threads !== undefined) return threads;
+  const asked = host.process?.env?.["SINAN_THREADS"];
+  if (!asked) return Math.min(coreCount(), mostThreads);
+  const count = Number(asked);
+  if (isCount(count, mostThreads)) return count;
+  throw new DeviceError(`cpu: SINAN_THREADS is a whole number from 1 to ${mostThreads}, got ${JSON.stringify(asked)}`);
+}
+
+/** The processor this runs on. `open` takes `{ threads }`, how many of them share the loops of large kernels (all that the
+ *  machine runs at once, if neither this nor the environment variable `SINAN_THREADS` says less), `{ grain }`, about how
+ *  many operations make it worth while to share a loop, and `{ shared: false }` for a memory that no other thread can be given, as a page
+ *  without cross-origin isolation has it: then there is one thread. */
 export const cpuDriver: Driver = {
   name: "cpu",
   async probe() {
-    return [hardwareModel(canShare())];
+    return [hardwareModel(canShare(), {})];
   },
   async open(id, options) {
-    const shared = canShare() && isSharedOption(options);
-    const hardware = hardwareModel(shared);
+    const own = optionsOf(options);
+    const shared = canShare() && own.shared !== false;
+    const hardware = hardwareModel(shared, own);
     if (id !== "cpu" && id !== "cpu:0")
       throw new DeviceError(`cpu: there is no device ${JSON.stringify(id)}`, { hint: 'the one it has is "cpu"' });
     if (!hardware.available) throw new DeviceError(`cpu: ${hardware.reason}`);
-    return openCpu(hardware, shared);
+    return openCpu(hardware, { shared, threads: hardware.threads ?? 1, grain: own.grain ?? usualGrain });
   },
 };

@@ -49,6 +49,8 @@ export interface WasmModule {
   global(type: "i32" | "f32" | "f64", value: number, options?: GlobalOptions): number;
   global(type: "i64", value: bigint, options?: GlobalOptions): number;
   export(name: string, functionIndex: number): void;
+  /** A custom section of this text. */
+  note(name: string, text: string): void;
   /** The finished module, in memory of its own. More may be added and `bytes` called again. */
   bytes(): Uint8Array<ArrayBuffer>;
 }
@@ -83,6 +85,7 @@ export function wasmModule(options: ModuleOptions = {}): WasmModule {
   const globalEntries = list();
   const exports = list();
   const exportNames = new Set<string>();
+  const notes: ByteWriter[] = [];
   let memoryEntry: ByteWriter | undefined;
   let hasMemory = false;
 
@@ -196,6 +199,13 @@ export function wasmModule(options: ModuleOptions = {}): WasmModule {
       addExport(name, external.function, functionIndex);
     },
 
+    note(name, text) {
+      const content = new ByteWriter(text.length + 16);
+      content.name(name);
+      content.bytes(new TextEncoder().encode(text));
+      notes.push(content);
+    },
+
     bytes() {
       const typeList = list();
       for (const type of types) {
@@ -236,6 +246,10 @@ export function wasmModule(options: ModuleOptions = {}): WasmModule {
       writeSection(out, section.global, globalEntries);
       writeSection(out, section.export, exports);
       writeSection(out, section.code, code);
+      for (const content of notes) {
+        out.byte(section.custom);
+        out.sized(content);
+      }
       writeNames(out, names);
       return out.written().slice();
     },

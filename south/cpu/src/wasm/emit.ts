@@ -10,9 +10,21 @@ import type { Region, Value } from "./value.ts";
 /** Expressions deeper than this are cut, so that neither this code nor the engine's runs out of stack. */
 const tallest = 40;
 
-export function emitNest(body: FunctionBody, { root }: NestCode, callees: ReadonlyMap<string, number>): void {
+/** Locals that say which iterations of the parallel loop to run: at least one. */
+export interface Share {
+  readonly begin: number;
+  readonly end: number;
+}
+
+/** @param share  without it, the parallel loop runs whole */
+export function emitNest(
+  body: FunctionBody,
+  { root }: NestCode,
+  callees: ReadonlyMap<string, number>,
+  share?: Share,
+): void {
   countUses(root);
-  new Emitter(body, callees).root(root);
+  new Emitter(body, callees, share).root(root);
 }
 
 const isLeaf = (v: Value): boolean =>
@@ -101,12 +113,14 @@ class Emitter {
   /** The same body, for instructions whose immediates are only known here. */
   readonly #untyped: Untyped;
   readonly #callees: ReadonlyMap<string, number>;
+  readonly #share: Share | undefined;
   /** Values whose locals are given back when the current loop's body ends. */
   #held: Value[] = [];
   /** While a copy of an unrolled loop's body is written: the loop, and by how many iterations its pointers are behind. */
   #copy: { readonly region: Region; readonly ahead: number } | undefined;
 
-  constructor(body: FunctionBody, callees: ReadonlyMap<string, number>) {
+  constructor(body: FunctionBody, callees: ReadonlyMap<string, number>, share: Share | undefined) {
+    this.#share = share;
     this.#body = body;
     this.#untyped = body;
     this.#callees = callees;
@@ -171,10 +185,12 @@ class Emitter {
     const body = this.#body;
     const extent = range?.attr.extent ?? 1;
     const rounds = Math.floor(extent / copies);
+    const share = range?.attr.kind === "parallel" ? this.#share : undefined;
     for (const v of [...region.needs].sort((a, b) => a.id - b.id)) this.#ready(v);
     const live = region.inductions.filter((v) => v.uses > 0).sort((a, b) => Number(isCount(a)) - Number(isCount(b)));
     for (const v of live) {
       this.#push(v.args[0] as Value);
+      if (share) this.#advance(share.begin, v.immediates[0] as number);
       v.local = body.local("i32");
       body.set(v.local);
     }
@@ -185,18 +201,31 @@ class Emitter {
       }
       this.#copy = undefined;
     };
-    if (rounds > 1) this.#rounds(live, rounds, copies, () => bodies(copies));
-    bodies(rounds > 1 ? extent - rounds * copies : extent);
+    if (rounds > 1 || share) this.#rounds(live, rounds, copies, share, () => bodies(copies));
+    bodies(rounds > 1 || share ? extent - rounds * copies : extent);
     body.release(...live.map((v) => v.local as number));
     for (const v of live) v.local = undefined;
   }
 
-  #rounds(live: readonly Value[], rounds: number, copies: number, inside: () => void): void {
+  /** Adds `step` times the local to what is on the stack. */
+  #advance(local: number, step: number): void {
+    const body = this.#body;
+    body.get(local);
+    body.i32(step);
+    body.op("i32.mul");
+    body.op("i32.add");
+  }
+
+  #rounds(live: readonly Value[], rounds: number, copies: number, share: Share | undefined, inside: () => void): void {
     const body = this.#body;
     const counting = live.find(isCount);
     const counter = counting ? undefined : body.local("i32");
     if (counter !== undefined) {
-      body.i32(rounds);
+      if (share) {
+        body.get(share.end);
+        body.get(share.begin);
+        body.op("i32.sub");
+      } else body.i32(rounds);
       body.set(counter);
     }
     const again = body.loop();
@@ -208,7 +237,8 @@ class Emitter {
       if (v !== counting) body.set(v.local as number);
       else {
         body.tee(v.local as number);
-        body.i32(rounds * copies);
+        if (share) body.get(share.end);
+        else body.i32(rounds * copies);
         body.op("i32.lt_u");
       }
     }

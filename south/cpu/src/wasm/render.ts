@@ -1,5 +1,6 @@
 /** The code generator of the WebAssembly tier: a scheduled kernel becomes a module with one function, `run`, that takes the
- *  addresses of its buffers, then that of its scratch memory where it has any, then its scalars. */
+ *  addresses of its buffers, then that of its scratch memory where it has any, then its scalars. Where threads may share its
+ *  loops, it also has a function for each part of it, which takes the iterations to run behind the scalars. */
 
 import {
   type Artifact,
@@ -14,14 +15,33 @@ import {
   type NodeOf,
   tensorTypeOf,
   topological,
+  workOf,
 } from "sinan/south";
 import { wasmModule } from "./assembler.ts";
 import { emitNest } from "./emit.ts";
 import { scalarType } from "./lanes.ts";
-import { lowerNest, type Parameters } from "./nest.ts";
+import { type Loop, lowerNest, type NestCode, type Parameters } from "./nest.ts";
 import { imported } from "./scalar-ops.ts";
 
 export const codegenName = "wasm-simd";
+
+/** The module's section that says, for each of the functions `part0`, `part1` and so on which are to run in turn, how many
+ *  iterations threads may share and about how many operations all of them are: [[iterations, operations], ...]. A module
+ *  with one part that cannot be shared has no such functions: it is `run`. */
+export const partsSection = "sinan.parts";
+
+interface Part {
+  readonly nests: NestCode[];
+  readonly extent: number;
+  work: number;
+}
+
+/** The iterations of the parallel loop; 1 where there is none. */
+function sharedExtent(root: Loop): number {
+  for (let loop = root.inner; loop; loop = loop.inner)
+    if (loop.range?.attr.kind === "parallel") return loop.range.attr.extent;
+  return 1;
+}
 
 /** Bytes to which each scratch buffer is aligned. */
 const alignment = 64;
@@ -59,10 +79,22 @@ export function render(
   });
   const parameters: Parameters = { addresses, scalars };
   const fused = features.includes("relaxed-madd");
-  const nests = nestsOf(kernel).flatMap((nest) => lowerNest(nest, parameters, fused) ?? []);
+  const shared = features.includes("shared-memory");
+  const nests: NestCode[] = [];
+  const parts: Part[] = [];
+  for (const nest of nestsOf(kernel)) {
+    const code = lowerNest(nest, parameters, fused);
+    if (!code) continue;
+    nests.push(code);
+    const extent = shared ? sharedExtent(code.root) : 1;
+    const last = parts.at(-1);
+    if (extent === 1 && last?.extent === 1) {
+      last.nests.push(code);
+      last.work += workOf(nest);
+    } else parts.push({ nests: [code], extent, work: workOf(nest) });
+  }
 
   const module = wasmModule({ check });
-  const shared = features.includes("shared-memory");
   module.importMemory("env", "memory", shared ? { min: 1, max: 65536, shared } : { min: 1 });
   const called = new Set(nests.flatMap((nest) => [...nest.graph.callees]));
   const callees = new Map<string, number>();
@@ -72,14 +104,35 @@ export function render(
     callees.set(name, module.importFunction("math", name, new Array<"f64">(arity).fill("f64"), ["f64"]));
   }
   const types = [...new Array<"i32">(first).fill("i32"), ...[...scalars.values()].map((s) => s.type)];
+  const whole = parts.every((part) => part.extent === 1);
+  const functions = whole
+    ? []
+    : parts.map((part, i) =>
+        module.fn(
+          [...types, "i32", "i32"],
+          [],
+          (body) => {
+            const share = { begin: types.length, end: types.length + 1 };
+            for (const nest of part.nests) emitNest(body, nest, callees, part.extent > 1 ? share : undefined);
+          },
+          { name: `${kernel.name} ${i}`, export: `part${i}` },
+        ),
+      );
   module.fn(
     types,
     [],
     (body) => {
-      for (const nest of nests) emitNest(body, nest, callees);
+      if (whole) for (const nest of nests) emitNest(body, nest, callees);
+      for (const [i, callee] of functions.entries()) {
+        for (const local of types.keys()) body.get(local);
+        body.i32(0);
+        body.i32((parts[i] as Part).extent);
+        body.call(callee);
+      }
     },
     { name: kernel.name, export: "run" },
   );
+  if (shared) module.note(partsSection, JSON.stringify(parts.map(({ extent, work }) => [extent, work])));
   return { codegen: codegenName, name: kernel.name, code: module.bytes(), scratchBytes };
 }
 

@@ -1,0 +1,108 @@
+/** The queue through which workers are given steps: the owner's side of the memory that `worker.ts` describes. Nothing here waits. */
+
+import { field, layout } from "./worker.ts";
+
+export interface Task {
+  readonly kind: number;
+  /** Iterations, or bytes. */
+  readonly extent: number;
+  /** Parts of it that threads take one at a time. */
+  readonly chunks: number;
+  readonly args: readonly number[];
+  readonly submission: number;
+  readonly kernel: number;
+  readonly part: number;
+  /** Where the kernel's code lies in the memory, and how many bytes it is. */
+  readonly code: number;
+  readonly codeBytes: number;
+}
+
+/** The most chunks of a task. */
+export const maxChunks = 0xffff;
+
+export class TaskQueue {
+  readonly control = new SharedArrayBuffer(layout.bytes);
+  readonly #words = new Int32Array(this.control, 0, layout.words);
+  readonly #numbers = new Float64Array(this.control, layout.numbersAt, layout.numbers);
+  /** The next step's number. */
+  #next = 0;
+  /** Where the next arguments go, counted without end; and behind the arguments of each slot's step. */
+  #head = 0;
+  #tail = 0;
+  #freed = 0;
+  readonly #ends = new Float64Array(layout.slots);
+
+  /** Steps before this one are done. */
+  get completed(): number {
+    return Atomics.load(this.#words, layout.completed);
+  }
+
+  /** Whether a step, by its number, is done. */
+  isDone(step: number): boolean {
+    return ((this.completed - step) | 0) > 0;
+  }
+
+  /** Appends a task; `false` if there is no room for it now. Workers see it once it is published.
+   *  @param memoryBytes  what the memory has now */
+  put(task: Task, memoryBytes: number): boolean {
+    const { completed } = this;
+    if (((this.#next - completed) | 0) >= layout.slots) return false;
+    for (; this.#freed !== completed; this.#freed = (this.#freed + 1) | 0)
+      this.#tail = this.#ends[this.#freed & (layout.slots - 1)] as number;
+    const count = task.args.length;
+    const left = layout.room - (this.#head % layout.room);
+    // Arguments lie side by side.
+    const start = count <= left ? this.#head : this.#head + left;
+    if (start + count - this.#tail > layout.room) return false;
+    const slot = this.#next & (layout.slots - 1);
+    this.#head = this.#ends[slot] = start + count;
+    this.#numbers.set(task.args, layout.slots * layout.fields + (start % layout.room));
+    const record = slot * layout.fields;
+    const write = (name: keyof typeof field, value: number): void => {
+      this.#numbers[record + field[name]] = value;
+    };
+    write("kind", task.kind);
+    write("extent", task.extent);
+    write("chunks", task.chunks);
+    write("args", start % layout.room);
+    write("count", count);
+    write("submission", task.submission);
+    write("last", 0);
+    write("memory", memoryBytes);
+    write("kernel", task.kernel);
+    write("code", task.code);
+    write("codeBytes", task.codeBytes);
+    write("part", task.part);
+    Atomics.store(this.#words, layout.done + slot, 0);
+    const tag = (this.#next >>> layout.slotBits) & 0x7fff;
+    Atomics.store(this.#words, layout.tickets + slot, (tag << 16) | task.chunks);
+    this.#next = (this.#next + 1) | 0;
+    return true;
+  }
+
+  /** Gives workers what was put; the owner is told when the last of it is done. Returns that step's number. */
+  publish(): number {
+    const last = (this.#next - 1) | 0;
+    if (Atomics.load(this.#words, layout.published) === this.#next) return last;
+    this.#numbers[(last & (layout.slots - 1)) * layout.fields + field.last] = 1;
+    Atomics.store(this.#words, layout.published, this.#next);
+    Atomics.add(this.#words, layout.generation, 1);
+    Atomics.notify(this.#words, layout.generation);
+    return last;
+  }
+
+  /** Makes a submission's number ready for another one. */
+  clear(submission: number): void {
+    Atomics.store(this.#words, layout.failed + submission, 0);
+  }
+
+  /** The kernel at which a submission failed, and why. */
+  failureOf(submission: number): { readonly kernel: number; readonly message: string } | undefined {
+    const failed = Atomics.load(this.#words, layout.failed + submission);
+    if (failed === 0) return undefined;
+    const text = new Uint16Array(this.control, layout.textAt + 2 * submission * layout.textLength, layout.textLength);
+    const end = text.indexOf(0);
+    const message = String.fromCharCode(...text.subarray(0, end < 0 ? text.length : end));
+    return { kernel: failed - 1, message };
+  }
+}

@@ -1,0 +1,303 @@
+/** Kernels whose loops several threads share. */
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { test } from "node:test";
+import { device, jit, key, matmul, random, type Tensor } from "sinan";
+import { type Artifact, type Command, type Device, KernelError, type Region } from "sinan/south";
+import { cpuDriver } from "./index.ts";
+import { TaskQueue } from "./tasks.ts";
+import { wasmModule } from "./wasm/assembler.ts";
+import { partsSection } from "./wasm/render.ts";
+
+const open = (threads: number, more: { shared?: boolean; grain?: number } = {}): Promise<Device> =>
+  cpuDriver.open("cpu", { threads, grain: 1, ...more });
+const at = (value: number) => ({ timeline: 0, value: BigInt(value) });
+const region = (device: Device, bytes: number): Region => ({ memory: device.alloc(bytes, "device"), offset: 0, bytes });
+const bytesOf = ({ memory, bytes }: Region): Uint8Array => (memory.view?.() ?? new Uint8Array()).subarray(0, bytes);
+
+/** Adds 1 to each of `extent` i32, as one shared part; traps at the one whose number is `trap`. */
+function counting(device: Device, extent: number, trap = -1): Artifact {
+  const shared = device.hardware.features.includes("shared-memory");
+  const module = wasmModule();
+  module.importMemory("env", "memory", shared ? { min: 1, max: 65536, shared } : { min: 1 });
+  const part = module.fn(
+    ["i32", "i32", "i32"],
+    [],
+    (f, address, begin, end) => {
+      const loop = f.loop();
+      f.get(begin);
+      f.i32(trap);
+      f.op("i32.eq");
+      f.if();
+      f.unreachable();
+      f.end();
+      f.get(address);
+      f.get(begin);
+      f.i32(4);
+      f.op("i32.mul");
+      f.op("i32.add");
+      const place = f.local("i32");
+      f.tee(place);
+      f.get(place);
+      f.op("i32.load", 0);
+      f.i32(1);
+      f.op("i32.add");
+      f.op("i32.store", 0);
+      f.get(begin);
+      f.i32(1);
+      f.op("i32.add");
+      f.tee(begin);
+      f.get(end);
+      f.op("i32.lt_u");
+      f.brIf(loop);
+      f.end();
+    },
+    { name: "part", export: "part0" },
+  );
+  module.fn(
+    ["i32"],
+    [],
+    (f, address) => {
+      f.get(address);
+      f.i32(0);
+      f.i32(extent);
+      f.call(part);
+    },
+    { name: "counting", export: "run" },
+  );
+  module.note(partsSection, JSON.stringify([[extent, extent]]));
+  return { codegen: "wasm-simd", name: "counting", code: module.bytes(), scratchBytes: 0 };
+}
+
+const launch = async (device: Device, artifact: Artifact, to: Region): Promise<Command> => ({
+  kind: "launch",
+  executable: await device.load(artifact),
+  regions: [to],
+  scalars: [],
+});
+
+for (const threads of [1, 2, 3])
+  test(`large and small work keeps its order, ${threads} threads`, async () => {
+    const device = await open(threads, { grain: 64 });
+    const [large, small] = [region(device, 40000), region(device, 8)];
+    bytesOf(large).fill(0);
+    bytesOf(small).fill(0);
+    const [more, few] = [
+      await launch(device, counting(device, 10000), large),
+      await launch(device, counting(device, 2), small),
+    ];
+    const copy: Command = { kind: "copy", from: { ...large, bytes: 4 }, to: { ...small, offset: 4, bytes: 4 } };
+    let last = 0;
+    for (let round = 0; round < 200; round++) {
+      device.submit("compute", [more], [], at(++last));
+      device.submit("compute", [few], [], at(++last));
+      device.submit(
+        "compute",
+        round % 3 === 0 ? [more, copy, few] : [copy],
+        last > 2 ? [at(last - 1)] : [],
+        at(++last),
+      );
+      if (round % 50 === 49) await device.wait(at(last));
+    }
+    await device.wait(at(last));
+    assert.equal(device.poll(at(last)), BigInt(last));
+    const done = 200 + 67;
+    assert.deepEqual(new Set(new Int32Array(bytesOf(large).slice().buffer)), new Set([done]));
+    // The last round ends with a copy.
+    assert.deepEqual([...new Int32Array(bytesOf(small).slice().buffer)], [done, done]);
+    await device.close();
+  });
+
+test("a submission larger than the queue goes in parts", async () => {
+  const device = await open(2);
+  const to = region(device, 256);
+  bytesOf(to).fill(0);
+  const one = await launch(device, counting(device, 64), to);
+  device.submit("compute", new Array<Command>(20000).fill(one), [], at(1));
+  device.submit("compute", [one], [], at(2));
+  await device.wait(at(2));
+  assert.deepEqual(new Set(new Int32Array(bytesOf(to).slice().buffer)), new Set([20001]));
+  await device.close();
+});
+
+test("more submissions at once than have numbers", async () => {
+  const device = await open(2);
+  const to = region(device, 4000);
+  bytesOf(to).fill(0);
+  const one = await launch(device, counting(device, 1000), to);
+  for (let i = 1; i <= 500; i++) device.submit("compute", [one], i > 1 ? [at(i - 1)] : [], at(i));
+  await device.wait(at(500));
+  assert.deepEqual(new Set(new Int32Array(bytesOf(to).slice().buffer)), new Set([500]));
+  await device.close();
+});
+
+test("a trap in a worker fails its fence and what depends on it, nothing else", async () => {
+  const device = await open(2);
+  const to = region(device, 4000);
+  bytesOf(to).fill(0);
+  const [bad, good] = [
+    await launch(device, counting(device, 1000, 700), to),
+    await launch(device, counting(device, 1000), to),
+  ];
+  device.submit("compute", [good, bad, good], [], at(1));
+  device.submit("compute", [good], [at(1)], at(2));
+  device.submit("compute", [good], [], at(3));
+  const isTrap = (error: unknown) =>
+    error instanceof KernelError && /kernel counting trapped: unreachable/.test(error.message);
+  await assert.rejects(device.wait(at(1)), isTrap);
+  await assert.rejects(device.wait(at(2)), isTrap);
+  assert.throws(() => device.poll(at(2)), isTrap);
+  await device.wait(at(3));
+  device.submit("compute", [good], [], at(4));
+  await device.wait(at(4));
+  await device.close();
+});
+
+test("errors found while commands are read fail the submission in its turn", async () => {
+  const device = await open(2);
+  const to = region(device, 4000);
+  const good = await launch(device, counting(device, 1000), to);
+  device.submit("compute", [good], [], at(1));
+  device.submit("compute", [{ kind: "collective", op: "sum", regions: [] }], [], at(2));
+  device.submit("compute", [good, { kind: "fill", to: { ...to, bytes: 5000 }, byte: 0 }], [], at(3));
+  device.submit("compute", [], [], at(4));
+  await device.wait(at(4));
+  await assert.rejects(device.wait(at(2)), /no command collective/);
+  await assert.rejects(device.wait(at(3)), /outside of a memory/);
+  await device.close();
+});
+
+test("memory that grows or is given back while workers run", async () => {
+  const device = await open(2);
+  let last = 0;
+  const held: Region[] = [];
+  for (let i = 0; i < 40; i++) {
+    const big = region(device, 2 ** 20 + i * 2 ** 16);
+    device.submit("compute", [{ kind: "fill", to: big, byte: i }], [], at(++last));
+    const copy = region(device, big.bytes);
+    device.submit("compute", [{ kind: "copy", from: big, to: copy }], [], at(++last));
+    device.free(big.memory);
+    const staging = { memory: device.alloc(big.bytes, "host"), offset: 0, bytes: big.bytes };
+    bytesOf(staging).fill(255);
+    held.push(copy);
+  }
+  await device.wait(at(last));
+  for (const [i, copy] of held.entries()) assert.deepEqual(new Set(bytesOf(copy)), new Set([i]));
+  await device.close();
+});
+
+test("overlapping copies move as if at once", async () => {
+  const device = await open(3);
+  const to = region(device, 100000);
+  bytesOf(to).forEach((_, i, all) => {
+    all[i] = i % 251;
+  });
+  const part = (offset: number): Region => ({ ...to, offset, bytes: 99936 });
+  device.submit("compute", [{ kind: "copy", from: part(0), to: part(64) }], [], at(1));
+  await device.wait(at(1));
+  assert.ok(bytesOf(to).every((b, i) => b === (i < 64 ? i : i - 64) % 251));
+  await device.close();
+});
+
+test("a closed device ends its workers and fails what they had", async () => {
+  const device = await open(2);
+  const to = region(device, 4000);
+  const one = await launch(device, counting(device, 1000), to);
+  for (let i = 1; i < 100; i++) device.submit("compute", [one], [], at(i));
+  const waited = device.wait(at(99));
+  await Promise.all([device.close(), waited.catch((e: unknown) => assert.match(String(e), /closed/))]);
+});
+
+test("without shared memory there is one thread", async () => {
+  const device = await open(2, { shared: false });
+  assert.equal(device.hardware.threads, 1);
+  const to = region(device, 4000);
+  bytesOf(to).fill(0);
+  device.submit("compute", [await launch(device, counting(device, 1000), to)], [], at(1));
+  assert.equal(device.poll(at(1)), 1n);
+  await device.close();
+});
+
+test("the number of threads is said by the option, the environment or the machine", async () => {
+  assert.equal((await cpuDriver.open("cpu", { threads: 5 })).hardware.threads, 5);
+  assert.ok(((await cpuDriver.probe())[0]?.threads ?? 0) >= 1);
+  await assert.rejects(cpuDriver.open("cpu", { threads: 0 }), /threads is a whole number/);
+  await assert.rejects(cpuDriver.open("cpu", { grain: "x" }), /grain is a whole number/);
+  const before = process.env["SINAN_THREADS"];
+  try {
+    process.env["SINAN_THREADS"] = "3";
+    assert.equal((await cpuDriver.open("cpu")).hardware.threads, 3);
+    process.env["SINAN_THREADS"] = "many";
+    await assert.rejects(cpuDriver.open("cpu"), /SINAN_THREADS is a whole number/);
+  } finally {
+    if (before === undefined) delete process.env["SINAN_THREADS"];
+    else process.env["SINAN_THREADS"] = before;
+  }
+});
+
+test("the queue has room again when steps are done", () => {
+  const queue = new TaskQueue();
+  const words = new Int32Array(queue.control);
+  const task = {
+    kind: 2,
+    extent: 0,
+    chunks: 1,
+    args: new Array<number>(500).fill(0),
+    submission: 0,
+    kernel: 0,
+    part: 0,
+    code: 0,
+    codeBytes: 0,
+  };
+  let count = 0;
+  while (queue.put(task, 0)) count++;
+  assert.ok(count > 100 && count < 4096, `${count} steps of 500 numbers`);
+  const last = queue.publish();
+  assert.ok(!queue.isDone(last));
+  Atomics.store(words, 2, last + 1);
+  assert.ok(queue.isDone(last));
+  let again = 0;
+  while (queue.put(task, 0)) again++;
+  assert.ok(Math.abs(again - count) <= 1);
+});
+
+/** What a program of its own prints, and how it ends. */
+function script(text: string): { readonly out: string; readonly status: number | null } {
+  const { stdout, stderr, status } = spawnSync(process.execPath, ["--input-type=module", "-e", text], {
+    cwd: import.meta.dirname,
+    encoding: "utf8",
+    timeout: 30000,
+  });
+  return { out: stdout + stderr, status };
+}
+const begin = `
+  import { device, key, matmul, random } from "sinan";
+  import "@sinan/cpu";
+  await device("cpu", { options: { threads: 2 } });
+  const a = random.normal(key(1), [512, 512]);
+  const b = matmul(a, a);`;
+
+test("a pending read keeps the process alive, and a script ends by itself", () => {
+  assert.deepEqual(script(`${begin} b.sum().item().then((x) => console.log(Number.isFinite(x)));`), {
+    out: "true\n",
+    status: 0,
+  });
+  assert.deepEqual(script(`${begin} await b.sum().item(); console.log("end");`), { out: "end\n", status: 0 });
+  assert.deepEqual(script(`${begin} console.log("asked");`), { out: "asked\n", status: 0 });
+});
+
+test("sums, products and softmax have the same bits for any number of threads", async () => {
+  const step = jit((x: Tensor, w: Tensor) => {
+    const h = matmul(x, w).tanh();
+    return [h.softmax(), h.sum(0), matmul(h.transpose(), h), x.mean(1).exp(), w.reshape([-1]).sum()];
+  });
+  const bits: string[] = [];
+  for (const threads of [1, 2, 3]) {
+    await device("cpu", { options: { threads, grain: 1 } });
+    const results = step(random.normal(key(1), [131, 67]), random.normal(key(2), [67, 93]));
+    const data = await Promise.all(results.map((t) => t.data()));
+    bits.push(data.map((d) => Buffer.from((d as Float32Array).slice().buffer).toString("hex")).join());
+  }
+  assert.equal(bits[1], bits[0]);
+  assert.equal(bits[2], bits[0]);
+});
