@@ -7,7 +7,13 @@ const usage = (message: RegExp) => (error: unknown) => error instanceof UsageErr
 
 test("flags come back with their kinds, in either spelling", () => {
   const args = ["--steps", "40", "--lr=1e-3", "--data", "a b.txt", "--resume", "--json"];
-  assert.deepEqual(readFlags("train", trainFlags, args), { steps: 40, lr: 1e-3, data: "a b.txt", resume: true, json: true });
+  assert.deepEqual(readFlags("train", trainFlags, args), {
+    steps: 40,
+    lr: 1e-3,
+    data: "a b.txt",
+    resume: true,
+    json: true,
+  });
   assert.deepEqual(readFlags("train", trainFlags, []), {});
 });
 
@@ -17,11 +23,21 @@ test("absurd numbers are refused, naming flag, range and what came", () => {
     assert.throws(() => readFlags("train", trainFlags, ["--steps", value]), expected, value);
   }
   for (const value of ["0", "-1e-3", "1e99", "NaN", "fast"]) {
-    assert.throws(() => readFlags("train", trainFlags, ["--lr", value]), usage(/--lr: expected a number from 1e-12 to 10/), value);
+    assert.throws(
+      () => readFlags("train", trainFlags, ["--lr", value]),
+      usage(/--lr: expected a number from 1e-12 to 10/),
+      value,
+    );
   }
   for (const name of ["batch", "seq", "vocab", "checkpoint-every", "evaluate-every"]) {
-    assert.throws(() => readFlags("train", trainFlags, [`--${name}`, "0"]), usage(new RegExp(`--${name}: expected a whole number`)));
-    assert.throws(() => readFlags("train", trainFlags, [`--${name}`, "1e10"]), usage(new RegExp(`--${name}: expected a whole number`)));
+    assert.throws(
+      () => readFlags("train", trainFlags, [`--${name}`, "0"]),
+      usage(new RegExp(`--${name}: expected a whole number`)),
+    );
+    assert.throws(
+      () => readFlags("train", trainFlags, [`--${name}`, "1e10"]),
+      usage(new RegExp(`--${name}: expected a whole number`)),
+    );
   }
   assert.throws(() => readFlags("train", trainFlags, ["--steps"]), usage(/--steps: expected .* got nothing/));
   assert.throws(() => readFlags("train", trainFlags, ["--data="]), usage(/--data: expected FILE, got nothing/));
@@ -42,7 +58,8 @@ test("unknown and repeated flags and stray words are refused, with what was prob
     [["moby.txt"], /"moby\.txt" is not a flag/],
     [["--", "moby.txt"], /"moby\.txt" is not a flag/],
   ];
-  for (const [args, message] of cases) assert.throws(() => readFlags("train", trainFlags, args), usage(message), args.join(" "));
+  for (const [args, message] of cases)
+    assert.throws(() => readFlags("train", trainFlags, args), usage(message), args.join(" "));
 });
 
 test("a name is only suggested if it is near", () => {

@@ -12,7 +12,22 @@ import { fileURLToPath } from "node:url";
 
 const main = fileURLToPath(new URL("main.ts", import.meta.url));
 const steps = 12;
-const tiny = ["--model", "tiny.json", "--data", "text.txt", "--batch", "2", "--seq", "16", "--dropout", "0.1", "--device", "interpreter", "--steps", `${steps}`];
+const tiny = [
+  "--model",
+  "tiny.json",
+  "--data",
+  "text.txt",
+  "--batch",
+  "2",
+  "--seq",
+  "16",
+  "--dropout",
+  "0.1",
+  "--device",
+  "interpreter",
+  "--steps",
+  `${steps}`,
+];
 
 const config = {
   model_type: "llama",
@@ -31,7 +46,10 @@ function sentences(count: number): string {
   const words = "the whale sea ship captain old white deep calls under over runs against my own heart and".split(" ");
   let word = 0;
   return Array.from({ length: count }, (_, i) => {
-    const sentence = Array.from({ length: 5 + (i % 7) }, (_, j) => words[(word = (word * 5 + i * 3 + j + 1) % words.length)]);
+    const sentence = Array.from(
+      { length: 5 + (i % 7) },
+      (_, j) => words[(word = (word * 5 + i * 3 + j + 1) % words.length)],
+    );
     return `${sentence.join(" ")}.\n`;
   }).join("");
 }
@@ -50,10 +68,18 @@ interface Ended {
   readonly err: string;
 }
 
-function start(cwd: string, args: readonly string[], options: { uid?: number; env?: Record<string, string> } = {}): ChildProcess {
+function start(
+  cwd: string,
+  args: readonly string[],
+  options: { uid?: number; env?: Record<string, string> } = {},
+): ChildProcess {
   const env: NodeJS.ProcessEnv = { ...process.env, NO_COLOR: "1", ...options.env };
   if (options.env?.["SINAN_DEVICE"] === undefined) delete env["SINAN_DEVICE"];
-  return spawn(process.execPath, [main, ...args], { cwd, env, ...(options.uid === undefined ? {} : { uid: options.uid, gid: options.uid }) });
+  return spawn(process.execPath, [main, ...args], {
+    cwd,
+    env,
+    ...(options.uid === undefined ? {} : { uid: options.uid, gid: options.uid }),
+  });
 }
 
 async function ended(child: ChildProcess): Promise<Ended> {
@@ -79,7 +105,10 @@ const linesOf = (out: string): Line[] =>
     .split("\n")
     .filter((line) => line !== "")
     .map((line) => JSON.parse(line) as Line);
-const lossesOf = (out: string): Map<number, number> => new Map(linesOf(out).flatMap(({ event, step, loss }) => (event === "step" ? [[Number(step), Number(loss)] as const] : [])));
+const lossesOf = (out: string): Map<number, number> =>
+  new Map(
+    linesOf(out).flatMap(({ event, step, loss }) => (event === "step" ? [[Number(step), Number(loss)] as const] : [])),
+  );
 
 /** Starts a run, acts once the line of that step is there, and waits for the end. */
 async function actAt(step: number, child: ChildProcess, act: (child: ChildProcess) => void): Promise<Ended> {
@@ -97,20 +126,38 @@ test("train --json tells steps, evaluations and the end, and nothing else", asyn
   assert.deepEqual([code, err], [0, ""]);
   const lines = linesOf(out);
   const told = lines.map(({ event, step }) => (event === "done" ? "done" : `${event} ${step}`));
-  const expected = Array.from({ length: steps }, (_, i) => [`step ${i + 1}`, ...([5, 10, 12].includes(i + 1) ? [`eval ${i + 1}`] : [])]).flat();
+  const expected = Array.from({ length: steps }, (_, i) => [
+    `step ${i + 1}`,
+    ...([5, 10, 12].includes(i + 1) ? [`eval ${i + 1}`] : []),
+  ]).flat();
   assert.deepEqual(told, [...expected, "done"]);
   for (const line of lines) {
     if (line.event === "step") assert.deepEqual(Object.keys(line), ["event", "step", "loss", "tokensPerSecond"]);
     if (line.event === "eval") assert.deepEqual(Object.keys(line), ["event", "step", "loss", "bitsPerByte"]);
   }
   const done = lines.at(-1) as Line & { baselines: Record<string, number> };
-  assert.deepEqual(Object.keys(done), ["event", "steps", "parameters", "seconds", "bitsPerByte", "baselines", "checkpoint"]);
+  assert.deepEqual(Object.keys(done), [
+    "event",
+    "steps",
+    "parameters",
+    "seconds",
+    "bitsPerByte",
+    "baselines",
+    "checkpoint",
+  ]);
   assert.deepEqual(Object.keys(done.baselines), ["unigram", "bigram", "trigram"]);
   assert.equal(done["bitsPerByte"], lines.at(-2)?.["bitsPerByte"]);
   assert.equal(done["checkpoint"], "run/step-00000012");
   assert.equal(done["parameters"], 270 * 16 + 2 * (2 * 16 * 8 * 3 + 3 * 16 * 24 + 32) + 16);
   const saved = await readdir(path.join(cwd, "run/step-00000012"));
-  assert.deepEqual(saved.sort(), ["config.json", "manifest.json", "model.safetensors", "optimizer.safetensors", "tokenizer.json", "trainer.json"]);
+  assert.deepEqual(saved.sort(), [
+    "config.json",
+    "manifest.json",
+    "model.safetensors",
+    "optimizer.safetensors",
+    "tokenizer.json",
+    "trainer.json",
+  ]);
 });
 
 test("without --json: figures beside the baselines, a sample, the checkpoint and what to do next", async (t) => {
@@ -133,7 +180,10 @@ test("a run that is there is not written over", async (t) => {
   assert.deepEqual(await readdir(path.join(cwd, "runs")), ["text-llama", "text-llama-2"]);
   const refused = await sinan(cwd, "train", ...args, "--out", "runs/text-llama");
   assert.deepEqual([refused.code, refused.out], [1, ""]);
-  assert.match(refused.err, /^CheckpointError: runs\/text-llama: there is a run in this directory, at step 2\n {2}Continue it with --resume/);
+  assert.match(
+    refused.err,
+    /^CheckpointError: runs\/text-llama: there is a run in this directory, at step 2\n {2}Continue it with --resume/,
+  );
   assert.doesNotMatch(refused.err, /\n\s+at /, "no stack");
 });
 
@@ -151,7 +201,10 @@ test("killed with no warning at any moment, a resumed run gives the losses of on
       const second = await sinan(cwd, "train", "--resume", "--out", out, "--json", "--device", "interpreter");
       assert.equal(second.code, 0, second.err);
       const losses = new Map([...lossesOf(first.out), ...lossesOf(second.out)]);
-      assert.deepEqual([...losses].sort(([a], [b]) => a - b), [...whole]);
+      assert.deepEqual(
+        [...losses].sort(([a], [b]) => a - b),
+        [...whole],
+      );
       assert.ok(lossesOf(second.out).size <= steps - Math.floor((at - 1) / 4) * 4, "it does not begin anew");
     }),
   );
@@ -161,37 +214,64 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
   test(`${signal} finishes the step, saves, says how to go on and ends with 130`, async (t) => {
     const cwd = await scratch(t);
     const long = [...tiny.slice(0, -1), "400"];
-    const stopped = await actAt(3, start(cwd, ["train", ...long, "--out", "run", "--json"]), (child) => child.kill(signal));
+    const stopped = await actAt(3, start(cwd, ["train", ...long, "--out", "run", "--json"]), (child) =>
+      child.kill(signal),
+    );
     assert.equal(stopped.code, 130, stopped.err);
     const last = linesOf(stopped.out).at(-1);
     assert.equal(last?.event, "step");
     const step = Number(last?.step);
     assert.ok(step >= 3 && step < 400);
-    assert.match(stopped.err, new RegExp(`sinan: stopped after step ${step}, saved in run/step-0*${step}; continue with: npx sinan train --resume --out run\n$`));
-    const { step: saved } = JSON.parse(await readFile(path.join(cwd, `run/step-${String(step).padStart(8, "0")}/trainer.json`), "utf8")) as { step: number };
+    assert.match(
+      stopped.err,
+      new RegExp(
+        `sinan: stopped after step ${step}, saved in run/step-0*${step}; continue with: npx sinan train --resume --out run\n$`,
+      ),
+    );
+    const { step: saved } = JSON.parse(
+      await readFile(path.join(cwd, `run/step-${String(step).padStart(8, "0")}/trainer.json`), "utf8"),
+    ) as { step: number };
     assert.equal(saved, step);
-    const next = await actAt(step + 1, start(cwd, ["train", "--resume", "--out", "run", "--json", "--device", "interpreter"]), (child) => child.kill("SIGKILL"));
+    const next = await actAt(
+      step + 1,
+      start(cwd, ["train", "--resume", "--out", "run", "--json", "--device", "interpreter"]),
+      (child) => child.kill("SIGKILL"),
+    );
     assert.equal(linesOf(next.out)[0]?.step, step + 1);
   });
 }
 
 test("a checkpoint of another run is refused by name", async (t) => {
   const cwd = await scratch(t);
-  await actAt(2, start(cwd, ["train", ...tiny, "--out", "run", "--json", "--checkpoint-every", "1"]), (child) => child.kill("SIGKILL"));
+  await actAt(2, start(cwd, ["train", ...tiny, "--out", "run", "--json", "--checkpoint-every", "1"]), (child) =>
+    child.kill("SIGKILL"),
+  );
   await writeFile(path.join(cwd, "other.txt"), sentences(140));
   await writeFile(path.join(cwd, "other.json"), JSON.stringify({ ...config, num_hidden_layers: 3 }));
   const cases: [string[], RegExp][] = [
     [["--data", "other.txt"], /^CheckpointError: run\/step-\d+: data differs/],
     [["--model", "other.json"], /^CheckpointError: run\/step-\d+: model differs/],
     [["--seed", "7"], /^CheckpointError: run\/step-\d+: seed differs: the checkpoint was made with 0, this run has 7/],
-    [["--steps", "99"], /^CheckpointError: run\/step-\d+: steps differs: the checkpoint was made with 12, this run has 99/],
+    [
+      ["--steps", "99"],
+      /^CheckpointError: run\/step-\d+: steps differs: the checkpoint was made with 12, this run has 99/,
+    ],
     [["--batch", "3"], /^CheckpointError: run\/step-\d+: batch shape differs: .*\[2, 16\], this run has \[3, 16\]/],
   ];
   await Promise.all(
     cases.map(async ([args, message]) => {
       const copy = `copy${args[0]}`;
       await cp(path.join(cwd, "run"), path.join(cwd, copy), { recursive: true });
-      const { code, out, err } = await sinan(cwd, "train", "--resume", "--out", copy, "--device", "interpreter", ...args);
+      const { code, out, err } = await sinan(
+        cwd,
+        "train",
+        "--resume",
+        "--out",
+        copy,
+        "--device",
+        "interpreter",
+        ...args,
+      );
       assert.deepEqual([code, out], [1, ""], err);
       assert.match(err.replaceAll(copy, "run"), message);
     }),
@@ -207,9 +287,17 @@ test("what cannot be read or written is said in two lines, and nothing is left b
   await mkdir(path.join(cwd, "locked"));
   await chmod(path.join(cwd, "locked"), 0o555);
   await chmod(cwd, 0o755);
-  const given = (flag: string, value: string): string[] => ["train", ...tiny.map((word, i) => (tiny[i - 1] === flag ? value : word)), "--out", "run"];
+  const given = (flag: string, value: string): string[] => [
+    "train",
+    ...tiny.map((word, i) => (tiny[i - 1] === flag ? value : word)),
+    "--out",
+    "run",
+  ];
   const cases: [string[], RegExp][] = [
-    [given("--data", "none.txt"), /^FileError: cannot read none\.txt: there is no such file or directory \(ENOENT\)\n {2}\S/],
+    [
+      given("--data", "none.txt"),
+      /^FileError: cannot read none\.txt: there is no such file or directory \(ENOENT\)\n {2}\S/,
+    ],
     [given("--data", "."), /^FileError: cannot read \.: it is a directory \(EISDIR\)/],
     [given("--data", "empty.txt"), /^ArgumentError: empty\.txt: expected some text to learn from, the file is empty/],
     [given("--data", "short.txt"), /^ArgumentError: short\.txt: the text is too short/],
@@ -266,14 +354,38 @@ test("a command line that makes no sense ends with 2", async (t) => {
 test("generate: the seed decides the text, and a damaged checkpoint is passed over", async (t) => {
   const cwd = await scratch(t);
   assert.equal((await sinan(cwd, "train", ...tiny, "--out", "run", "--json", "--checkpoint-every", "6")).code, 0);
-  const generate = (...args: string[]) => sinan(cwd, "generate", "--checkpoint", "run", "--prompt", "the old", "--max-tokens", "12", "--device", "interpreter", ...args);
+  const generate = (...args: string[]) =>
+    sinan(
+      cwd,
+      "generate",
+      "--checkpoint",
+      "run",
+      "--prompt",
+      "the old",
+      "--max-tokens",
+      "12",
+      "--device",
+      "interpreter",
+      ...args,
+    );
   const [one, again, other, greedy, plain, long] = await Promise.all([
     generate("--seed", "1", "--json"),
     generate("--seed", "1", "--json"),
     generate("--seed", "2", "--json"),
     generate("--temperature", "0", "--json"),
     generate("--seed", "1"),
-    sinan(cwd, "generate", "--checkpoint", "run", "--prompt", "the old", "--max-tokens", "1000", "--device", "interpreter"),
+    sinan(
+      cwd,
+      "generate",
+      "--checkpoint",
+      "run",
+      "--prompt",
+      "the old",
+      "--max-tokens",
+      "1000",
+      "--device",
+      "interpreter",
+    ),
   ]);
   const parsed = JSON.parse(one.out) as { prompt: string; text: string; seed: number };
   assert.deepEqual([parsed.prompt, parsed.seed], ["the old", 1]);
@@ -289,7 +401,16 @@ test("generate: the seed decides the text, and a damaged checkpoint is passed ov
   assert.equal(older.code, 0);
   assert.match(older.err, /step-00000012 is skipped: .*the manifest says \d+ bytes, the file has 1000/);
   assert.equal((JSON.parse(older.out) as { checkpoint: string }).checkpoint, "run/step-00000006");
-  const exact = await sinan(cwd, "generate", "--checkpoint", "run/step-00000012", "--prompt", "a", "--device", "interpreter");
+  const exact = await sinan(
+    cwd,
+    "generate",
+    "--checkpoint",
+    "run/step-00000012",
+    "--prompt",
+    "a",
+    "--device",
+    "interpreter",
+  );
   assert.equal(exact.code, 1);
   assert.match(exact.err, /^FormatError: run\/step-00000012\/model\.safetensors: the manifest says/);
 });
@@ -301,7 +422,10 @@ test("devices --json lists what there is", async (t) => {
   assert.ok(devices.some(({ name, available }) => name === "interpreter" && available === true));
   for (const device of devices) {
     const { name, driver, kind, vendor, available, ...rest } = device;
-    assert.deepEqual([name, driver, kind, vendor].map((v) => typeof v), ["string", "string", "string", "string"]);
+    assert.deepEqual(
+      [name, driver, kind, vendor].map((v) => typeof v),
+      ["string", "string", "string", "string"],
+    );
     assert.equal(typeof available, "boolean");
     assert.ok(Object.keys(rest).every((key) => key === "reason"));
   }

@@ -42,7 +42,8 @@ async function run([name, ...args]: readonly string[]): Promise<number> {
   });
 }
 
-const version = (): string => (JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as { version: string }).version;
+const version = (): string =>
+  (JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as { version: string }).version;
 
 function explain(error: unknown): string {
   if (process.env["SINAN_DEBUG"]) return error instanceof Error ? (error.stack ?? String(error)) : String(error);

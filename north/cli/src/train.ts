@@ -4,17 +4,27 @@ import { createRequire } from "node:module";
 import path from "node:path";
 import process from "node:process";
 import { device, FileError, type HardwareModel, parseJson } from "sinan";
-import { type LlamaConfig, llamaConfigFromJson, llamaPresets, type StartEvent, Trainer, type TrainerEvent, type TrainResult } from "@sinan/llm";
+import {
+  type LlamaConfig,
+  llamaConfigFromJson,
+  llamaPresets,
+  type StartEvent,
+  Trainer,
+  type TrainerEvent,
+  type TrainResult,
+} from "@sinan/llm";
 import { grouped, jsonLine, painter } from "@sinan/train";
 import { interrupted, onInterrupt } from "@sinan/train/node";
 import { flagLines, type Flags, nearest, readFlags, UsageError, type Values } from "./flags.ts";
 import { deviceName, json, print, warn } from "./output.ts";
 
 /** About two minutes on two cores. */
-const defaultSteps = 450;
+const defaultSteps = 3000;
 
-const whole = (value: string, least: number, most: number, about: string) => ({ kind: "whole", value, least, most, about }) as const;
-const real = (value: string, least: number, most: number, about: string) => ({ kind: "real", value, least, most, about }) as const;
+const whole = (value: string, least: number, most: number, about: string) =>
+  ({ kind: "whole", value, least, most, about }) as const;
+const real = (value: string, least: number, most: number, about: string) =>
+  ({ kind: "real", value, least, most, about }) as const;
 const text = (value: string, about: string) => ({ kind: "text", value, about }) as const;
 const flag = (about: string) => ({ kind: "flag", about }) as const;
 
@@ -28,9 +38,9 @@ export const trainFlags = {
   seed: whole("N", 0, Number.MAX_SAFE_INTEGER, "of weights, order and dropout (default 0)"),
   model: text("NAME", `${Object.keys(llamaPresets).join(", ")}, or the path of a config.json (default llama-tiny)`),
   batch: whole("N", 1, 65536, "windows in a step (default 8)"),
-  seq: whole("N", 1, 65536, "tokens in a window (default 128)"),
+  seq: whole("N", 1, 65536, "tokens in a window (default 64)"),
   vocab: whole("N", 256, 1e6, "ids of the tokenizer (default: the model's)"),
-  lr: real("X", 1e-12, 10, "the highest learning rate (default 3e-3)"),
+  lr: real("X", 1e-12, 10, "the highest learning rate (default 5e-3)"),
   warmup: whole("N", 0, 1e9, "steps until it is reached (default: a twentieth of the run)"),
   dropout: real("X", 0, 0.9, "share of elements dropped (default 0)"),
   "checkpoint-every": whole("N", 1, 1e9, "steps between checkpoints (default 100)"),
@@ -87,11 +97,15 @@ export async function trainCommand(args: readonly string[]): Promise<number> {
         signal: stop.signal,
         progress: values.json ? null : undefined,
         onWarning: warn,
-        onEvent: values.json ? tellJson : (event: TrainerEvent) => event.event === "start" && print(introduction(event, values, hardware)),
+        onEvent: values.json
+          ? tellJson
+          : (event: TrainerEvent) => event.event === "start" && print(introduction(event, values, hardware)),
       }),
     );
     if (result.stopped) {
-      warn(`stopped after step ${result.step}, saved in ${result.checkpoint ?? ""}; continue with: ${command()} --resume --out ${quoted(result.directory ?? "")}`);
+      warn(
+        `stopped after step ${result.step}, saved in ${result.checkpoint ?? ""}; continue with: ${command()} --resume --out ${quoted(result.directory ?? "")}`,
+      );
       return interrupted;
     }
     if (!values.json) await report(trainer, result, values);
@@ -133,17 +147,25 @@ function mobyDick(): string {
 function modelNamed(model: string): string | LlamaConfig {
   if (Object.hasOwn(llamaPresets, model)) return model;
   if (model.endsWith(".json")) {
-    if (!existsSync(model)) throw new FileError(`cannot read ${model}: there is no such file`, { path: model, code: "ENOENT" });
+    if (!existsSync(model))
+      throw new FileError(`cannot read ${model}: there is no such file`, { path: model, code: "ENOENT" });
     return llamaConfigFromJson(parseJson(readFileSync(model, "utf8"), model), model);
   }
   const meant = nearest(model, Object.keys(llamaPresets));
-  const hint = meant === undefined ? `There are ${Object.keys(llamaPresets).join(", ")}; or give the path of a config.json.` : `Did you mean ${meant}?`;
+  const hint =
+    meant === undefined
+      ? `There are ${Object.keys(llamaPresets).join(", ")}; or give the path of a config.json.`
+      : `Did you mean ${meant}?`;
   throw new UsageError(`sinan train: --model: there is no model ${JSON.stringify(model)}`, { hint });
 }
 
-function introduction(event: StartEvent, { model = "llama-tiny" }: Values<typeof trainFlags>, hardware: HardwareModel): string {
+function introduction(
+  event: StartEvent,
+  { model = "llama-tiny" }: Values<typeof trainFlags>,
+  hardware: HardwareModel,
+): string {
   const { dim } = painter(process.stdout.isTTY);
-  const begin = event.from > 0 ? `resumed at step ${event.from} of ${event.steps}` : `${event.steps} steps`;
+  const begin = event.from > 0 ? `resumed at step ${event.from} of ${event.steps}` : `${grouped(event.steps)} steps`;
   return [
     `model    ${model}, ${grouped(event.parameters)} parameters, on ${hardware.id}`,
     `text     ${grouped(event.trainTokens)} tokens to learn from, ${grouped(event.heldOutTokens)} held out`,
@@ -156,12 +178,21 @@ function introduction(event: StartEvent, { model = "llama-tiny" }: Values<typeof
 }
 
 /** The end of a run: figures beside the baselines, a sample, the checkpoint, what to do next. */
-async function report(trainer: Trainer, { done, heldOutIds, directory }: TrainResult, { model = "llama-tiny" }: Values<typeof trainFlags>): Promise<void> {
+async function report(
+  trainer: Trainer,
+  { done, heldOutIds, directory }: TrainResult,
+  { model = "llama-tiny" }: Values<typeof trainFlags>,
+): Promise<void> {
   if (!done) return;
   const { bold, dim } = painter(process.stdout.isTTY);
   const { unigram, bigram, trigram } = done.baselines;
   const own = model.endsWith(".json") ? "this model" : model;
-  const rows: [string, number][] = [["unigram", unigram], ["bigram, Kneser–Ney", bigram], ["trigram, Kneser–Ney", trigram], [own, done.bitsPerByte]];
+  const rows: [string, number][] = [
+    ["unigram", unigram],
+    ["bigram, Kneser–Ney", bigram],
+    ["trigram, Kneser–Ney", trigram],
+    [own, done.bitsPerByte],
+  ];
   const width = Math.max(...rows.map(([name]) => name.length));
   const lines = rows.map(([name, bits]) => {
     const line = `  ${name.padEnd(width)}  ${bits.toFixed(3)}  ${(bits / bigram).toFixed(2)} × bigram`;
@@ -171,12 +202,18 @@ async function report(trainer: Trainer, { done, heldOutIds, directory }: TrainRe
 
   const prompt = promptFrom(trainer, heldOutIds);
   const room = trainer.model.config.maxPositionEmbeddings - trainer.tokenizer.encode(prompt).length;
-  const sample = await trainer.generate(prompt, { maxTokens: Math.max(1, Math.min(100, room)), temperature: 0.7, seed: 1 });
+  const sample = await trainer.generate(prompt, {
+    maxTokens: Math.max(1, Math.min(100, room)),
+    temperature: 0.7,
+    seed: 1,
+  });
   print(`${dim("the model continues")} ${bold(prompt)}${sample.trimEnd()}\n\n`);
 
   const place = quoted(directory ?? "");
   print(`${dim("checkpoint")}  ${done.checkpoint ?? ""}\n`);
-  print(`${dim("next")}        npx sinan generate --checkpoint ${place} --prompt "Call me" --max-tokens 100 --seed 2\n`);
+  print(
+    `${dim("next")}        npx sinan generate --checkpoint ${place} --prompt "Call me" --max-tokens 100 --seed 2\n`,
+  );
   print(`            ${command()} --steps ${done.steps * 3}   a longer run; --resume continues one that was stopped\n`);
   print(`            ${command()} --data FILE   another text; --device NAME   another of: npx sinan devices\n`);
 }
@@ -196,4 +233,5 @@ const quoted = (word: string): string => (/^[\w./@:+-]+$/.test(word) ? word : `'
 type Defined<T> = { [K in keyof T]?: Exclude<T[K], undefined> };
 
 /** Without the entries that are undefined. */
-const defined = <T extends object>(record: T): Defined<T> => Object.fromEntries(Object.entries(record).filter(([, value]) => value !== undefined)) as Defined<T>;
+const defined = <T extends object>(record: T): Defined<T> =>
+  Object.fromEntries(Object.entries(record).filter(([, value]) => value !== undefined)) as Defined<T>;

@@ -1,6 +1,16 @@
 /** A text as a language model meets it: the part to learn from and the end that is held out, both as ids of a tokenizer that
  *  was trained on the first part alone. */
-import { ArgumentError, data as batches, type Files, FormatError, jit, nn, sha256Hex, type Tensor, tensor } from "sinan";
+import {
+  ArgumentError,
+  data as batches,
+  type Files,
+  FormatError,
+  jit,
+  nn,
+  sha256Hex,
+  type Tensor,
+  tensor,
+} from "sinan";
 import { type Baselines, baselines } from "./baselines/baselines.ts";
 import { bitsPerByte } from "./baselines/bits-per-byte.ts";
 import type { Llama } from "./model/llama.ts";
@@ -29,26 +39,41 @@ export async function readText(source: TextSource, files: () => Promise<Files>):
   const isPath = typeof source === "string";
   const bytes = isPath ? await (await files()).read(source) : new TextEncoder().encode(source.text);
   const name = isPath ? source : "the text";
-  if (bytes.length === 0) throw new ArgumentError(`${name}: expected some text to learn from, the file is empty`, { hint: "Give a UTF-8 text of some thousand characters." });
+  if (bytes.length === 0)
+    throw new ArgumentError(`${name}: expected some text to learn from, the file is empty`, {
+      hint: "Give a UTF-8 text of some thousand characters.",
+    });
   return { bytes, hash: sha256Hex(bytes), name };
 }
 
 /** Splits a text and tokenizes it, with a new tokenizer of at most `vocabSize` ids or with the given one.
  *  @throws FormatError if the text is not UTF-8; ArgumentError if it is too short for a window and a held-out part */
-export function corpusOf(text: Text, { heldOut, vocabSize, seqLen, tokenizer }: { heldOut: number; vocabSize: number; seqLen: number; tokenizer?: Tokenizer | undefined }): Corpus {
+export function corpusOf(
+  text: Text,
+  {
+    heldOut,
+    vocabSize,
+    seqLen,
+    tokenizer,
+  }: { heldOut: number; vocabSize: number; seqLen: number; tokenizer?: Tokenizer | undefined },
+): Corpus {
   const { bytes, name } = text;
   const cut = cutAt(bytes, Math.floor(bytes.length * (1 - heldOut)));
   const [before, after] = [decoded(bytes.subarray(0, cut), name), decoded(bytes.subarray(cut), name)];
-  if (before.length === 0 || after.length === 0) throw tooShort(name, `${bytes.length} bytes`, "cannot be split in two");
+  if (before.length === 0 || after.length === 0)
+    throw tooShort(name, `${bytes.length} bytes`, "cannot be split in two");
   const own = tokenizer ?? trainBpe(before, { vocabSize });
   const trainIds = own.encode(before, { specialTokensAsText: true });
   const heldOutIds = own.encode(after, { specialTokensAsText: true });
-  if (trainIds.length <= seqLen) throw tooShort(name, `${trainIds.length} tokens to learn from`, `are not more than one window of ${seqLen}`);
+  if (trainIds.length <= seqLen)
+    throw tooShort(name, `${trainIds.length} tokens to learn from`, `are not more than one window of ${seqLen}`);
   return { tokenizer: own, trainIds, heldOutIds, heldOutBytes: bytes.length - cut };
 }
 
 const tooShort = (name: string, what: string, why: string): ArgumentError =>
-  new ArgumentError(`${name}: the text is too short: its ${what} ${why}`, { hint: "Give a longer text, or a smaller seqLen." });
+  new ArgumentError(`${name}: the text is too short: its ${what} ${why}`, {
+    hint: "Give a longer text, or a smaller seqLen.",
+  });
 
 /** After the next line's end if one is near, otherwise at the next character. */
 function cutAt(bytes: Uint8Array, near: number): number {
@@ -63,7 +88,10 @@ function decoded(bytes: Uint8Array, name: string): string {
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch (cause) {
-    throw new FormatError(`${name}: expected UTF-8 text, found bytes that are not`, { cause, hint: "Convert the file to UTF-8." });
+    throw new FormatError(`${name}: expected UTF-8 text, found bytes that are not`, {
+      cause,
+      hint: "Convert the file to UTF-8.",
+    });
   }
 }
 
@@ -72,24 +100,41 @@ export const baselinesOf = ({ tokenizer, trainIds, heldOutIds, heldOutBytes }: C
   baselines(trainIds, heldOutIds, { vocabSize: tokenizer.vocabSize, heldOutBytes });
 
 /** Measures a model on the held-out part: every token of it is predicted once, the first after the last one that was learned
- *  from, windows of `seqLen` without overlap.
+ *  from, in windows of `seqLen` that overlap by half, of which the later half counts: so each token, but for those at the
+ *  very beginning, has at least half a window before it.
  *
  *  @returns a function from the model to the mean loss of a token, in nats, and bits per byte */
-export function heldOutLoss(corpus: Corpus, seqLen: number, batchSize: number): (model: Llama) => Promise<{ loss: number; bitsPerByte: number }> {
+export function heldOutLoss(
+  corpus: Corpus,
+  seqLen: number,
+  batchSize: number,
+): (model: Llama) => Promise<{ loss: number; bitsPerByte: number }> {
   const { trainIds, heldOutIds, heldOutBytes } = corpus;
   const ids = Int32Array.of(trainIds.at(-1) ?? 0, ...heldOutIds);
-  const ordered = batches.orderedBatches(ids, { batch: batchSize, sequence: seqLen });
+  const stride = Math.ceil(seqLen / 2);
+  const windows = 1 + Math.max(0, Math.ceil((heldOutIds.length - seqLen) / stride));
   const total = jit(
-    (model: Llama, inputs: Tensor, targets: Tensor) => nn.crossEntropy(model(inputs), targets, { reduction: "sum", ignoreIndex: batches.ignoreIndex }),
+    (model: Llama, inputs: Tensor, targets: Tensor) =>
+      nn.crossEntropy(model(inputs), targets, { reduction: "sum", ignoreIndex: batches.ignoreIndex }),
     { name: "heldOut" },
   );
+  const shape = [batchSize, seqLen];
+  const batchFrom = (first: number): [Tensor, Tensor] => {
+    const inputs = new Int32Array(batchSize * seqLen);
+    const targets = new Int32Array(batchSize * seqLen).fill(batches.ignoreIndex);
+    for (let row = 0; row < Math.min(batchSize, windows - first); row++) {
+      const window = first + row;
+      const last = Math.min(seqLen, heldOutIds.length - window * stride);
+      for (let t = 0; t < last; t++) {
+        inputs[row * seqLen + t] = ids[window * stride + t] ?? 0;
+        if (window === 0 || t >= seqLen - stride) targets[row * seqLen + t] = ids[window * stride + t + 1] ?? 0;
+      }
+    }
+    return [tensor(inputs, { shape }), tensor(targets, { shape })];
+  };
   return async (model) => {
     let nats = 0;
-    for (let i = 0; i < ordered.count; i++) {
-      const { inputs, targets } = ordered.at(i);
-      const shape = [batchSize, seqLen];
-      nats += await total(model, tensor(inputs, { shape }), tensor(targets, { shape })).item();
-    }
+    for (let first = 0; first < windows; first += batchSize) nats += await total(model, ...batchFrom(first)).item();
     const loss = nats / heldOutIds.length;
     return { loss, bitsPerByte: bitsPerByte(loss, heldOutIds.length, heldOutBytes) };
   };

@@ -19,7 +19,9 @@ export interface Loaded {
  *  @throws CheckpointError, FormatError, FileError, ShapeError naming the file
  *  @example const { model, tokenizer } = await loadTrained(nodeFiles(), "runs/moby-dick-llama-tiny"); */
 export async function loadTrained(files: Files, directory: string): Promise<Loaded> {
-  const plain = (await files.exists(joinPath(directory, "config.json"))) && !(await files.exists(joinPath(directory, "manifest.json")));
+  const plain =
+    (await files.exists(joinPath(directory, "config.json"))) &&
+    !(await files.exists(joinPath(directory, "manifest.json")));
   if (plain) {
     const text = new TextDecoder().decode(await files.read(joinPath(directory, "tokenizer.json")));
     return matched(await loadLlama(files, directory), tokenizerFromJson(text), directory);
@@ -29,9 +31,13 @@ export async function loadTrained(files: Files, directory: string): Promise<Load
   const weights = tensors["model"];
   const text = blobs["tokenizer.json"];
   if (config === undefined || weights === undefined || typeof text !== "string") {
-    throw new FormatError(`${path}: expected config.json, model.safetensors and tokenizer.json in the checkpoint of a language model`);
+    throw new FormatError(
+      `${path}: expected config.json, model.safetensors and tokenizer.json in the checkpoint of a language model`,
+    );
   }
-  const model = llamaFromStored(llamaConfigFromJson(config, joinPath(path, "config.json")), weights, { what: joinPath(path, "model.safetensors") });
+  const model = llamaFromStored(llamaConfigFromJson(config, joinPath(path, "config.json")), weights, {
+    what: joinPath(path, "model.safetensors"),
+  });
   return matched(model, tokenizerFromJson(text), path);
 }
 

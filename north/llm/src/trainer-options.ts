@@ -10,7 +10,7 @@ export interface RunOptions {
   /** The name of a preset or a configuration. Its vocabulary becomes that of the tokenizer. Default `"llama-tiny"`. */
   readonly model?: string | LlamaConfig;
   readonly data?: TextSource;
-  /** Tokens in a window. Default 128. */
+  /** Tokens in a window. Default 64. */
   readonly seqLen?: number;
   /** Windows in a step. Default 8. */
   readonly batchSize?: number;
@@ -18,7 +18,7 @@ export interface RunOptions {
   readonly vocabSize?: number;
   /** Of weights, order of data and dropout. Default 0. */
   readonly seed?: number;
-  /** The peak, after the warm-up. Default 3e-3, which suits models of about a million weights. */
+  /** The peak, after the warm-up. Default 5e-3, which suits models of less than a million weights. */
   readonly learningRate?: number;
   /** Steps in which the rate rises from 0. Default: a twentieth of the run, at least 10 steps. */
   readonly warmupSteps?: number;
@@ -33,7 +33,8 @@ export interface RunOptions {
 }
 
 /** All of it, with a value each. */
-export interface RunSettings extends Required<Omit<RunOptions, "data" | "model" | "dropout" | "vocabSize" | "warmupSteps">> {
+export interface RunSettings
+  extends Required<Omit<RunOptions, "data" | "model" | "dropout" | "vocabSize" | "warmupSteps">> {
   readonly model: LlamaConfig;
   readonly vocabSize: number;
   readonly warmupSteps: number;
@@ -65,18 +66,25 @@ export function checkOptions(options: object): void {
   for (const [name, value] of Object.entries(options) as [string, unknown][]) {
     if (value === undefined || !isNumberName(name)) continue;
     const { least, most, whole } = numbers[name];
-    if (typeof value === "number" && value >= least && value <= most && (!whole || Number.isSafeInteger(value))) continue;
+    if (typeof value === "number" && value >= least && value <= most && (!whole || Number.isSafeInteger(value)))
+      continue;
     const from = least === Number.MIN_VALUE ? "above 0" : `of at least ${least}`;
     const to = Number.isFinite(most) ? ` and at most ${most}` : "";
-    throw new ArgumentError(`Trainer: ${name}: expected a ${whole ? "whole " : ""}number ${from}${to}, got ${String(value)}`);
+    throw new ArgumentError(
+      `Trainer: ${name}: expected a ${whole ? "whole " : ""}number ${from}${to}, got ${String(value)}`,
+    );
   }
 }
 
 /** The settings of a run: what was given, else what the checkpoint recorded, else the default.
- *  @throws ArgumentError; CheckpointError if the record is not one */
-export function settle(given: RunOptions & { readonly steps?: number | undefined }, recorded: Recorded = {}): RunSettings {
+ *  @throws ArgumentError; FormatError for a model that is none; CheckpointError if the record is not one */
+export function settle(
+  given: RunOptions & { readonly steps?: number | undefined },
+  recorded: Recorded = {},
+): RunSettings {
   const past: { [K in NumberName]?: number } = {};
-  for (const [name, value] of Object.entries(recorded)) if (isNumberName(name) && typeof value === "number") past[name] = value;
+  for (const [name, value] of Object.entries(recorded))
+    if (isNumberName(name) && typeof value === "number") past[name] = value;
   try {
     checkOptions(past);
   } catch (cause) {
@@ -84,25 +92,31 @@ export function settle(given: RunOptions & { readonly steps?: number | undefined
   }
   checkOptions(given);
   const steps = given.steps ?? past.steps;
-  if (steps === undefined) throw new ArgumentError("Trainer: steps: expected the length of the run, got nothing", { hint: "train({ steps: 300 })" });
-  const named = given.model ?? (recorded["model"] === undefined ? "llama-tiny" : llamaConfigFromJson(recorded["model"], "trainer.json: model"));
+  if (steps === undefined)
+    throw new ArgumentError("Trainer: steps: expected the length of the run, got nothing", {
+      hint: "train({ steps: 300 })",
+    });
+  const named =
+    given.model ??
+    (recorded["model"] === undefined ? "llama-tiny" : llamaConfigFromJson(recorded["model"], "trainer.json: model"));
   const base = typeof named === "string" ? llamaConfig(named) : named;
-  const seqLen = given.seqLen ?? past.seqLen ?? 128;
+  const seqLen = given.seqLen ?? past.seqLen ?? 64;
   const vocabSize = given.vocabSize ?? past.vocabSize ?? base.vocabSize;
   const warmupSteps = given.warmupSteps ?? past.warmupSteps ?? Math.min(steps, Math.max(10, Math.ceil(steps / 20)));
-  if (warmupSteps > steps) throw new ArgumentError(`Trainer: warmupSteps: expected at most the run's ${steps} steps, got ${warmupSteps}`);
+  if (warmupSteps > steps)
+    throw new ArgumentError(`Trainer: warmupSteps: expected at most the run's ${steps} steps, got ${warmupSteps}`);
   return {
-    model: {
+    model: checked({
       ...base,
       vocabSize,
       dropout: given.dropout ?? past.dropout ?? base.dropout,
       maxPositionEmbeddings: Math.max(base.maxPositionEmbeddings, seqLen),
-    },
+    }),
     seqLen,
     vocabSize,
     batchSize: given.batchSize ?? past.batchSize ?? 8,
     seed: given.seed ?? past.seed ?? 0,
-    learningRate: given.learningRate ?? past.learningRate ?? 3e-3,
+    learningRate: given.learningRate ?? past.learningRate ?? 5e-3,
     warmupSteps,
     weightDecay: given.weightDecay ?? past.weightDecay ?? 0.1,
     clipNorm: given.clipNorm ?? past.clipNorm ?? 1,
@@ -110,6 +124,9 @@ export function settle(given: RunOptions & { readonly steps?: number | undefined
     steps,
   };
 }
+
+/** @throws FormatError for sizes that do not fit together */
+const checked = (config: LlamaConfig): LlamaConfig => llamaConfigFromJson(llamaConfigToJson(config), "Trainer: model");
 
 /** What to record of a run so that `settle` gives it again. */
 export function record({ model, clipNorm, ...settings }: RunSettings): Recorded {
@@ -120,5 +137,7 @@ export function record({ model, clipNorm, ...settings }: RunSettings): Recorded 
 /** Options that may change when a run is resumed, though the numbers change with them: the names of those that did. */
 export function changed(settings: RunSettings, recorded: Recorded): string[] {
   const now = record(settings);
-  return ["learningRate", "warmupSteps", "weightDecay", "clipNorm"].filter((name) => recorded[name] !== undefined && recorded[name] !== now[name]);
+  return ["learningRate", "warmupSteps", "weightDecay", "clipNorm"].filter(
+    (name) => recorded[name] !== undefined && recorded[name] !== now[name],
+  );
 }

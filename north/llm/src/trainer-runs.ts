@@ -33,7 +33,12 @@ export async function newestDirectory(files: Files, name: string): Promise<strin
 /** The newest checkpoint of a directory that was given for a new run or for one to resume. Null where a run may begin: also
  *  where one is to be resumed that was ended before its first checkpoint.
  *  @throws CheckpointError if there is a run in the way, or no directory to resume from */
-export async function checkpointIn(files: Files, directory: string, resume: boolean, onWarning: (message: string) => void): Promise<Checkpoint | null> {
+export async function checkpointIn(
+  files: Files,
+  directory: string,
+  resume: boolean,
+  onWarning: (message: string) => void,
+): Promise<Checkpoint | null> {
   if (!(await files.exists(directory))) {
     if (resume) throw nothingThere(directory);
     return null;
@@ -50,4 +55,6 @@ export async function checkpointIn(files: Files, directory: string, resume: bool
 }
 
 const nothingThere = (directory: string): CheckpointError =>
-  new CheckpointError(`${directory}: there is no run to resume`, { hint: "Start one without --resume, or give its directory with --out (out)." });
+  new CheckpointError(`${directory}: there is no run to resume`, {
+    hint: "Start one without --resume, or give its directory with --out (out).",
+  });

@@ -14,7 +14,16 @@ import {
   tensor,
   type Tensor,
 } from "sinan";
-import { checkFacts, type Facts, type Out, progress, readRecord, type Task, train, type TrainEvent } from "@sinan/train";
+import {
+  checkFacts,
+  type Facts,
+  type Out,
+  progress,
+  readRecord,
+  type Task,
+  train,
+  type TrainEvent,
+} from "@sinan/train";
 import type { Baselines } from "./baselines/baselines.ts";
 import { llamaConfigToJson, parameterCount } from "./config.ts";
 import { type GenerateOptions, generateText } from "./generate/generate.ts";
@@ -22,7 +31,15 @@ import { type Llama, llama, loss } from "./model/llama.ts";
 import { tokenizerFromJson } from "./tokenizer/read-json.ts";
 import type { Tokenizer } from "./tokenizer/tokenizer.ts";
 import { baselinesOf, type Corpus, corpusOf, heldOutLoss, readText } from "./trainer-corpus.ts";
-import { changed, checkOptions, record, type RunOptions, type RunSettings, settle, type TextSource } from "./trainer-options.ts";
+import {
+  changed,
+  checkOptions,
+  record,
+  type RunOptions,
+  type RunSettings,
+  settle,
+  type TextSource,
+} from "./trainer-options.ts";
 import { checkpointIn, freeDirectory, newestDirectory, runName } from "./trainer-runs.ts";
 
 export interface TrainerOptions extends RunOptions {
@@ -124,7 +141,9 @@ export class Trainer {
   /** @throws ArgumentError before a model was trained */
   get tokenizer(): Tokenizer {
     if (this.#tokenizer) return this.#tokenizer;
-    throw new ArgumentError("Trainer: there is no tokenizer yet", { hint: "await trainer.train({ steps: 300 }) first" });
+    throw new ArgumentError("Trainer: there is no tokenizer yet", {
+      hint: "await trainer.train({ steps: 300 }) first",
+    });
   }
 
   /** Trains, from the beginning or from where this Trainer or the resumed run stands.
@@ -132,7 +151,8 @@ export class Trainer {
    *  @throws ArgumentError for options or a text that cannot be trained on; FileError; CheckpointError if `out` holds another run;
    *    NonFiniteError if the loss became NaN or infinite, after saving the state before */
   async train(call: TrainCall = {}): Promise<TrainResult> {
-    if (this.#busy) throw new ArgumentError("Trainer: train was called while another call of it runs", { hint: "await the first" });
+    if (this.#busy)
+      throw new ArgumentError("Trainer: train was called while another call of it runs", { hint: "await the first" });
     this.#busy = true;
     const { onWarning = console.warn } = call;
     let stopping: { readonly signal: AbortSignal; release(): void; exit(): void } | null = null;
@@ -140,12 +160,17 @@ export class Trainer {
       const files = this.#files;
       if (this.#options.device !== undefined) await device(this.#options.device);
       const run = await this.#prepare(call, onWarning);
-      stopping = call.signal ? null : await interrupts(() => onWarning("stopping after this step; Ctrl-C again to end at once"));
-      const checkpoints = run.directory === null ? undefined : await openCheckpoints(await files(), run.directory, { onWarning });
+      stopping = call.signal
+        ? null
+        : await interrupts(() => onWarning("stopping after this step; Ctrl-C again to end at once"));
+      const checkpoints =
+        run.directory === null ? undefined : await openCheckpoints(await files(), run.directory, { onWarning });
       try {
         const result = await this.#run(run, call, onWarning, call.signal ?? stopping?.signal, checkpoints);
         if (stopping && result.stopped) {
-          onWarning(`stopped after step ${result.step}; continue with train({ resume: true${result.directory === null ? "" : `, out: ${JSON.stringify(result.directory)}`} })`);
+          onWarning(
+            `stopped after step ${result.step}; continue with train({ resume: true${result.directory === null ? "" : `, out: ${JSON.stringify(result.directory)}`} })`,
+          );
           await checkpoints?.close();
           stopping.exit();
         }
@@ -163,7 +188,8 @@ export class Trainer {
    *  @throws ArgumentError before a model was trained, for an empty prompt, and for more tokens than the model has positions */
   async generate(prompt: string, options: GenerateOptions = {}): Promise<string> {
     let text = "";
-    for await (const piece of generateText(this.model, this.tokenizer, prompt, { temperature: 0.8, ...options })) text += piece;
+    for await (const piece of generateText(this.model, this.tokenizer, prompt, { temperature: 0.8, ...options }))
+      text += piece;
     return text;
   }
 
@@ -180,7 +206,9 @@ export class Trainer {
     if (resume && out === null) throw new ArgumentError("Trainer: resume needs a directory, and out is null");
     if (out === undefined) {
       const stem = runName(call.name ?? (typeof data === "string" ? data : "text"), name);
-      directory = resume ? await newestDirectory(await this.#files(), stem) : await freeDirectory(await this.#files(), stem);
+      directory = resume
+        ? await newestDirectory(await this.#files(), stem)
+        : await freeDirectory(await this.#files(), stem);
     }
     if (directory !== null) checkpoint = await checkpointIn(await this.#files(), directory, resume, onWarning);
     const trainer = checkpoint ? readRecord(checkpoint) : null;
@@ -189,8 +217,13 @@ export class Trainer {
     checkEvery(call);
 
     const source = data ?? recorded["data"];
-    if (typeof source !== "string" && !(typeof source === "object" && source !== null && "text" in source && typeof source.text === "string")) {
-      throw new ArgumentError("Trainer: data: expected the path of a text or { text }, got nothing", { hint: 'new Trainer({ data: "moby-dick.txt" })' });
+    if (
+      typeof source !== "string" &&
+      !(typeof source === "object" && source !== null && "text" in source && typeof source.text === "string")
+    ) {
+      throw new ArgumentError("Trainer: data: expected the path of a text or { text }, got nothing", {
+        hint: 'new Trainer({ data: "moby-dick.txt" })',
+      });
     }
     const text = await readText(source as TextSource, this.#files);
     const kept = checkpoint?.blobs["tokenizer.json"];
@@ -198,8 +231,19 @@ export class Trainer {
     const tokenizer = typeof kept === "string" ? tokenizerFromJson(kept) : (this.#tokenizer ?? undefined);
     const corpus = corpusOf(text, { ...settings, tokenizer });
     const differ = changed(settings, recorded);
-    if (differ.length > 0) onWarning(`${differ.join(", ")}: not as in the checkpoint, so the losses will not be those of an uninterrupted run`);
-    return { settings, corpus, checkpoint, directory, from: trainer?.step ?? 0, dataHash: text.hash, dataPath: typeof source === "string" ? source : null };
+    if (differ.length > 0)
+      onWarning(
+        `${differ.join(", ")}: not as in the checkpoint, so the losses will not be those of an uninterrupted run`,
+      );
+    return {
+      settings,
+      corpus,
+      checkpoint,
+      directory,
+      from: trainer?.step ?? 0,
+      dataHash: text.hash,
+      dataPath: typeof source === "string" ? source : null,
+    };
   }
 
   async #run(
@@ -220,8 +264,8 @@ export class Trainer {
     const shape = [batchSize, seqLen];
     const task: Task<Llama, optim.AdamWState<Llama>, { readonly inputs: Tensor; readonly targets: Tensor }> = {
       model,
-      // As GPT-3's: Brown et al. 2020, arXiv:2005.14165, appendix B.
-      optimizer: optim.adamW({ betas: [0.9, 0.95], weightDecay: settings.weightDecay }),
+      // The second mean is shorter than usual, as in Vaswani et al. 2017, §5.3: runs are short.
+      optimizer: optim.adamW({ betas: [0.9, 0.98], weightDecay: settings.weightDecay }),
       loss: (m, { inputs, targets }, context) => loss(m, inputs, targets, context),
       batch(step) {
         const { inputs, targets } = stream.at(step);
@@ -287,9 +331,24 @@ export class Trainer {
         const path = outcome.checkpoint ?? null;
         const done: DoneEvent | null = outcome.stopped
           ? null
-          : { event: "done", steps, parameters, seconds, bitsPerByte: evaluation?.bitsPerByte ?? Number.NaN, baselines, checkpoint: path };
+          : {
+              event: "done",
+              steps,
+              parameters,
+              seconds,
+              bitsPerByte: evaluation?.bitsPerByte ?? Number.NaN,
+              baselines,
+              checkpoint: path,
+            };
         if (done) tell(done);
-        return { done, step: outcome.step, stopped: outcome.stopped, directory, checkpoint: path, heldOutIds: corpus.heldOutIds };
+        return {
+          done,
+          step: outcome.step,
+          stopped: outcome.stopped,
+          directory,
+          checkpoint: path,
+          heldOutIds: corpus.heldOutIds,
+        };
       }
     } finally {
       bar?.end();
@@ -319,7 +378,13 @@ function checkEvery({ checkpointEvery, evaluateEvery }: TrainCall): void {
   }
 }
 
-const host = globalThis as { readonly process?: { readonly stderr?: Out; readonly versions?: { readonly node?: string }; exit?(code: number): never } };
+const host = globalThis as {
+  readonly process?: {
+    readonly stderr?: Out;
+    readonly versions?: { readonly node?: string };
+    exit?(code: number): never;
+  };
+};
 const standardError = (): Out | null => host.process?.stderr ?? null;
 
 /** Ctrl-C, where there is such a thing. */

@@ -24,7 +24,11 @@ interface Run<M> {
 }
 
 /** Trains to the end, or until the step after which it is stopped. */
-async function run<M, S extends TrainState<M>, B>(task: Task<M, S, B>, options: TrainOptions, stopAfter = Number.POSITIVE_INFINITY): Promise<Run<M>> {
+async function run<M, S extends TrainState<M>, B>(
+  task: Task<M, S, B>,
+  options: TrainOptions,
+  stopAfter = Number.POSITIVE_INFINITY,
+): Promise<Run<M>> {
   const controller = new AbortController();
   const going = train(task, { ...options, signal: controller.signal });
   const losses: number[] = [];
@@ -40,7 +44,9 @@ async function run<M, S extends TrainState<M>, B>(task: Task<M, S, B>, options: 
 }
 
 const bytesOf = async (model: unknown): Promise<string[]> =>
-  Promise.all(tree.tensors(model).map(async ({ path, tensor }) => `${path} ${Buffer.from(await tensor.bytes()).toString("hex")}`));
+  Promise.all(
+    tree.tensors(model).map(async ({ path, tensor }) => `${path} ${Buffer.from(await tensor.bytes()).toString("hex")}`),
+  );
 
 const saved = async (checkpoints: Checkpoints): Promise<Checkpoint> => {
   const found = await checkpoints.latest();
@@ -97,7 +103,10 @@ for (const name of ["interpreter", "cpu", "sim"]) {
       },
       (error: unknown) => {
         assert.ok(error instanceof NonFiniteError);
-        assert.match(error.message, /^train: step 2: the loss is (Infinity|NaN).*the gradient of (first|second)\.weight is the first/);
+        assert.match(
+          error.message,
+          /^train: step 2: the loss is (Infinity|NaN).*the gradient of (first|second)\.weight is the first/,
+        );
         assert.match(error.message, /step-00000001.*smaller learning rate/);
         return true;
       },
@@ -109,13 +118,17 @@ for (const name of ["interpreter", "cpu", "sim"]) {
     const { step, tensors } = await saved(checkpoints);
     assert.equal(step, 1);
     for (const { data } of tensors["model"]?.values() ?? []) {
-      for (const value of new Float32Array(new Uint8Array(data).buffer)) assert.ok(Number.isFinite(value), "the saved weights are those before the step");
+      for (const value of new Float32Array(new Uint8Array(data).buffer))
+        assert.ok(Number.isFinite(value), "the saved weights are those before the step");
     }
   });
 
   test(`${name}: a poisoned weight is named`, async () => {
     await device(name);
-    await assert.rejects(run(tinyTask({ poison: 3 }), { steps, seed: 0 }), /NonFiniteError.*step 1.*parameter first\.weight is not finite/s);
+    await assert.rejects(
+      run(tinyTask({ poison: 3 }), { steps, seed: 0 }),
+      /NonFiniteError.*step 1.*parameter first\.weight is not finite/s,
+    );
   });
 }
 
@@ -135,7 +148,13 @@ test("dropout differs with the seed and is the same without dropout", async () =
 test("evaluations and checkpoints come when they are asked for, and the end has both", async () => {
   await device("interpreter");
   const checkpoints = await openCheckpoints(memoryFiles(), "/run");
-  const { events, outcome } = await run(tinyTask(), { steps: 10, seed: 0, checkpoints, checkpointEvery: 4, evaluateEvery: 5 });
+  const { events, outcome } = await run(tinyTask(), {
+    steps: 10,
+    seed: 0,
+    checkpoints,
+    checkpointEvery: 4,
+    evaluateEvery: 5,
+  });
   const told = events.filter(({ event }) => event !== "step").map(({ event, step }) => `${event} ${step}`);
   assert.deepEqual(told, ["checkpoint 0", "checkpoint 4", "eval 5", "checkpoint 8", "checkpoint 10", "eval 10"]);
   assert.deepEqual([outcome.step, outcome.stopped, outcome.checkpoint], [10, false, "/run/step-00000010"]);
@@ -180,7 +199,12 @@ test("a checkpoint of another run is refused, and the error names what differs",
       return true;
     });
   }
-  const same = await run(tinyTask(), { steps: 4, seed: 0, facts: { ...facts, model: { layers: 2, width: 8 } }, resume });
+  const same = await run(tinyTask(), {
+    steps: 4,
+    seed: 0,
+    facts: { ...facts, model: { layers: 2, width: 8 } },
+    resume,
+  });
   assert.equal(same.losses.length, 2, "the order of keys does not matter");
 });
 
@@ -194,14 +218,20 @@ test("tensors of another shape are refused before anything runs", async () => {
   assert.ok(weight);
   const other = (tensors: typeof model): Checkpoint => ({ ...resume, tensors: { ...resume.tensors, model: tensors } });
   const cases: [RegExp, Checkpoint][] = [
-    [/first\.weight is f32\[4, 10\], expected f32\[5, 8\]/, other(new Map(model).set("first.weight", { ...weight, shape: [4, 10] }))],
+    [
+      /first\.weight is f32\[4, 10\], expected f32\[5, 8\]/,
+      other(new Map(model).set("first.weight", { ...weight, shape: [4, 10] })),
+    ],
     [/third\.weight is not a part of this model/, other(new Map(model).set("third.weight", weight))],
     [/second\.weight is missing/, other(new Map([...model].filter(([name]) => name !== "second.weight")))],
     [/optimizer\.safetensors: the checkpoint has no such file/, { ...resume, tensors: { model } }],
     [/trainer\.json is missing/, { ...resume, documents: {} }],
   ];
   for (const [message, resume] of cases) {
-    await assert.rejects(run(tinyTask(), { steps: 4, seed: 0, resume }), (error: unknown) => error instanceof CheckpointError && message.test(error.message));
+    await assert.rejects(
+      run(tinyTask(), { steps: 4, seed: 0, resume }),
+      (error: unknown) => error instanceof CheckpointError && message.test(error.message),
+    );
   }
 });
 
@@ -221,6 +251,9 @@ test("another device may continue a run, and says that the bits will differ", as
 
 test("absurd lengths are refused", async () => {
   for (const steps of [0, -1, 1.5, Number.NaN, 1e99]) {
-    await assert.rejects(run(tinyTask(), { steps, seed: 0 }), /ArgumentError.*steps must be a whole number of at least 1/s);
+    await assert.rejects(
+      run(tinyTask(), { steps, seed: 0 }),
+      /ArgumentError.*steps must be a whole number of at least 1/s,
+    );
   }
 });

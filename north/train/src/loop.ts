@@ -61,8 +61,20 @@ export interface Outcome<M> {
  *  @throws NonFiniteError if the loss or the gradient is NaN or infinite; that step's update is not made, and the state before it is
  *          saved. CheckpointError if the checkpoint to resume is of another run. FileError if saving fails
  *  @example for await (const e of train(task, { steps: 100, seed: 0 })) if (e.event === "step") console.log(e.loss); */
-export async function* train<M, S extends TrainState<M>, B>(task: Task<M, S, B>, options: TrainOptions): AsyncGenerator<TrainEvent, Outcome<M>> {
-  const { steps, seed, clipNorm = 1, evaluateEvery = steps, checkpointEvery = steps, checkpoints, resume, signal } = options;
+export async function* train<M, S extends TrainState<M>, B>(
+  task: Task<M, S, B>,
+  options: TrainOptions,
+): AsyncGenerator<TrainEvent, Outcome<M>> {
+  const {
+    steps,
+    seed,
+    clipNorm = 1,
+    evaluateEvery = steps,
+    checkpointEvery = steps,
+    checkpoints,
+    resume,
+    signal,
+  } = options;
   checkCounts({ steps, evaluateEvery, checkpointEvery });
   const begin = performance.now();
   const step = trainStep(task, clipNorm);
@@ -100,7 +112,8 @@ export async function* train<M, S extends TrainState<M>, B>(task: Task<M, S, B>,
 
   // A directory that cannot be written is better known now than after an hour.
   yield* save();
-  while (done < steps && !signal?.aborted) {
+  const goesOn = (): boolean => done < steps && signal?.aborted !== true;
+  while (goesOn()) {
     const start = performance.now();
     const batch = task.batch(done);
     const rate = task.rate(done);
@@ -116,8 +129,16 @@ export async function* train<M, S extends TrainState<M>, B>(task: Task<M, S, B>,
     result.norm.dispose();
     done++;
     await turn();
-    yield { event: "step", step: done, loss, norm, rate, tokensPerSecond: (task.tokensPerStep * 1000) / (performance.now() - start) };
-    if (task.evaluate && done < steps && done % evaluateEvery === 0) yield { event: "eval", step: done, ...(await task.evaluate(state.model)) };
+    yield {
+      event: "step",
+      step: done,
+      loss,
+      norm,
+      rate,
+      tokensPerSecond: (task.tokensPerStep * 1000) / (performance.now() - start),
+    };
+    if (task.evaluate && done < steps && done % evaluateEvery === 0)
+      yield { event: "eval", step: done, ...(await task.evaluate(state.model)) };
     if (done % checkpointEvery === 0 && done < steps) yield* save();
   }
   yield* save();
@@ -141,10 +162,19 @@ function checkCounts(counts: Readonly<Record<string, number>>): void {
   }
 }
 
-function nonFinite(step: number, loss: number, norm: number, rate: number, where: string, checkpoint: string | undefined): NonFiniteError {
+function nonFinite(
+  step: number,
+  loss: number,
+  norm: number,
+  rate: number,
+  where: string,
+  checkpoint: string | undefined,
+): NonFiniteError {
   const saved = checkpoint === undefined ? "The state before it is kept." : `The state before it is in ${checkpoint}.`;
   return new NonFiniteError(
     `train: step ${step}: the loss is ${loss}, the gradient's norm ${norm}, and the update was not made: ${where}`,
-    { hint: `${saved} Try a smaller learning rate than ${rate} or a longer warm-up, and look at the data of this step.` },
+    {
+      hint: `${saved} Try a smaller learning rate than ${rate} or a longer warm-up, and look at the data of this step.`,
+    },
   );
 }

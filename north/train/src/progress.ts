@@ -62,16 +62,20 @@ export function progress(out: Out, options: ProgressOptions): Progress {
           return;
         }
         const counts = `step ${String(event.step).padStart(width)}/${steps}`;
-        const room = (out.columns ?? 80) - counts.length - figures.length - 5;
-        const bar = room >= 8 ? `${barOf(share, Math.min(barWidth, room), paint)}  ` : "";
-        out.write(`\r\u001b[2K${cut(`${counts}  `, out)}${bar}${figures}`);
+        const columns = out.columns ?? 80;
+        const room = columns - counts.length - figures.length - 5;
+        const bar = room >= 8 ? `${barOf(share, Math.min(barWidth, room), paint)}  ` : undefined;
+        const line = bar === undefined ? `${counts}  ${figures}`.slice(0, columns - 1) : `${counts}  ${bar}${figures}`;
+        out.write(`\r\u001b[2K${line}`);
         drawn = true;
         return;
       }
       case "eval": {
         pace.pause(now(), event.step);
         const bits = event.bitsPerByte === undefined ? "" : `, ${event.bitsPerByte.toFixed(3)} bits per byte`;
-        line(`step ${String(event.step).padStart(width)}/${steps}  ${paint.green("held-out")} loss ${event.loss.toFixed(3)}${bits}`);
+        line(
+          `step ${String(event.step).padStart(width)}/${steps}  ${paint.green("held-out")} loss ${event.loss.toFixed(3)}${bits}`,
+        );
         return;
       }
       case "checkpoint":
@@ -118,7 +122,7 @@ function pacer() {
       return { secondsPerStep, tokensPerSecond: Number.isNaN(tokensPerSecond) ? tokens : tokensPerSecond };
     },
     pause(time: number, step: number): void {
-      before = { time, step };
+      if (before) before = { time, step };
     },
   };
 }
@@ -130,8 +134,6 @@ function barOf(share: number, width: number, paint: Painter): string {
   const full = "█".repeat(Math.floor(cells / 8)) + (eighths[cells % 8] ?? "");
   return paint.cyan(full) + paint.dim("·".repeat(width - Math.ceil(cells / 8)));
 }
-
-const cut = (text: string, { columns = 80 }: Out): string => text.slice(0, columns - 1);
 
 /** `1:05`, `2:00:07`; dashes while it is not known. */
 function clock(seconds: number): string {
@@ -155,7 +157,8 @@ interface Painter {
 
 /** Wraps text in ANSI colours, or leaves it as it is. */
 export function painter(on: boolean): Painter {
-  const sgr = (open: number, close: number) => (text: string) => (on && text !== "" ? `\u001b[${open}m${text}\u001b[${close}m` : text);
+  const sgr = (open: number, close: number) => (text: string) =>
+    on && text !== "" ? `\u001b[${open}m${text}\u001b[${close}m` : text;
   return { cyan: sgr(36, 39), green: sgr(32, 39), dim: sgr(2, 22), bold: sgr(1, 22) };
 }
 

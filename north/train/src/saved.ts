@@ -51,7 +51,10 @@ export async function copied<T>(of: T): Promise<T> {
 }
 
 /** The state as groups of a checkpoint: the model by itself, so that it can be read without the rest. */
-export async function storedState<M>({ model, ...optimizer }: TrainState<M>): Promise<Record<string, Map<string, StoredTensor>>> {
+export async function storedState<M>({
+  model,
+  ...optimizer
+}: TrainState<M>): Promise<Record<string, Map<string, StoredTensor>>> {
   return { model: await stored(model), optimizer: await stored(optimizer) };
 }
 
@@ -77,7 +80,9 @@ function filled<T>(like: T, { path: place, tensors }: Checkpoint, group: string)
     if (!tensor) throw new CheckpointError(`${file}: ${path} is missing`, { hint });
     if (tensor.dtype !== leaf.dtype || String(tensor.shape) !== String(leaf.shape)) {
       const is = `${tensor.dtype}[${tensor.shape.join(", ")}]`;
-      throw new CheckpointError(`${file}: ${path} is ${is}, expected ${leaf.dtype}[${leaf.shape.join(", ")}]`, { hint });
+      throw new CheckpointError(`${file}: ${path} is ${is}, expected ${leaf.dtype}[${leaf.shape.join(", ")}]`, {
+        hint,
+      });
     }
     return fromBytes(leaf.dtype, tensor.shape, tensor.data);
   }) as T;
@@ -87,7 +92,8 @@ function filled<T>(like: T, { path: place, tensors }: Checkpoint, group: string)
  *  @throws CheckpointError if it is not there or not one: a checkpoint for inference, of another program */
 export function readRecord({ path, documents }: Checkpoint): TrainerRecord {
   const document = documents["trainer"];
-  const isRecord = (v: Json | undefined): v is { [key: string]: Json } => v !== null && typeof v === "object" && !Array.isArray(v);
+  const isRecord = (v: Json | undefined): v is { [key: string]: Json } =>
+    v !== null && typeof v === "object" && !Array.isArray(v);
   if (isRecord(document)) {
     const { step, facts, plan, options } = document;
     if (Number.isSafeInteger(step) && Number(step) >= 0 && isRecord(facts) && isRecord(plan) && options !== undefined) {
@@ -106,9 +112,12 @@ export function checkFacts(path: string, saved: Facts, asked: Facts): void {
     const was = text(saved[name]);
     const is = text(asked[name]);
     if (was === is) continue;
-    throw new CheckpointError(`${path}: ${name} differs: the checkpoint was made with ${short(was)}, this run has ${short(is)}`, {
-      hint: `Resume with the same ${name}, or start a new run in another directory.`,
-    });
+    throw new CheckpointError(
+      `${path}: ${name} differs: the checkpoint was made with ${short(was)}, this run has ${short(is)}`,
+      {
+        hint: `Resume with the same ${name}, or start a new run in another directory.`,
+      },
+    );
   }
 }
 

@@ -17,7 +17,10 @@ type Step<S, B> = (state: S, batch: B, learningRate: number, key: Key) => StepRe
  *
  *  @param clipNorm  gradients of a larger global norm are scaled down to it; Infinity leaves them as they are
  *  @example const step = trainStep(task, 1); const { state: next, loss } = step(state, batch, 3e-4, key(0)); */
-export function trainStep<M, S extends TrainState<M>, B>(task: Pick<Task<M, S, B>, "loss" | "optimizer">, clipNorm: number): Step<S, B> {
+export function trainStep<M, S extends TrainState<M>, B>(
+  task: Pick<Task<M, S, B>, "loss" | "optimizer">,
+  clipNorm: number,
+): Step<S, B> {
   const step: Step<S, B> = (state, batch, learningRate, key) => {
     const [loss, raw] = valueAndGrad((model: M) => task.loss(model, batch, { train: true, key }))(state.model);
     const { grads, norm } = optim.clipByGlobalNorm(raw, clipNorm);
@@ -32,7 +35,12 @@ export function trainStep<M, S extends TrainState<M>, B>(task: Pick<Task<M, S, B
  *  it may take its time.
  *
  *  @returns  words for a message: `parameter model.norm.weight is not finite` */
-export async function findNonFinite<M, S extends TrainState<M>, B>(task: Pick<Task<M, S, B>, "loss">, model: M, batch: B, key: Key): Promise<string> {
+export async function findNonFinite<M, S extends TrainState<M>, B>(
+  task: Pick<Task<M, S, B>, "loss">,
+  model: M,
+  batch: B,
+  key: Key,
+): Promise<string> {
   const parameter = await firstNonFinite(model);
   if (parameter !== undefined) return `parameter ${parameter} is not finite`;
   const [, gradients] = valueAndGrad((m: M) => task.loss(m, batch, { train: true, key }))(model);

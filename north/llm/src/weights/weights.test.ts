@@ -59,6 +59,7 @@ const small = llamaConfig("llama-tiny", {
   numAttentionHeads: 2,
   numKeyValueHeads: 1,
   headDim: 4,
+  tieWordEmbeddings: true,
 });
 
 onEachDevice("what is saved is loaded, bit for bit", async () => {
