@@ -36,6 +36,11 @@ export const cases: Cases = async function* ({ threads, peers, seconds }): Async
   const update = jit((p: typeof parameters, g: typeof parameters) => tree.map((a, b) => a.sub(b.mul(0.1)), p, g));
   yield* figure("tree", 1, () => (update(parameters, parameters)["p0"] as Tensor).data(), "tree");
 
+  const input = random.normal(key(3), [64, 784]);
+  const trainStep = (model: Network, rate: number): Network => {
+    const g = grad((m: Network) => matmul(matmul(input, m.a).tanh(), m.b).square().mean())(model);
+    return tree.map((p, d) => p.sub(d.mul(rate)), model, g);
+  };
   for (const [name, step] of [["mlp-lazy", trainStep], ["mlp-jit", jit(trainStep)]] as const) {
     let model = network();
     let rate = 0.1;
@@ -54,9 +59,3 @@ interface Network {
 
 /** The network and the batch that people begin with: 784–128–10, 64 images. */
 const network = (): Network => ({ a: random.normal(key(1), [784, 128]), b: random.normal(key(2), [128, 10]) });
-const input = random.normal(key(3), [64, 784]);
-
-function trainStep(model: Network, rate: number): Network {
-  const g = grad((m: Network) => matmul(matmul(input, m.a).tanh(), m.b).square().mean())(model);
-  return tree.map((p, d) => p.sub(d.mul(rate)), model, g);
-}
