@@ -9,7 +9,7 @@ import { runPasses } from "../core/src/compiler/pass.ts";
 import { evaluate } from "../core/src/interpreter/evaluate.ts";
 import { decode, encode, type Value } from "../core/src/interpreter/value.ts";
 import { type Fn, makeFn, nodesOf } from "../core/src/ir/fn.ts";
-import { dimsOf, type Node, type Op } from "../core/src/ir/node.ts";
+import { dimsOf, dtypeOf, type Node, type Op } from "../core/src/ir/node.ts";
 import { print } from "../core/src/ir/print.ts";
 import { isTuple, type TensorType } from "../core/src/ir/type.ts";
 import { verify } from "../core/src/ir/verify.ts";
@@ -19,13 +19,80 @@ import type { Stream } from "../core/src/runtime/stream.ts";
 import { arbitrarySample, assertSameValues } from "./arbitrary/graphs.ts";
 
 const exactOps: readonly Op[] = [
-  "neg", "abs", "sign", "sqrt", "floor", "round", "not", "add", "sub", "mul", "div", "idiv", "mod", "max", "min", "lt", "eq", "and", "or",
-  "xor", "shl", "shr", "where", "cast", "bitcast", "reshape", "permute", "expand", "pad", "slice", "flip", "concat", "gather", "iota",
-  "random", "const", "stopGradient", "alias", "assign", "call", "item",
+  "neg",
+  "abs",
+  "sign",
+  "sqrt",
+  "floor",
+  "round",
+  "not",
+  "add",
+  "sub",
+  "mul",
+  "div",
+  "idiv",
+  "mod",
+  "max",
+  "min",
+  "lt",
+  "eq",
+  "and",
+  "or",
+  "xor",
+  "shl",
+  "shr",
+  "where",
+  "cast",
+  "bitcast",
+  "reshape",
+  "permute",
+  "expand",
+  "pad",
+  "slice",
+  "flip",
+  "concat",
+  "gather",
+  "iota",
+  "random",
+  "const",
+  "stopGradient",
+  "alias",
+  "assign",
+  "call",
+  "item",
 ];
 const smoothOps: readonly Op[] = [
-  "neg", "abs", "exp", "log", "sin", "cos", "tanh", "erf", "sqrt", "add", "sub", "mul", "max", "min", "where", "reshape", "permute", "expand",
-  "pad", "slice", "flip", "concat", "reduce", "dot", "gather", "scatter", "iota", "const", "call", "item", "cast",
+  "neg",
+  "abs",
+  "exp",
+  "log",
+  "sin",
+  "cos",
+  "tanh",
+  "erf",
+  "sqrt",
+  "add",
+  "sub",
+  "mul",
+  "max",
+  "min",
+  "where",
+  "reshape",
+  "permute",
+  "expand",
+  "pad",
+  "slice",
+  "flip",
+  "concat",
+  "reduce",
+  "dot",
+  "gather",
+  "scatter",
+  "iota",
+  "const",
+  "call",
+  "item",
+  "cast",
 ];
 
 async function run(stream: Stream, fn: Fn, args: readonly Value[]): Promise<Value[]> {
@@ -35,7 +102,11 @@ async function run(stream: Stream, fn: Fn, args: readonly Value[]): Promise<Valu
     return type.space === "host" ? Number(v.data[0]) : stream.upload(type, encode(v));
   });
   const outputs = program.run(inputs);
-  return Promise.all(outputs.map(async (b, j) => decode((fn.results[j]?.type as TensorType).dtype, await stream.read(b), dimsOf(fn.results[j] as Node) as number[])));
+  return Promise.all(
+    outputs.map(async (b, j) =>
+      decode(dtypeOf(fn.results[j] as Node), await stream.read(b), dimsOf(fn.results[j] as Node) as number[]),
+    ),
+  );
 }
 
 /** Every device, and the processor with loops shared however short they are. */
@@ -49,7 +120,11 @@ const targets = [
 for (const { name, device, opened } of targets) {
   test(`${name}: exactly rounded graphs give the interpreter's bits`, async () => {
     const stream = await openStream(device, opened);
-    const options = { dtypes: ["f32", "f64", "i32", "u32", "bool", "f16", "bf16", "i64", "u8"], ops: exactOps, maxNodes: 14 } as const;
+    const options = {
+      dtypes: ["f32", "f64", "i32", "u32", "bool", "f16", "bf16", "i64", "u8"],
+      ops: exactOps,
+      maxNodes: 14,
+    } as const;
     await fc.assert(
       fc.asyncProperty(arbitrarySample(options), async ({ fn, args }) => {
         assertSameValues(await run(stream, fn, args), evaluate(fn, args), () => print(fn));
@@ -61,17 +136,20 @@ for (const { name, device, opened } of targets) {
   test(`${name}: smooth graphs give the interpreter's values`, async () => {
     const stream = await openStream(device, opened);
     await fc.assert(
-      fc.asyncProperty(arbitrarySample({ dtypes: ["f32", "f64"], ops: smoothOps, maxNodes: 10 }), async ({ fn, args }) => {
-        const scale = magnitude(fn, args);
-        fc.pre(scale < 1e5);
-        const actual = await run(stream, fn, args);
-        evaluate(fn, args, { exact: true }).forEach(({ data }, j) => {
-          data.forEach((e: number | bigint, i: number) => {
-            const a = Number(actual[j]?.data[i]);
-            assert.ok(Math.abs(a - Number(e)) <= 2e-5 * scale * scale, `${a} is not ${e}\n${print(fn)}`);
+      fc.asyncProperty(
+        arbitrarySample({ dtypes: ["f32", "f64"], ops: smoothOps, maxNodes: 10 }),
+        async ({ fn, args }) => {
+          const scale = magnitude(fn, args);
+          fc.pre(scale < 1e5);
+          const actual = await run(stream, fn, args);
+          evaluate(fn, args, { exact: true }).forEach(({ data }, j) => {
+            data.forEach((e: number | bigint, i: number) => {
+              const a = Number(actual[j]?.data[i]);
+              assert.ok(Math.abs(a - Number(e)) <= 2e-5 * scale * scale, `${a} is not ${e}\n${print(fn)}`);
+            });
           });
-        });
-      }),
+        },
+      ),
       { numRuns: 150 },
     );
   });

@@ -1,6 +1,21 @@
 /** Regions: traced once, whoever calls them, and meaning the same as their body written out. */
 import assert from "node:assert/strict";
-import { customVjp, grad, jit, jvp, key, matmul, random, region, remat, ShapeError, type Tensor, tensor, TraceError, vmap } from "sinan";
+import {
+  customVjp,
+  grad,
+  jit,
+  jvp,
+  key,
+  matmul,
+  random,
+  region,
+  remat,
+  ShapeError,
+  type Tensor,
+  tensor,
+  TraceError,
+  vmap,
+} from "sinan";
 import { onEachDevice } from "./devices.ts";
 
 const x = () => tensor([1, 2, 3]);
@@ -36,7 +51,15 @@ onEachDevice("a region's body runs once for each structure", async () => {
     return t.mul(w).tanh();
   });
   const net = (t: Tensor) => layer(tensor([0.5, 1, 2]), layer(tensor([1, 2, 3]), layer(tensor([3, 1, 1]), t))).sum();
-  const plain = (t: Tensor) => t.mul(tensor([3, 1, 1])).tanh().mul(tensor([1, 2, 3])).tanh().mul(tensor([0.5, 1, 2])).tanh().sum();
+  const plain = (t: Tensor) =>
+    t
+      .mul(tensor([3, 1, 1]))
+      .tanh()
+      .mul(tensor([1, 2, 3]))
+      .tanh()
+      .mul(tensor([0.5, 1, 2]))
+      .tanh()
+      .sum();
   const [a, b] = [jit((t: Tensor) => grad(net)(t))(x()), grad(plain)(x())];
   assert.equal(runs, 1);
   const [left, right] = [await a.data(), await b.data()];
@@ -55,25 +78,46 @@ onEachDevice("a rule of one's own is used, in grad, jit and vmap, and is itself 
   assert.deepEqual(await grad((v: Tensor) => grad(f)(v).sum())(x()).toArray(), [12, 24, 36]);
   assert.deepEqual(await vmap((v: Tensor) => grad((u: Tensor) => cube(u))(v))(x()).toArray(), [6, 24, 54]);
   assert.equal(await jvp(f, [x()], [tensor([1, 0, 1])])[1].item(), 60);
-  const scaled = customVjp((v: Tensor, w: Tensor) => v.mul(w), (g, _, v) => [null, g.mul(v).sum().mul(10)]);
+  const scaled = customVjp(
+    (v: Tensor, w: Tensor) => v.mul(w),
+    (g, _, v) => [null, g.mul(v).sum().mul(10)],
+  );
   const gw = grad((w: Tensor) => vmap((v: Tensor) => scaled(v, w))(x()).sum())(tensor(2));
   assert.equal(await gw.item(), 60);
 });
 
 onEachDevice("a rule that reaches outside, or gives a wrong shape, is refused", async () => {
   const outside = tensor([1, 2, 3]);
-  assert.throws(() => customVjp((v: Tensor) => v.mul(2), (g) => [g.mul(outside)])(x()), TraceError);
-  assert.throws(() => customVjp((v: Tensor) => v.mul(2), () => [tensor(1)])(x()), ShapeError);
+  assert.throws(
+    () =>
+      customVjp(
+        (v: Tensor) => v.mul(2),
+        (g) => [g.mul(outside)],
+      )(x()),
+    TraceError,
+  );
+  assert.throws(
+    () =>
+      customVjp(
+        (v: Tensor) => v.mul(2),
+        () => [tensor(1)],
+      )(x()),
+    ShapeError,
+  );
 });
 
 onEachDevice("remat gives the same gradients and keeps nothing", async () => {
   const layer = (w: Tensor, t: Tensor) => matmul(t, w).tanh();
   const [w, t] = [random.normal(key(1), [16, 16]), random.normal(key(2), [8, 16])];
-  const loss = (f: typeof layer) => (p: Tensor) => f(p, f(p, f(p, t))).square().sum();
+  const loss = (f: typeof layer) => (p: Tensor) =>
+    f(p, f(p, f(p, t)))
+      .square()
+      .sum();
   const plain = await jit(grad(loss(region(layer))))(w).data();
   const cheap = await jit(grad(loss(remat(layer))))(w).data();
   const lazy = await grad(loss(remat(layer)))(w).data();
   plain.forEach((v: number | bigint, i: number) => {
-    for (const other of [cheap, lazy]) assert.ok(Math.abs(Number(v) - Number(other[i])) <= 1e-5 * (1 + Math.abs(Number(v))));
+    for (const other of [cheap, lazy])
+      assert.ok(Math.abs(Number(v) - Number(other[i])) <= 1e-5 * (1 + Math.abs(Number(v))));
   });
 });

@@ -2,7 +2,23 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { grad, hessian, hvp, jacobian, jit, jvp, key, matmul, random, region, softmax, type Tensor, tensor, tree, vmap } from "sinan";
+import {
+  grad,
+  hessian,
+  hvp,
+  jacobian,
+  jit,
+  jvp,
+  key,
+  matmul,
+  random,
+  region,
+  softmax,
+  type Tensor,
+  tensor,
+  tree,
+  vmap,
+} from "sinan";
 import { backwardOrZero } from "../core/src/autodiff/backward.ts";
 import { mapFn } from "../core/src/autodiff/batch.ts";
 import { forward } from "../core/src/autodiff/forward.ts";
@@ -18,7 +34,11 @@ import { onEachDevice } from "./devices.ts";
 
 const stacked = (values: readonly Value[]): Value => {
   const [first] = values as [Value];
-  return valueOf(first.dtype, [values.length, ...first.dims], values.flatMap(({ data }) => [...data].map(Number)));
+  return valueOf(
+    first.dtype,
+    [values.length, ...first.dims],
+    values.flatMap(({ data }) => [...data].map(Number)),
+  );
 };
 const row = ({ dtype, dims, data }: Value, i: number): Value => {
   const size = dims.slice(1).reduce((a, b) => a * b, 1);
@@ -31,18 +51,49 @@ test("a mapped graph gives what a loop gives, for every op and any choice of map
       const size = 3;
       const has = fn.params.map((_, i) => Boolean((mask >> i) & 1));
       fc.pre(has.some(Boolean));
-      const each = Array.from({ length: size }, (_, k) => argumentsFor(fn, seed + k).map((v, i) => (has[i] ? v : (args[i] as Value))));
+      const each = Array.from({ length: size }, (_, k) =>
+        argumentsFor(fn, seed + k).map((v, i) => (has[i] ? v : (args[i] as Value))),
+      );
       const whole = fn.params.map((_, i) => (has[i] ? stacked(each.map((a) => a[i] as Value)) : (args[i] as Value)));
       const made = evaluate(mapFn(fn, has, size), whole);
-      each.forEach((one, k) => assertSameValues(made.map((v) => row(v, k)), evaluate(fn, one), () => print(fn)));
+      each.forEach((one, k) =>
+        assertSameValues(
+          made.map((v) => row(v, k)),
+          evaluate(fn, one),
+          () => print(fn),
+        ),
+      );
     }),
     { numRuns: 400 },
   );
 });
 
 const smooth: readonly Op[] = [
-  "neg", "exp", "sin", "cos", "tanh", "erf", "add", "sub", "mul", "where", "reshape", "permute", "expand", "pad", "slice", "flip", "concat",
-  "reduce", "dot", "gather", "scatter", "iota", "const", "call", "item",
+  "neg",
+  "exp",
+  "sin",
+  "cos",
+  "tanh",
+  "erf",
+  "add",
+  "sub",
+  "mul",
+  "where",
+  "reshape",
+  "permute",
+  "expand",
+  "pad",
+  "slice",
+  "flip",
+  "concat",
+  "reduce",
+  "dot",
+  "gather",
+  "scatter",
+  "iota",
+  "const",
+  "call",
+  "item",
 ];
 
 /** ẏ of a function as a function of its arguments and their tangents, and x̄ as one of its arguments and ȳ. */
@@ -53,11 +104,12 @@ function derivatives(fn: Fn): { pushed: Fn; pulled: Fn } {
     const extra = (n: Node, index: number) => first.scope.make("param", [], { index, name: "", type: n.type });
     const tangents = fn.params.map((p, i) => extra(p as Node, fn.params.length + i));
     const cotangents = fn.results.map((r, i) => extra(r, fn.params.length + i));
-    const flat = (n: readonly (Node | null)[], like: readonly Node[]) => n.map((x, i) => x ?? first.scope.make("sub", [like[i] as Node, like[i] as Node], {}));
+    const flat = (n: readonly (Node | null)[], like: readonly Node[]) =>
+      n.map((x, i) => x ?? first.scope.make("sub", [like[i] as Node, like[i] as Node], {}));
     const params = fn.params as readonly Node[];
     return {
-      pushed: makeFn("pushed", [...fn.params, ...tangents], flat(forward(fn.results, params, tangents as readonly Node[]), fn.results) as Node[]),
-      pulled: makeFn("pulled", [...fn.params, ...cotangents], backwardOrZero(fn.results, cotangents as readonly Node[], params)),
+      pushed: makeFn("pushed", [...fn.params, ...tangents], flat(forward(fn.results, params, tangents), fn.results)),
+      pulled: makeFn("pulled", [...fn.params, ...cotangents], backwardOrZero(fn.results, cotangents, params)),
     };
   });
 }
@@ -68,25 +120,45 @@ const inner = (a: readonly Value[], b: readonly Value[]): number =>
 test("⟨ȳ, ẏ⟩ = ⟨x̄, ẋ⟩, and ẏ is the finite difference", () => {
   fc.assert(
     fc.property(arbitrarySample({ dtypes: ["f64"], ops: smooth, maxNodes: 8 }), fc.nat(), ({ fn, args }, seed) => {
-      fc.pre([...fn.params, ...fn.results].every((n) => dtypeOf(n as Node) === "f64"));
+      fc.pre([...fn.params, ...fn.results].every((n) => dtypeOf(n) === "f64"));
       const exact = { exact: true };
       const y = evaluate(fn, args, exact);
       fc.pre(y.every(({ data }) => [...data].every((v) => Math.abs(Number(v)) < 1e3)));
       const { pushed, pulled } = derivatives(fn);
       const dx = argumentsFor(fn, seed);
       const dy = evaluate(pushed, [...args, ...dx], exact);
-      const cy = y.map((v, i) => valueOf("f64", v.dims, [...v.data].map((_, k) => Math.sin(k + i))));
+      const cy = y.map((v, i) =>
+        valueOf(
+          "f64",
+          v.dims,
+          [...v.data].map((_, k) => Math.sin(k + i)),
+        ),
+      );
       const cx = evaluate(pulled, [...args, ...cy], exact);
       const [left, right] = [inner(cy, dy), inner(cx, dx)];
       fc.pre(Math.abs(left) < 1e5);
       assert.ok(Math.abs(left - right) <= 1e-8 * (1 + Math.abs(left)), `${left} ≠ ${right}\n${print(fn)}`);
       const h = 1e-6;
-      const at = (s: number) => evaluate(fn, args.map((v, i) => valueOf("f64", v.dims, [...v.data].map((a, k) => Number(a) + s * Number(dx[i]?.data[k])))), exact);
+      const at = (s: number) =>
+        evaluate(
+          fn,
+          args.map((v, i) =>
+            valueOf(
+              "f64",
+              v.dims,
+              [...v.data].map((a, k) => Number(a) + s * Number(dx[i]?.data[k])),
+            ),
+          ),
+          exact,
+        );
       const [up, down] = [at(h), at(-h)];
       dy.forEach(({ data }, i) => {
         data.forEach((d: number | bigint, k: number) => {
           const slope = (Number(up[i]?.data[k]) - Number(down[i]?.data[k])) / (2 * h);
-          assert.ok(Math.abs(slope - Number(d)) <= 1e-3 * (1 + Math.abs(slope)), `${String(d)} ≠ ${slope}\n${print(fn)}`);
+          assert.ok(
+            Math.abs(slope - Number(d)) <= 1e-3 * (1 + Math.abs(slope)),
+            `${String(d)} ≠ ${slope}\n${print(fn)}`,
+          );
         });
       });
     }),
@@ -97,7 +169,12 @@ test("⟨ȳ, ẏ⟩ = ⟨x̄, ẋ⟩, and ẏ is the finite difference", () => {
 const near = async (actual: Tensor, expected: Tensor, within = 1e-5): Promise<void> => {
   assert.deepEqual(actual.shape, expected.shape);
   const [a, e] = [await actual.data(), await expected.data()];
-  a.forEach((v: number | bigint, i: number) => assert.ok(Math.abs(Number(v) - Number(e[i])) <= within * (1 + Math.abs(Number(e[i]))), `${String(v)} is not ${String(e[i])}`));
+  a.forEach((v: number | bigint, i: number) =>
+    assert.ok(
+      Math.abs(Number(v) - Number(e[i])) <= within * (1 + Math.abs(Number(e[i]))),
+      `${String(v)} is not ${String(e[i])}`,
+    ),
+  );
 };
 
 interface Net {
@@ -128,7 +205,10 @@ onEachDevice("vmap nests, maps any axis in and out, and shares what is not mappe
   const b = random.normal(key(5), [4, 3]);
   const dots = vmap((x: Tensor) => vmap((y: Tensor) => x.mul(y).sum(), { in: [0] })(b), { in: [0] })(a);
   await near(dots, matmul(a, b.transpose()));
-  await near(vmap((x: Tensor, y: Tensor) => x.add(y), { in: [1, null], out: 1 })(a, tensor([1, 2])), a.add(tensor([[1], [2]])));
+  await near(
+    vmap((x: Tensor, y: Tensor) => x.add(y), { in: [1, null], out: 1 })(a, tensor([1, 2])),
+    a.add(tensor([[1], [2]])),
+  );
   await near(vmap((x: Tensor) => softmax(x))(a), softmax(a, -1));
   await near(grad((x: Tensor) => vmap((r: Tensor) => r.square().sum())(x).sum())(a), a.mul(2));
 });
@@ -141,7 +221,10 @@ onEachDevice("vmap goes through regions, gathers and keys", async () => {
   const picks = tensor(Int32Array.of(2, 0, 3));
   await near(vmap((r: Tensor, i: Tensor) => r.take(i))(xs, picks), await gathered(xs, [2, 0, 3]));
   const keys = random.split(key(8), 3);
-  const stackedKeys = tensor(Uint32Array.from((await Promise.all(keys.map((k) => k.data()))).flatMap((d) => [...d].map(Number))), { shape: [3, 2] });
+  const stackedKeys = tensor(
+    Uint32Array.from((await Promise.all(keys.map((k) => k.data()))).flatMap((d) => [...d].map(Number))),
+    { shape: [3, 2] },
+  );
   const draws = vmap((k: Tensor) => random.uniform(k, [4]))(stackedKeys);
   for (let i = 0; i < 3; i++) await near(draws.at(i), random.uniform(keys[i] as Tensor, [4]), 0);
 });
@@ -153,14 +236,35 @@ const gathered = async (x: Tensor, at: readonly number[]): Promise<Tensor> => {
 
 onEachDevice("jacobian and hessian of known functions", async () => {
   const x = tensor([1, 2, 3]);
-  await near(jacobian((v: Tensor) => v.square())(x), tensor([[2, 0, 0], [0, 4, 0], [0, 0, 6]]));
-  await near(hessian((v: Tensor) => v.mul(v).mul(v).sum())(x), tensor([[6, 0, 0], [0, 12, 0], [0, 0, 18]]));
-  await near(jacobian(() => tensor([1, 2]))(x), tensor([[0, 0, 0], [0, 0, 0]]));
+  await near(
+    jacobian((v: Tensor) => v.square())(x),
+    tensor([
+      [2, 0, 0],
+      [0, 4, 0],
+      [0, 0, 6],
+    ]),
+  );
+  await near(
+    hessian((v: Tensor) => v.mul(v).mul(v).sum())(x),
+    tensor([
+      [6, 0, 0],
+      [0, 12, 0],
+      [0, 0, 18],
+    ]),
+  );
+  await near(
+    jacobian(() => tensor([1, 2]))(x),
+    tensor([
+      [0, 0, 0],
+      [0, 0, 0],
+    ]),
+  );
   const m = net();
   const v = tree.map((p) => p.mul(0.5), m);
   const direct = hvp((p: Net) => loss(p, random.normal(key(9), [2, 3])))(m, v);
   const h = 1e-2;
-  const shifted = (s: number) => grad((p: Net) => loss(p, random.normal(key(9), [2, 3])))(tree.map((p, d) => p.add(d.mul(s)), m, v));
+  const shifted = (s: number) =>
+    grad((p: Net) => loss(p, random.normal(key(9), [2, 3])))(tree.map((p, d) => p.add(d.mul(s)), m, v));
   const [up, down] = [shifted(h), shifted(-h)];
   for (const k of ["a", "b"] as const) await near(direct[k], up[k].sub(down[k]).div(2 * h), 5e-3);
 });

@@ -30,5 +30,9 @@ async function load(name: string): Promise<void> {
 /** Node, Bun, Deno and browsers each say "not there" in their own words; all name the package. */
 const isMissing = (cause: unknown, name: string): boolean => {
   const { code, message } = cause as { code?: unknown; message?: unknown };
-  return code === "ERR_MODULE_NOT_FOUND" || code === "MODULE_NOT_FOUND" || (cause instanceof TypeError && String(message).includes(name));
+  return (
+    code === "ERR_MODULE_NOT_FOUND" ||
+    code === "MODULE_NOT_FOUND" ||
+    (cause instanceof TypeError && String(message).includes(name))
+  );
 };

@@ -9,7 +9,10 @@ export interface ErrorDetail {
 
 export class SinanError extends Error {
   constructor(message: string, detail: ErrorDetail = {}) {
-    super(detail.hint ? `${message}\n  ${detail.hint}` : message, detail.cause === undefined ? {} : { cause: detail.cause });
+    super(
+      detail.hint ? `${message}\n  ${detail.hint}` : message,
+      detail.cause === undefined ? {} : { cause: detail.cause },
+    );
     this.name = new.target.name;
   }
 }

@@ -12,9 +12,21 @@ const chained = 500;
 export const cases: Cases = async function* ({ threads, peers, seconds }): AsyncGenerator<Figure> {
   await device("cpu", { options: { threads } });
   const measured = peers ? await dispatchPeers(leaves) : [];
-  const figure = async function* (name: string, calls: number, run: () => Promise<unknown>, peer?: string): AsyncGenerator<Figure> {
+  const figure = async function* (
+    name: string,
+    calls: number,
+    run: () => Promise<unknown>,
+    peer?: string,
+  ): AsyncGenerator<Figure> {
     const taken = median(await times(run, { seconds, warmup: 5, atMost: 20_000 }));
-    const own = { bench: "dispatch", case: name, device: "cpu-wasm", threads, value: (taken * 1e6) / calls, unit: "us" } as const;
+    const own = {
+      bench: "dispatch",
+      case: name,
+      device: "cpu-wasm",
+      threads,
+      value: (taken * 1e6) / calls,
+      unit: "us",
+    } as const;
     yield* beside(own, peer ? ofCase(measured, peer) : []);
   };
 
@@ -32,7 +44,9 @@ export const cases: Cases = async function* ({ threads, peers, seconds }): Async
     "chain",
   );
 
-  const parameters = Object.fromEntries(Array.from({ length: leaves }, (_, i) => [`p${i}`, tensor(new Float32Array(64).fill(i))]));
+  const parameters = Object.fromEntries(
+    Array.from({ length: leaves }, (_, i) => [`p${i}`, tensor(new Float32Array(64).fill(i))]),
+  );
   const update = jit((p: typeof parameters, g: typeof parameters) => tree.map((a, b) => a.sub(b.mul(0.1)), p, g));
   yield* figure("tree", 1, () => (update(parameters, parameters)["p0"] as Tensor).data(), "tree");
 
@@ -41,7 +55,10 @@ export const cases: Cases = async function* ({ threads, peers, seconds }): Async
     const g = grad((m: Network) => matmul(matmul(input, m.a).tanh(), m.b).square().mean())(model);
     return tree.map((p, d) => p.sub(d.mul(rate)), model, g);
   };
-  for (const [name, step] of [["mlp-lazy", trainStep], ["mlp-jit", jit(trainStep)]] as const) {
+  for (const [name, step] of [
+    ["mlp-lazy", trainStep],
+    ["mlp-jit", jit(trainStep)],
+  ] as const) {
     let model = network();
     let rate = 0.1;
     yield* figure(name, 1, async () => {

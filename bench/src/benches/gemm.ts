@@ -19,7 +19,14 @@ export const cases: Cases = async function* ({ threads, peers, seconds }): Async
       c.dispose();
     };
     const taken = median(await times(run, { seconds }));
-    const figure = { bench: "gemm", case: String(n), device: "cpu-wasm", threads, value: (2 * n ** 3) / taken / 1e9, unit: "GFLOP/s" } as const;
+    const figure = {
+      bench: "gemm",
+      case: String(n),
+      device: "cpu-wasm",
+      threads,
+      value: (2 * n ** 3) / taken / 1e9,
+      unit: "GFLOP/s",
+    } as const;
     yield* beside(figure, ofCase(measured, String(n)));
   }
 };

@@ -20,7 +20,11 @@ export const cases: Cases = async function* ({ threads, peers, seconds }): Async
     },
     { donate: ["state"], name: "llamaTrainStep" },
   );
-  const ids = (shift: number) => tensor(Int32Array.from({ length: size.batch * size.seq }, (_, i) => ((i + shift) * 7919) % size.vocab), { shape: [size.batch, size.seq] });
+  const ids = (shift: number) =>
+    tensor(
+      Int32Array.from({ length: size.batch * size.seq }, (_, i) => ((i + shift) * 7919) % size.vocab),
+      { shape: [size.batch, size.seq] },
+    );
   const [inputs, targets] = [ids(0), ids(1)];
   let state = adam.init(llama(llamaConfig("llama-bench")).init(key(0)));
   const start = performance.now();
@@ -33,7 +37,10 @@ export const cases: Cases = async function* ({ threads, peers, seconds }): Async
   const first = (performance.now() - start) / 1000;
   const taken = median(await times(run, { seconds, warmup: 1, atLeast: 5 }));
   const figure = { bench: "llama-train", device: "cpu-wasm", threads } as const;
-  yield* beside({ ...figure, case: "step", value: (size.batch * size.seq) / taken, unit: "tokens/s" }, ofCase(measured, "step"));
+  yield* beside(
+    { ...figure, case: "step", value: (size.batch * size.seq) / taken, unit: "tokens/s" },
+    ofCase(measured, "step"),
+  );
   yield { ...figure, case: "first-step", value: first, unit: "s" };
   yield { ...figure, case: "peak", value: memory().peak / 2 ** 20, unit: "MB" };
 };

@@ -2,7 +2,7 @@
  *  a value was used more than once. Rules build ordinary nodes, so derivatives of derivatives need nothing more. */
 import { topological } from "../ir/fn.ts";
 import { isFloat } from "../ir/dtype.ts";
-import type { Node, NodeOf, Op } from "../ir/node.ts";
+import type { Node, Op } from "../ir/node.ts";
 import { isTuple } from "../ir/type.ts";
 import { add, zerosLike } from "../ops/build.ts";
 import type { OpDef } from "../ops/define.ts";
@@ -10,7 +10,11 @@ import { define } from "../ops/table.ts";
 import { callBackward } from "./region.ts";
 
 /** The cotangents of `wrt`, given those of `roots`; null where nothing flows. Nodes are made in the current scope. */
-export function backward(roots: readonly Node[], cotangents: readonly (Node | null)[], wrt: readonly Node[]): (Node | null)[] {
+export function backward(
+  roots: readonly Node[],
+  cotangents: readonly (Node | null)[],
+  wrt: readonly Node[],
+): (Node | null)[] {
   const targets = new Set(wrt);
   const order = topological(roots, (n) => !targets.has(n));
   const reached = new Set<Node>();
@@ -31,7 +35,15 @@ export function backward(roots: readonly Node[], cotangents: readonly (Node | nu
     if (isTuple(node.type)) {
       const g = parts.get(node);
       if (!g) continue;
-      const flows = node.op === "call" ? callBackward(node, g, node.src.map((s) => reached.has(s)), backward) : g;
+      const flows =
+        node.op === "call"
+          ? callBackward(
+              node,
+              g,
+              node.src.map((s) => reached.has(s)),
+              backward,
+            )
+          : g;
       node.src.forEach((s, j) => give(s, flows[j] ?? null));
       continue;
     }
@@ -44,14 +56,17 @@ export function backward(roots: readonly Node[], cotangents: readonly (Node | nu
       parts.set(tuple, list);
       continue;
     }
-    const flows = (define(node.op) as OpDef<Op>).vjp?.(g, node as NodeOf<Op>) ?? [];
+    const flows = (define(node.op) as OpDef<Op>).vjp?.(g, node) ?? [];
     node.src.forEach((s, j) => give(s, flows[j] ?? null));
   }
   return wrt.map((n) => sums.get(n) ?? null);
 }
 
 /** Like `backward`, with zeros where nothing flows. */
-export const backwardOrZero = (roots: readonly Node[], cotangents: readonly (Node | null)[], wrt: readonly Node[]): Node[] =>
-  backward(roots, cotangents, wrt).map((g, i) => g ?? zerosLike(wrt[i] as Node));
+export const backwardOrZero = (
+  roots: readonly Node[],
+  cotangents: readonly (Node | null)[],
+  wrt: readonly Node[],
+): Node[] => backward(roots, cotangents, wrt).map((g, i) => g ?? zerosLike(wrt[i] as Node));
 
 export const isDifferentiable = (node: Node): boolean => !isTuple(node.type) && isFloat(node.type.dtype);

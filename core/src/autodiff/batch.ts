@@ -14,7 +14,11 @@ import { define, newScope } from "../ops/table.ts";
 /** The roots for the mapped leaves: `batched` gives, for nodes of the unmapped graph, what stands for them with the axis of
  *  `size` in front. Roots that do not depend on them come back as they are.
  *  @returns each root and whether it carries the axis */
-export function batch(roots: readonly Node[], batched: ReadonlyMap<Node, Node>, size: Dim): { node: Node; mapped: boolean }[] {
+export function batch(
+  roots: readonly Node[],
+  batched: ReadonlyMap<Node, Node>,
+  size: Dim,
+): { node: Node; mapped: boolean }[] {
   const mapped = new Map<Node, Node>(batched);
   for (const node of topological(roots, (n) => !mapped.has(n))) {
     if (mapped.has(node) || !node.src.some((s) => mapped.has(s))) continue;
@@ -34,7 +38,12 @@ function carry(node: Node, mapped: ReadonlyMap<Node, Node>, size: Dim): Node {
     return mapped.get(s) ?? b.expand(b.reshape(s, axis(dimsOf(s), 1)), axis(dimsOf(s), size));
   };
   const x = (i = 0): Node => mapped.get(node.src[i] as Node) ?? (node.src[i] as Node);
-  if (define(node.op).role === "elementwise") return remake(currentScope(), node, node.src.map((_, i) => full(i)));
+  if (define(node.op).role === "elementwise")
+    return remake(
+      currentScope(),
+      node,
+      node.src.map((_, i) => full(i)),
+    );
   switch (node.op) {
     case "reshape":
       return b.reshape(x(), axis(node.attr.dims, size));
@@ -69,7 +78,12 @@ function carry(node: Node, mapped: ReadonlyMap<Node, Node>, size: Dim): Node {
     case "assign":
       return b.assign(full(0), full(1));
     case "call":
-      return carryCall(node, node.src.map((_, i) => (has[i] ? x(i) : (node.src[i] as Node))), has, size);
+      return carryCall(
+        node,
+        node.src.map((_, i) => (has[i] ? x(i) : (node.src[i] as Node))),
+        has,
+        size,
+      );
     case "tuple":
       return b.build(
         "tuple",
@@ -113,7 +127,13 @@ function guarded(indices: Node, stride: number, size: Dim): Node {
   return b.where(inside, offsets(signed, stride, size), b.constantLike(signed, -1));
 }
 
-function carryGather(node: NodeOf<"gather">, x: Node, indices: Node, [data, index]: readonly [boolean, boolean], size: Dim): Node {
+function carryGather(
+  node: NodeOf<"gather">,
+  x: Node,
+  indices: Node,
+  [data, index]: readonly [boolean, boolean],
+  size: Dim,
+): Node {
   const at = node.attr.axis;
   if (!index) return b.gather(x, indices, at + 1);
   if (!data) {
@@ -122,7 +142,13 @@ function carryGather(node: NodeOf<"gather">, x: Node, indices: Node, [data, inde
   }
   // [size, before, n, after] → [before, size · n, after], indexed with offsets
   const stride = known(dimsOf(x)[at + 1] as Dim, "vmap of gather");
-  const moved = b.permute(x, [...behind(Array.from({ length: at }, (_, i) => i)), 0, ...dimsOf(x).slice(at + 1).map((_, i) => at + 1 + i)]);
+  const moved = b.permute(x, [
+    ...behind(Array.from({ length: at }, (_, i) => i)),
+    0,
+    ...dimsOf(x)
+      .slice(at + 1)
+      .map((_, i) => at + 1 + i),
+  ]);
   const dims = dimsOf(moved);
   const flat = b.reshape(moved, [...dims.slice(0, at), known(size, "vmap") * stride, ...dims.slice(at + 2)]);
   const made = b.gather(flat, guarded(indices, stride, size), at);
@@ -134,7 +160,14 @@ function carryScatter(node: NodeOf<"scatter">, x: Node, indices: Node, updates: 
   if (!index) return b.scatter(x, indices, updates, at + 1, mode);
   const stride = known(dimsOf(x)[at + 1] as Dim, "vmap of scatter");
   const before = behind(Array.from({ length: at }, (_, i) => i));
-  const toEnd = (n: Node) => b.permute(n, [...before, 0, ...dimsOf(n).slice(at + 1).map((_, i) => at + 1 + i)]);
+  const toEnd = (n: Node) =>
+    b.permute(n, [
+      ...before,
+      0,
+      ...dimsOf(n)
+        .slice(at + 1)
+        .map((_, i) => at + 1 + i),
+    ]);
   const moved = toEnd(x);
   const dims = dimsOf(moved);
   const flat = b.reshape(moved, [...dims.slice(0, at), known(size, "vmap") * stride, ...dims.slice(at + 2)]);
@@ -143,7 +176,13 @@ function carryScatter(node: NodeOf<"scatter">, x: Node, indices: Node, updates: 
 }
 
 /** Each element draws with its own key: the draws are made one by one and laid end to end. */
-function carryRandom(node: NodeOf<"random">, key: Node, offset: Node, [keys, counts]: readonly [boolean, boolean], size: Dim): Node {
+function carryRandom(
+  node: NodeOf<"random">,
+  key: Node,
+  offset: Node,
+  [keys, counts]: readonly [boolean, boolean],
+  size: Dim,
+): Node {
   const { dims, words } = node.attr;
   const row = (n: Node, i: number): Node => {
     const [, ...rest] = dimsOf(n);
@@ -183,7 +222,9 @@ function inherit(fn: Fn, body: Fn, has: readonly boolean[], size: Dim): void {
   const results = fn.results.map(() => true);
   const mapped = mapFn(rule, [...has, ...results, ...results], size);
   // An argument that all examples share gets the sum of their gradients.
-  const shared = within((mapped.results[0] as Node).scope, () => mapped.results.map((r, i) => (has[i] ? r : b.reduce("sum", r, [0]))));
+  const shared = within((mapped.results[0] as Node).scope, () =>
+    mapped.results.map((r, i) => (has[i] ? r : b.reduce("sum", r, [0]))),
+  );
   customRules.set(body, makeFn(mapped.name, mapped.params, shared));
 }
 
@@ -191,20 +232,31 @@ function inherit(fn: Fn, body: Fn, has: readonly boolean[], size: Dim): void {
 export function mapFn(fn: Fn, has: readonly boolean[], size: Dim): Fn {
   const scope = newScope();
   return within(scope, () => {
-    const params = fn.params.map((p, index) => scope.make("param", [], { index, name: p.attr.name, type: has[index] ? lifted(p.type, size) : p.type }));
+    const params = fn.params.map((p, index) =>
+      scope.make("param", [], { index, name: p.attr.name, type: has[index] ? lifted(p.type, size) : p.type }),
+    );
     const plain = new Map<Node, Node>();
     const batched = new Map<Node, Node>();
     // The unmapped body in this scope too, for what does not depend on mapped arguments; unused parts of it fall away.
     for (const n of topological(fn.results)) {
-      const own = n.op === "param" ? scope.make("param", [], { index: fn.params.length + n.attr.index, name: "", type: n.type }) : remake(scope, n, n.src.map((s) => plain.get(s) as Node));
+      const own =
+        n.op === "param"
+          ? scope.make("param", [], { index: fn.params.length + n.attr.index, name: "", type: n.type })
+          : remake(
+              scope,
+              n,
+              n.src.map((s) => plain.get(s) as Node),
+            );
       plain.set(n, (n.op === "param" && !has[n.attr.index] ? params[n.attr.index] : own) as Node);
-      if (n.op === "param" && has[n.attr.index]) batched.set(own as Node, params[n.attr.index] as Node);
+      if (n.op === "param" && has[n.attr.index]) batched.set(own, params[n.attr.index] as Node);
     }
     const results = batch(
       fn.results.map((r) => plain.get(r) as Node),
       batched,
       size,
-    ).map(({ node, mapped }) => (mapped ? node : b.expand(b.reshape(node, axis(dimsOf(node), 1)), axis(dimsOf(node), size))));
+    ).map(({ node, mapped }) =>
+      mapped ? node : b.expand(b.reshape(node, axis(dimsOf(node), 1)), axis(dimsOf(node), size)),
+    );
     return makeFn(`${fn.name}.mapped`, params, results);
   });
 }

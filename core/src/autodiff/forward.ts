@@ -11,7 +11,9 @@ import { backward, isDifferentiable } from "./backward.ts";
 
 /** The tangents of `roots` for tangents of `wrt`; null where nothing flows. */
 export function forward(roots: readonly Node[], wrt: readonly Node[], tangents: readonly Node[]): (Node | null)[] {
-  const seeds = roots.map((r) => (isDifferentiable(r) ? (build("alias", [zerosLike(r)], { tag: freshId() }) as Node) : null));
+  const seeds = roots.map((r) =>
+    isDifferentiable(r) ? (build("alias", [zerosLike(r)], { tag: freshId() }) as Node) : null,
+  );
   const pulled = backward(roots, seeds, wrt);
   const flows = pulled.flatMap((x, i) => (x ? [{ x, tangent: tangents[i] as Node }] : []));
   const open = seeds.filter((s): s is Node => s !== null);

@@ -36,10 +36,19 @@ export const rematerialised = new WeakSet<Fn>();
 export const extended = new WeakMap<Fn, Fn>();
 
 /** Reverse mode itself, which a call's body is given to. */
-export type Backward = (roots: readonly Node[], cotangents: readonly (Node | null)[], wrt: readonly Node[]) => (Node | null)[];
+export type Backward = (
+  roots: readonly Node[],
+  cotangents: readonly (Node | null)[],
+  wrt: readonly Node[],
+) => (Node | null)[];
 
 /** Cotangents of a call's sources, where `needed`. */
-export function callBackward(node: NodeOf<"call">, cotangents: readonly (Node | null)[], needed: readonly boolean[], backward: Backward): (Node | null)[] {
+export function callBackward(
+  node: NodeOf<"call">,
+  cotangents: readonly (Node | null)[],
+  needed: readonly boolean[],
+  backward: Backward,
+): (Node | null)[] {
   const { fn } = node.attr;
   const rule = customRules.get(fn);
   if (rule) {
@@ -98,7 +107,7 @@ function differentiate(fn: Fn, present: readonly boolean[], needed: readonly boo
       const bound = new Map<Node, Node>();
       const bind = (n: Node) => {
         const p = own.make("param", [], { index: index++, name: "", type: n.type });
-        bound.set(n, p as Node);
+        bound.set(n, p);
         return p;
       };
       const all = [...(params as Node[]), ...residuals, ...provisional.filter((g): g is Node => g !== null)].map(bind);
@@ -123,5 +132,5 @@ function residualsOf(grads: readonly Node[], body: ReadonlySet<Node>): Node[] {
 }
 
 const expensive: ReadonlySet<string> = new Set(["reduce", "contraction", "indexed"]);
-const isWorthSaving = (node: Node): boolean => !isTuple(node.type) && (expensive.has(define(node.op).role) || node.op === "item");
-
+const isWorthSaving = (node: Node): boolean =>
+  !isTuple(node.type) && (expensive.has(define(node.op).role) || node.op === "item");

@@ -33,7 +33,9 @@ export function absorb(fn: Fn): Fn {
     for (const group of brothers.values()) {
       const larger = group.filter((n) => n.op === "call" && extended.has(n.attr.fn));
       for (const call of group) {
-        const better = larger.find((n) => n !== call && n.op === "call" && call.op === "call" && extended.get(n.attr.fn) === call.attr.fn);
+        const better = larger.find(
+          (n) => n !== call && n.op === "call" && call.op === "call" && extended.get(n.attr.fn) === call.attr.fn,
+        );
         if (better) instead.set(call, better);
       }
     }

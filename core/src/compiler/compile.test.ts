@@ -75,12 +75,24 @@ test("values whose lives do not overlap share memory, and those whose lives do, 
   const value = (bytes: number) => ({ bytes });
   const use = (reads: number[], writes: number[], inPlace: number[] = []) => ({ reads, writes, inPlace, scratch: 0 });
   const values = [{ bytes: 64, input: 0 }, value(64), value(64), value(64), { bytes: 64, output: 0 }];
-  const { offsets, arenaBytes, reuse } = planMemory(values, [use([0], [1]), use([1], [2]), use([2], [3]), use([3], [4], [3])], 1, 64, new Set([0]));
+  const { offsets, arenaBytes, reuse } = planMemory(
+    values,
+    [use([0], [1]), use([1], [2]), use([2], [3]), use([3], [4], [3])],
+    1,
+    64,
+    new Set([0]),
+  );
   assert.notEqual(offsets[1], offsets[2]);
   assert.equal(offsets[1], offsets[3]);
   assert.equal(arenaBytes, 128);
   assert.deepEqual(reuse, [0]);
-  const chained = planMemory(values, [use([0], [1]), use([1], [2], [1]), use([2], [3], [2]), use([3], [4])], 1, 64, new Set());
+  const chained = planMemory(
+    values,
+    [use([0], [1]), use([1], [2], [1]), use([2], [3], [2]), use([3], [4])],
+    1,
+    64,
+    new Set(),
+  );
   assert.equal(chained.arenaBytes, 64);
   assert.deepEqual(chained.reuse, [-1]);
 });
@@ -89,10 +101,34 @@ test("an error of a code generator names the kernel and the user's line", async 
   const hardware = (await interpreterDriver.probe())[0];
   assert.ok(hardware);
   register(
-    { codegen: { name: "refuses", level: "graph", render: () => assert.fail(new DTypeError("this generator takes nothing")) } },
-    { driver: { ...interpreterDriver, name: "refusing", open: async () => ({ ...(await interpreterDriver.open("interpreter")), hardware: { ...hardware, id: "refusing", codegens: ["refuses"] } }) } },
+    {
+      codegen: {
+        name: "refuses",
+        level: "graph",
+        render: () => assert.fail(new DTypeError("this generator takes nothing")),
+      },
+    },
+    {
+      driver: {
+        ...interpreterDriver,
+        name: "refusing",
+        open: async () => ({
+          ...(await interpreterDriver.open("interpreter")),
+          hardware: { ...hardware, id: "refusing", codegens: ["refuses"] },
+        }),
+      },
+    },
   );
   await device("refusing");
   const f = jit((x: Tensor) => valueAndGrad((y: Tensor) => matmul(y, y).sum())(x)[1]);
-  await assert.rejects(async () => f(tensor([[1, 2], [3, 4]])).data(), /takes nothing\n {2}in the kernel \w+, made at .*compile\.test\.ts:\d+/);
+  await assert.rejects(
+    async () =>
+      f(
+        tensor([
+          [1, 2],
+          [3, 4],
+        ]),
+      ).data(),
+    /takes nothing\n {2}in the kernel \w+, made at .*compile\.test\.ts:\d+/,
+  );
 });

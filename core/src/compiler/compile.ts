@@ -33,7 +33,10 @@ export function compile(fn: Fn, hardware: HardwareModel, donated: ReadonlySet<nu
 /** A function ready to be linked: its groups with their functions, each made once. */
 interface Prepared {
   readonly fn: Fn;
-  readonly steps: readonly ({ readonly roots: readonly Node[]; readonly group: GroupFn } | { readonly call: NodeOf<"call"> })[];
+  readonly steps: readonly (
+    | { readonly roots: readonly Node[]; readonly group: GroupFn }
+    | { readonly call: NodeOf<"call"> }
+  )[];
 }
 
 const prepared = new WeakMap<Fn, Prepared>();
@@ -45,7 +48,9 @@ function prepare(fn: Fn): Prepared {
   const { groups, stored } = fuse(ready);
   const made: Prepared = {
     fn: ready,
-    steps: groups.map((g) => ("call" in g ? { call: g.call as NodeOf<"call"> } : { roots: g.roots, group: groupFn(g, stored) })),
+    steps: groups.map((g) =>
+      "call" in g ? { call: g.call as NodeOf<"call"> } : { roots: g.roots, group: groupFn(g, stored) },
+    ),
   };
   prepared.set(fn, made);
   return made;
@@ -57,7 +62,11 @@ class Linker {
   readonly #hardware: HardwareModel;
   readonly #values: Value[] = [];
   readonly #uses: Use[] = [];
-  readonly #steps: { readonly kernel: number; readonly values: readonly number[]; readonly scalars: readonly number[] }[] = [];
+  readonly #steps: {
+    readonly kernel: number;
+    readonly values: readonly number[];
+    readonly scalars: readonly number[];
+  }[] = [];
   readonly #artifacts: Artifact[] = [];
   readonly #indexOf = new Map<Artifact, number>();
 
@@ -68,7 +77,9 @@ class Linker {
 
   plan(donated: ReadonlySet<number>): Plan {
     const ready = prepare(this.#fn);
-    const args = ready.fn.params.map((p, input) => (isHost(p as Node) ? -1 - input : this.#value(p as Node, { input })));
+    const args = ready.fn.params.map((p, input) =>
+      isHost(p as Node) ? -1 - input : this.#value(p as Node, { input }),
+    );
     const results = this.#link(ready, args);
     this.#deliver(ready.fn, results);
     const { limits } = this.#hardware;
@@ -82,9 +93,20 @@ class Linker {
     const steps = this.#steps.map(({ kernel, values, scalars }, i): Step => {
       const scratch = this.#uses[i]?.scratch ?? 0;
       const slots = values.map(slot);
-      return { kernel, slots: scratch > 0 ? [...slots, { kind: "temporary", offset: memory.scratch[i] as number, bytes: scratch }] : slots, scalars };
+      return {
+        kernel,
+        slots:
+          scratch > 0 ? [...slots, { kind: "temporary", offset: memory.scratch[i] as number, bytes: scratch }] : slots,
+        scalars,
+      };
     });
-    return { name: this.#fn.name, artifacts: this.#artifacts, steps, arenaBytes: memory.arenaBytes, reuse: memory.reuse };
+    return {
+      name: this.#fn.name,
+      artifacts: this.#artifacts,
+      steps,
+      arenaBytes: memory.arenaBytes,
+      reuse: memory.reuse,
+    };
   }
 
   #value(node: Node, more: Partial<Value> = {}): number {
@@ -103,18 +125,29 @@ class Linker {
     };
     for (const step of steps) {
       if ("call" in step) {
-        items.set(step.call as Node, this.#link(prepare(step.call.attr.fn), step.call.src.map(valueOf)));
+        items.set(step.call, this.#link(prepare(step.call.attr.fn), step.call.src.map(valueOf)));
         continue;
       }
       const { roots, group } = step;
       // A host scalar that has memory too (see fuse) is still passed by value.
-      const inputs = group.inputs.map((n) => (n.op === "param" && isHost(n) ? (args[n.attr.index] as number) : valueOf(n)));
+      const inputs = group.inputs.map((n) =>
+        n.op === "param" && isHost(n) ? (args[n.attr.index] as number) : valueOf(n),
+      );
       const buffers = inputs.filter((v) => v >= 0);
       const made = roots.map((r) => this.#value(r));
       roots.forEach((r, i) => at.set(r, made[i] as number));
       const artifact = this.#render(group.fn, roots);
-      this.#steps.push({ kernel: this.#kernel(artifact), values: [...buffers, ...made], scalars: inputs.filter((v) => v < 0).map((v) => -1 - v) });
-      this.#uses.push({ reads: buffers, writes: made, inPlace: group.inPlace.filter((n) => !isHost(n)).map(valueOf), scratch: artifact.scratchBytes });
+      this.#steps.push({
+        kernel: this.#kernel(artifact),
+        values: [...buffers, ...made],
+        scalars: inputs.filter((v) => v < 0).map((v) => -1 - v),
+      });
+      this.#uses.push({
+        reads: buffers,
+        writes: made,
+        inPlace: group.inPlace.filter((n) => !isHost(n)).map(valueOf),
+        scratch: artifact.scratchBytes,
+      });
     }
     return fn.results.map(valueOf);
   }

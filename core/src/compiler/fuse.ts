@@ -73,7 +73,9 @@ export function fuse(fn: Fn): Fusion {
     const full = [...roots].some((r) => (counts.get(r) ?? 0) >= groupNodes);
     const anchor = isAnchor(node);
     // A scatter writes its result in an order of its own, so nothing can follow it in its kernel.
-    const joins = anchor ? node.op !== "scatter" && roots.size === 1 && root !== null && !anchors.has(root) : (flops.get(node) ?? 0) * (roots.size - 1) <= recomputeFlops;
+    const joins = anchor
+      ? node.op !== "scatter" && roots.size === 1 && root !== null && !anchors.has(root)
+      : (flops.get(node) ?? 0) * (roots.size - 1) <= recomputeFlops;
     // What is only moved is not worth storing: what it moves may be, and is often smaller.
     const moved = define(node.op).role === "movement";
     if (mustStore.has(node) || full || (!moved && roots.size > 0 && !joins)) {
@@ -112,7 +114,10 @@ function inlinedFlops(order: readonly Node[]): Map<Node, number> {
   const flops = new Map<Node, number>();
   for (const n of order) {
     const own = isStoredByItself(n) || isTuple(n.type) ? 0 : (define(n.op).flops ?? 0);
-    const below = isAnchor(n) || isStoredByItself(n) ? 0 : n.src.reduce((sum, s) => sum + (isAnchor(s) ? 0 : (flops.get(s) ?? 0)), 0);
+    const below =
+      isAnchor(n) || isStoredByItself(n)
+        ? 0
+        : n.src.reduce((sum, s) => sum + (isAnchor(s) ? 0 : (flops.get(s) ?? 0)), 0);
     flops.set(n, Math.min(own + below, 1e6));
   }
   return flops;
@@ -127,7 +132,8 @@ function needsMaterial(operand: Node, flops: ReadonlyMap<Node, number>): boolean
 /** The node below movements and casts. */
 function firstComputed(node: Node): Node {
   let n = node;
-  while ((define(n.op).role === "movement" && n.src.length === 1 && n.op !== "pad") || n.op === "cast") n = n.src[0] as Node;
+  while ((define(n.op).role === "movement" && n.src.length === 1 && n.op !== "pad") || n.op === "cast")
+    n = n.src[0] as Node;
   return n;
 }
 

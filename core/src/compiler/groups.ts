@@ -55,12 +55,15 @@ export function groupFn({ roots, anchor }: Group, stored: ReadonlySet<Node>): Gr
 function nameOf(roots: readonly Node[], anchor: Node | undefined, inputs: ReadonlySet<Node>): string {
   const [root] = roots as [Node];
   if (!anchor) {
-    const work = topological(roots, (n) => !inputs.has(n)).filter((n) => !inputs.has(n) && define(n.op).role === "elementwise" && n.op !== "cast");
+    const work = topological(roots, (n) => !inputs.has(n)).filter(
+      (n) => !inputs.has(n) && define(n.op).role === "elementwise" && n.op !== "cast",
+    );
     const ops = new Set<string>(work.reverse().map((n) => n.op));
     return [...[...ops].slice(0, 3), dimsOf(root).map(dimText).join("x")].join("_");
   }
   const source = dimsOf(anchor.src[0] as Node);
-  if (anchor.op === "dot") return `dot_${[...dimsOf(anchor), source[anchor.attr.contract[0][0] as number] as Dim].map(dimText).join("x")}`;
+  if (anchor.op === "dot")
+    return `dot_${[...dimsOf(anchor), source[anchor.attr.contract[0][0] as number] as Dim].map(dimText).join("x")}`;
   return `${anchor.op}_${source.map(dimText).join("x")}`;
 }
 
@@ -98,4 +101,5 @@ export function readInPlace(roots: readonly Node[], inputs: ReadonlySet<Node>): 
   return [...inputs].filter((n) => straight.has(n) && !moved.has(n));
 }
 
-const keepsPosition = (n: Node): boolean => define(n.op).role === "elementwise" || n.op === "reshape" || n.op === "assign";
+const keepsPosition = (n: Node): boolean =>
+  define(n.op).role === "elementwise" || n.op === "reshape" || n.op === "assign";

@@ -46,7 +46,9 @@ export function joinGroups(pieces: readonly Piece[], stored: ReadonlySet<Node>):
       continue;
     }
     const inside = new Set([...host.roots, ...part.roots]);
-    host.straight = new Set([...host.straight, ...part.straight].filter((n) => !inside.has(n) && agrees(n, host, part)));
+    host.straight = new Set(
+      [...host.straight, ...part.straight].filter((n) => !inside.has(n) && agrees(n, host, part)),
+    );
     host.inputs = new Set([...host.inputs, ...part.inputs].filter((n) => !inside.has(n)));
     host.roots = [...host.roots, ...part.roots];
     settle(host, part.roots, maker, readers);
@@ -68,18 +70,35 @@ function smallFirst(parts: readonly Part[]): Part[] {
 }
 
 /** An input is in place in the whole if it is so in each part that reads it. */
-const agrees = (n: Node, a: Part, b: Part): boolean => (!a.inputs.has(n) || a.straight.has(n)) && (!b.inputs.has(n) || b.straight.has(n));
+const agrees = (n: Node, a: Part, b: Part): boolean =>
+  (!a.inputs.has(n) || a.straight.has(n)) && (!b.inputs.has(n) || b.straight.has(n));
 
 function partOf(piece: Piece, stored: ReadonlySet<Node>): Part {
   if ("call" in piece) {
     const { call } = piece;
-    return { roots: [call], anchor: undefined, call, inputs: new Set(call.src.map(storageOf)), straight: new Set(), size: -1, position: 0 };
+    return {
+      roots: [call],
+      anchor: undefined,
+      call,
+      inputs: new Set(call.src.map(storageOf)),
+      straight: new Set(),
+      size: -1,
+      position: 0,
+    };
   }
   const inputs = inputsOf(piece.roots, stored);
   const straight = piece.anchor ? [] : readInPlace(piece.roots, new Set(inputs));
   const [root] = piece.roots;
   const size = known(sizeOf(dimsOf(root as Node)), "a group");
-  return { roots: [...piece.roots], anchor: piece.anchor, call: undefined, inputs: new Set(inputs), straight: new Set(straight), size, position: 0 };
+  return {
+    roots: [...piece.roots],
+    anchor: piece.anchor,
+    call: undefined,
+    inputs: new Set(inputs),
+    straight: new Set(straight),
+    size,
+    position: 0,
+  };
 }
 
 /** What has to run for a stored node: its call, where it is a part of one's results. */
@@ -107,7 +126,8 @@ function candidates(part: Part, maker: ReadonlyMap<Node, Part>, readers: Readonl
 }
 
 function canJoin(host: Part, part: Part, sources: readonly Part[]): boolean {
-  if (host.anchor || host.call || host.size !== part.size || host.roots.length + part.roots.length > mostRoots) return false;
+  if (host.anchor || host.call || host.size !== part.size || host.roots.length + part.roots.length > mostRoots)
+    return false;
   // The host stays where it is, so all that the newcomer reads besides it must come before it.
   if (sources.some((p) => p !== host && p.position >= host.position)) return false;
   return [...part.inputs].every((n) => !host.roots.includes(n) || part.straight.has(n));

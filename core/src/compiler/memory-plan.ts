@@ -35,7 +35,13 @@ interface Span {
 
 /** @param alignment  bytes; every offset is a multiple
  *  @param donated    inputs that the caller gives away */
-export function planMemory(values: readonly Value[], uses: readonly Use[], outputs: number, alignment: number, donated: ReadonlySet<number>): MemoryPlan {
+export function planMemory(
+  values: readonly Value[],
+  uses: readonly Use[],
+  outputs: number,
+  alignment: number,
+  donated: ReadonlySet<number>,
+): MemoryPlan {
   const first = values.map(() => -1);
   const last = values.map(() => -1);
   uses.forEach(({ reads, writes }, step) => {
@@ -121,7 +127,14 @@ function position(done: readonly Span[], at: ReadonlyMap<Span, number>, offset: 
 const align = (n: number, to: number): number => Math.ceil(n / to) * to;
 
 /** An output may lie over a donated input that nothing reads once the output is written. */
-function reuseOf(values: readonly Value[], uses: readonly Use[], outputs: number, first: readonly number[], last: readonly number[], donated: ReadonlySet<number>): number[] {
+function reuseOf(
+  values: readonly Value[],
+  uses: readonly Use[],
+  outputs: number,
+  first: readonly number[],
+  last: readonly number[],
+  donated: ReadonlySet<number>,
+): number[] {
   const free = new Map<number, number>();
   values.forEach(({ input }, v) => {
     if (input !== undefined && donated.has(input)) free.set(v, input);
@@ -130,7 +143,10 @@ function reuseOf(values: readonly Value[], uses: readonly Use[], outputs: number
   values.forEach(({ output, bytes }, v) => {
     if (output === undefined) return;
     const written = first[v] as number;
-    const fits = (candidate: number) => values[candidate]?.bytes === bytes && ((last[candidate] as number) < written || (last[candidate] === written && uses[written]?.inPlace.includes(candidate)));
+    const fits = (candidate: number) =>
+      values[candidate]?.bytes === bytes &&
+      ((last[candidate] as number) < written ||
+        (last[candidate] === written && uses[written]?.inPlace.includes(candidate)));
     const inPlace = uses[written]?.inPlace.find((c) => free.has(c) && fits(c));
     const chosen = inPlace ?? [...free.keys()].find(fits);
     if (chosen === undefined) return;

@@ -27,10 +27,25 @@ export type Dim = number | Poly;
 
 /** A new symbolic dimension.
  *  @throws ArgumentError if the bounds are not `0 <= lo <= hi` or the name is not an identifier */
-export function symbol(name: string, { lo = 1, hi = 2 ** 31 - 1, multiple = 1 }: Partial<Omit<Sym, "name">> = {}): Poly {
-  if (!/^[A-Za-z_]\w*$/.test(name)) throw new ArgumentError(`symbol: expected a name like "batch", got ${JSON.stringify(name)}`);
-  if (!(Number.isSafeInteger(lo) && Number.isSafeInteger(hi) && lo >= 0 && lo <= hi && Number.isSafeInteger(multiple) && multiple >= 1))
-    throw new ArgumentError(`symbol ${name}: expected 0 <= lo <= hi and multiple >= 1, got lo ${lo}, hi ${hi}, multiple ${multiple}`);
+export function symbol(
+  name: string,
+  { lo = 1, hi = 2 ** 31 - 1, multiple = 1 }: Partial<Omit<Sym, "name">> = {},
+): Poly {
+  if (!/^[A-Za-z_]\w*$/.test(name))
+    throw new ArgumentError(`symbol: expected a name like "batch", got ${JSON.stringify(name)}`);
+  if (
+    !(
+      Number.isSafeInteger(lo) &&
+      Number.isSafeInteger(hi) &&
+      lo >= 0 &&
+      lo <= hi &&
+      Number.isSafeInteger(multiple) &&
+      multiple >= 1
+    )
+  )
+    throw new ArgumentError(
+      `symbol ${name}: expected 0 <= lo <= hi and multiple >= 1, got lo ${lo}, hi ${hi}, multiple ${multiple}`,
+    );
   return poly([{ coefficient: 1, factors: [{ name, lo, hi, multiple }] }]) as Poly;
 }
 
@@ -44,10 +59,13 @@ function poly(terms: readonly Term[]): Dim {
     byFactors.set(key, { coefficient: term.coefficient + (same?.coefficient ?? 0), factors: term.factors });
   }
   const kept = [...byFactors].filter(([, t]) => t.coefficient !== 0).sort(([a], [b]) => (a < b ? 1 : a > b ? -1 : 0));
-  const constant = kept.length === 0 ? 0 : kept.length === 1 && kept[0]?.[0] === "" ? kept[0][1].coefficient : undefined;
+  const constant =
+    kept.length === 0 ? 0 : kept.length === 1 && kept[0]?.[0] === "" ? kept[0][1].coefficient : undefined;
   if (constant !== undefined) return constant;
   const text = kept
-    .map(([key, { coefficient }]) => (key === "" ? `${coefficient}` : coefficient === 1 ? key : `${coefficient}*${key}`))
+    .map(([key, { coefficient }]) =>
+      key === "" ? `${coefficient}` : coefficient === 1 ? key : `${coefficient}*${key}`,
+    )
     .join("+")
     .replaceAll("+-", "-");
   return Object.freeze({ terms: kept.map(([, t]) => t), text });
@@ -79,7 +97,8 @@ export function mulDim(a: Dim, b: Dim): Dim {
 
 /** a / b where that is exact for every value of the symbols, else undefined. */
 export function divDim(a: Dim, b: Dim): Dim | undefined {
-  if (typeof a === "number" && typeof b === "number") return b !== 0 && a % b === 0 ? a / b : a === 0 && b === 0 ? 0 : undefined;
+  if (typeof a === "number" && typeof b === "number")
+    return b !== 0 && a % b === 0 ? a / b : a === 0 && b === 0 ? 0 : undefined;
   if (dimEqual(a, b)) return 1;
   const divisor = terms(b);
   const only = divisor[0];
@@ -112,13 +131,18 @@ export function symbolsOf(dims: readonly Dim[]): readonly Sym[] {
  *  @throws ShapeError if a symbol has no value, or one outside its bounds */
 export function bindDim(d: Dim, values: ReadonlyMap<string, number>): number {
   if (typeof d === "number") return d;
-  return d.terms.reduce((sum, t) => sum + t.factors.reduce((product, s) => product * bound(s, values), t.coefficient), 0);
+  return d.terms.reduce(
+    (sum, t) => sum + t.factors.reduce((product, s) => product * bound(s, values), t.coefficient),
+    0,
+  );
 }
 
 function bound(s: Sym, values: ReadonlyMap<string, number>): number {
   const value = values.get(s.name);
   if (value === undefined || value < s.lo || value > s.hi || value % s.multiple !== 0)
-    throw new ShapeError(`dimension ${s.name}: expected a multiple of ${s.multiple} in ${s.lo}..${s.hi}, got ${value ?? "no value"}`);
+    throw new ShapeError(
+      `dimension ${s.name}: expected a multiple of ${s.multiple} in ${s.lo}..${s.hi}, got ${value ?? "no value"}`,
+    );
   return value;
 }
 
@@ -126,5 +150,7 @@ function bound(s: Sym, values: ReadonlyMap<string, number>): number {
  *  @throws ShapeError naming the symbol otherwise */
 export function known(d: Dim, where: string): number {
   if (typeof d === "number") return d;
-  throw new ShapeError(`${where}: the dimension ${d.text} has no value yet`, { hint: "bind its symbols before compiling" });
+  throw new ShapeError(`${where}: the dimension ${d.text} has no value yet`, {
+    hint: "bind its symbols before compiling",
+  });
 }

@@ -13,7 +13,13 @@ export interface DTypeInfo {
   readonly role: "full" | "storage" | "block";
 }
 
-const entry = (kind: DTypeInfo["kind"], bits: number, role: DTypeInfo["role"], block = 1, bytes = bits / 8): DTypeInfo => ({
+const entry = (
+  kind: DTypeInfo["kind"],
+  bits: number,
+  role: DTypeInfo["role"],
+  block = 1,
+  bytes = bits / 8,
+): DTypeInfo => ({
   kind,
   bits,
   block,
@@ -90,7 +96,7 @@ export function toBf16(x: number): number {
   f32Scratch[0] = x;
   let bits = u32Scratch[0] as number;
   if (Number.isNaN(x)) return 0x7fc0;
-  const back = f32Scratch[0] as number;
+  const back = f32Scratch[0];
   if (back !== x && Number.isFinite(back)) bits = sticky(bits, x, back);
   return ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff;
 }

@@ -18,12 +18,19 @@ const interned = new WeakMap<Node, Fn[]>();
 /** The function with this name, these parameters and these results. The same three give the same function. */
 export function makeFn(name: string, params: readonly NodeOf<"param">[], results: readonly Node[]): Fn {
   const anchor = results[0] ?? params[0];
-  const known = anchor && interned.get(anchor)?.find((f) => f.name === name && same(f.params, params) && same(f.results, results));
+  const known =
+    anchor && interned.get(anchor)?.find((f) => f.name === name && same(f.params, params) && same(f.results, results));
   if (known) return known;
   let hash = hashText("fn");
   for (const n of params) hash = mixHash(hash, n.hash);
   for (const n of results) hash = mixHash(hash, n.hash);
-  const fn = Object.freeze({ id: freshId(), name, params: Object.freeze([...params]), results: Object.freeze([...results]), hash });
+  const fn = Object.freeze({
+    id: freshId(),
+    name,
+    params: Object.freeze([...params]),
+    results: Object.freeze([...results]),
+    hash,
+  });
   if (anchor) interned.set(anchor, [...(interned.get(anchor) ?? []), fn]);
   return fn;
 }
@@ -42,7 +49,9 @@ export function topological(roots: readonly Node[], enter: (node: Node) => boole
       const done = state.get(node);
       if (done === undefined) {
         state.set(node, false);
-        if (enter(node)) for (let i = node.src.length - 1; i >= 0; i--) if (!state.has(node.src[i] as Node)) stack.push(node.src[i] as Node);
+        if (enter(node))
+          for (let i = node.src.length - 1; i >= 0; i--)
+            if (!state.has(node.src[i] as Node)) stack.push(node.src[i] as Node);
       } else {
         stack.pop();
         if (!done) {
@@ -70,7 +79,13 @@ export function fnEqual(a: Fn, b: Fn): boolean {
     left.every((n, i) => {
       const m = right[i] as Node;
       pair.set(n, m);
-      return n.op === m.op && n.src.length === m.src.length && typeEqual(n.type, m.type) && n.src.every((s, j) => pair.get(s) === m.src[j]) && attrEqual(n.attr, m.attr);
+      return (
+        n.op === m.op &&
+        n.src.length === m.src.length &&
+        typeEqual(n.type, m.type) &&
+        n.src.every((s, j) => pair.get(s) === m.src[j]) &&
+        attrEqual(n.attr, m.attr)
+      );
     }) && a.results.every((n, i) => pair.get(n) === b.results[i])
   );
 }

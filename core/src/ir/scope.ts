@@ -58,7 +58,13 @@ export class InternScope implements Scope {
       if (s.scope !== this) own = false;
       key += ` ${s.id}`;
     }
-    if (!own) return this.make(op, src.map((s) => (s.scope === this ? s : this.lift(s))), attr, from);
+    if (!own)
+      return this.make(
+        op,
+        src.map((s) => (s.scope === this ? s : this.lift(s))),
+        attr,
+        from,
+      );
     key += attrText(attr, fnIdentity);
     const known = this.#nodes.get(key);
     if (known) return known as NodeOf<O>;
@@ -86,7 +92,8 @@ export class InternScope implements Scope {
 }
 
 /** A node like another, with other sources, in `scope`. */
-export const remake = (scope: Scope, node: Node, src: readonly Node[]): Node => scope.make<Op>(node.op, src, node.attr, node.site) as Node;
+export const remake = (scope: Scope, node: Node, src: readonly Node[]): Node =>
+  scope.make<Op>(node.op, src, node.attr, node.site) as Node;
 
 export const freshId = (): number => nextId++;
 

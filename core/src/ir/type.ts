@@ -50,7 +50,12 @@ export function typeEqual(a: Type, b: Type): boolean {
     if (!isTuple(a) || !isTuple(b) || a.tuple.length !== b.tuple.length) return false;
     return a.tuple.every((t, i) => typeEqual(t, b.tuple[i] as Type));
   }
-  return a.dtype === b.dtype && dimsEqual(a.dims, b.dims) && (a.space ?? "device") === (b.space ?? "device") && shardEqual(a.shard, b.shard);
+  return (
+    a.dtype === b.dtype &&
+    dimsEqual(a.dims, b.dims) &&
+    (a.space ?? "device") === (b.space ?? "device") &&
+    shardEqual(a.shard, b.shard)
+  );
 }
 
 const shardEqual = (a: Shard | undefined, b: Shard | undefined): boolean =>

@@ -63,7 +63,7 @@ function runNest(nest: NestNode, memory: ReadonlyMap<Node, Float64Array>, scalar
     for (const n of nodes) env.set(n, valueOf(n));
   };
   const valueOf = (n: Node): number => {
-    if (n.op === "accumulate") return accumulate(n as AccumulateNode);
+    if (n.op === "accumulate") return accumulate(n);
     if (n.op === "load") return load(n);
     if (n.op === "const") return n.attr.value;
     if (n.op === "param" || n.op === "scratch") return env.get(n) ?? 0;

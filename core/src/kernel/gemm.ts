@@ -120,7 +120,9 @@ function isReadAlong(nest: NestNode, operand: 0 | 1): boolean {
   const sum = sumOf(nest);
   const x = (sum.src[0] as Node).src[operand] as Node;
   const [k, ...more] = sum.src.slice(1);
-  return x.op === "load" && x.src.length === 2 && more.length === 0 && affine(x.src[1] as Node).terms.get(k as Node) === 1;
+  return (
+    x.op === "load" && x.src.length === 2 && more.length === 0 && affine(x.src[1] as Node).terms.get(k as Node) === 1
+  );
 }
 
 /** Whether an operand lies in memory along an output range. */

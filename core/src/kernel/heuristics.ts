@@ -60,7 +60,7 @@ function boundary(a: Node, b: Node): { readonly range: RangeNode; readonly at: n
   const limit = constant.attr.value - offset;
   // r < limit, limit < r, −r < limit, limit < −r
   const at = only[1] === 1 ? (below ? limit : limit + 1) : below ? 1 - limit : -limit;
-  return { range: only[0] as RangeNode, at };
+  return { range: only[0], at };
 }
 
 /** The most nests into which masks may cut a kernel. */
@@ -118,5 +118,5 @@ function scheduleReduction(plan: Plan, i: number, first: AccumulateNode): number
     });
   // A cache line at a time, where a row is more than that; long expressions have enough to do with the partial sums of one vector.
   const isLong = topological([value]).length > 48;
-  return outer ? vectorizeLoop(plan, i, (along as RangeNode).attr.id, lanes, terms >= PARTS && isLong ? 1 : 4) : i + 1;
+  return outer ? vectorizeLoop(plan, i, along.attr.id, lanes, terms >= PARTS && isLong ? 1 : 4) : i + 1;
 }

@@ -14,7 +14,7 @@ import { add, build, cast, lt, mul, scalar, where, xor } from "../ops/build.ts";
 import { freeAxes } from "../ops/contraction.ts";
 import { allOf, betweenIndex, constIndex, flattenIndex, knownDims } from "../ops/indexing.ts";
 import { define, newScope } from "../ops/table.ts";
-import { makeKernel, makeNest, makeRange, type NestNode, type RangeNode } from "./nests.ts";
+import { makeKernel, makeNest, makeRange, type NestNode } from "./nests.ts";
 import { threefry2x32 } from "./threefry.ts";
 
 /** A value that is wanted: a node of the group, at indices, where the mask holds (elsewhere it may be anything). */
@@ -74,8 +74,7 @@ function spread(ranges: readonly Node[], dims: readonly number[]): Node[] {
   return dims.map((d) => (d === 1 ? constIndex(0) : (ranges[next++] as Node)));
 }
 
-const idsOf = (ranges: readonly Node[]): number[] =>
-  ranges.flatMap((r) => (r.op === "range" ? [(r as RangeNode).attr.id] : []));
+const idsOf = (ranges: readonly Node[]): number[] => ranges.flatMap((r) => (r.op === "range" ? [r.attr.id] : []));
 
 const isHostScalar = (p: Node): boolean => {
   const { dims, space } = tensorTypeOf(p);

@@ -102,9 +102,9 @@ const groups = fc
         ["i32", w],
       ],
       (p, q) => {
-        let x = p as Node;
+        let x = p;
         for (let i = choose(3); i > 0 && total(x) < 300; i--) x = step(x, choose);
-        if (choose(4) > 0) x = anchored(x, mul(q as Node, q as Node), choose);
+        if (choose(4) > 0) x = anchored(x, mul(q, q), choose);
         for (let i = choose(2); i > 0 && total(x) < 600 && size(x).length > 0; i--) x = step(x, choose);
         return x;
       },
@@ -174,6 +174,6 @@ test("any legal schedule gives the interpreter's result", () => {
 });
 
 test("a kernel without scratch or masks reads every element that it names", () => {
-  const kernel = lower(group([["f32", [2]]], (x) => x as Node));
+  const kernel = lower(group([["f32", [2]]], (x) => x));
   assert.throws(() => evaluateKernel(kernel, [Float64Array.of(1)]), /outside/);
 });

@@ -3,7 +3,6 @@ import { test } from "node:test";
 import { ScheduleError } from "../errors.ts";
 import { valueOf } from "../interpreter/value.ts";
 import type { Fn } from "../ir/fn.ts";
-import type { Node } from "../ir/node.ts";
 import {
   add,
   concat,
@@ -52,7 +51,7 @@ test("split, unroll, vectorize and reorder keep every element", () => {
       ["f32", [6, 8]],
       ["f32", [8, 6]],
     ],
-    (a, b) => add(a as Node, permute(b as Node, [1, 0])),
+    (a, b) => add(a, permute(b, [1, 0])),
   );
   check(
     fn,
@@ -67,7 +66,7 @@ test("split, unroll, vectorize and reorder keep every element", () => {
 });
 
 test("peel and pad treat what does not divide", () => {
-  const fn = group([["f32", [5, 7]]], (a) => mul(a as Node, a as Node));
+  const fn = group([["f32", [5, 7]]], (a) => mul(a, a));
   check(
     fn,
     undefined,
@@ -88,7 +87,7 @@ test("options that would change the meaning are refused", () => {
         ["i32", [4]],
         ["f32", [4]],
       ],
-      (x, i, u) => scatter(x as Node, i as Node, u as Node, 0, "set"),
+      (x, i, u) => scatter(x, i, u, 0, "set"),
     ),
   );
   assert.throws(() => applySchedule(kernel, [{ option: "vectorize", nest: 1, range: 1, lanes: 4 }]), ScheduleError);
@@ -101,7 +100,7 @@ test("options that would change the meaning are refused", () => {
         ["f32", [4, 8]],
         ["f32", [8, 4]],
       ],
-      (a, b) => dot(a as Node, b as Node, product()),
+      (a, b) => dot(a, b, product()),
     ),
   );
   assert.throws(
@@ -117,7 +116,7 @@ test("a list applies to a fresh lowering of the same group", () => {
       ["f32", [20, 33]],
       ["f32", [33, 19]],
     ],
-    (a, b) => dot(a as Node, b as Node, product()),
+    (a, b) => dot(a, b, product()),
   );
   const options = schedule(lower(fn), hardware);
   assert.equal(
@@ -132,19 +131,19 @@ test("a contiguous element-wise nest is one loop of vectors", () => {
       ["f32", [7, 16, 4]],
       ["f32", [7, 16, 4]],
     ],
-    (a, b) => sub(a as Node, b as Node),
+    (a, b) => sub(a, b),
   );
   assert.deepEqual(kinds(scheduled(lower(fn))), ["loop unroll vector"]);
   check(fn, undefined, scheduled);
 });
 
 test("the parts of a concatenation need no masks", () => {
-  const fn = group([["f32", [5, 16]]], (x) => concat([neg(x as Node), x as Node], 1));
+  const fn = group([["f32", [5, 16]]], (x) => concat([neg(x), x], 1));
   const kernel = scheduled(lower(fn));
   assert.equal(nestsOf(kernel).length, 2);
   check(fn, undefined, scheduled);
   check(
-    group([["f32", [5, 6]]], (x) => pad(x as Node, [1, 2], [0, 3], 7)),
+    group([["f32", [5, 6]]], (x) => pad(x, [1, 2], [0, 3], 7)),
     undefined,
     scheduled,
   );
@@ -154,28 +153,28 @@ test("reductions, at every length and position of the axis", () => {
   for (const kind of ["sum", "max", "prod"] as const)
     for (const n of [1, 3, 8, 13, 64]) {
       check(
-        group([["i32", [3, n]]], (x) => reduce(kind, x as Node, [1])),
+        group([["i32", [3, n]]], (x) => reduce(kind, x, [1])),
         undefined,
         scheduled,
       );
       check(
-        group([["i32", [n, 9]]], (x) => reduce(kind, x as Node, [0])),
+        group([["i32", [n, 9]]], (x) => reduce(kind, x, [0])),
         undefined,
         scheduled,
       );
       check(
-        group([["i32", [2, 3, n]]], (x) => reduce(kind, x as Node, [0, 2])),
+        group([["i32", [2, 3, n]]], (x) => reduce(kind, x, [0, 2])),
         undefined,
         scheduled,
       );
     }
   check(
-    group([["f32", [9000]]], (x) => reduce("sum", x as Node, [0])),
+    group([["f32", [9000]]], (x) => reduce("sum", x, [0])),
     undefined,
     scheduled,
   );
   check(
-    group([["f32", [4100, 5]]], (x) => reduce("sum", x as Node, [0])),
+    group([["f32", [4100, 5]]], (x) => reduce("sum", x, [0])),
     undefined,
     scheduled,
   );
@@ -193,17 +192,17 @@ test("the order of a sum depends on its length alone", () => {
       return results;
     };
     const rows = run(
-      group([["f32", [3, n]]], (x) => reduce("sum", x as Node, [1])),
+      group([["f32", [3, n]]], (x) => reduce("sum", x, [1])),
       [...numbers, ...numbers, ...numbers],
       [3, n],
     );
     const columns = run(
-      group([["f32", [n, 6]]], (x) => reduce("sum", x as Node, [0])),
+      group([["f32", [n, 6]]], (x) => reduce("sum", x, [0])),
       numbers.flatMap((x) => Array.from({ length: 6 }, () => x)),
       [n, 6],
     );
     const alone = run(
-      group([["f32", [n]]], (x) => reduce("sum", x as Node, [0])),
+      group([["f32", [n]]], (x) => reduce("sum", x, [0])),
       numbers,
       [n],
     );
@@ -228,7 +227,7 @@ test("dot in all sizes, with epilogue and prologue", () => {
           ["f32", [m, k]],
           ["f32", [k, n]],
         ],
-        (a, b) => dot(a as Node, b as Node, product()),
+        (a, b) => dot(a, b, product()),
       ),
       undefined,
       scheduled,
@@ -240,11 +239,7 @@ test("dot in all sizes, with epilogue and prologue", () => {
           ["f32", [n, k]],
           ["f32", [n]],
         ],
-        (a, b, c) =>
-          add(
-            dot(mul(a as Node, a as Node), b as Node, product([[1], [1]])),
-            expand(reshape(c as Node, [1, n]), [m, n]),
-          ),
+        (a, b, c) => add(dot(mul(a, a), b, product([[1], [1]])), expand(reshape(c, [1, n]), [m, n])),
       ),
       undefined,
       scheduled,
@@ -261,8 +256,8 @@ test("batches, several free and contracted axes, results in another order", () =
       ],
       (a, b) =>
         dot(
-          a as Node,
-          b as Node,
+          a,
+          b,
           product(
             [[3], [3]],
             [
@@ -283,8 +278,8 @@ test("batches, several free and contracted axes, results in another order", () =
       ],
       (a, b) =>
         dot(
-          a as Node,
-          b as Node,
+          a,
+          b,
           product(
             [[3], [3]],
             [
@@ -303,7 +298,7 @@ test("batches, several free and contracted axes, results in another order", () =
         ["f32", [4, 5, 6]],
         ["f32", [24, 6]],
       ],
-      (a, b) => dot(a as Node, b as Node, product([[2], [1]])),
+      (a, b) => dot(a, b, product([[2], [1]])),
     ),
     undefined,
     scheduled,
@@ -316,8 +311,8 @@ test("batches, several free and contracted axes, results in another order", () =
       ],
       (a, b) =>
         dot(
-          a as Node,
-          b as Node,
+          a,
+          b,
           product([
             [0, 1],
             [0, 1],
@@ -333,7 +328,7 @@ test("batches, several free and contracted axes, results in another order", () =
         ["f32", [24, 20]],
         ["f32", [20, 24]],
       ],
-      (a, b) => permute(dot(a as Node, b as Node, product()), [1, 0]),
+      (a, b) => permute(dot(a, b, product()), [1, 0]),
     ),
     undefined,
     scheduled,
@@ -352,7 +347,7 @@ test("a row of a product has the same bits alone and in a batch", () => {
           ["f32", [rows, k]],
           ["f32", [k, n]],
         ],
-        (x, y) => dot(x as Node, y as Node, product()),
+        (x, y) => dot(x, y, product()),
       );
     const batch = evaluateScheduled(make(m), a, b);
     for (const rows of [1, 2, 7, 13])
@@ -368,7 +363,7 @@ test("indexed access under schedules", () => {
         ["f32", [4, 12]],
         ["i32", [5]],
       ],
-      (x, i) => gather(x as Node, i as Node, 0),
+      (x, i) => gather(x, i, 0),
     ),
     [sample("f32", [4, 12], 1), indices],
     scheduled,
@@ -381,7 +376,7 @@ test("indexed access under schedules", () => {
           ["i32", [5]],
           ["f32", [5, 12]],
         ],
-        (x, i, u) => scatter(x as Node, i as Node, u as Node, 0, mode),
+        (x, i, u) => scatter(x, i, u, 0, mode),
       ),
       [sample("f32", [4, 12], 0), indices, sample("f32", [5, 12], 1)],
       scheduled,

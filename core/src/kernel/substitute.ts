@@ -55,7 +55,7 @@ const isFalse = (n: Node | undefined): boolean => n?.op === "const" && n.attr.va
 const isTrue = (n: Node | undefined): boolean => n?.op === "const" && n.attr.value !== 0;
 
 function rebuild(n: Node, of: (n: Node) => Node, positions: ReadonlySet<Node>, s: Substitution): Node {
-  if (n.op === "range") return s.range(n as RangeNode) ?? n;
+  if (n.op === "range") return s.range(n) ?? n;
   const src = n.src.map(of);
   const replaced = s.node?.(n, src);
   if (replaced) return replaced;
@@ -120,9 +120,9 @@ function indexOf(n: Node, of: (n: Node) => Node, s: Substitution): Node {
   const divisor = n.src[1];
   if (terms.size === 1 && terms.has(n)) {
     const value = of(n.src[0] as Node);
-    if (divisor?.op !== "const" || divisor.attr.value < 1) return build(n.op, n.src.map(of), {} as never) as Node;
+    if (divisor?.op !== "const" || divisor.attr.value < 1) return build(n.op, n.src.map(of), {}) as Node;
     if (n.op === "idiv") return divIndex(value, divisor.attr.value);
-    return n.op === "mod" ? modIndex(value, divisor.attr.value) : (build(n.op, n.src.map(of), {} as never) as Node);
+    return n.op === "mod" ? modIndex(value, divisor.attr.value) : (build(n.op, n.src.map(of), {}) as Node);
   }
   const left = new Map(terms);
   let sum = constIndex(constant);

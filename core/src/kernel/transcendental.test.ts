@@ -24,7 +24,7 @@ function run(op: (x: Node, y: Node) => Node, xs: readonly number[], ys: readonly
       ["f32", [xs.length]],
       ["f32", [xs.length]],
     ],
-    (x, y) => op(x as Node, y as Node),
+    (x, y) => op(x, y),
   );
   const kernel = expandTranscendentals(lower(fn));
   const left = topological(kernel.results).filter((n) =>

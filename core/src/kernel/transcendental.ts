@@ -83,7 +83,7 @@ function exponential(x: Node): Node {
   // Beyond 2²³ the last bit of an f32 counts ones: adding 1.5 · 2²³ rounds, and leaves n in the bits.
   const shifted = add(mul(bounded, f32(Math.LOG2E)), f32(1.5 * 2 ** 23));
   const n = sub(shifted, f32(1.5 * 2 ** 23));
-  const r = sub(sub(bounded, mul(n, f32(0.693359375))), mul(n, f32(-2.12194440054690583e-4)));
+  const r = sub(sub(bounded, mul(n, f32(0.693359375))), mul(n, f32(-0.00021219444005469057)));
   const p = polynomial(
     r,
     [1.98756915e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1],
@@ -118,7 +118,7 @@ function logarithm(x: Node): Node {
       2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1,
     ],
   );
-  const small = sub(add(mul(mul(p, r), z), mul(e, f32(-2.12194440054690583e-4))), mul(z, f32(0.5)));
+  const small = sub(add(mul(mul(p, r), z), mul(e, f32(-0.00021219444005469057))), mul(z, f32(0.5)));
   const y = add(add(r, small), mul(e, f32(0.693359375)));
   const positive = where(eq(x, f32(infinity)), x, y);
   return where(lt(f32(0), x), positive, where(eq(x, f32(0)), f32(-infinity), f32(Number.NaN)));
@@ -213,11 +213,8 @@ function longLogarithm(x: Node): Double {
   const { e, m } = parts(x);
   const ratio = quotientOf({ hi: sub(m, f32(1)), lo: f32(0) }, exactSum(m, f32(1)));
   const square = productOf(ratio, ratio);
-  const tail = polynomial(
-    square.hi,
-    [0.240320354700088500976562, 0.285112679004669189453125, 0.400007992982864379882812],
-  );
-  const third: Double = { hi: f32(0.66666662693023681640625), lo: f32(3.69183861259614332084311e-9) };
+  const tail = polynomial(square.hi, [0.2403203547000885, 0.2851126790046692, 0.4000079929828644]);
+  const third: Double = { hi: f32(0.6666666269302368), lo: f32(3.69183861259614332084311e-9) };
   const series = productOf(productOf(square, ratio), sumOf(third, exactProduct(square.hi, tail)));
   const twice: Double = { hi: add(ratio.hi, ratio.hi), lo: add(ratio.lo, ratio.lo) };
   return sumOf(sumOf(productOf({ hi: e, lo: f32(0) }, double(Math.LN2)), twice), series);
@@ -232,10 +229,7 @@ function longExponential(x: Double): Node {
   const r = quickSum(first.hi, add(add(first.lo, lo), mul(n, f32(-1.428606765330187045e-6))));
   const p = polynomial(
     r.hi,
-    [
-      0.00136324646882712841033936, 0.00836596917361021041870117, 0.0416710823774337768554688,
-      0.166665524244308471679688, 0.499999850988388061523438,
-    ],
+    [0.0013632464688271284, 0.00836596917361021, 0.04167108237743378, 0.16666552424430847, 0.49999985098838806],
   );
   const rest = add(r.lo, mul(mul(r.hi, r.hi), p));
   const one = exactSum(f32(1), r.hi);

@@ -9,10 +9,41 @@ import { currentScope } from "../ir/scope.ts";
 
 const none = Object.freeze({});
 
-export const build = <O extends Op>(op: O, src: readonly Node[], attr: Attrs[O]): NodeOf<O> => currentScope().make(op, src, attr);
+export const build = <O extends Op>(op: O, src: readonly Node[], attr: Attrs[O]): NodeOf<O> =>
+  currentScope().make(op, src, attr);
 
-type Unary = "neg" | "abs" | "sign" | "sqrt" | "rsqrt" | "exp" | "log" | "sin" | "cos" | "tanh" | "erf" | "floor" | "round" | "not";
-type Binary = "add" | "sub" | "mul" | "div" | "idiv" | "mod" | "pow" | "max" | "min" | "lt" | "eq" | "and" | "or" | "xor" | "shl" | "shr";
+type Unary =
+  | "neg"
+  | "abs"
+  | "sign"
+  | "sqrt"
+  | "rsqrt"
+  | "exp"
+  | "log"
+  | "sin"
+  | "cos"
+  | "tanh"
+  | "erf"
+  | "floor"
+  | "round"
+  | "not";
+type Binary =
+  | "add"
+  | "sub"
+  | "mul"
+  | "div"
+  | "idiv"
+  | "mod"
+  | "pow"
+  | "max"
+  | "min"
+  | "lt"
+  | "eq"
+  | "and"
+  | "or"
+  | "xor"
+  | "shl"
+  | "shr";
 
 const unary = (op: Unary) => (x: Node) => build(op, [x], none);
 const binary = (op: Binary) => (a: Node, b: Node) => build(op, [a, b], none);
@@ -53,12 +84,20 @@ export const where = (condition: Node, a: Node, b: Node): Node => build("where",
 export const cast = (x: Node, dtype: DType): Node => (dtypeOf(x) === dtype ? x : build("cast", [x], { dtype }));
 export const bitcast = (x: Node, dtype: DType): Node => build("bitcast", [x], { dtype });
 
-export const reshape = (x: Node, dims: readonly Dim[]): Node => (dimsEqual(dimsOf(x), dims) ? x : build("reshape", [x], { dims }));
-export const permute = (x: Node, axes: readonly number[]): Node => (axes.every((a, i) => a === i) ? x : build("permute", [x], { axes }));
-export const expand = (x: Node, dims: readonly Dim[]): Node => (dimsEqual(dimsOf(x), dims) ? x : build("expand", [x], { dims }));
-export const pad = (x: Node, low: readonly Dim[], high: readonly Dim[], value = 0): Node => build("pad", [x], { low, high, value });
-export const slice = (x: Node, start: readonly Dim[], size: readonly Dim[], step: readonly number[] = start.map(() => 1)): Node =>
-  build("slice", [x], { start, size, step });
+export const reshape = (x: Node, dims: readonly Dim[]): Node =>
+  dimsEqual(dimsOf(x), dims) ? x : build("reshape", [x], { dims });
+export const permute = (x: Node, axes: readonly number[]): Node =>
+  axes.every((a, i) => a === i) ? x : build("permute", [x], { axes });
+export const expand = (x: Node, dims: readonly Dim[]): Node =>
+  dimsEqual(dimsOf(x), dims) ? x : build("expand", [x], { dims });
+export const pad = (x: Node, low: readonly Dim[], high: readonly Dim[], value = 0): Node =>
+  build("pad", [x], { low, high, value });
+export const slice = (
+  x: Node,
+  start: readonly Dim[],
+  size: readonly Dim[],
+  step: readonly number[] = start.map(() => 1),
+): Node => build("slice", [x], { start, size, step });
 export const flip = (x: Node, axes: readonly number[]): Node => build("flip", [x], { axes });
 export const concat = (parts: readonly Node[], axis: number): Node => build("concat", parts, { axis });
 
@@ -69,8 +108,10 @@ export const gather = (x: Node, indices: Node, axis: number): Node => build("gat
 export const scatter = (x: Node, indices: Node, updates: Node, axis: number, mode: "add" | "set"): Node =>
   build("scatter", [x, indices, updates], { axis, mode });
 
-export const iota = (dtype: DType, dims: readonly Dim[], axis: number): Node => build("iota", [], { dtype, dims, axis });
-export const random = (key: Node, offset: Node, dims: readonly Dim[], words: 1 | 2 = 1): Node => build("random", [key, offset], { dims, words });
+export const iota = (dtype: DType, dims: readonly Dim[], axis: number): Node =>
+  build("iota", [], { dtype, dims, axis });
+export const random = (key: Node, offset: Node, dims: readonly Dim[], words: 1 | 2 = 1): Node =>
+  build("random", [key, offset], { dims, words });
 export const stopGradient = (x: Node): Node => build("stopGradient", [x], none);
 export const assign = (target: Node, value: Node): Node => build("assign", [target, value], none);
 export const call = (fn: Fn, args: readonly Node[]): Node => build("call", args, { fn });
@@ -80,7 +121,16 @@ export const item = (x: Node, index: number): Node => build("item", [x], { index
 export const scalar = (value: number, dtype: DType): Node => build("const", [], { value, dtype });
 
 /** A scalar node repeated to the given dims. */
-export const fill = (x: Node, dims: readonly Dim[]): Node => (dims.length === 0 ? x : expand(reshape(x, dims.map(() => 1)), dims));
+export const fill = (x: Node, dims: readonly Dim[]): Node =>
+  dims.length === 0
+    ? x
+    : expand(
+        reshape(
+          x,
+          dims.map(() => 1),
+        ),
+        dims,
+      );
 
 /** A constant of the dtype and dims of `like`. */
 export const constantLike = (like: Node, value: number): Node => fill(scalar(value, dtypeOf(like)), dimsOf(like));

@@ -4,7 +4,27 @@ import { type Dim, dimEqual, dimsEqual, dimText, known, sizeOf } from "../ir/dim
 import { dtypes, isFloat } from "../ir/dtype.ts";
 import { type Attrs, dimsOf, dtypeOf, type Node, type NodeOf } from "../ir/node.ts";
 import { tensorType, typeText } from "../ir/type.ts";
-import { constantLike, div, dot, eq, expand, fill, flip, gather, iota, mul, pad, permute, reduceKeep, reshape, scalar, scatter, slice, where, zerosLike } from "./build.ts";
+import {
+  constantLike,
+  div,
+  dot,
+  eq,
+  expand,
+  fill,
+  flip,
+  gather,
+  iota,
+  mul,
+  pad,
+  permute,
+  reduceKeep,
+  reshape,
+  scalar,
+  scatter,
+  slice,
+  where,
+  zerosLike,
+} from "./build.ts";
 import { type OpFamily, requireKinds } from "./define.ts";
 
 const source = (y: { readonly src: readonly Node[] }, i = 0): Node => y.src[i] as Node;
@@ -13,7 +33,10 @@ const others = (rank: number, ...taken: (readonly number[])[]): number[] =>
   Array.from({ length: rank }, (_, a) => a).filter((a) => !taken.some((t) => t.includes(a)));
 
 /** The free axes of both sides of a product, in order. */
-export function freeAxes({ src, attr: { contract, batch } }: Pick<NodeOf<"dot">, "src" | "attr">): readonly [number[], number[]] {
+export function freeAxes({
+  src,
+  attr: { contract, batch },
+}: Pick<NodeOf<"dot">, "src" | "attr">): readonly [number[], number[]] {
   return [
     others(dimsOf(src[0] as Node).length, contract[0], batch[0]),
     others(dimsOf(src[1] as Node).length, contract[1], batch[1]),
@@ -61,7 +84,12 @@ function productOfOthers(x: Node, axes: readonly number[]): Node {
   const flat = reshape(rows, [...kept, n]);
   const last = kept.length;
   const shift = (v: Node, by: number): Node =>
-    pad(slice(v, [...kept.map(() => 0), 0], [...kept, n - by]), [...kept.map(() => 0), by], [...kept.map(() => 0), 0], 1);
+    pad(
+      slice(v, [...kept.map(() => 0), 0], [...kept, n - by]),
+      [...kept.map(() => 0), by],
+      [...kept.map(() => 0), 0],
+      1,
+    );
   const before = (v: Node): Node => {
     let product = shift(v, 1);
     for (let by = 1; by < n - 1; by *= 2) product = mul(product, shift(product, by));
@@ -82,8 +110,16 @@ function dotVjp(g: Node, y: NodeOf<"dot">): [Node | null, Node | null] {
   const gB = inG(nb + freeA.length, freeB.length);
   return [
     // [batch, freeA, contracted in b's order] back to a's axes
-    restore(dot(g, b, { contract: [gB, freeB], batch: [gBatch, batch[1]] }), [...batch[0], ...freeA, ...byOther(contract[0], contract[1])]),
-    restore(dot(g, a, { contract: [gA, freeA], batch: [gBatch, batch[0]] }), [...batch[1], ...freeB, ...byOther(contract[1], contract[0])]),
+    restore(dot(g, b, { contract: [gB, freeB], batch: [gBatch, batch[1]] }), [
+      ...batch[0],
+      ...freeA,
+      ...byOther(contract[0], contract[1]),
+    ]),
+    restore(dot(g, a, { contract: [gA, freeA], batch: [gBatch, batch[0]] }), [
+      ...batch[1],
+      ...freeB,
+      ...byOther(contract[1], contract[0]),
+    ]),
   ];
 }
 
@@ -124,14 +160,21 @@ function inferDot([a, b]: readonly Node[], attr: Attrs["dot"]) {
 
 function hint(what: string, wanted: Dim, rhs: readonly Dim[]): string | undefined {
   const at = rhs.findIndex((d) => dimEqual(d, wanted));
-  return what === "contracted" && at >= 0 ? `rhs axis ${at} is ${dimText(wanted)}: did you mean to transpose it?` : undefined;
+  return what === "contracted" && at >= 0
+    ? `rhs axis ${at} is ${dimText(wanted)}: did you mean to transpose it?`
+    : undefined;
 }
 
 /** [x.dims before the axis, indices.dims, x.dims after it] */
-const gathered = (x: Node, indices: Node, axis: number): Dim[] => [...dimsOf(x).slice(0, axis), ...dimsOf(indices), ...dimsOf(x).slice(axis + 1)];
+const gathered = (x: Node, indices: Node, axis: number): Dim[] => [
+  ...dimsOf(x).slice(0, axis),
+  ...dimsOf(indices),
+  ...dimsOf(x).slice(axis + 1),
+];
 
 function checkIndices(op: string, indices: Node): void {
-  if (!["i32", "u32"].includes(dtypeOf(indices))) throw new DTypeError(`${op}: expected i32 or u32 indices, got ${typeText(indices.type)}`);
+  if (!["i32", "u32"].includes(dtypeOf(indices)))
+    throw new DTypeError(`${op}: expected i32 or u32 indices, got ${typeText(indices.type)}`);
 }
 
 export const contraction = {
@@ -177,7 +220,8 @@ export const contraction = {
       const [a, i, u] = [x as Node, indices as Node, updates as Node];
       checkAxes("scatter", a, [axis]);
       checkIndices("scatter", i);
-      if (mode !== "add" && mode !== "set") throw new ArgumentError(`scatter: expected mode "add" or "set", got ${JSON.stringify(mode)}`);
+      if (mode !== "add" && mode !== "set")
+        throw new ArgumentError(`scatter: expected mode "add" or "set", got ${JSON.stringify(mode)}`);
       if (mode === "add") requireKinds("scatter", [a, u], ["float", "int", "uint"]);
       if (dtypeOf(a) !== dtypeOf(u) || !dimsEqual(gathered(a, i, axis), dimsOf(u)))
         throw new ShapeError(
@@ -195,7 +239,11 @@ export const contraction = {
       const winner = scatter(fill(scalar(-1, "i32"), dimsOf(source(y))), indices, number, axis, "set");
       const kept = eq(gather(winner, indices, axis), number);
       const untouched = eq(winner, constantLike(winner, -1));
-      return [where(untouched, g, zerosLike(g)), null, where(kept, gather(g, indices, axis), fill(scalar(0, dtypeOf(g)), count))];
+      return [
+        where(untouched, g, zerosLike(g)),
+        null,
+        where(kept, gather(g, indices, axis), fill(scalar(0, dtypeOf(g)), count)),
+      ];
     },
   },
 } satisfies OpFamily<"reduce" | "dot" | "gather" | "scatter">;

@@ -50,7 +50,8 @@ export function requireKinds(op: Op, src: readonly Node[], kinds: readonly strin
   const first = tensorTypeOf(src[0] as Node).dtype;
   for (const s of src) {
     const { dtype } = tensorTypeOf(s);
-    if (dtype !== first) throw new DTypeError(`${op}: the operands' dtypes differ: ${names(src)}`, { hint: "cast one of them" });
+    if (dtype !== first)
+      throw new DTypeError(`${op}: the operands' dtypes differ: ${names(src)}`, { hint: "cast one of them" });
     const info = dtypes[dtype];
     if (info.role !== "full" || !kinds.includes(info.kind))
       throw new DTypeError(`${op}: expected ${kinds.join(" or ")} with arithmetic, got ${names(src)}`, {
@@ -64,6 +65,7 @@ export function requireKinds(op: Op, src: readonly Node[], kinds: readonly strin
 export function requireSameDims(op: Op, src: readonly Node[]): TensorType["dims"] {
   const { dims } = tensorTypeOf(src[0] as Node);
   for (const s of src)
-    if (!dimsEqual(tensorTypeOf(s).dims, dims)) throw new ShapeError(`${op}: the operands' shapes differ: ${names(src)}`, { hint: "broadcast them first" });
+    if (!dimsEqual(tensorTypeOf(s).dims, dims))
+      throw new ShapeError(`${op}: the operands' shapes differ: ${names(src)}`, { hint: "broadcast them first" });
   return dims;
 }

@@ -4,7 +4,25 @@ import { DTypeError } from "../errors.ts";
 import { byteSize, type DType, dtypes, isFloat, roundEven } from "../ir/dtype.ts";
 import { dtypeOf, type Node, type NodeOf, type Op, tensorTypeOf } from "../ir/node.ts";
 import { tensorType } from "../ir/type.ts";
-import { add, cast, constantLike, cos, div, eq, exp, idiv, log, mul, neg, pow, sign, sin, sub, where, zerosLike } from "./build.ts";
+import {
+  add,
+  cast,
+  constantLike,
+  cos,
+  div,
+  eq,
+  exp,
+  idiv,
+  log,
+  mul,
+  neg,
+  pow,
+  sign,
+  sin,
+  sub,
+  where,
+  zerosLike,
+} from "./build.ts";
 import { erf as erfOf } from "./erf.ts";
 import { type OpDef, type OpFamily, requireKinds, requireSameDims, type Scalar, type Vjp } from "./define.ts";
 
@@ -37,8 +55,13 @@ const op = <O extends Op>(name: O, arity: number, { kinds, scalar, flops = 1, re
 
 type One = (g: Node, x: Node, y: Node) => Node | null;
 type Two = (g: Node, a: Node, b: Node, y: Node) => readonly [Node | null, Node | null];
-const one = <O extends Op>(rule: One): Vjp<O> => (g, y: NodeOf<O>) => [rule(g, y.src[0] as Node, y as Node)];
-const two = <O extends Op>(rule: Two): Vjp<O> => (g, y: NodeOf<O>) => rule(g, y.src[0] as Node, y.src[1] as Node, y as Node);
+const one =
+  <O extends Op>(rule: One): Vjp<O> =>
+  (g, y: NodeOf<O>) => [rule(g, y.src[0] as Node, y as Node)];
+const two =
+  <O extends Op>(rule: Two): Vjp<O> =>
+  (g, y: NodeOf<O>) =>
+    rule(g, y.src[0] as Node, y.src[1] as Node, y as Node);
 
 /** 1 where `a` alone is the extremum `y`, ½ at a tie, 0 elsewhere. */
 const share = (a: Node, b: Node, y: Node): Node =>
@@ -47,7 +70,8 @@ const share = (a: Node, b: Node, y: Node): Node =>
 const nan = Number.NaN;
 
 /** C's rules rather than JavaScript's: 1 to any power is 1, and so is −1 to an infinite one. */
-const powOf = (a: number, b: number): number => (a === 1 || (a === -1 && Math.abs(b) === Number.POSITIVE_INFINITY) ? 1 : a ** b);
+const powOf = (a: number, b: number): number =>
+  a === 1 || (a === -1 && Math.abs(b) === Number.POSITIVE_INFINITY) ? 1 : a ** b;
 
 /** The integer of a dtype nearest towards zero, clamped to its range; NaN gives 0, but true for bool. */
 function saturate(x: number, dtype: DType): number {
@@ -59,7 +83,8 @@ function saturate(x: number, dtype: DType): number {
 }
 
 /** Python's and PyTorch's rules: the quotient is rounded down, the remainder has the divisor's sign. Integer division by zero gives 0. */
-const floorDivide: Scalar = ([a, b], dtype) => (isFloat(dtype) ? Math.floor((a as number) / (b as number)) : b === 0 ? 0 : Math.floor((a as number) / (b as number)));
+const floorDivide: Scalar = ([a, b], dtype) =>
+  isFloat(dtype) ? Math.floor((a as number) / (b as number)) : b === 0 ? 0 : Math.floor((a as number) / (b as number));
 const floorMod: Scalar = ([a, b], dtype) => {
   if (b === 0) return isFloat(dtype) ? nan : 0;
   const r = (a as number) % (b as number);
@@ -70,17 +95,37 @@ export const elementwise = {
   neg: op("neg", 1, { kinds: number, scalar: ([x]) => -(x as number), vjp: one((g) => neg(g)) }),
   abs: op("abs", 1, { kinds: number, scalar: ([x]) => Math.abs(x as number), vjp: one((g, x) => mul(g, sign(x))) }),
   sign: op("sign", 1, { kinds: number, scalar: ([x]) => Math.sign(x as number) }),
-  sqrt: op("sqrt", 1, { kinds: float, flops: 4, scalar: ([x]) => Math.sqrt(x as number), vjp: one((g, _, y) => div(g, add(y, y))) }),
+  sqrt: op("sqrt", 1, {
+    kinds: float,
+    flops: 4,
+    scalar: ([x]) => Math.sqrt(x as number),
+    vjp: one((g, _, y) => div(g, add(y, y))),
+  }),
   rsqrt: op("rsqrt", 1, {
     kinds: float,
     flops: 6,
     scalar: ([x]) => 1 / Math.sqrt(x as number),
     vjp: one((g, x, y) => mul(mul(g, constantLike(x, -0.5)), div(y, x))),
   }),
-  exp: op("exp", 1, { kinds: float, flops: 12, scalar: ([x]) => Math.exp(x as number), vjp: one((g, _, y) => mul(g, y)) }),
+  exp: op("exp", 1, {
+    kinds: float,
+    flops: 12,
+    scalar: ([x]) => Math.exp(x as number),
+    vjp: one((g, _, y) => mul(g, y)),
+  }),
   log: op("log", 1, { kinds: float, flops: 14, scalar: ([x]) => Math.log(x as number), vjp: one((g, x) => div(g, x)) }),
-  sin: op("sin", 1, { kinds: float, flops: 16, scalar: ([x]) => Math.sin(x as number), vjp: one((g, x) => mul(g, cos(x))) }),
-  cos: op("cos", 1, { kinds: float, flops: 16, scalar: ([x]) => Math.cos(x as number), vjp: one((g, x) => neg(mul(g, sin(x)))) }),
+  sin: op("sin", 1, {
+    kinds: float,
+    flops: 16,
+    scalar: ([x]) => Math.sin(x as number),
+    vjp: one((g, x) => mul(g, cos(x))),
+  }),
+  cos: op("cos", 1, {
+    kinds: float,
+    flops: 16,
+    scalar: ([x]) => Math.cos(x as number),
+    vjp: one((g, x) => neg(mul(g, sin(x)))),
+  }),
   tanh: op("tanh", 1, {
     kinds: float,
     flops: 18,
@@ -94,7 +139,10 @@ export const elementwise = {
     vjp: one((g, x) => mul(mul(g, constantLike(x, 2 / Math.sqrt(Math.PI))), exp(neg(mul(x, x))))),
   }),
   floor: op("floor", 1, { kinds: float, scalar: ([x]) => Math.floor(x as number) }),
-  round: op("round", 1, { kinds: float, scalar: ([x]) => (Number.isFinite(x) ? roundEven(x as number) : (x as number)) }),
+  round: op("round", 1, {
+    kinds: float,
+    scalar: ([x]) => (Number.isFinite(x) ? roundEven(x as number) : (x as number)),
+  }),
   not: op("not", 1, { kinds: bits, scalar: ([x], dtype) => (dtype === "bool" ? (x === 0 ? 1 : 0) : ~(x as number)) }),
 
   add: op("add", 2, { kinds: number, scalar: ([a, b]) => (a as number) + (b as number), vjp: two((g) => [g, g]) }),
@@ -137,11 +185,18 @@ export const elementwise = {
   and: op("and", 2, { kinds: bits, scalar: ([a, b]) => (a as number) & (b as number) }),
   or: op("or", 2, { kinds: bits, scalar: ([a, b]) => (a as number) | (b as number) }),
   xor: op("xor", 2, { kinds: bits, scalar: ([a, b]) => (a as number) ^ (b as number) }),
-  shl: op("shl", 2, { kinds: integer, scalar: ([a, b]) => ((b as number) >>> 0 < 32 ? (a as number) << (b as number) : 0) }),
+  shl: op("shl", 2, {
+    kinds: integer,
+    scalar: ([a, b]) => ((b as number) >>> 0 < 32 ? (a as number) << (b as number) : 0),
+  }),
   shr: op("shr", 2, {
     kinds: integer,
     scalar: ([a, b], dtype) =>
-      dtype === "u32" ? ((b as number) >>> 0 < 32 ? (a as number) >>> (b as number) : 0) : (a as number) >> ((b as number) >>> 0 < 32 ? (b as number) : 31),
+      dtype === "u32"
+        ? (b as number) >>> 0 < 32
+          ? (a as number) >>> (b as number)
+          : 0
+        : (a as number) >> ((b as number) >>> 0 < 32 ? (b as number) : 31),
   }),
 
   where: {
@@ -149,8 +204,12 @@ export const elementwise = {
     arity: 3,
     infer: (src) => {
       const [condition, a, b] = src as [Node, Node, Node];
-      if (dtypeOf(condition) !== "bool") throw new DTypeError(`where: expected a bool condition, got ${dtypeOf(condition)}`);
-      if (dtypeOf(a) !== dtypeOf(b)) throw new DTypeError(`where: the branches' dtypes differ: ${dtypeOf(a)} and ${dtypeOf(b)}`, { hint: "cast one of them" });
+      if (dtypeOf(condition) !== "bool")
+        throw new DTypeError(`where: expected a bool condition, got ${dtypeOf(condition)}`);
+      if (dtypeOf(a) !== dtypeOf(b))
+        throw new DTypeError(`where: the branches' dtypes differ: ${dtypeOf(a)} and ${dtypeOf(b)}`, {
+          hint: "cast one of them",
+        });
       return tensorType(dtypeOf(a), requireSameDims("where", src));
     },
     scalar: ([c, a, b]) => (c ? (a as number) : (b as number)),
@@ -180,6 +239,36 @@ export const elementwise = {
 } satisfies OpFamily<ElementwiseOp>;
 
 export type ElementwiseOp =
-  | "neg" | "abs" | "sign" | "sqrt" | "rsqrt" | "exp" | "log" | "sin" | "cos" | "tanh" | "erf" | "floor" | "round" | "not"
-  | "add" | "sub" | "mul" | "div" | "idiv" | "mod" | "pow" | "max" | "min" | "lt" | "eq" | "and" | "or" | "xor" | "shl" | "shr"
-  | "where" | "cast" | "bitcast";
+  | "neg"
+  | "abs"
+  | "sign"
+  | "sqrt"
+  | "rsqrt"
+  | "exp"
+  | "log"
+  | "sin"
+  | "cos"
+  | "tanh"
+  | "erf"
+  | "floor"
+  | "round"
+  | "not"
+  | "add"
+  | "sub"
+  | "mul"
+  | "div"
+  | "idiv"
+  | "mod"
+  | "pow"
+  | "max"
+  | "min"
+  | "lt"
+  | "eq"
+  | "and"
+  | "or"
+  | "xor"
+  | "shl"
+  | "shr"
+  | "where"
+  | "cast"
+  | "bitcast";

@@ -26,7 +26,8 @@ export function affine(n: Node): Affine {
 function analyse(n: Node): Affine {
   if (n.op === "const") return { constant: n.attr.value, terms: new Map() };
   if (n.op === "add") return combine(affine(n.src[0] as Node), affine(n.src[1] as Node), 1);
-  if (n.op === "mul" && n.src[1]?.op === "const") return combine({ constant: 0, terms: new Map() }, affine(n.src[0] as Node), n.src[1].attr.value);
+  if (n.op === "mul" && n.src[1]?.op === "const")
+    return combine({ constant: 0, terms: new Map() }, affine(n.src[0] as Node), n.src[1].attr.value);
   return { constant: 0, terms: new Map([[n, 1]]) };
 }
 
@@ -88,13 +89,20 @@ function computeBounds(n: Node): readonly [number, number] {
 
 export const addIndex = (a: Node, b: Node): Node => fromAffine(combine(affine(a), affine(b), 1));
 export const subIndex = (a: Node, b: Node): Node => fromAffine(combine(affine(a), affine(b), -1));
-export const mulIndex = (a: Node, k: number): Node => fromAffine(combine({ constant: 0, terms: new Map() }, affine(a), k));
+export const mulIndex = (a: Node, k: number): Node =>
+  fromAffine(combine({ constant: 0, terms: new Map() }, affine(a), k));
 
 /** ⌊a / k⌋ and a mod k for k > 0: the part of the sum that is a multiple of k leaves when the rest lies in 0..k−1. */
 function split(a: Node, k: number): { readonly quotient: Node; readonly rest: Node } {
   const { constant, terms } = affine(a);
-  const whole: Affine = { constant: Math.floor(constant / k), terms: new Map([...terms].filter(([, c]) => c % k === 0).map(([t, c]) => [t, c / k])) };
-  const rest = fromAffine({ constant: constant - Math.floor(constant / k) * k, terms: new Map([...terms].filter(([, c]) => c % k !== 0)) });
+  const whole: Affine = {
+    constant: Math.floor(constant / k),
+    terms: new Map([...terms].filter(([, c]) => c % k === 0).map(([t, c]) => [t, c / k])),
+  };
+  const rest = fromAffine({
+    constant: constant - Math.floor(constant / k) * k,
+    terms: new Map([...terms].filter(([, c]) => c % k !== 0)),
+  });
   return { quotient: fromAffine(whole), rest };
 }
 
@@ -103,7 +111,10 @@ export function divIndex(a: Node, k: number): Node {
   const { quotient, rest } = split(a, k);
   const [lo, hi] = bounds(rest);
   if (Math.floor(lo / k) === Math.floor(hi / k)) return addIndex(quotient, constIndex(Math.floor(lo / k)));
-  const nested = rest.op === "idiv" && rest.src[1]?.op === "const" ? divIndex(rest.src[0] as Node, k * rest.src[1].attr.value) : undefined;
+  const nested =
+    rest.op === "idiv" && rest.src[1]?.op === "const"
+      ? divIndex(rest.src[0] as Node, k * rest.src[1].attr.value)
+      : undefined;
   return addIndex(quotient, nested ?? idiv(rest, constIndex(k)));
 }
 

@@ -6,7 +6,16 @@ import { dimsOf, dtypeOf, type Node } from "../ir/node.ts";
 import { tensorType, typeText } from "../ir/type.ts";
 import { flip, pad, permute, reduceKeep, reshape, slice } from "./build.ts";
 import type { OpFamily } from "./define.ts";
-import { addIndex, allOf, betweenIndex, constIndex, flattenIndex, mulIndex, subIndex, unflattenIndex } from "./indexing.ts";
+import {
+  addIndex,
+  allOf,
+  betweenIndex,
+  constIndex,
+  flattenIndex,
+  mulIndex,
+  subIndex,
+  unflattenIndex,
+} from "./indexing.ts";
 
 const source = (y: { readonly src: readonly Node[] }): Node => y.src[0] as Node;
 const invert = (axes: readonly number[]): number[] => axes.map((_, i) => axes.indexOf(i));
@@ -35,7 +44,9 @@ export const movement = {
     infer: ([x], { axes }) => {
       const dims = dimsOf(x as Node);
       if (!isPermutation(axes, dims.length))
-        throw new ShapeError(`permute: expected an order of the ${dims.length} axes of ${typeText((x as Node).type)}, got [${axes.join(", ")}]`);
+        throw new ShapeError(
+          `permute: expected an order of the ${dims.length} axes of ${typeText((x as Node).type)}, got [${axes.join(", ")}]`,
+        );
       return tensorType(
         dtypeOf(x as Node),
         axes.map((a) => dims[a] as Dim),
@@ -51,7 +62,9 @@ export const movement = {
     infer: ([x], { dims }) => {
       const from = dimsOf(x as Node);
       if (from.length !== dims.length || from.some((d, a) => d !== 1 && !dimEqual(d, dims[a] as Dim)))
-        throw new ShapeError(`expand: ${typeText((x as Node).type)} cannot be repeated to [${dims.map(dimText).join(", ")}]: only axes of 1 grow`);
+        throw new ShapeError(
+          `expand: ${typeText((x as Node).type)} cannot be repeated to [${dims.map(dimText).join(", ")}]: only axes of 1 grow`,
+        );
       return tensorType(dtypeOf(x as Node), dims);
     },
     index: (i, y) => ({ at: i.map((n, a) => (dimsOf(source(y))[a] === 1 ? constIndex(0) : n)) }),
@@ -69,8 +82,14 @@ export const movement = {
     arity: 1,
     infer: ([x], { low, high }) => {
       const dims = dimsOf(x as Node);
-      if (low.length !== dims.length || high.length !== dims.length || [...low, ...high].some((n) => typeof n === "number" && n < 0))
-        throw new ShapeError(`pad: expected ${dims.length} amounts of at least 0 before and after, got [${low.map(dimText)}] and [${high.map(dimText)}]`);
+      if (
+        low.length !== dims.length ||
+        high.length !== dims.length ||
+        [...low, ...high].some((n) => typeof n === "number" && n < 0)
+      )
+        throw new ShapeError(
+          `pad: expected ${dims.length} amounts of at least 0 before and after, got [${low.map(dimText)}] and [${high.map(dimText)}]`,
+        );
       return tensorType(
         dtypeOf(x as Node),
         dims.map((d, a) => addDim(d, addDim(low[a] as Dim, high[a] as Dim))),
@@ -78,7 +97,11 @@ export const movement = {
     },
     index: (i, y) => {
       const at = i.map((n, a) => subIndex(n, constIndex(known(y.attr.low[a] as Dim, "pad"))));
-      return { at, inside: allOf(at.map((n, a) => betweenIndex(n, known(dimsOf(source(y))[a] as Dim, "pad")))), otherwise: y.attr.value };
+      return {
+        at,
+        inside: allOf(at.map((n, a) => betweenIndex(n, known(dimsOf(source(y))[a] as Dim, "pad")))),
+        otherwise: y.attr.value,
+      };
     },
     vjp: (g, y) => [slice(g, y.attr.low, dimsOf(source(y)))],
   },
@@ -94,7 +117,12 @@ export const movement = {
         if (typeof from !== "number" || typeof count !== "number" || typeof whole !== "number") return true;
         return from >= 0 && count >= 0 && (count === 0 ? from <= whole : from + (count - 1) * by < whole);
       };
-      if (start.length !== dims.length || size.length !== dims.length || step.length !== dims.length || !dims.every((_, a) => fits(a)))
+      if (
+        start.length !== dims.length ||
+        size.length !== dims.length ||
+        step.length !== dims.length ||
+        !dims.every((_, a) => fits(a))
+      )
         throw new ShapeError(
           `slice: start [${start.map(dimText)}], size [${size.map(dimText)}], step [${step}] lie outside ${typeText((x as Node).type)}`,
         );
@@ -116,7 +144,9 @@ export const movement = {
       return tensorType(dtypeOf(x as Node), dims);
     },
     index: (i, y) => ({
-      at: i.map((n, a) => (y.attr.axes.includes(a) ? subIndex(constIndex(known(dimsOf(y)[a] as Dim, "flip") - 1), n) : n)),
+      at: i.map((n, a) =>
+        y.attr.axes.includes(a) ? subIndex(constIndex(known(dimsOf(y)[a] as Dim, "flip") - 1), n) : n,
+      ),
     }),
     vjp: (g, { attr: { axes } }) => [flip(g, axes)],
   },
@@ -130,9 +160,12 @@ export const movement = {
       if (!Number.isInteger(axis) || axis < 0 || axis >= dimsOf(first).length)
         throw new ShapeError(`concat: expected an axis of ${typeText(first.type)}, got ${axis}`);
       for (const s of src) {
-        if (dtypeOf(s) !== dtypeOf(first)) throw new DTypeError(`concat: the parts' dtypes differ: ${src.map((p) => dtypeOf(p)).join(", ")}`);
+        if (dtypeOf(s) !== dtypeOf(first))
+          throw new DTypeError(`concat: the parts' dtypes differ: ${src.map((p) => dtypeOf(p)).join(", ")}`);
         if (!dimsEqual(rest(s), rest(first)) || dimsOf(s).length !== dimsOf(first).length)
-          throw new ShapeError(`concat: the parts differ outside axis ${axis}: ${src.map((p) => typeText(p.type)).join(", ")}`);
+          throw new ShapeError(
+            `concat: the parts differ outside axis ${axis}: ${src.map((p) => typeText(p.type)).join(", ")}`,
+          );
       }
       const total = src.reduce<Dim>((sum, s) => addDim(sum, dimsOf(s)[axis] as Dim), 0);
       return tensorType(
@@ -144,7 +177,11 @@ export const movement = {
       const { axis } = y.attr;
       const at = [...i];
       at[axis] = subIndex(i[axis] as Node, constIndex(known(partStart(y.src, axis, part), "concat")));
-      return { at, inside: betweenIndex(at[axis] as Node, known(dimsOf(y.src[part] as Node)[axis] as Dim, "concat")), otherwise: 0 };
+      return {
+        at,
+        inside: betweenIndex(at[axis], known(dimsOf(y.src[part] as Node)[axis] as Dim, "concat")),
+        otherwise: 0,
+      };
     },
     vjp: (g, y) =>
       y.src.map((s, part) =>
@@ -163,11 +200,19 @@ export const partStart = (src: readonly Node[], axis: number, part: number): Dim
 
 /** The transpose of slice: g back in its places, zeros elsewhere. A step is undone by padding each element to a block of
  *  `step` and dropping what hangs over. */
-function unslice(g: Node, { start, size, step }: { start: readonly Dim[]; size: readonly Dim[]; step: readonly number[] }, dims: readonly Dim[]): Node {
+function unslice(
+  g: Node,
+  { start, size, step }: { start: readonly Dim[]; size: readonly Dim[]; step: readonly number[] },
+  dims: readonly Dim[],
+): Node {
   const spread = step.some((s) => s !== 1) ? spreadBy(g, step) : g;
   const reach = size.map((n, a) => (n === 0 ? 0 : addDim(mulDim(subDim(n, 1), step[a] as number), 1)));
   return pad(
-    slice(spread, dims.map(() => 0), reach),
+    slice(
+      spread,
+      dims.map(() => 0),
+      reach,
+    ),
     start,
     dims.map((d, a) => subDim(subDim(d, start[a] as Dim), reach[a] as Dim)),
   );

@@ -15,8 +15,10 @@ export const structure = {
     role: "leaf",
     arity: 0,
     infer: (_, { dtype, dims, axis }) => {
-      if (!isFull(dtype) || dtypes[dtype].kind === "bool") throw new DTypeError(`iota: expected a number dtype with arithmetic, got ${dtype}`);
-      if (axis < 0 || axis >= dims.length) throw new ShapeError(`iota: axis ${axis} is outside a tensor of ${dims.length} axes`);
+      if (!isFull(dtype) || dtypes[dtype].kind === "bool")
+        throw new DTypeError(`iota: expected a number dtype with arithmetic, got ${dtype}`);
+      if (axis < 0 || axis >= dims.length)
+        throw new ShapeError(`iota: axis ${axis} is outside a tensor of ${dims.length} axes`);
       return tensorType(dtype, dims);
     },
   },
@@ -28,8 +30,10 @@ export const structure = {
     flops: 110,
     infer: ([key, offset], { dims, words }) => {
       const [k, o] = [tensorTypeOf(key as Node), tensorTypeOf(offset as Node)];
-      if (k.dtype !== "u32" || !dimsEqual(k.dims, [2])) throw new ShapeError(`random: expected a key u32[2], got ${typeText(k)}`, { hint: "make one with key(seed)" });
-      if (o.dtype !== "u32" || o.dims.length !== 0) throw new ShapeError(`random: expected an offset u32[], got ${typeText(o)}`);
+      if (k.dtype !== "u32" || !dimsEqual(k.dims, [2]))
+        throw new ShapeError(`random: expected a key u32[2], got ${typeText(k)}`, { hint: "make one with key(seed)" });
+      if (o.dtype !== "u32" || o.dims.length !== 0)
+        throw new ShapeError(`random: expected an offset u32[], got ${typeText(o)}`);
       return tensorType("u32", words === 2 ? [...dims, 2] : dims);
     },
   },
@@ -42,7 +46,8 @@ export const structure = {
     arity: 2,
     infer: ([target, value]) => {
       const [t, v] = [tensorTypeOf(target as Node), tensorTypeOf(value as Node)];
-      if (t.dtype !== v.dtype || !dimsEqual(t.dims, v.dims)) throw new ShapeError(`assign: the target is ${typeText(t)}, the value ${typeText(v)}`);
+      if (t.dtype !== v.dtype || !dimsEqual(t.dims, v.dims))
+        throw new ShapeError(`assign: the target is ${typeText(t)}, the value ${typeText(v)}`);
       return tensorType(v.dtype, v.dims);
     },
     vjp: (g) => [null, g],
@@ -52,9 +57,10 @@ export const structure = {
     role: "control",
     arity: [0, Number.POSITIVE_INFINITY],
     infer: (src, { fn }) => {
-      if (src.length !== fn.params.length) throw new VerifyError(`call ${fn.name}: expected ${fn.params.length} arguments, got ${src.length}`);
+      if (src.length !== fn.params.length)
+        throw new VerifyError(`call ${fn.name}: expected ${fn.params.length} arguments, got ${src.length}`);
       fn.params.forEach((p, i) => {
-        const [want, got] = [tensorTypeOf(p as Node), tensorTypeOf(src[i] as Node)];
+        const [want, got] = [tensorTypeOf(p), tensorTypeOf(src[i] as Node)];
         if (want.dtype !== got.dtype || !dimsEqual(want.dims, got.dims))
           throw new ShapeError(`call ${fn.name}: argument ${i} should be ${typeText(want)}, got ${typeText(got)}`);
       });
@@ -73,7 +79,9 @@ export const structure = {
       return part;
     },
   },
-} satisfies OpFamily<"const" | "param" | "iota" | "random" | "stopGradient" | "alias" | "assign" | "call" | "tuple" | "item">;
+} satisfies OpFamily<
+  "const" | "param" | "iota" | "random" | "stopGradient" | "alias" | "assign" | "call" | "tuple" | "item"
+>;
 
 const nothing: Type = { tuple: [] };
 
@@ -89,7 +97,9 @@ export const loops = {
     arity: [3, 4],
     infer: ([buffer, , value]) => {
       if (dtypeOf(buffer as Node) !== dtypeOf(value as Node))
-        throw new VerifyError(`store: the buffer holds ${dtypeOf(buffer as Node)}, the value is ${dtypeOf(value as Node)}`);
+        throw new VerifyError(
+          `store: the buffer holds ${dtypeOf(buffer as Node)}, the value is ${dtypeOf(value as Node)}`,
+        );
       return nothing;
     },
   },

@@ -8,7 +8,9 @@ import { elementwise } from "./elementwise.ts";
 import { movement } from "./movement.ts";
 import { loops, structure } from "./structure.ts";
 
-export const ops = { ...structure, ...elementwise, ...movement, ...contraction, ...loops } satisfies { readonly [O in Op]: OpDef<O> };
+export const ops = { ...structure, ...elementwise, ...movement, ...contraction, ...loops } satisfies {
+  readonly [O in Op]: OpDef<O>;
+};
 
 /** The entry of an op, typed for whoever handles all ops alike. */
 export const define = <O extends Op>(op: O): OpDef<O> => ops[op] as unknown as OpDef<O>;
@@ -19,7 +21,8 @@ export const isOp = (name: string): name is Op => Object.hasOwn(ops, name);
 export const infer: Infer = <O extends Op>(op: O, src: readonly Node[], attr: Attrs[O]) => {
   const entry = define(op);
   const [least, most] = typeof entry.arity === "number" ? [entry.arity, entry.arity] : entry.arity;
-  if (src.length < least || src.length > most) throw new VerifyError(`${op}: expected ${least === most ? least : `${least} or more`} sources, got ${src.length}`);
+  if (src.length < least || src.length > most)
+    throw new VerifyError(`${op}: expected ${least === most ? least : `${least} or more`} sources, got ${src.length}`);
   return entry.infer(src, attr);
 };
 

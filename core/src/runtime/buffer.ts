@@ -134,4 +134,3 @@ export class Buffer {
     if (this.#waiting === 0) giveBack(this.#holding);
   }
 }
-

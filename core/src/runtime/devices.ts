@@ -63,7 +63,10 @@ export function defaultStream(): Stream {
  *  @throws DeviceError if there is no such device here
  *  @example await device("interpreter") */
 export async function device(name: string, { options, budget }: DeviceOptions = {}): Promise<HardwareModel> {
-  const stream = await openStream(name, { ...(options === undefined ? {} : { options }), ...(budget === undefined ? {} : { budget }) });
+  const stream = await openStream(name, {
+    ...(options === undefined ? {} : { options }),
+    ...(budget === undefined ? {} : { budget }),
+  });
   chosen = stream;
   return stream.device.hardware;
 }
@@ -89,4 +92,3 @@ async function defaultCalled(name: string): Promise<Stream | undefined> {
   const opened = await stream.opened().catch(() => undefined);
   return opened && [opened.hardware.id, opened.hardware.driver].includes(name) ? stream : undefined;
 }
-

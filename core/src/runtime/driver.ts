@@ -55,7 +55,12 @@ export interface Executable {
 
 export type Command =
   /** Regions in the order of the kernel's buffer parameters (outputs last, scratch after them), and its scalars. */
-  | { readonly kind: "launch"; readonly executable: Executable; readonly regions: readonly Region[]; readonly scalars: readonly number[] }
+  | {
+      readonly kind: "launch";
+      readonly executable: Executable;
+      readonly regions: readonly Region[];
+      readonly scalars: readonly number[];
+    }
   | { readonly kind: "copy"; readonly from: Region; readonly to: Region }
   | { readonly kind: "fill"; readonly to: Region; readonly byte: number }
   | { readonly kind: "engineRun"; readonly executable: Executable; readonly regions: readonly Region[] }

@@ -50,7 +50,8 @@ function watch(): void {
   if (process?.on)
     process.on("exit", () => {
       if (unread.size === 0) return;
-      for (const { error } of unread) console.error(`sinan: a failure that nobody read: ${error.stack ?? error.message}`);
+      for (const { error } of unread)
+        console.error(`sinan: a failure that nobody read: ${error.stack ?? error.message}`);
       if (!process.exitCode) process.exitCode = 1;
     });
   else for (const { error } of unread) host.reportError?.(error);

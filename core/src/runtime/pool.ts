@@ -43,7 +43,10 @@ export class Pool {
     if (kept) this.cached -= size;
     else if (this.live + this.cached + size > this.budget) this.trim(this.live + this.cached + size - this.budget);
     if (this.live + size > this.budget)
-      throw new OutOfMemoryError(`${mib(size)} more would exceed the budget of ${mib(this.budget)}; ${mib(this.live)} are in use`, { hint: who() });
+      throw new OutOfMemoryError(
+        `${mib(size)} more would exceed the budget of ${mib(this.budget)}; ${mib(this.live)} are in use`,
+        { hint: who() },
+      );
     const memory = kept ?? this.#alloc(size, who);
     this.live += size;
     this.peak = Math.max(this.peak, this.live);
@@ -59,7 +62,10 @@ export class Pool {
       try {
         return this.#weighed(size);
       } catch (again) {
-        throw new OutOfMemoryError(`the device has no ${mib(size)} left; ${mib(this.live)} are in use`, { cause: again, hint: who() });
+        throw new OutOfMemoryError(`the device has no ${mib(size)} left; ${mib(this.live)} are in use`, {
+          cause: again,
+          hint: who(),
+        });
       }
     }
   }

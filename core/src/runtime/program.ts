@@ -74,7 +74,9 @@ export class Program {
     this.fn = fn;
     this.#stream = stream;
     this.#large = fn.results.reduce((sum, r) => sum + typeBytes(r.type as TensorType), 0) >= largeBytes;
-    this.#loading = stream.hardware ? this.#load(compile(fn, stream.hardware)) : stream.opened().then((device) => this.#load(compile(fn, device.hardware)));
+    this.#loading = stream.hardware
+      ? this.#load(compile(fn, stream.hardware))
+      : stream.opened().then((device) => this.#load(compile(fn, device.hardware)));
     // Whoever runs the program sees the rejection in its outputs.
     this.#loading.catch(() => {});
   }
@@ -100,11 +102,18 @@ export class Program {
       const arg = args[i];
       if (arg instanceof Buffer) arg.donate();
     }
-    stream.schedule(inputs, outputs, this.#loaded ? null : this.#loading, () => this.#launch(args, donated, inputs, outputs));
+    stream.schedule(inputs, outputs, this.#loaded ? null : this.#loading, () =>
+      this.#launch(args, donated, inputs, outputs),
+    );
     return outputs;
   }
 
-  #launch(args: readonly (Buffer | number)[], donated: ReadonlySet<number>, inputs: readonly Buffer[], outputs: readonly Buffer[]): void {
+  #launch(
+    args: readonly (Buffer | number)[],
+    donated: ReadonlySet<number>,
+    inputs: readonly Buffer[],
+    outputs: readonly Buffer[],
+  ): void {
     const { plan, executables } = this.#loaded as Loaded;
     const { pool } = this.#stream;
     const memories = args.map((a) => (a instanceof Buffer ? a.donated : null));
@@ -119,13 +128,19 @@ export class Program {
       const out = outputs.map((b) => b.donated);
       if (plan.arenaBytes > 0) arena = pool.take(plan.arenaBytes, () => this.#stream.holders());
       const region = (slot: Slot): Region => {
-        const memory = slot.kind === "temporary" ? arena : slot.kind === "input" ? memories[slot.index] : out[slot.index];
+        const memory =
+          slot.kind === "temporary" ? arena : slot.kind === "input" ? memories[slot.index] : out[slot.index];
         return { memory: memory as Memory, offset: slot.kind === "temporary" ? slot.offset : 0, bytes: slot.bytes };
       };
       const commands = plan.steps.map(({ kernel, slots, scalars }): Command => {
         const regions = slots.map(region);
         if (kernel < 0) return { kind: "copy", from: regions[0] as Region, to: regions[1] as Region };
-        return { kind: "launch", executable: executables[kernel] as Executable, regions, scalars: scalars.map((i) => args[i] as number) };
+        return {
+          kind: "launch",
+          executable: executables[kernel] as Executable,
+          regions,
+          scalars: scalars.map((i) => args[i] as number),
+        };
       });
       this.#stream.submit(commands, inputs, outputs);
     } finally {

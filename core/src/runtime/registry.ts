@@ -35,7 +35,9 @@ export function codegenFor(hardware: HardwareModel): Codegen {
     const codegen = codegens.get(name);
     if (codegen) return codegen;
   }
-  throw new DeviceError(`${hardware.id} takes code of ${hardware.codegens.join(" or ")}, and no such code generator is registered`);
+  throw new DeviceError(
+    `${hardware.id} takes code of ${hardware.codegens.join(" or ")}, and no such code generator is registered`,
+  );
 }
 
 /** All devices of all drivers, available or not. */

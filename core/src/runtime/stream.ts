@@ -31,7 +31,10 @@ export class Stream {
   constructor(name: string, opening: Promise<Device>) {
     this.name = name;
     this.#opening = opening.then((device) => {
-      this.#open = { device, pool: new Pool(device, Math.min(this.#budget ?? defaultBudget, device.hardware.limits.maxBytes)) };
+      this.#open = {
+        device,
+        pool: new Pool(device, Math.min(this.#budget ?? defaultBudget, device.hardware.limits.maxBytes)),
+      };
     });
     this.#tail = this.#opening.then(
       () => {
@@ -66,7 +69,9 @@ export class Stream {
 
   #required(): Open {
     if (this.#open) return this.#open;
-    throw new DeviceError(`the device ${this.name} is not open yet`, { hint: `await device(${JSON.stringify(this.name)}) first` });
+    throw new DeviceError(`the device ${this.name} is not open yet`, {
+      hint: `await device(${JSON.stringify(this.name)}) first`,
+    });
   }
 
   /** Bytes that live tensors may take; the default is 4 GiB or what the device has. */
@@ -76,7 +81,12 @@ export class Stream {
   }
 
   /** Runs `task` in its turn, after `ready`. If it, or what it depends on, fails, the outputs carry the failure. */
-  schedule(inputs: readonly Buffer[], outputs: readonly Buffer[], ready: Promise<unknown> | null, task: () => void): void {
+  schedule(
+    inputs: readonly Buffer[],
+    outputs: readonly Buffer[],
+    ready: Promise<unknown> | null,
+    task: () => void,
+  ): void {
     const run = () => {
       const failed = inputs.find((b) => b.failure)?.failure;
       if (failed) for (const b of outputs) b.fail(failed);
@@ -118,7 +128,8 @@ export class Stream {
     const { device } = this;
     const signal = this.#next();
     const wait = new Map<bigint, Fence>();
-    for (const { fence } of inputs) if (fence > this.#passed) wait.set(fence, { timeline: this.#timeline, value: fence });
+    for (const { fence } of inputs)
+      if (fence > this.#passed) wait.set(fence, { timeline: this.#timeline, value: fence });
     for (const b of outputs) b.fence = signal.value;
     device.submit("compute", commands, [...wait.values()], signal);
     try {
@@ -170,7 +181,11 @@ export class Stream {
       }
       const staging = device.alloc(buffer.bytes, "host");
       staging.view?.().set(own);
-      this.submit([{ kind: "copy", from: { memory: staging, offset: 0, bytes: buffer.bytes }, to: whole(buffer) }], [], [buffer]);
+      this.submit(
+        [{ kind: "copy", from: { memory: staging, offset: 0, bytes: buffer.bytes }, to: whole(buffer) }],
+        [],
+        [buffer],
+      );
       buffer.submitted();
       const done = () => device.free(staging);
       device.wait({ timeline: this.#timeline, value: buffer.fence }).then(done, done);
@@ -199,14 +214,19 @@ export class Stream {
     if (buffer.fence > this.#passed) await this.#settled(buffer, fence);
     let bytes: Uint8Array<ArrayBuffer>;
     buffer.checkHeld();
-    if (device.hardware.unified && buffer.donated.view) bytes = buffer.donated.view().slice(0, buffer.bytes) as Uint8Array<ArrayBuffer>;
+    if (device.hardware.unified && buffer.donated.view) bytes = buffer.donated.view().slice(0, buffer.bytes);
     else {
       const staging = device.alloc(buffer.bytes, "host");
       const copied = this.#next();
-      device.submit("compute", [{ kind: "copy", from: whole(buffer), to: { memory: staging, offset: 0, bytes: buffer.bytes } }], [fence], copied);
+      device.submit(
+        "compute",
+        [{ kind: "copy", from: whole(buffer), to: { memory: staging, offset: 0, bytes: buffer.bytes } }],
+        [fence],
+        copied,
+      );
       try {
         await this.#settled(buffer, copied);
-        bytes = (staging.view?.().slice(0, buffer.bytes) ?? new Uint8Array()) as Uint8Array<ArrayBuffer>;
+        bytes = staging.view?.().slice(0, buffer.bytes) ?? new Uint8Array();
       } finally {
         device.free(staging);
       }
@@ -251,4 +271,3 @@ function poison(outputs: readonly Buffer[], cause: unknown): void {
   const failure = failureOf(cause);
   for (const b of outputs) if (!b.failure) b.fail(failure);
 }
-

@@ -8,20 +8,30 @@ import { checkDType } from "./dtypes.ts";
 import { broadcastDims, broadcastTo, floatNode, meet, nodeOf, type Operand, result } from "./operand.ts";
 import type { Tensor } from "./tensor.ts";
 
-const binary = (op: string, make: (a: Node, b: Node) => Node) => (a: Operand, b: Operand): Tensor =>
-  result(() => {
-    const [x, y] = meet(op, [a, b]) as [Node, Node];
-    return make(x, y);
-  });
+const binary =
+  (op: string, make: (a: Node, b: Node) => Node) =>
+  (a: Operand, b: Operand): Tensor =>
+    result(() => {
+      const [x, y] = meet(op, [a, b]) as [Node, Node];
+      return make(x, y);
+    });
 
-const arithmetic = (op: string, make: (a: Node, b: Node) => Node) => (a: Operand, b: Operand): Tensor =>
-  result(() => {
-    const [x, y] = meet(op, [a, b]) as [Node, Node];
-    return dtypeOf(x) === "bool" ? make(build.cast(x, "i32"), build.cast(y, "i32")) : make(x, y);
-  });
+const arithmetic =
+  (op: string, make: (a: Node, b: Node) => Node) =>
+  (a: Operand, b: Operand): Tensor =>
+    result(() => {
+      const [x, y] = meet(op, [a, b]) as [Node, Node];
+      return dtypeOf(x) === "bool" ? make(build.cast(x, "i32"), build.cast(y, "i32")) : make(x, y);
+    });
 
-const unary = (op: string, make: (x: Node) => Node) => (x: Operand): Tensor => result(() => make(nodeOf(op, x)));
-const floating = (op: string, make: (x: Node) => Node) => (x: Operand): Tensor => result(() => make(floatNode(op, x)));
+const unary =
+  (op: string, make: (x: Node) => Node) =>
+  (x: Operand): Tensor =>
+    result(() => make(nodeOf(op, x)));
+const floating =
+  (op: string, make: (x: Node) => Node) =>
+  (x: Operand): Tensor =>
+    result(() => make(floatNode(op, x)));
 
 export const add: (a: Operand, b: Operand) => Tensor = arithmetic("add", build.add);
 export const sub: (a: Operand, b: Operand) => Tensor = arithmetic("sub", build.sub);
@@ -58,7 +68,9 @@ export const greater = (a: Operand, b: Operand): Tensor => less(b, a);
 export const equal: (a: Operand, b: Operand) => Tensor = binary("equal", build.eq);
 export const notEqual: (a: Operand, b: Operand) => Tensor = binary("notEqual", (a, b) => build.not(build.eq(a, b)));
 /** a ≤ b, false where either is NaN. */
-export const lessEqual: (a: Operand, b: Operand) => Tensor = binary("lessEqual", (a, b) => build.or(build.lt(a, b), build.eq(a, b)));
+export const lessEqual: (a: Operand, b: Operand) => Tensor = binary("lessEqual", (a, b) =>
+  build.or(build.lt(a, b), build.eq(a, b)),
+);
 export const greaterEqual = (a: Operand, b: Operand): Tensor => lessEqual(b, a);
 
 /** Bitwise on integers, logical on bool. */
@@ -98,7 +110,8 @@ export const ceil: (x: Operand) => Tensor = floating("ceil", (x) => build.neg(bu
 export const round: (x: Operand) => Tensor = floating("round", build.round);
 
 /** Another dtype. Float to integer truncates and clamps to the range, NaN gives 0; integer to narrower integer wraps. */
-export const cast = (x: Operand, dtype: DType): Tensor => result(() => build.cast(nodeOf("cast", x), checkDType(dtype)));
+export const cast = (x: Operand, dtype: DType): Tensor =>
+  result(() => build.cast(nodeOf("cast", x), checkDType(dtype)));
 /** The same bits read as another dtype of the same size. */
 export const bitcast = (x: Tensor, dtype: DType): Tensor => result(() => build.bitcast(x.node, checkDType(dtype)));
 /** The value itself, with no gradient behind it. */

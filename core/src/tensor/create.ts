@@ -22,30 +22,39 @@ export interface CreateOptions {
  *  @param values  copied; `Float64Array` gives f64, `Int32Array` i32 and so on, plain numbers f32, booleans bool
  *  @throws ShapeError for ragged arrays or a shape that the values do not fill; DTypeError for an unknown dtype
  *  @example tensor([[1, 2], [3, 4]])   // f32[2, 2] */
-export const tensor = (values: Nested | TypedArray, options: CreateOptions & { readonly shape?: readonly number[] } = {}): Tensor =>
-  located(() => fromValues(values, options));
+export const tensor = (
+  values: Nested | TypedArray,
+  options: CreateOptions & { readonly shape?: readonly number[] } = {},
+): Tensor => located(() => fromValues(values, options));
 
-function fromValues(values: Nested | TypedArray, options: CreateOptions & { readonly shape?: readonly number[] }): Tensor {
+function fromValues(
+  values: Nested | TypedArray,
+  options: CreateOptions & { readonly shape?: readonly number[] },
+): Tensor {
   const flat: (number | bigint | boolean)[] = [];
   const own = ArrayBuffer.isView(values) ? [values.length] : shapeOf(values, flat);
   const data: ArrayLike<number | bigint | boolean> = ArrayBuffer.isView(values) ? values : flat;
   const shape = options.shape ?? own;
   const dtype = checkDType(options.dtype ?? naturalDType(data));
-  if (sizeOf(shape) !== data.length) throw new ShapeError(`tensor: ${data.length} values do not fill [${shape.join(", ")}]`);
-  if (dtypes[dtype].role === "block") throw new DTypeError(`tensor: ${dtype} is a storage format; quantize a float tensor instead`);
+  if (sizeOf(shape) !== data.length)
+    throw new ShapeError(`tensor: ${data.length} values do not fill [${shape.join(", ")}]`);
+  if (dtypes[dtype].role === "block")
+    throw new DTypeError(`tensor: ${dtype} is a storage format; quantize a float tensor instead`);
   return fromBytes(dtype, shape, encode(dtype, data));
 }
 
 function shapeOf(values: Nested, flat: (number | bigint | boolean)[]): number[] {
   if (!isList(values)) {
-    if (!["number", "bigint", "boolean"].includes(typeof values)) throw new ArgumentError(`tensor: expected numbers, got ${values === null ? "null" : typeof values}`);
+    if (!["number", "bigint", "boolean"].includes(typeof values))
+      throw new ArgumentError(`tensor: expected numbers, got ${values === null ? "null" : typeof values}`);
     flat.push(values);
     return [];
   }
   const inner = values.map((v) => shapeOf(v, flat));
   const [first] = inner;
   for (const s of inner)
-    if (String(s) !== String(first) || s.length !== first?.length) throw new ShapeError(`tensor: the nested arrays are ragged: [${String(first)}] beside [${String(s)}]`);
+    if (String(s) !== String(first) || s.length !== first?.length)
+      throw new ShapeError(`tensor: the nested arrays are ragged: [${String(first)}] beside [${String(s)}]`);
   return [values.length, ...(first ?? [])];
 }
 
@@ -53,19 +62,27 @@ const isList = (v: Nested): v is readonly Nested[] => Array.isArray(v);
 
 /** A tensor over storage bytes in row-major order, as a file holds them; they are copied.
  *  @throws ShapeError if the number of bytes is not the shape's */
-export const fromBytes = (dtype: DType, shape: readonly number[], bytes: Uint8Array): Tensor => located(() => uploaded(dtype, shape, bytes));
+export const fromBytes = (dtype: DType, shape: readonly number[], bytes: Uint8Array): Tensor =>
+  located(() => uploaded(dtype, shape, bytes));
 
 function uploaded(dtype: DType, shape: readonly number[], bytes: Uint8Array): Tensor {
-  if (shape.some((n) => !Number.isSafeInteger(n) || n < 0)) throw new ShapeError(`a shape is made of whole numbers of at least 0, got [${shape.join(", ")}]`);
+  if (shape.some((n) => !Number.isSafeInteger(n) || n < 0))
+    throw new ShapeError(`a shape is made of whole numbers of at least 0, got [${shape.join(", ")}]`);
   const need = byteSize(dtype, known(sizeOf(shape), "fromBytes"));
-  if (bytes.length !== need) throw new ShapeError(`${dtype}[${shape.join(", ")}] takes ${need} bytes, got ${bytes.length}`);
+  if (bytes.length !== need)
+    throw new ShapeError(`${dtype}[${shape.join(", ")}] takes ${need} bytes, got ${bytes.length}`);
   const type = tensorType(dtype, shape);
   return new Tensor(leaf(type, defaultStream().upload(type, bytes)));
 }
 
 /** Every element the same. */
 export const full = (shape: readonly Dim[], value: number, { dtype = "f32" }: CreateOptions = {}): Tensor =>
-  result(() => build.fill(currentScope() === lazyScope ? build.scalar(value, checkDType(dtype)) : numberNode(value, checkDType(dtype)), checkShape(shape)));
+  result(() =>
+    build.fill(
+      currentScope() === lazyScope ? build.scalar(value, checkDType(dtype)) : numberNode(value, checkDType(dtype)),
+      checkShape(shape),
+    ),
+  );
 
 export const zeros = (shape: readonly Dim[], options?: CreateOptions): Tensor => full(shape, 0, options);
 export const ones = (shape: readonly Dim[], options?: CreateOptions): Tensor => full(shape, 1, options);
@@ -74,7 +91,8 @@ export const onesLike = (x: Tensor): Tensor => ones(x.dims, { dtype: x.dtype });
 
 function checkShape(shape: readonly Dim[]): readonly Dim[] {
   for (const d of shape)
-    if (typeof d === "number" && (!Number.isSafeInteger(d) || d < 0)) throw new ShapeError(`a shape is made of whole numbers of at least 0, got [${shape.map(String).join(", ")}]`);
+    if (typeof d === "number" && (!Number.isSafeInteger(d) || d < 0))
+      throw new ShapeError(`a shape is made of whole numbers of at least 0, got [${shape.map(String).join(", ")}]`);
   return shape;
 }
 

@@ -18,12 +18,13 @@ export function promote(a: DType, b: DType): DType {
   if (a === b) return a;
   if (a === "bool") return b;
   if (b === "bool") return a;
-  if (isFloat(a) && isFloat(b)) return floatRank[a] === floatRank[b] ? "f32" : (floatRank[a] ?? 0) > (floatRank[b] ?? 0) ? a : b;
+  if (isFloat(a) && isFloat(b))
+    return floatRank[a] === floatRank[b] ? "f32" : (floatRank[a] ?? 0) > (floatRank[b] ?? 0) ? a : b;
   if (isFloat(a) && isInteger(b)) return a;
   if (isFloat(b) && isInteger(a)) return b;
   if (a === "u8" && isInteger(b)) return b;
   if (b === "u8" && isInteger(a)) return a;
-  throw new DTypeError(`${a} and ${b} have no common dtype`, { hint: "cast one of them, for instance x.cast(\"i32\")" });
+  throw new DTypeError(`${a} and ${b} have no common dtype`, { hint: 'cast one of them, for instance x.cast("i32")' });
 }
 
 /** The dtypes in which a tensor and a JavaScript number meet. */
@@ -37,7 +38,10 @@ export function promoteNumber(dtype: DType, value: number | boolean): DType {
  *  @throws DTypeError for a block dtype, which only `quantize` makes */
 export function encode(dtype: DType, values: ArrayLike<number | bigint | boolean>): Uint8Array<ArrayBuffer> {
   const number = (i: number) => Number(values[i]);
-  const fillWith = <A extends Exclude<TypedArray, BigInt64Array> | Uint16Array<ArrayBuffer>>(array: A, convert: (x: number) => number): Uint8Array<ArrayBuffer> => {
+  const fillWith = <A extends Exclude<TypedArray, BigInt64Array> | Uint16Array<ArrayBuffer>>(
+    array: A,
+    convert: (x: number) => number,
+  ): Uint8Array<ArrayBuffer> => {
     for (let i = 0; i < array.length; i++) array[i] = convert(number(i));
     return new Uint8Array(array.buffer as ArrayBuffer);
   };
@@ -61,7 +65,8 @@ export function encode(dtype: DType, values: ArrayLike<number | bigint | boolean
       return fillWith(new Uint16Array(n), toBf16);
     case "i64": {
       const out = new BigInt64Array(n);
-      for (let i = 0; i < n; i++) out[i] = typeof values[i] === "bigint" ? (values[i] as bigint) : BigInt(Math.trunc(number(i)) || 0);
+      for (let i = 0; i < n; i++)
+        out[i] = typeof values[i] === "bigint" ? (values[i] as bigint) : BigInt(Math.trunc(number(i)) || 0);
       return new Uint8Array(out.buffer);
     }
     case "q8_0":
@@ -72,7 +77,7 @@ export function encode(dtype: DType, values: ArrayLike<number | bigint | boolean
   }
 }
 
-const bytesOf = (a: TypedArray): Uint8Array<ArrayBuffer> => new Uint8Array(a.slice().buffer as ArrayBuffer);
+const bytesOf = (a: TypedArray): Uint8Array<ArrayBuffer> => new Uint8Array(a.slice().buffer);
 
 /** The values behind bytes: f16 and bf16 widened to f32, bool as 0 and 1. The bytes' buffer is taken over, not copied. */
 export function decode(dtype: DType, bytes: Uint8Array<ArrayBuffer>): TypedArray {
@@ -114,6 +119,9 @@ export function naturalDType(values: ArrayLike<number | bigint | boolean>): DTyp
 
 /** @throws DTypeError for a name that is not a dtype */
 export function checkDType(dtype: string): DType {
-  if (!isDType(dtype)) throw new DTypeError(`${JSON.stringify(dtype)} is not a dtype`, { hint: `known: ${Object.keys(dtypes).join(", ")}` });
+  if (!isDType(dtype))
+    throw new DTypeError(`${JSON.stringify(dtype)} is not a dtype`, {
+      hint: `known: ${Object.keys(dtypes).join(", ")}`,
+    });
   return dtype;
 }

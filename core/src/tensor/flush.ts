@@ -10,7 +10,7 @@ import { DeviceError } from "../errors.ts";
 import { programFor } from "../compiler/cache.ts";
 import { attrEqual, makeFn } from "../ir/fn.ts";
 import { attrHash, mixHash } from "../ir/attr.ts";
-import type { Node, NodeOf, Op } from "../ir/node.ts";
+import type { Node, Op } from "../ir/node.ts";
 import { remake } from "../ir/scope.ts";
 import { isTuple, type TensorType, typeEqual } from "../ir/type.ts";
 import { define, newScope } from "../ops/table.ts";
@@ -60,7 +60,10 @@ interface Flushed {
   readonly outputs: readonly number[];
 }
 
-function outlineOf(order: readonly Pending[], roots: ReadonlySet<Pending>): { outline: Outline; args: (Buffer | number)[] } {
+function outlineOf(
+  order: readonly Pending[],
+  roots: ReadonlySet<Pending>,
+): { outline: Outline; args: (Buffer | number)[] } {
   const ops: Op[] = [];
   const attrs: object[] = [];
   const links: number[] = [];
@@ -129,7 +132,8 @@ function known(stream: Stream, outline: Outline): Flushed | undefined {
     ?.find((f) => sameOutline(f.outline, outline));
 }
 
-const sameNumbers = (a: readonly number[], b: readonly number[]): boolean => a.length === b.length && a.every((x, i) => x === b[i]);
+const sameNumbers = (a: readonly number[], b: readonly number[]): boolean =>
+  a.length === b.length && a.every((x, i) => x === b[i]);
 
 const sameOutline = (a: Outline, b: Outline): boolean =>
   a.ops.length === b.ops.length &&
@@ -153,7 +157,14 @@ function learn(stream: Stream, outline: Outline, order: readonly Pending[]): Flu
     const node = pending as unknown as Node;
     if (pending.value !== null) copies.push(params[links[0] as number] as Node);
     else if (node.op === "alias" || node.op === "stopGradient") copies.push(copies[links[0] as number] as Node);
-    else copies.push(remake(scope, node, links.map((l) => copies[l] as Node)));
+    else
+      copies.push(
+        remake(
+          scope,
+          node,
+          links.map((l) => copies[l] as Node),
+        ),
+      );
   });
   // Several pending nodes may have become one, and then share a buffer; but two that were asked for, such as two tensors of
   // zeros, get one each: somebody may donate them. A result that is a parameter needs no program.
@@ -172,7 +183,7 @@ function learn(stream: Stream, outline: Outline, order: readonly Pending[]): Flu
     if (roots.has(position)) taken.add(at);
     return at;
   });
-  const program = results.length > 0 ? programFor(makeFn("flush", params as NodeOf<"param">[], results), stream) : undefined;
+  const program = results.length > 0 ? programFor(makeFn("flush", params, results), stream) : undefined;
   const flushed: Flushed = { outline, program, outputs };
   const own = seen.get(stream) ?? new Map<number, Flushed[]>();
   seen.set(stream, own);
@@ -186,7 +197,9 @@ export function streamOf(args: readonly (Buffer | number)[]): Stream {
   for (const a of args) {
     if (typeof a === "number") continue;
     if (stream && a.stream !== stream)
-      throw new DeviceError(`tensors on ${stream.name} and on ${a.stream.name} meet in one computation`, { hint: "move one with await tensor.to(device)" });
+      throw new DeviceError(`tensors on ${stream.name} and on ${a.stream.name} meet in one computation`, {
+        hint: "move one with await tensor.to(device)",
+      });
     stream = a.stream;
   }
   return stream ?? defaultStream();

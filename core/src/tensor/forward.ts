@@ -25,7 +25,9 @@ export function jvp<A extends readonly unknown[], Y>(f: (...args: A) => Y, args:
     tensors(args).forEach(({ path, tensor }, i) => {
       const given = moves[i];
       if (!given || given.path !== path || typeText(given.tensor.type) !== typeText(tensor.type))
-        throw new ShapeError(`jvp: the tangent of ${path || "the argument"} should be ${typeText(tensor.type)}, got ${given ? typeText(given.tensor.type) : "nothing"}`);
+        throw new ShapeError(
+          `jvp: the tangent of ${path || "the argument"} should be ${typeText(tensor.type)}, got ${given ? typeText(given.tensor.type) : "nothing"}`,
+        );
     });
     const y = f(...tree);
     const roots = tensors(y).map(({ tensor }) => tensor.node);
@@ -58,7 +60,8 @@ export const jacobian =
       return new Tensor(all?.mapped ? reshape(all.node, dims) : fill(scalar(0, x.dtype), dims));
     });
 
-const identity = (n: number, like: Node): Node => cast(eq(iota("i32", [n, n], 0), iota("i32", [n, n], 1)), dtypeOf(like));
+const identity = (n: number, like: Node): Node =>
+  cast(eq(iota("i32", [n, n], 0), iota("i32", [n, n], 1)), dtypeOf(like));
 
 /** The second derivatives of a scalar function: `[...dims of x, ...dims of x]`.
  *  @example hessian((x: Tensor) => x.mul(x).mul(x).sum())(tensor([1, 2]))   // [[6, 0], [0, 12]] */

@@ -2,7 +2,19 @@
 import "./methods.ts";
 
 export * from "./arithmetic.ts";
-export { arange, eye, fromBytes, full, iota, ones, onesLike, tensor, zeros, zerosLike, type CreateOptions } from "./create.ts";
+export {
+  arange,
+  eye,
+  fromBytes,
+  full,
+  iota,
+  ones,
+  onesLike,
+  tensor,
+  zeros,
+  zerosLike,
+  type CreateOptions,
+} from "./create.ts";
 export type { TypedArray } from "./dtypes.ts";
 export { jit, type JitOptions } from "./jit.ts";
 export { hessian, hvp, jacobian, jvp } from "./forward.ts";

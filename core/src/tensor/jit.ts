@@ -15,7 +15,10 @@ import { type Entry, nameOf, type Signature, signatureOf, traceCall } from "./si
 import { rebuild, type Traced } from "./trace.ts";
 
 /** Positions of arguments, or the keys of a single record argument. */
-type Names<A extends readonly unknown[]> = readonly (number | (A extends readonly [infer R] ? Extract<keyof R, string> : never))[];
+type Names<A extends readonly unknown[]> = readonly (
+  | number
+  | (A extends readonly [infer R] ? Extract<keyof R, string> : never)
+)[];
 
 export interface JitOptions<A extends readonly unknown[]> {
   /** Arguments whose memory the call may take for its results; they must not be used afterwards. */
@@ -29,7 +32,9 @@ export interface JitOptions<A extends readonly unknown[]> {
 function under(names: readonly (string | number)[] | undefined, arity: number): (path: string) => boolean {
   if (!names || names.length === 0) return () => false;
   if (names.some((n) => typeof n === "string") && arity !== 1)
-    throw new ArgumentError(`jit: keys ${names.join(", ")} name parts of a single record argument, but the call has ${arity} arguments`);
+    throw new ArgumentError(
+      `jit: keys ${names.join(", ")} name parts of a single record argument, but the call has ${arity} arguments`,
+    );
   const prefixes = names.map((n) => (typeof n === "number" ? String(n) : `0.${n}`));
   return (path) => prefixes.some((p) => path === p || path.startsWith(`${p}.`));
 }
@@ -47,7 +52,10 @@ const traceWarning = 3;
  *  done when it is called. `donate` lets results take the memory of arguments.
  *  @throws TraceError if f reads a value while it is traced; ArgumentError for a donated tensor that is also used otherwise
  *  @example const step = jit(({ state, x }) => ({ state: update(state, x) }), { donate: ["state"] }); */
-export function jit<A extends readonly unknown[], Y>(f: (...args: A) => Y, options: JitOptions<A> = {}): (...args: A) => Y {
+export function jit<A extends readonly unknown[], Y>(
+  f: (...args: A) => Y,
+  options: JitOptions<A> = {},
+): (...args: A) => Y {
   const name = nameOf(f, options.name);
   const compiled = new Map<string, Compiled>();
   let last: Signature | undefined;
@@ -57,7 +65,8 @@ export function jit<A extends readonly unknown[], Y>(f: (...args: A) => Y, optio
     const signature = signatureOf(args, under(options.static, args.length));
     let entry = compiled.get(signature.key);
     if (!entry || !stillFits(entry.traced)) {
-      if (compiled.size >= traceWarning - 1 && last && !entry) console.warn(retraceMessage(name, compiled.size + 1, last, signature));
+      if (compiled.size >= traceWarning - 1 && last && !entry)
+        console.warn(retraceMessage(name, compiled.size + 1, last, signature));
       const traced = traceCall(name, f, args, signature, "host");
       entry = { traced, donated: donatedInputs(signature, under(options.donate, args.length)) };
       compiled.set(signature.key, entry);
@@ -143,7 +152,10 @@ function checkDonation(args: readonly (Buffer | number)[], donated: ReadonlySet<
     if (typeof a === "number") return;
     const other = seen.get(a);
     if (other !== undefined && (donated.has(i) || donated.has(other)))
-      throw new ArgumentError(`${name}: one tensor is donated and also given in another place (inputs ${other} and ${i})`, { hint: "give a copy, or do not donate it" });
+      throw new ArgumentError(
+        `${name}: one tensor is donated and also given in another place (inputs ${other} and ${i})`,
+        { hint: "give a copy, or do not donate it" },
+      );
     if (donated.has(i) && a.gone) throw new DisposedError(`${name}: input ${i} was donated before`);
     seen.set(a, i);
   });
@@ -151,7 +163,16 @@ function checkDonation(args: readonly (Buffer | number)[], donated: ReadonlySet<
 
 function retraceMessage(name: string, count: number, before: Signature, now: Signature): string {
   const was = new Map(before.leaves.map(({ path }, i) => [path, before.entries[i]]));
-  const spell = (e: Entry | undefined) => (e === undefined ? "absent" : e.kind === "tensor" ? `${e.type.dtype}[${e.type.dims.map(dimText).join(", ")}]` : e.kind);
-  const changed = now.leaves.flatMap(({ path }, i) => (spell(was.get(path)) === spell(now.entries[i]) ? [] : [`${path}: ${spell(was.get(path))} → ${spell(now.entries[i])}`]));
+  const spell = (e: Entry | undefined) =>
+    e === undefined
+      ? "absent"
+      : e.kind === "tensor"
+        ? `${e.type.dtype}[${e.type.dims.map(dimText).join(", ")}]`
+        : e.kind;
+  const changed = now.leaves.flatMap(({ path }, i) =>
+    spell(was.get(path)) === spell(now.entries[i])
+      ? []
+      : [`${path}: ${spell(was.get(path))} → ${spell(now.entries[i])}`],
+  );
   return `sinan: ${name} has been traced ${count} times; what changed last: ${changed.slice(0, 3).join("; ") || "a static value or the tree's structure"}`;
 }

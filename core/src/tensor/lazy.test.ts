@@ -106,6 +106,12 @@ test("two tensors of zeros made alike have memory of their own", async () => {
   const state = { a: zeros([8]), b: zeros([8]) };
   const step = jit((s: typeof state) => ({ a: s.a.add(1), b: s.b.add(2) }), { donate: [0] });
   const next = step(state);
-  assert.deepEqual(await next.a.toArray(), Array.from({ length: 8 }, () => 1));
-  assert.deepEqual(await next.b.toArray(), Array.from({ length: 8 }, () => 2));
+  assert.deepEqual(
+    await next.a.toArray(),
+    Array.from({ length: 8 }, () => 1),
+  );
+  assert.deepEqual(
+    await next.b.toArray(),
+    Array.from({ length: 8 }, () => 2),
+  );
 });

@@ -8,7 +8,9 @@ const { where: _where, ...unconditional } = arithmetic;
 const { concat: _concat, stack: _stack, slice: _slice, ...movement } = shape;
 const methods = { ...unconditional, ...movement, ...reduce };
 
-type Method<F> = F extends (x: never, ...rest: infer R extends readonly unknown[]) => infer Y ? (...rest: R) => Y : never;
+type Method<F> = F extends (x: never, ...rest: infer R extends readonly unknown[]) => infer Y
+  ? (...rest: R) => Y
+  : never;
 type Methods = { readonly [K in keyof typeof methods]: Method<(typeof methods)[K]> };
 
 declare module "./tensor.ts" {

@@ -44,9 +44,12 @@ export function broadcastDims(op: string, shapes: readonly (readonly Dim[])[]): 
       const d = s[a - rank + s.length] ?? 1;
       if (d === 1 || dimEqual(d, size)) continue;
       if (size !== 1)
-        throw new ShapeError(`${op}: shapes ${shapes.map((t) => typeText(tensorType("f32", t)).slice(3)).join(" and ")} do not broadcast`, {
-          hint: `aligned at the last axis, sizes must be equal or 1`,
-        });
+        throw new ShapeError(
+          `${op}: shapes ${shapes.map((t) => typeText(tensorType("f32", t)).slice(3)).join(" and ")} do not broadcast`,
+          {
+            hint: `aligned at the last axis, sizes must be equal or 1`,
+          },
+        );
       size = d;
     }
     return size;
@@ -109,6 +112,8 @@ export function axesOf(op: string, rank: number, axes: number | readonly number[
 
 export function axisOf(op: string, rank: number, axis: number): number {
   if (!Number.isInteger(axis) || axis < -rank || axis >= rank)
-    throw new ShapeError(`${op}: expected an axis in ${-rank}..${rank - 1}, got ${axis}`, { hint: rank === 0 ? "the tensor is a scalar" : undefined });
+    throw new ShapeError(`${op}: expected an axis in ${-rank}..${rank - 1}, got ${axis}`, {
+      hint: rank === 0 ? "the tensor is a scalar" : undefined,
+    });
   return axis < 0 ? axis + rank : axis;
 }

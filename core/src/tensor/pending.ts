@@ -109,9 +109,11 @@ class LazyScope implements Scope {
   make<O extends Op>(op: O, src: readonly Node[], attr: Attrs[O]): NodeOf<O> {
     for (const s of src)
       if (s.scope !== this)
-        throw new TraceError(`${op}: a tensor of a trace (${typeText(s.type)}) was used outside it`, { hint: "return it from the traced function" });
+        throw new TraceError(`${op}: a tensor of a trace (${typeText(s.type)}) was used outside it`, {
+          hint: "return it from the traced function",
+        });
     const node = new Pending(op, src, attr, infer(op, src, attr));
-    if (node.depth >= deepest && transforms === 0) onDeep(node as unknown as Pending);
+    if (node.depth >= deepest && transforms === 0) onDeep(node);
     return node;
   }
 
@@ -146,7 +148,10 @@ export function remember(roots: readonly Node[], leaves: ReadonlySet<Node>): () 
     const now = new Map<Node, Node>();
     for (const { node, src } of graph) {
       const own = leaves.has(node) ? node.src : src.map((s) => now.get(s) as Node);
-      now.set(node, own.length === node.src.length && own.every((s, i) => s === node.src[i]) ? node : revived(asPending(node), own));
+      now.set(
+        node,
+        own.length === node.src.length && own.every((s, i) => s === node.src[i]) ? node : revived(asPending(node), own),
+      );
     }
     return now;
   };
@@ -171,5 +176,5 @@ export function leaf(type: Type, value: Buffer | number): Node {
   const node = new Pending("param", [], { index: 0, name: "", type }, type);
   node.value = value;
   if (typeof value !== "number") value.holders++;
-  return node as unknown as Node;
+  return node;
 }

@@ -16,12 +16,14 @@ export interface ReduceOptions {
   readonly keepDims?: boolean;
 }
 
-const reduction = (kind: ReduceKind) => (x: Tensor, axes?: Axes, { keepDims = false }: ReduceOptions = {}): Tensor =>
-  result(() => {
-    const over = axesOf(kind, x.rank, axes);
-    const counted = x.dtype === "bool" && (kind === "sum" || kind === "prod") ? build.cast(x.node, "i32") : x.node;
-    return keepDims ? build.reduceKeep(kind, counted, over) : build.reduce(kind, counted, over);
-  });
+const reduction =
+  (kind: ReduceKind) =>
+  (x: Tensor, axes?: Axes, { keepDims = false }: ReduceOptions = {}): Tensor =>
+    result(() => {
+      const over = axesOf(kind, x.rank, axes);
+      const counted = x.dtype === "bool" && (kind === "sum" || kind === "prod") ? build.cast(x.node, "i32") : x.node;
+      return keepDims ? build.reduceKeep(kind, counted, over) : build.reduce(kind, counted, over);
+    });
 
 type Reduce = (x: Tensor, axes?: Axes, options?: ReduceOptions) => Tensor;
 
@@ -38,13 +40,19 @@ export const all: Reduce = reduction("min");
 /** Whether any is true. */
 export const any: Reduce = reduction("max");
 
-const count = (x: Tensor, axes: Axes | undefined): number => known(sizeOf(axesOf("mean", x.rank, axes).map((a) => x.dims[a] as Dim)), "mean");
+const count = (x: Tensor, axes: Axes | undefined): number =>
+  known(sizeOf(axesOf("mean", x.rank, axes).map((a) => x.dims[a] as Dim)), "mean");
 
 /** The arithmetic mean, of integers in f32. */
-export const mean: Reduce = (x, axes, options) => div(sum(isFloat(x.dtype) ? x : result(() => build.cast(x.node, "f32")), axes, options), count(x, axes));
+export const mean: Reduce = (x, axes, options) =>
+  div(sum(isFloat(x.dtype) ? x : result(() => build.cast(x.node, "f32")), axes, options), count(x, axes));
 
 /** The mean squared distance from the mean, divided by n − correction. */
-export const variance = (x: Tensor, axes?: Axes, { keepDims = false, correction = 0 }: ReduceOptions & { readonly correction?: number } = {}): Tensor =>
+export const variance = (
+  x: Tensor,
+  axes?: Axes,
+  { keepDims = false, correction = 0 }: ReduceOptions & { readonly correction?: number } = {},
+): Tensor =>
   div(sum(square(sub(x, mean(x, axes, { keepDims: true }))), axes, { keepDims }), count(x, axes) - correction);
 
 /** log Σ exp x, without overflow. A row of −∞ gives −∞, with gradient 0. */
@@ -54,13 +62,19 @@ export const logSumExp: Reduce = (x, axes, { keepDims = false } = {}) => {
   // The largest term is 1, so a sum of 0 is a row of −∞; its logarithm is kept away from the derivative.
   const none = result(() => build.eq(s.node, build.zerosLike(s.node)));
   const kept = add(log(where(none, 1, s)), where(none, Number.NEGATIVE_INFINITY, m));
-  return keepDims ? kept : result(() => build.reshape(kept.node, dimsOf(build.reduce("max", x.node, axesOf("logSumExp", x.rank, axes)))));
+  return keepDims
+    ? kept
+    : result(() => build.reshape(kept.node, dimsOf(build.reduce("max", x.node, axesOf("logSumExp", x.rank, axes)))));
 };
 
 /** The largest element, which softmax and log-sum-exp subtract; 0 where it is infinite, so that ∞ − ∞ does not arise. */
 const shiftOf = (x: Tensor, axes?: Axes): Tensor => {
   const m = result(() => build.stopGradient(max(x, axes, { keepDims: true }).node));
-  return where(result(() => build.lt(build.abs(m.node), build.constantLike(m.node, Number.POSITIVE_INFINITY))), m, 0);
+  return where(
+    result(() => build.lt(build.abs(m.node), build.constantLike(m.node, Number.POSITIVE_INFINITY))),
+    m,
+    0,
+  );
 };
 
 /** exp x / Σ exp x over an axis, without overflow. */
@@ -78,7 +92,10 @@ export const logSoftmax = (x: Tensor, axis = -1): Tensor => sub(x, logSumExp(x, 
 export const matmul = (a: Tensor, b: Tensor): Tensor =>
   result(() => {
     const [x, y] = [a, b].map((t) => t.rank) as [number, number];
-    if (x === 0 || y === 0) throw new ShapeError(`matmul: expected at least one axis on each side, got ${typeText(a.type)} and ${typeText(b.type)}`);
+    if (x === 0 || y === 0)
+      throw new ShapeError(
+        `matmul: expected at least one axis on each side, got ${typeText(a.type)} and ${typeText(b.type)}`,
+      );
     const [l, r] = sameDType(a, b);
     // Without leading axes on one side the product is one contraction, with no copy of the smaller side.
     if (x === 1 || y <= 2) return build.dot(l, r, { contract: [[x - 1], [Math.max(y - 2, 0)]], batch: [[], []] });
@@ -86,17 +103,27 @@ export const matmul = (a: Tensor, b: Tensor): Tensor =>
     const lead = broadcastDims("matmul", [dimsOf(l).slice(0, -2), dimsOf(r).slice(0, -2)]);
     const n = lead.length;
     const batch = lead.map((_, i) => i);
-    return build.dot(broadcastTo(l, [...lead, ...dimsOf(l).slice(-2)]), broadcastTo(r, [...lead, ...dimsOf(r).slice(-2)]), {
-      contract: [[n + 1], [n]],
-      batch: [batch, batch],
-    });
+    return build.dot(
+      broadcastTo(l, [...lead, ...dimsOf(l).slice(-2)]),
+      broadcastTo(r, [...lead, ...dimsOf(r).slice(-2)]),
+      {
+        contract: [[n + 1], [n]],
+        batch: [batch, batch],
+      },
+    );
   });
 
 /** The general product: contracts pairs of axes, runs batch pairs in step. The result has batch, then a's free axes, then b's. */
 export const dot = (
   a: Tensor,
   b: Tensor,
-  { contract, batch = [[], []] }: { readonly contract: readonly [readonly number[], readonly number[]]; readonly batch?: readonly [readonly number[], readonly number[]] },
+  {
+    contract,
+    batch = [[], []],
+  }: {
+    readonly contract: readonly [readonly number[], readonly number[]];
+    readonly batch?: readonly [readonly number[], readonly number[]];
+  },
 ): Tensor =>
   result(() => {
     const [l, r] = sameDType(a, b);
@@ -116,5 +143,9 @@ function sameDType(a: Tensor, b: Tensor): [Node, Node] {
 export const norm = (x: Operand, axes?: Axes, options?: ReduceOptions): Tensor => {
   const s = sum(square(result(() => floatNode("norm", x))), axes, options);
   const positive = result(() => build.lt(build.zerosLike(s.node), s.node));
-  return where(positive, result(() => build.sqrt(where(positive, s, 1).node)), 0);
+  return where(
+    positive,
+    result(() => build.sqrt(where(positive, s, 1).node)),
+    0,
+  );
 };

@@ -25,20 +25,30 @@ export interface RegionOptions {
  *  to it is an f32 scalar.
  *  @throws TraceError if f assigns to a tensor
  *  @example const block = region((layer, x) => …); for (const layer of layers) x = block(layer, x); */
-export const region = <A extends readonly unknown[], Y>(f: (...args: A) => Y, options: RegionOptions = {}): ((...args: A) => Y) =>
+export const region = <A extends readonly unknown[], Y>(
+  f: (...args: A) => Y,
+  options: RegionOptions = {},
+): ((...args: A) => Y) =>
   unit(f, options, (fn, inputs) => (currentScope() === lazyScope ? instantiate(fn, inputs) : called(fn, inputs)));
 
 /** f whose derivative computes f's inner values again instead of keeping them: less memory, one more forward pass.
  *  @see Chen et al. 2016, arXiv:1604.06174
  *  @example const cheap = remat((w: Tensor, x: Tensor) => x.matmul(w).tanh()); */
-export const remat = <A extends readonly unknown[], Y>(f: (...args: A) => Y, options: RegionOptions = {}): ((...args: A) => Y) =>
+export const remat = <A extends readonly unknown[], Y>(
+  f: (...args: A) => Y,
+  options: RegionOptions = {},
+): ((...args: A) => Y) =>
   unit(f, options, (fn, inputs) => {
     rematerialised.add(fn);
     return called(fn, inputs);
   });
 
 /** Gradients of f's arguments from the cotangents of its result: a list like the arguments, with null (or nothing) where none flows. */
-export type VjpRule<A extends readonly unknown[], Y> = (cotangents: Y, result: Y, ...args: A) => { readonly [I in keyof A]?: A[I] | null };
+export type VjpRule<A extends readonly unknown[], Y> = (
+  cotangents: Y,
+  result: Y,
+  ...args: A
+) => { readonly [I in keyof A]?: A[I] | null };
 
 /** f with a derivative rule of one's own. The rule is traced too, so it may itself be differentiated; it may use its arguments
  *  only, no tensors of outside.
@@ -46,7 +56,11 @@ export type VjpRule<A extends readonly unknown[], Y> = (cotangents: Y, result: Y
  *  @example
  *  // The identity, with gradients clipped on the way back.
  *  const clipped = customVjp((x: Tensor) => x.mul(1), (g) => [g.clip(-1, 1)]); */
-export const customVjp = <A extends readonly unknown[], Y>(f: (...args: A) => Y, rule: VjpRule<A, Y>, options: RegionOptions = {}): ((...args: A) => Y) =>
+export const customVjp = <A extends readonly unknown[], Y>(
+  f: (...args: A) => Y,
+  rule: VjpRule<A, Y>,
+  options: RegionOptions = {},
+): ((...args: A) => Y) =>
   unit(f, options, (fn, inputs, traced, args, signature) => {
     if (!customRules.has(fn)) customRules.set(fn, traceRule(fn, rule, traced, args, signature));
     return called(fn, inputs);
@@ -54,9 +68,19 @@ export const customVjp = <A extends readonly unknown[], Y>(f: (...args: A) => Y,
 
 const called = (fn: Fn, inputs: readonly Node[]): Node[] => fn.results.map((_, i) => item(call(fn, inputs), i));
 
-type Use<A extends readonly unknown[]> = (fn: Fn, inputs: readonly Node[], traced: Traced, args: A, signature: Signature) => readonly Node[];
+type Use<A extends readonly unknown[]> = (
+  fn: Fn,
+  inputs: readonly Node[],
+  traced: Traced,
+  args: A,
+  signature: Signature,
+) => readonly Node[];
 
-function unit<A extends readonly unknown[], Y>(f: (...args: A) => Y, { name }: RegionOptions, use: Use<A>): (...args: A) => Y {
+function unit<A extends readonly unknown[], Y>(
+  f: (...args: A) => Y,
+  { name }: RegionOptions,
+  use: Use<A>,
+): (...args: A) => Y {
   const known = new Map<string, Traced>();
   // A body that captures tensors of a trace means something in that trace alone.
   const local = new WeakMap<Scope, Map<string, Traced>>();
@@ -68,7 +92,10 @@ function unit<A extends readonly unknown[], Y>(f: (...args: A) => Y, { name }: R
     let traced = known.get(signature.key) ?? own.get(signature.key);
     if (!traced) {
       traced = traceCall(label, f, args, signature, "device");
-      if (traced.assigned.length > 0) throw new TraceError(`region ${label}: assign is not possible inside a region`, { hint: "return the value and assign it outside" });
+      if (traced.assigned.length > 0)
+        throw new TraceError(`region ${label}: assign is not possible inside a region`, {
+          hint: "return the value and assign it outside",
+        });
       if (tensorsOf(traced).every((t) => isPending(t.own))) known.set(signature.key, traced);
       else local.set(scope, own.set(signature.key, traced));
     }
@@ -92,9 +119,15 @@ function inputsOf(traced: Traced, { leaves, entries }: Signature): Node[] {
 }
 
 /** The rule as a function of the body's parameters, results and cotangents; it gives a gradient for every parameter. */
-function traceRule<A extends readonly unknown[], Y>(fn: Fn, rule: VjpRule<A, Y>, { output }: Traced, args: A, { leaves, entries }: Signature): Fn {
+function traceRule<A extends readonly unknown[], Y>(
+  fn: Fn,
+  rule: VjpRule<A, Y>,
+  { output }: Traced,
+  args: A,
+  { leaves, entries }: Signature,
+): Fn {
   const types = [...fn.params, ...fn.results, ...fn.results].map((n) => {
-    const { dtype, dims } = new Tensor(n as Node).type;
+    const { dtype, dims } = new Tensor(n).type;
     return tensorType(dtype, dims);
   });
   const [p, r] = [fn.params.length, fn.results.length];
@@ -107,19 +140,24 @@ function traceRule<A extends readonly unknown[], Y>(fn: Fn, rule: VjpRule<A, Y>,
     }) as A;
     const result = rebuild(output, values.slice(p, p + r)) as Y;
     const given = rule(rebuild(output, values.slice(p + r)) as Y, result, ...inner);
-    const byPath = new Map(tensors([...args.map((_, i) => given[i] ?? null)]).map(({ path, tensor }) => [path, tensor]));
+    const byPath = new Map(tensors(args.map((_, i) => given[i] ?? null)).map(({ path, tensor }) => [path, tensor]));
     const varying = leaves.filter((_, i) => (entries[i] as Entry).kind !== "fixed");
     return values.slice(0, p).map((value, i) => {
       const path = varying[i]?.path;
       const gradient = path === undefined ? undefined : byPath.get(path);
       if (gradient && typeText(gradient.type) !== typeText(value.type))
-        throw new ShapeError(`customVjp ${fn.name}: the gradient of argument ${path} should be ${typeText(value.type)}, got ${typeText(gradient.type)}`);
+        throw new ShapeError(
+          `customVjp ${fn.name}: the gradient of argument ${path} should be ${typeText(value.type)}, got ${typeText(gradient.type)}`,
+        );
       return gradient ?? new Tensor(zerosLike(value.node));
     });
   });
   if (made.captured.length > 0 || made.assigned.length > 0)
-    throw new TraceError(`customVjp ${fn.name}: the rule uses a tensor of outside (${tensorsOf(made).map(String).join(", ")})`, {
-      hint: "pass it as an argument of the function",
-    });
+    throw new TraceError(
+      `customVjp ${fn.name}: the rule uses a tensor of outside (${tensorsOf(made).map(String).join(", ")})`,
+      {
+        hint: "pass it as an argument of the function",
+      },
+    );
   return made.fn;
 }

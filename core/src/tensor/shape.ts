@@ -11,13 +11,15 @@ import { Tensor } from "./tensor.ts";
 /** The same elements, row-major, in other dims; one of them may be −1 and is worked out.
  *  @throws ShapeError if the numbers of elements differ
  *  @example tensor([1, 2, 3, 4]).reshape([2, -1])   // [[1, 2], [3, 4]] */
-export const reshape = (x: Tensor, dims: readonly Dim[]): Tensor => result(() => build.reshape(x.node, infer(x.node, dims)));
+export const reshape = (x: Tensor, dims: readonly Dim[]): Tensor =>
+  result(() => build.reshape(x.node, infer(x.node, dims)));
 
 function infer(x: Node, dims: readonly Dim[]): readonly Dim[] {
   const open = dims.flatMap((d, a) => (d === -1 ? [a] : []));
   if (open.length === 0) return dims;
   const rest = divDim(sizeOf(dimsOf(x)), sizeOf(dims.filter((d) => d !== -1)));
-  if (open.length > 1 || rest === undefined) throw new ShapeError(`reshape: ${typeText(x.type)} does not fill [${dims.map(dimText).join(", ")}]`);
+  if (open.length > 1 || rest === undefined)
+    throw new ShapeError(`reshape: ${typeText(x.type)} does not fill [${dims.map(dimText).join(", ")}]`);
   return dims.map((d) => (d === -1 ? rest : d));
 }
 
@@ -59,7 +61,8 @@ export const expandDims = (x: Tensor, axis: number): Tensor =>
 export const squeeze = (x: Tensor, axes?: number | readonly number[]): Tensor =>
   result(() => {
     const drop = axesOf("squeeze", x.rank, axes ?? x.dims.flatMap((d, a) => (d === 1 ? [a] : [])));
-    for (const a of drop) if (x.dims[a] !== 1) throw new ShapeError(`squeeze: axis ${a} of ${typeText(x.type)} is not 1`);
+    for (const a of drop)
+      if (x.dims[a] !== 1) throw new ShapeError(`squeeze: axis ${a} of ${typeText(x.type)} is not 1`);
     return build.reshape(
       x.node,
       x.dims.filter((_, a) => !drop.includes(a)),
@@ -69,7 +72,8 @@ export const squeeze = (x: Tensor, axes?: number | readonly number[]): Tensor =>
 /** Puts `value` around: `[before, after]` for each axis. */
 export const pad = (x: Tensor, amounts: readonly (readonly [number, number])[], value = 0): Tensor =>
   result(() => {
-    if (amounts.length !== x.rank) throw new ShapeError(`pad: expected ${x.rank} pairs of amounts, got ${amounts.length}`);
+    if (amounts.length !== x.rank)
+      throw new ShapeError(`pad: expected ${x.rank} pairs of amounts, got ${amounts.length}`);
     return build.pad(
       x.node,
       amounts.map(([low]) => low),
@@ -78,7 +82,8 @@ export const pad = (x: Tensor, amounts: readonly (readonly [number, number])[], 
     );
   });
 
-export const flip = (x: Tensor, axes?: number | readonly number[]): Tensor => result(() => build.flip(x.node, axesOf("flip", x.rank, axes)));
+export const flip = (x: Tensor, axes?: number | readonly number[]): Tensor =>
+  result(() => build.flip(x.node, axesOf("flip", x.rank, axes)));
 
 /** Joins tensors end to end on an axis; the other sizes are equal.
  *  @throws ShapeError, DTypeError; ArgumentError for an empty list */
@@ -105,7 +110,8 @@ export const split = (x: Tensor, count: number, axis = 0): Tensor[] =>
   located(() => {
     const at = axisOf("split", x.rank, axis);
     const size = divDim(x.dims[at] as Dim, count);
-    if (size === undefined || !Number.isInteger(count) || count < 1) throw new ShapeError(`split: axis ${at} of ${typeText(x.type)} is not ${count} equal pieces`);
+    if (size === undefined || !Number.isInteger(count) || count < 1)
+      throw new ShapeError(`split: axis ${at} of ${typeText(x.type)} is not ${count} equal pieces`);
     return Array.from({ length: count }, (_, i) => {
       const from = known(size, "split") * i;
       return narrow(x, at, from, known(size, "split"));
@@ -150,10 +156,12 @@ export const at = (x: Tensor, ...index: readonly (number | Slice | null)[]): Ten
         continue;
       }
       const whole = x.dims[axis];
-      if (whole === undefined) throw new ShapeError(`at: ${index.length} entries for ${typeText(x.type)}, which has ${x.rank} axes`);
+      if (whole === undefined)
+        throw new ShapeError(`at: ${index.length} entries for ${typeText(x.type)}, which has ${x.rank} axes`);
       if (typeof entry === "number") {
         const n = known(whole, "at");
-        if (!Number.isInteger(entry) || entry < -n || entry >= n) throw new ShapeError(`at: position ${entry} is outside axis ${axis} of ${typeText(x.type)}`);
+        if (!Number.isInteger(entry) || entry < -n || entry >= n)
+          throw new ShapeError(`at: position ${entry} is outside axis ${axis} of ${typeText(x.type)}`);
         start.push(entry < 0 ? entry + n : entry);
         size.push(1);
         step.push(1);
@@ -177,8 +185,12 @@ export const at = (x: Tensor, ...index: readonly (number | Slice | null)[]): Ten
     return build.reshape(flips.length > 0 ? build.flip(taken, flips) : taken, dims);
   });
 
-function resolve({ start, end, step = 1 }: Slice, whole: Dim): { start: Dim; size: Dim; step: number; flipped: boolean } {
-  if (!Number.isInteger(step) || step === 0) throw new ArgumentError(`slice: expected a step that is a whole number other than 0, got ${step}`);
+function resolve(
+  { start, end, step = 1 }: Slice,
+  whole: Dim,
+): { start: Dim; size: Dim; step: number; flipped: boolean } {
+  if (!Number.isInteger(step) || step === 0)
+    throw new ArgumentError(`slice: expected a step that is a whole number other than 0, got ${step}`);
   if (start === undefined && end === undefined && step === 1) return { start: 0, size: whole, step, flipped: false };
   const n = known(whole, "slice");
   const clamp = (p: number, lo: number, hi: number) => Math.min(Math.max(p < 0 ? p + n : p, lo), hi);
@@ -211,15 +223,20 @@ function band(x: Tensor, inside: (row: Node, column: Node) => Node, k: number): 
 /** Slices of x along an axis at the given positions; the result has the indices' dims in the axis' place. An index outside
  *  gives NaN (0 for integers).
  *  @throws DTypeError unless the indices are i32 or u32 */
-export const take = (x: Tensor, indices: Tensor, axis = 0): Tensor => result(() => build.gather(x.node, indices.node, axisOf("take", x.rank, axis)));
+export const take = (x: Tensor, indices: Tensor, axis = 0): Tensor =>
+  result(() => build.gather(x.node, indices.node, axisOf("take", x.rank, axis)));
 
 /** x with updates added to, or put in place of, the slices that the indices name; an index outside is dropped.
  *  @param updates  the dims of `take(x, indices, axis)` */
-export const scatter = (x: Tensor, indices: Tensor, updates: Operand, { axis = 0, mode = "add" }: { axis?: number; mode?: "add" | "set" } = {}): Tensor =>
+export const scatter = (
+  x: Tensor,
+  indices: Tensor,
+  updates: Operand,
+  { axis = 0, mode = "add" }: { axis?: number; mode?: "add" | "set" } = {},
+): Tensor =>
   result(() => {
     const at = axisOf("scatter", x.rank, axis);
     const dims = [...x.dims.slice(0, at), ...indices.dims, ...x.dims.slice(at + 1)];
     const value = updates instanceof Tensor ? updates.node : numberNode(updates, x.dtype);
     return build.scatter(x.node, indices.node, broadcastTo(value, dims), at, mode);
   });
-

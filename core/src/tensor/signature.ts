@@ -6,7 +6,10 @@ import { trace, type Traced } from "./trace.ts";
 import { flatten, identity, type Leaf, mapLeaves, structure } from "./tree.ts";
 
 /** How a leaf enters a trace: by its type, as a weakly typed number, or as it is. */
-export type Entry = { readonly kind: "tensor"; readonly type: TensorType } | { readonly kind: "number" } | { readonly kind: "fixed" };
+export type Entry =
+  | { readonly kind: "tensor"; readonly type: TensorType }
+  | { readonly kind: "number" }
+  | { readonly kind: "fixed" };
 
 export interface Signature {
   readonly key: string;
@@ -38,8 +41,16 @@ export function signatureOf(args: readonly unknown[], isStatic: (path: string) =
 
 /** Traces f over the leaves that vary. A number becomes a scalar in the given space. In host space it has no dtype of its own: it
  *  takes that of the tensor it meets. */
-export function traceCall<A extends readonly unknown[]>(name: string, f: (...args: A) => unknown, args: A, { leaves, entries }: Signature, numbers: Space): Traced {
-  const varying = entries.flatMap((e) => (e.kind === "fixed" ? [] : [e.kind === "tensor" ? e.type : tensorType("f32", [], numbers)]));
+export function traceCall<A extends readonly unknown[]>(
+  name: string,
+  f: (...args: A) => unknown,
+  args: A,
+  { leaves, entries }: Signature,
+  numbers: Space,
+): Traced {
+  const varying = entries.flatMap((e) =>
+    e.kind === "fixed" ? [] : [e.kind === "tensor" ? e.type : tensorType("f32", [], numbers)],
+  );
   return trace(name, varying, (params) => {
     let leafIndex = 0;
     let paramIndex = 0;
@@ -51,4 +62,5 @@ export function traceCall<A extends readonly unknown[]>(name: string, f: (...arg
   });
 }
 
-export const nameOf = (f: { readonly name: string }, name: string | undefined): string => name ?? (/^[A-Za-z_]\w*$/.test(f.name) ? f.name : "jit");
+export const nameOf = (f: { readonly name: string }, name: string | undefined): string =>
+  name ?? (/^[A-Za-z_]\w*$/.test(f.name) ? f.name : "jit");

@@ -110,7 +110,10 @@ export class Tensor {
    *  @throws ShapeError (as a rejection) for any other size */
   async item(): Promise<number> {
     located(() => {
-      if (this.size !== 1) throw new ShapeError(`item: expected one element, got ${typeText(this.type)}`, { hint: "reduce it first, or read data()" });
+      if (this.size !== 1)
+        throw new ShapeError(`item: expected one element, got ${typeText(this.type)}`, {
+          hint: "reduce it first, or read data()",
+        });
     });
     return Number((await this.data())[0]);
   }
@@ -145,7 +148,10 @@ export class Tensor {
       (scope as CapturingScope & { update(target: Tensor, value: Node): void }).update(this, value.node);
       return;
     }
-    if (isTransforming()) throw new TraceError("assign: a transform has no place for a new value", { hint: "return it beside the loss and assign it afterwards" });
+    if (isTransforming())
+      throw new TraceError("assign: a transform has no place for a new value", {
+        hint: "return it beside the loss and assign it afterwards",
+      });
     if (value.dtype !== this.dtype || typeText(value.type) !== typeText(this.type))
       throw new ShapeError(`assign: the tensor is ${typeText(this.type)}, the value ${typeText(value.type)}`);
     flush([value.own]);

@@ -35,9 +35,9 @@ export class TraceScope extends InternScope implements CapturingScope {
     if (known) return known;
     const param = this.parameter(tensorType(tensor.dtype, tensor.dims), "");
     this.captured.push(tensor);
-    this.#current.set(tensor, param as Node);
+    this.#current.set(tensor, param);
     this.#targets.set(tensor, param);
-    return param as Node;
+    return param;
   }
 
   /** A traced number in f64, which its own f32 parameter would round: the number of that parameter is given once more. */
@@ -54,7 +54,8 @@ export class TraceScope extends InternScope implements CapturingScope {
   update(target: Tensor, value: Node): void {
     this.capture(target);
     const param = this.#targets.get(target) as Node;
-    if (typeText(param.type) !== typeText(value.type)) throw new ShapeError(`assign: the tensor is ${typeText(param.type)}, the value ${typeText(value.type)}`);
+    if (typeText(param.type) !== typeText(value.type))
+      throw new ShapeError(`assign: the tensor is ${typeText(param.type)}, the value ${typeText(value.type)}`);
     this.#current.set(target, assign(param, value));
     if (!this.assigned.includes(target)) this.assigned.push(target);
   }
@@ -101,4 +102,3 @@ export function trace(name: string, types: readonly TensorType[], body: (params:
 /** The result tree around these outputs. */
 export const rebuild = (output: unknown, outputs: readonly Tensor[]): unknown =>
   mapLeaves(output, (value) => (value instanceof Output ? outputs[value.index] : value));
-

@@ -49,22 +49,36 @@ function derive<X, A>(name: string, f: (x: X) => readonly [Tensor, A], x: X): [T
     const { tree, variables } = renamed(name, x);
     const [value, aux] = f(tree);
     if (!(value instanceof Tensor) || value.rank !== 0 || !isFloat(value.dtype))
-      throw new ShapeError(`${name}: expected the function to return a float scalar, got ${value instanceof Tensor ? typeText(value.type) : typeof value}`, {
-        hint: "reduce the loss with mean() or sum()",
-      });
+      throw new ShapeError(
+        `${name}: expected the function to return a float scalar, got ${value instanceof Tensor ? typeText(value.type) : typeof value}`,
+        {
+          hint: "reduce the loss with mean() or sum()",
+        },
+      );
     const grads = backwardOrZero(
       [value.node],
       [scalar(1, value.dtype)],
       variables.map((v) => v.node),
     );
-    return [value, aux, replaced(tree, grads.map((g) => new Tensor(g)))];
+    return [
+      value,
+      aux,
+      replaced(
+        tree,
+        grads.map((g) => new Tensor(g)),
+      ),
+    ];
   });
 }
 
 /** The tree with each tensor under a fresh name, and those names: what is differentiated with respect to. */
 export function renamed<X>(name: string, x: X): { tree: X; variables: Tensor[] } {
   for (const { path, tensor } of tensors(x))
-    if (!isFloat(tensor.dtype)) throw new DTypeError(`${name}: ${path || "the argument"} is ${typeText(tensor.type)}; only floats have a gradient`, { hint: "pass it as a further argument" });
+    if (!isFloat(tensor.dtype))
+      throw new DTypeError(
+        `${name}: ${path || "the argument"} is ${typeText(tensor.type)}; only floats have a gradient`,
+        { hint: "pass it as a further argument" },
+      );
   const tree = map((t) => new Tensor(build("alias", [t.node], { tag: freshId() })), x);
   return { tree, variables: tensors(tree).map(({ tensor }) => tensor) };
 }
@@ -84,17 +98,17 @@ export function vjp<A extends readonly unknown[], Y>(f: (...args: A) => Y, ...ar
     const roots = tensors(y);
     // Until the pull-back is called y may be read, and then forgets where it came from.
     const rootNodes = roots.map(({ tensor }) => tensor.node);
-    const graph = remember(
-      rootNodes,
-      new Set(variables.map((v) => v.node)),
-    );
+    const graph = remember(rootNodes, new Set(variables.map((v) => v.node)));
     const pull = (cotangents: Y): A => {
       const given = tensors(cotangents);
       return differentiating(() => {
         roots.forEach(({ path, tensor }, i) => {
           const g = given[i];
           if (!g || g.path !== path) throw new TreeError(`vjp: the cotangents have no tensor at ${path || "the root"}`);
-          if (typeText(g.tensor.type) !== typeText(tensor.type)) throw new ShapeError(`vjp: the cotangent of ${path || "the result"} should be ${typeText(tensor.type)}, got ${typeText(g.tensor.type)}`);
+          if (typeText(g.tensor.type) !== typeText(tensor.type))
+            throw new ShapeError(
+              `vjp: the cotangent of ${path || "the result"} should be ${typeText(tensor.type)}, got ${typeText(g.tensor.type)}`,
+            );
         });
         const now = graph();
         const grads = backwardOrZero(
@@ -102,7 +116,10 @@ export function vjp<A extends readonly unknown[], Y>(f: (...args: A) => Y, ...ar
           given.map(({ tensor }) => tensor.node),
           variables.map((v) => v.node),
         );
-        return replaced(tree, grads.map((g) => new Tensor(g)));
+        return replaced(
+          tree,
+          grads.map((g) => new Tensor(g)),
+        );
       });
     };
     return [y, pull];

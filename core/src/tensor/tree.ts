@@ -16,7 +16,8 @@ export interface TreeNode {
   };
 }
 
-const isNode = (x: unknown): x is TreeNode => x !== null && (typeof x === "object" || typeof x === "function") && treeNode in x;
+const isNode = (x: unknown): x is TreeNode =>
+  x !== null && (typeof x === "object" || typeof x === "function") && treeNode in x;
 const isPlain = (x: unknown): x is Record<string, unknown> => {
   if (x === null || typeof x !== "object" || Array.isArray(x) || x instanceof Tensor) return false;
   const prototype: unknown = Object.getPrototypeOf(x);
@@ -41,7 +42,8 @@ function children(x: unknown): readonly (readonly [string, unknown])[] | undefin
   return undefined;
 }
 
-const sorted = (x: Readonly<Record<string, unknown>>): [string, unknown][] => Object.entries(x).sort(([a], [b]) => (a < b ? -1 : 1));
+const sorted = (x: Readonly<Record<string, unknown>>): [string, unknown][] =>
+  Object.entries(x).sort(([a], [b]) => (a < b ? -1 : 1));
 
 /** All leaves, tensors and others, in order. */
 export function flatten(tree: unknown): Leaf[] {
@@ -76,15 +78,19 @@ export const tensors = (tree: unknown): { path: string; tensor: Tensor }[] =>
  *  @example map((p, g) => p.sub(g.mul(0.1)), params, grads) */
 export function map<T>(f: (x: Tensor, ...rest: Tensor[]) => Tensor, tree: T, ...rest: readonly unknown[]): T {
   const others = located(() => rest.map((r) => matched(tree, r)));
-  return mapLeaves(tree, (value, path) => (value instanceof Tensor ? f(value, ...others.map((o) => o.get(path) as Tensor)) : value)) as T;
+  return mapLeaves(tree, (value, path) =>
+    value instanceof Tensor ? f(value, ...others.map((o) => o.get(path) as Tensor)) : value,
+  ) as T;
 }
 
 function matched(tree: unknown, other: unknown): Map<string, Tensor> {
   const mine = tensors(tree);
   const theirs = new Map(tensors(other).map(({ path, tensor }) => [path, tensor]));
-  for (const { path } of mine) if (!theirs.has(path)) throw new TreeError(`the trees differ: ${path || "the root"} is a tensor in the first only`);
+  for (const { path } of mine)
+    if (!theirs.has(path)) throw new TreeError(`the trees differ: ${path || "the root"} is a tensor in the first only`);
   const known = new Set(mine.map(({ path }) => path));
-  for (const path of theirs.keys()) if (!known.has(path)) throw new TreeError(`the trees differ: ${path || "the root"} is a tensor in the second only`);
+  for (const path of theirs.keys())
+    if (!known.has(path)) throw new TreeError(`the trees differ: ${path || "the root"} is a tensor in the second only`);
   return theirs;
 }
 
@@ -92,9 +98,11 @@ function matched(tree: unknown, other: unknown): Map<string, Tensor> {
  *  apart by identity. */
 export function structure(tree: unknown): string {
   if (tree instanceof Tensor) return "*";
-  if (isNode(tree)) return `${tree[treeNode].key}{${(children(tree) ?? []).map(([k, v]) => `${JSON.stringify(k)}:${structure(v)}`).join(",")}}`;
+  if (isNode(tree))
+    return `${tree[treeNode].key}{${(children(tree) ?? []).map(([k, v]) => `${JSON.stringify(k)}:${structure(v)}`).join(",")}}`;
   if (Array.isArray(tree)) return `[${tree.map(structure).join(",")}]`;
-  if (isPlain(tree)) return `{${(children(tree) ?? []).map(([k, v]) => `${JSON.stringify(k)}:${structure(v)}`).join(",")}}`;
+  if (isPlain(tree))
+    return `{${(children(tree) ?? []).map(([k, v]) => `${JSON.stringify(k)}:${structure(v)}`).join(",")}}`;
   if (typeof tree === "number") return "#";
   return `${typeof tree}:${identity(tree)}`;
 }
@@ -104,7 +112,8 @@ let next = 0;
 
 /** A text that two values share only if they are the same. */
 export function identity(x: unknown): string {
-  if (x === null || (typeof x !== "object" && typeof x !== "function")) return typeof x === "string" ? JSON.stringify(x) : Object.is(x, -0) ? "-0" : String(x);
+  if (x === null || (typeof x !== "object" && typeof x !== "function"))
+    return typeof x === "string" ? JSON.stringify(x) : Object.is(x, -0) ? "-0" : String(x);
   const known = identities.get(x);
   if (known !== undefined) return `@${known}`;
   identities.set(x, next);

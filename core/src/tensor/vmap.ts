@@ -28,7 +28,11 @@ export const vmap =
   (...args: A): Y =>
     located(() => transforming(() => mapped(f, args, options)));
 
-function mapped<A extends readonly unknown[], Y>(f: (...args: A) => Y, args: A, { in: axes, out = 0 }: VmapOptions<A>): Y {
+function mapped<A extends readonly unknown[], Y>(
+  f: (...args: A) => Y,
+  args: A,
+  { in: axes, out = 0 }: VmapOptions<A>,
+): Y {
   const stands = new Map<Node, Node>();
   let size: Dim | undefined;
   const inner = args.map((arg, i) => {
@@ -39,9 +43,12 @@ function mapped<A extends readonly unknown[], Y>(f: (...args: A) => Y, args: A, 
       const front = toFront(leaf, axisOf("vmap", leaf.rank, axis));
       const [own, ...rest] = dimsOf(front) as [Dim, ...Dim[]];
       if (size !== undefined && !dimEqual(size, own))
-        throw new ShapeError(`vmap: argument ${i}${path && ` at ${path}`} is ${typeText(leaf.type)}, whose axis ${axis} is ${dimText(own)}; others have ${dimText(size)}`);
+        throw new ShapeError(
+          `vmap: argument ${i}${path && ` at ${path}`} is ${typeText(leaf.type)}, whose axis ${axis} is ${dimText(own)}; others have ${dimText(size)}`,
+        );
       size = own;
-      if (own === 0) throw new ShapeError(`vmap: axis ${axis} of ${typeText(leaf.type)} is empty, so there is nothing to map over`);
+      if (own === 0)
+        throw new ShapeError(`vmap: axis ${axis} of ${typeText(leaf.type)} is empty, so there is nothing to map over`);
       // One example stands for all while f runs; what depends on it is then built again for all of them.
       const first = reshape(slice(front, [0, ...rest.map(() => 0)], [1, ...rest]), rest);
       const stand = build("alias", [first], { tag: freshId() }) as Node;
@@ -50,7 +57,10 @@ function mapped<A extends readonly unknown[], Y>(f: (...args: A) => Y, args: A, 
     });
   }) as unknown as A;
   const count = size;
-  if (count === undefined) throw new ArgumentError("vmap: no tensor is mapped", { hint: "give an axis for at least one argument that has tensors" });
+  if (count === undefined)
+    throw new ArgumentError("vmap: no tensor is mapped", {
+      hint: "give an axis for at least one argument that has tensors",
+    });
   return mapLeaves(f(...inner), (leaf) => {
     if (!(leaf instanceof Tensor)) return leaf;
     const [made] = batch([leaf.node], stands, count);
@@ -60,9 +70,12 @@ function mapped<A extends readonly unknown[], Y>(f: (...args: A) => Y, args: A, 
   }) as Y;
 }
 
-const toFront = (x: Tensor, axis: number): Node => permute(x.node, [axis, ...x.dims.flatMap((_, a) => (a === axis ? [] : [a]))]);
+const toFront = (x: Tensor, axis: number): Node =>
+  permute(x.node, [axis, ...x.dims.flatMap((_, a) => (a === axis ? [] : [a]))]);
 
 function fromFront(x: Node, axis: number): Node {
-  const rest = dimsOf(x).slice(1).map((_, a) => a + 1);
+  const rest = dimsOf(x)
+    .slice(1)
+    .map((_, a) => a + 1);
   return permute(x, [...rest.slice(0, axis), 0, ...rest.slice(axis)]);
 }
