@@ -9,7 +9,7 @@ const rendered = new Map<string, { readonly fn: Fn; readonly artifact: Artifact 
 
 export function kernelFor(fn: Fn, hardware: HardwareModel): Artifact {
   const codegen = codegenFor(hardware);
-  const key = `${hardware.id} ${hardware.features.join(",")} ${codegen.name} ${fn.hash}`;
+  const key = `${hardware.id} ${hardware.features.join(",")} ${hardware.sharedMemory === true} ${codegen.name} ${fn.hash}`;
   const list = rendered.get(key) ?? [];
   rendered.set(key, list);
   const known = list.find((entry) => fnEqual(entry.fn, fn));
@@ -22,5 +22,5 @@ export function kernelFor(fn: Fn, hardware: HardwareModel): Artifact {
 function scheduled(group: Fn, hardware: HardwareModel): Fn {
   const kernel = lower(group);
   const planned = applySchedule(kernel, schedule(kernel, hardware));
-  return expandTranscendentals(hardware.features.includes("shared-memory") ? shareLoops(planned) : planned);
+  return expandTranscendentals(hardware.sharedMemory ? shareLoops(planned) : planned);
 }

@@ -47,6 +47,8 @@ export interface HardwareModel {
     readonly aliasing: boolean;
   };
   readonly launchNs?: number;
+  /** Whether several threads can work on its memory: loops are then shared out. No part of a numeric plan. */
+  readonly sharedMemory?: boolean;
   /** How many threads share the loops of kernels. Nothing that is computed depends on it: it is no part of a numeric plan. */
   readonly threads?: number;
 }

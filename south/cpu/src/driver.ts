@@ -6,7 +6,7 @@ import type { Driver, HardwareModel, Json } from "sinan/south";
 import { openCpu } from "./device.ts";
 import { alignment } from "./arena.ts";
 import { coreCount } from "./crew.ts";
-import { probe } from "./wasm/probe.ts";
+import { fusesMadd, probe } from "./wasm/probe.ts";
 import { codegenName } from "./wasm/render.ts";
 
 const host = globalThis as { readonly process?: { readonly env?: Readonly<Record<string, string | undefined>> } };
@@ -18,7 +18,7 @@ function hardwareModel(shared: boolean, options: Options): HardwareModel {
   const simd = probe("simd");
   const available = simd && probe("bulkMemory");
   const threads = shared ? threadCount(options) : 1;
-  const features = [...(probe("relaxedSimd") ? ["relaxed-madd"] : []), ...(shared ? ["shared-memory"] : [])];
+  const features = [...(probe("relaxedSimd") ? ["relaxed-madd"] : []), ...(fusesMadd() ? ["fused-madd"] : [])];
   return {
     id: "cpu",
     driver: "cpu",
@@ -54,6 +54,7 @@ function hardwareModel(shared: boolean, options: Options): HardwareModel {
     features,
     limits: { alignment, maxBuffers: 512, maxBytes: 2 ** 32 - 2 ** 16, vectorRegisters: 16, aliasing: true },
     launchNs: 500,
+    sharedMemory: shared,
     threads,
   };
 }

@@ -17,7 +17,7 @@ const bytesOf = ({ memory, bytes }: Region): Uint8Array => (memory.view?.() ?? n
 
 /** Adds 1 to each of `extent` i32, as one shared part; traps at the one whose number is `trap`. */
 function counting(device: Device, extent: number, trap = -1): Artifact {
-  const shared = device.hardware.features.includes("shared-memory");
+  const shared = device.hardware.sharedMemory === true;
   const module = wasmModule();
   module.importMemory("env", "memory", shared ? { min: 1, max: 65536, shared } : { min: 1 });
   const part = module.fn(

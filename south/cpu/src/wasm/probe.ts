@@ -61,3 +61,30 @@ export function probe(feature: WasmFeature): boolean {
   found.set(feature, answer);
   return answer;
 }
+
+let fused: boolean | undefined;
+
+/** Whether relaxed_madd rounds once on this processor. The specification leaves that open, and it decides bits, so it belongs
+ *  to a numeric plan. With a = 1 + 2⁻¹², a² − (1 + 2⁻¹¹) is 2⁻²⁴ if it is rounded once and 0 if twice. */
+export function fusesMadd(): boolean {
+  if (fused !== undefined) return fused;
+  fused = false;
+  if (!probe("relaxedSimd")) return fused;
+  const module = wasmModule();
+  module.fn(
+    ["f32", "f32"],
+    ["f32"],
+    (f, a, c) => {
+      for (const operand of [a, a, c]) {
+        f.get(operand);
+        f.op("f32x4.splat");
+      }
+      f.op("f32x4.relaxed_madd");
+      f.op("f32x4.extract_lane", 0);
+    },
+    { export: "madd" },
+  );
+  const { madd } = new WebAssembly.Instance(new WebAssembly.Module(module.bytes())).exports;
+  if (typeof madd === "function") fused = madd(1 + 2 ** -12, -(1 + 2 ** -11)) === 2 ** -24;
+  return fused;
+}

@@ -55,7 +55,7 @@ export interface RenderOptions {
  *  @throws VerifyError if the function is not a kernel, or holds an op or dtype that has no rule here */
 export function render(
   kernel: Fn,
-  { features }: Pick<HardwareModel, "features">,
+  { features, sharedMemory: shared = false }: Pick<HardwareModel, "features" | "sharedMemory">,
   { check = false }: RenderOptions = {},
 ): Artifact {
   const addresses = new Map<Node, { local: number; bytes: number }>();
@@ -79,7 +79,6 @@ export function render(
   });
   const parameters: Parameters = { addresses, scalars };
   const fused = features.includes("relaxed-madd");
-  const shared = features.includes("shared-memory");
   const nests: NestCode[] = [];
   const parts: Part[] = [];
   for (const nest of nestsOf(kernel)) {

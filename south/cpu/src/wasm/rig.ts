@@ -39,7 +39,7 @@ export async function runBytes(
   fused = true,
 ): Promise<Uint8Array[]> {
   const features = device.hardware.features.filter((f) => fused || f !== "relaxed-madd");
-  const artifact = render(kernel, { features }, { check: true });
+  const artifact = render(kernel, { features, sharedMemory: device.hardware.sharedMemory === true }, { check: true });
   const executable = await device.load(artifact);
   const buffers = kernel.params.filter((p) => !isScalar(p));
   const regions = buffers.map((p, i) => {
