@@ -127,6 +127,7 @@ for (const { name, device, opened } of targets) {
     } as const;
     await fc.assert(
       fc.asyncProperty(arbitrarySample(options), async ({ fn, args }) => {
+        fc.pre(!readsBitsOfNan(fn, args));
         assertSameValues(await run(stream, fn, args), evaluate(fn, args), () => print(fn));
       }),
       { numRuns: 150 },
@@ -153,6 +154,14 @@ for (const { name, device, opened } of targets) {
       { numRuns: 150 },
     );
   });
+}
+
+/** Whether a bitcast is given a NaN, whose sign and payload no standard fixes. */
+function readsBitsOfNan(fn: Fn, args: readonly Value[]): boolean {
+  const read = nodesOf(fn).flatMap((n) => (n.op === "bitcast" ? n.src : []));
+  return evaluate(makeFn("read", fn.params, read), args).some(({ data }) =>
+    [...data].some((x) => Number.isNaN(Number(x))),
+  );
 }
 
 /** The largest value anywhere in the computation, at least 1; infinite where one is not finite or near a pole. */
