@@ -112,17 +112,25 @@ export interface LlamaSize {
 }
 
 /** One AdamW step of the LLaMA of that size, in tokens/s; the case is `step`. */
-export function llamaTrainPeers(size: LlamaSize, steps: number, threads: number): Promise<PeerLine[]> {
+export async function llamaTrainPeers(size: LlamaSize, steps: number, threads: number): Promise<PeerLine[]> {
   const sizes = Object.entries({ ...size, steps }).flatMap(([name, value]) => [`--${name}`, String(value)]);
   const own = ["--threads", String(threads)];
-  return runAll(
+  const torch = (pool: number): Program => ({
+    file: "torch-llama-train.py",
+    args: [...sizes, "--threads", String(pool)],
+    needs: "torch",
+  });
+  // PyTorch's own pool and its BLAS's get in each other's way: the better of sharing and of leaving the cores to the BLAS.
+  const arranged = await runAll(threads > 1 ? [torch(threads), torch(1)] : [torch(1)], threads);
+  const best = arranged.toSorted((a, b) => b.value - a.value).slice(0, 1);
+  const others = await runAll(
     [
-      { file: "torch-llama-train.py", args: [...sizes, ...own], needs: "torch" },
       { file: "jaxjs-llama-train.mjs", args: [...sizes, ...own], needs: "@jax-js/jax" },
       { file: "tfjs-llama-train.mjs", args: sizes, needs: "@tensorflow/tfjs-backend-wasm" },
     ],
     threads,
   );
+  return [...best.map((line) => ({ ...line, threads })), ...others];
 }
 
 /** The cost of a call in microseconds; the cases `read`, `await`, `chain` and `tree` are those of bench/peers/dispatch.mjs. */
