@@ -8,7 +8,7 @@ import { known, sizeOf } from "../ir/dim.ts";
 import { type DType, isFloat, isFull, roundTo } from "../ir/dtype.ts";
 import { type Fn, topological } from "../ir/fn.ts";
 import { type Attrs, dtypeOf, type Node, type NodeOf, type Op, tensorTypeOf } from "../ir/node.ts";
-import { within } from "../ir/scope.ts";
+import { currentScope, remake, within } from "../ir/scope.ts";
 import { tensorType } from "../ir/type.ts";
 import { add, build, cast, lt, mul, scalar, where, xor } from "../ops/build.ts";
 import { freeAxes } from "../ops/contraction.ts";
@@ -222,7 +222,7 @@ function* make({ node, at, mask }: Wanted, context: Context): Making {
   }
   const values: Node[] = [];
   for (const s of node.src) values.push(yield { node: s, at, mask });
-  return build(node.op as Op, values, node.attr as never) as Node;
+  return remake(currentScope(), node, values);
 }
 
 function unsupported(node: Node): never {

@@ -2,6 +2,7 @@
  *  what the new bounds decide (a quotient, a mask) is decided. */
 import { topological } from "../ir/fn.ts";
 import { dtypeOf, type Node } from "../ir/node.ts";
+import { currentScope, remake } from "../ir/scope.ts";
 import { build, scalar } from "../ops/build.ts";
 import { addIndex, affine, allOf, bounds, constIndex, divIndex, modIndex, mulIndex } from "../ops/indexing.ts";
 import type { RangeNode } from "./nests.ts";
@@ -95,7 +96,7 @@ function rebuild(n: Node, of: (n: Node) => Node, positions: ReadonlySet<Node>, s
     }
     default:
   }
-  return build(n.op, src, n.attr as never) as Node;
+  return remake(currentScope(), n, src);
 }
 
 function zero(load: Node): Node {
