@@ -137,6 +137,8 @@ class CpuDevice implements Device {
   readonly #numbers: number[] = [];
   /** Memory given back while workers may still use it, and until when. */
   #returned: { readonly offset: number; readonly until: Flight }[] = [];
+  /** Memory given back while submissions that may use it have not begun. */
+  readonly #deferred: number[] = [];
   #begun = false;
   #workers = 0;
   readonly #fences = new Fences();
@@ -179,9 +181,20 @@ class CpuDevice implements Device {
     if (this.#closed) return;
     if (own.freed) throw new ArgumentError("cpu: a memory was freed twice");
     own.freed = true;
+    if (this.#isQueued()) this.#deferred.push(own.offset);
+    else this.#giveBack(own.offset);
+  }
+
+  /** Whether submissions wait that have not begun. */
+  #isQueued(): boolean {
+    return this.#queues.compute.length + this.#queues.copy.length > 0;
+  }
+
+  /** At once, or when what the workers have so far is done. */
+  #giveBack(offset: number): void {
     const until = this.#flights.at(-1);
-    if (until) this.#returned.push({ offset: own.offset, until });
-    else this.#arena.give(own.offset);
+    if (until) this.#returned.push({ offset, until });
+    else this.#arena.give(offset);
   }
 
   async load(artifact: Artifact): Promise<Executable> {
@@ -220,7 +233,11 @@ class CpuDevice implements Device {
 
   submit(queue: Queue, commands: readonly Command[], wait: readonly Fence[], signal: Fence): void {
     this.#open();
-    const submission: Submission = { commands, signal, waiting: wait.length, after: [], failure: undefined };
+    // Memory that is freed from here on still serves what was submitted.
+    const failure = commands.some((c) => regionsOf(c).some(({ memory }) => memory instanceof CpuMemory && memory.freed))
+      ? new DeviceError("cpu: a command uses memory that was freed")
+      : undefined;
+    const submission: Submission = { commands, signal, waiting: wait.length, after: [], failure };
     this.#queues[queue].push(submission);
     for (const fence of wait) {
       // Workers keep the order by themselves.
@@ -258,6 +275,7 @@ class CpuDevice implements Device {
     } finally {
       this.#draining = false;
     }
+    if (!this.#isQueued()) for (const offset of this.#deferred.splice(0)) this.#giveBack(offset);
   }
 
   /** Runs it here, or gives it to the workers; `false` where neither can be done yet. */
@@ -556,7 +574,6 @@ class CpuDevice implements Device {
 
   #address({ memory, offset, bytes }: Region): number {
     const own = this.#own(memory);
-    if (own.freed) throw new DeviceError("cpu: a command uses memory that was freed");
     if (offset < 0 || bytes < 0 || offset + bytes > own.bytes)
       throw new DeviceError(`cpu: bytes ${offset} to ${offset + bytes} lie outside of a memory of ${own.bytes}`);
     return own.offset + offset;
@@ -626,3 +643,8 @@ const equal = (a: Uint8Array, b: Uint8Array): boolean => a.length === b.length &
 
 /** Opens the device. */
 export const openCpu = (hardware: HardwareModel, options: CpuOptions): Device => new CpuDevice(hardware, options);
+
+const regionsOf = (command: Command): readonly Region[] => {
+  if (command.kind === "copy") return [command.from, command.to];
+  return command.kind === "fill" ? [command.to] : command.regions;
+};
