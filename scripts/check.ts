@@ -20,6 +20,7 @@ const parts = new Map<string, string[][]>([
   ["lint", [["oxlint", "--deny-warnings"]]],
   ["doors", [["depcruise", "--config", ".dependency-cruiser.json", ...rooms]]],
   ["format", [["biome", "format", "."]]],
+  ["size", [["node", "scripts/size.ts"]]],
   ["unused", [["knip", "--no-progress", "--no-config-hints"]]],
 ]);
 
@@ -49,6 +50,7 @@ for (const [name, commands] of parts) {
 }
 
 const hints: Record<string, string> = {
+  size: "what a small network does not use must not be imported by what it uses: see core/src/ops/table.ts",
   format: "npm run format repairs the format",
   doors: "north → core ← south; and no `using` declarations: neither Node 22 nor the parser of this check reads them",
 };

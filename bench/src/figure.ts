@@ -9,6 +9,7 @@ const better = {
   ms: "lower",
   s: "lower",
   MB: "lower",
+  KB: "lower",
 } as const satisfies Record<string, "higher" | "lower">;
 
 export type Unit = keyof typeof better;

@@ -1,21 +1,28 @@
-/** The south packages that are tried when a device is first needed: an explicit list, never a scan. One that is not installed
- *  is passed over; one that is there and fails to load says so. */
+/** Which package has which driver: an explicit list, never a scan. A package is imported when its driver is first asked for, so
+ *  that a program waits for none that it does not use. One that is not installed is passed over; one that is there and fails
+ *  to load says so. */
 import { DeviceError } from "./errors.ts";
-import { interpreterDriver } from "./interpreter/driver.ts";
-import { graphCodegen } from "./interpreter/codegen.ts";
-import { register } from "./runtime/registry.ts";
 
-export const packages: readonly string[] = ["@sinan/cpu", "@sinan/sim"];
+export const packages: Readonly<Record<string, string>> = {
+  cpu: "@sinan/cpu",
+  sim: "@sinan/sim",
+  interpreter: "sinan/interpreter",
+};
 
-let loading: Promise<void> | null = null;
+const loading = new Map<string, Promise<void>>();
+
+/** Imports the package of a driver, once; all of them for a name that the list has not. */
+export function loadDriver(name: string): Promise<void> {
+  const from = Object.hasOwn(packages, name) ? packages[name] : undefined;
+  if (from === undefined) return loadAll();
+  let known = loading.get(from);
+  if (!known) loading.set(from, (known = load(from)));
+  return known;
+}
 
 /** Imports them all, once. */
-export function loadAll(): Promise<void> {
-  register({ driver: interpreterDriver }, { codegen: graphCodegen });
-  if (loading) return loading;
-  register({ driver: interpreterDriver }, { codegen: graphCodegen });
-  loading = Promise.all(packages.map(load)).then(() => {});
-  return loading;
+export async function loadAll(): Promise<void> {
+  await Promise.all(Object.keys(packages).map(loadDriver));
 }
 
 async function load(name: string): Promise<void> {

@@ -1,7 +1,7 @@
 /** Which device work goes to. Opening is asynchronous and begins at the first use; everything else may be called before it
  *  is done. The default is `SINAN_DEVICE`, or the processor, or the interpreter where no package for it is there. */
-import { DeviceError } from "../errors.ts";
-import { codegenFor, driverNamed } from "./registry.ts";
+import { loadDriver } from "../auto.ts";
+import { codegenFor, driverNamed, isRegistered } from "./registry.ts";
 import { Stream } from "./stream.ts";
 import type { Json } from "../io/json.ts";
 import type { Device } from "./driver.ts";
@@ -19,32 +19,23 @@ export interface DeviceOptions {
   readonly budget?: number;
 }
 
-/** Imports the packages of `sinan/auto` that are installed. */
-const autoload = async (): Promise<void> => {
-  const { loadAll } = await import("../auto.ts");
-  await loadAll();
-};
+/** Registers a driver, if it is one of `sinan/auto` whose package is installed. */
+async function find(driver: string): Promise<boolean> {
+  if (!isRegistered(driver)) await loadDriver(driver);
+  return isRegistered(driver);
+}
 
 async function open(name: string, options: Json | undefined): Promise<Device> {
-  await autoload();
-  const [driver] = name.split(":");
-  const found = driverNamed(driver ?? name);
-  const device = await found.open(name, options);
+  const [driver = name] = name.split(":");
+  await find(driver);
+  const device = await driverNamed(driver).open(name, options);
   codegenFor(device.hardware);
   return device;
 }
 
 async function openDefault(): Promise<Device> {
   const asked = host.process?.env?.["SINAN_DEVICE"];
-  if (asked) return open(asked, undefined);
-  await autoload();
-  try {
-    driverNamed("cpu");
-  } catch (cause) {
-    if (cause instanceof DeviceError) return open("interpreter", undefined);
-    throw cause;
-  }
-  return open("cpu", undefined);
+  return open(asked || ((await find("cpu")) ? "cpu" : "interpreter"), undefined);
 }
 
 /** The stream of the default device; its opening begins now if it has not. */

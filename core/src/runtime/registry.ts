@@ -19,6 +19,8 @@ export function register(...plugins: readonly Plugin[]): void {
   }
 }
 
+export const isRegistered = (driver: string): boolean => drivers.has(driver);
+
 /** @throws DeviceError naming what there is */
 export function driverNamed(name: string): Driver {
   const driver = drivers.get(name);

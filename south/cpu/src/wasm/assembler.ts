@@ -5,14 +5,16 @@
 import { ArgumentError, VerifyError } from "sinan/south";
 import { FunctionBody, type FunctionType, type ModuleScope, valTypeCode } from "./body.ts";
 import { ByteWriter } from "./bytes.ts";
+import type { CheckerFor } from "./checker.ts";
 import type { ValType } from "./opcodes.ts";
 
 export type { FunctionBody } from "./body.ts";
 export type { ValType } from "./opcodes.ts";
 
 export interface ModuleOptions {
-  /** Follow the operand stack while emitting; a mistake throws VerifyError at its instruction. For tests and debugging. */
-  readonly check?: boolean;
+  /** Makes what follows the operand stack while a function is emitted: a mistake throws VerifyError at its instruction. For
+   *  tests and debugging, as `stackChecker` of `checker.ts`. */
+  readonly check?: CheckerFor | undefined;
 }
 
 /** Sizes in pages of 64 KiB. A shared memory needs a maximum. */
@@ -173,7 +175,7 @@ export function wasmModule(options: ModuleOptions = {}): WasmModule {
         throw new ArgumentError(`wasm module: function ${index} was not declared`);
       }
       if (definition.body) throw new ArgumentError(`wasm module: function "${definition.name}" is defined twice`);
-      const body = new FunctionBody(scope, definition.name, type, options.check === true);
+      const body = new FunctionBody(scope, definition.name, type, options.check?.(definition.name, type.results));
       emit(body, ...type.params.keys());
       definition.body = new ByteWriter(1024);
       body.finish(definition.body);

@@ -4,7 +4,7 @@
 
 import { ArgumentError, VerifyError } from "sinan/south";
 import { ByteWriter } from "./bytes.ts";
-import { type ImmediateValue, StackChecker } from "./checker.ts";
+import type { ImmediateValue, StackChecker } from "./checker.ts";
 import { type Immediates, type Opcode, type OpName, opcodes, type ValType } from "./opcodes.ts";
 
 export const valTypeCode = { i32: 0x7f, i64: 0x7e, f32: 0x7d, f64: 0x7c, v128: 0x7b } as const satisfies {
@@ -41,14 +41,14 @@ export class FunctionBody {
   readonly #free: { readonly [T in ValType]: number[] } = { i32: [], i64: [], f32: [], f64: [], v128: [] };
   #depth = 0;
 
-  constructor(scope: ModuleScope, name: string, type: FunctionType, check: boolean) {
+  constructor(scope: ModuleScope, name: string, type: FunctionType, check: StackChecker | undefined) {
     this.#scope = scope;
     this.#name = name;
     this.#paramCount = type.params.length;
     this.#results = type.results;
     this.#locals = [...type.params];
     this.#live = type.params.map(() => true);
-    this.#check = check ? new StackChecker(name, type.results) : undefined;
+    this.#check = check;
   }
 
   // Locals

@@ -19,6 +19,11 @@ interface Frame {
   unreachable: boolean;
 }
 
+/** The checker of one function: its name, and what it leaves. */
+export type CheckerFor = (functionName: string, results: readonly ValType[]) => StackChecker;
+
+export const stackChecker: CheckerFor = (functionName, results) => new StackChecker(functionName, results);
+
 export class StackChecker {
   readonly #functionName: string;
   readonly #stack: Operand[] = [];

@@ -3,7 +3,6 @@
  *  read these rows; polymorphic instructions (control, locals, constants, select) are methods of `FunctionBody`.
  *  Source: WebAssembly core specification 3.0, chapter 5.4. */
 
-import { atomic } from "./opcodes-atomic.ts";
 import { relaxedSimd, simd } from "./opcodes-simd.ts";
 
 export type ValType = "i32" | "i64" | "f32" | "f64" | "v128";
@@ -198,6 +197,12 @@ export const saturatingAndBulk = {
   "i64.trunc_sat_f64_u": [0x07, "d:l"],
   "memory.copy": [0x0a, "iii:", "zeros", 2],
   "memory.fill": [0x0b, "iii:", "zeros", 1],
+} as const;
+
+/** Behind the prefix 0xfe: the one atomic instruction that is asked for, to know whether the engine has them. Loops are shared
+ *  by tasks whose counters JavaScript's Atomics keep. */
+export const atomic = {
+  "memory.atomic.notify": [0x00, "ii:i", "memory", 4],
 } as const;
 
 const rows = { ...scalar, ...saturatingAndBulk, ...simd, ...relaxedSimd, ...atomic } satisfies Record<

@@ -18,6 +18,7 @@ import {
   workOf,
 } from "sinan/south";
 import { wasmModule } from "./assembler.ts";
+import type { CheckerFor } from "./checker.ts";
 import { emitNest } from "./emit.ts";
 import { scalarType } from "./lanes.ts";
 import { type Loop, lowerNest, type NestCode, type Parameters } from "./nest.ts";
@@ -47,8 +48,8 @@ function sharedExtent(root: Loop): number {
 const alignment = 64;
 
 export interface RenderOptions {
-  /** Follow the operand stack while emitting. */
-  readonly check?: boolean;
+  /** Follows the operand stack while emitting. */
+  readonly check?: CheckerFor;
 }
 
 /** Renders a kernel.
@@ -56,7 +57,7 @@ export interface RenderOptions {
 export function render(
   kernel: Fn,
   { features, sharedMemory: shared = false }: Pick<HardwareModel, "features" | "sharedMemory">,
-  { check = false }: RenderOptions = {},
+  { check }: RenderOptions = {},
 ): Artifact {
   const addresses = new Map<Node, { local: number; bytes: number }>();
   const scalars = new Map<Node, { local: number; type: "i32" | "f32" | "f64" }>();

@@ -14,6 +14,7 @@ import {
   tensorTypeOf,
   valueOf,
 } from "sinan/south";
+import { stackChecker } from "./checker.ts";
 import { render } from "./render.ts";
 
 const guard = 64;
@@ -39,7 +40,11 @@ export async function runBytes(
   fused = true,
 ): Promise<Uint8Array[]> {
   const features = device.hardware.features.filter((f) => fused || f !== "relaxed-madd");
-  const artifact = render(kernel, { features, sharedMemory: device.hardware.sharedMemory === true }, { check: true });
+  const artifact = render(
+    kernel,
+    { features, sharedMemory: device.hardware.sharedMemory === true },
+    { check: stackChecker },
+  );
   const executable = await device.load(artifact);
   const buffers = kernel.params.filter((p) => !isScalar(p));
   const regions = buffers.map((p, i) => {
