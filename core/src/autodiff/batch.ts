@@ -3,7 +3,7 @@
 import { VerifyError } from "../errors.ts";
 import { type Dim, known } from "../ir/dim.ts";
 import { type Fn, makeFn, topological } from "../ir/fn.ts";
-import { type Attrs, dimsOf, dtypeOf, type Node, type NodeOf } from "../ir/node.ts";
+import { type Attrs, dimsOf, dtypeOf, type Node, type NodeOf, type Op } from "../ir/node.ts";
 import { currentScope, remake, within } from "../ir/scope.ts";
 import { isTuple, type TensorType, tensorType, type Type } from "../ir/type.ts";
 import * as b from "../ops/build.ts";
@@ -27,18 +27,32 @@ export function batch(
   return roots.map((r) => ({ node: mapped.get(r) ?? r, mapped: mapped.has(r) }));
 }
 
+/** What the rule of an op is given: its sources, some of which carry the axis. */
+export interface Carried {
+  readonly has: readonly boolean[];
+  /** Source i as it is: with the axis in front where it has it. */
+  readonly x: (i?: number) => Node;
+  /** Source i with the axis, repeated where it has none. */
+  readonly full: (i?: number) => Node;
+  readonly size: Dim;
+}
+
+/** The op with the axis in front of its result. */
+export type Batch<O extends Op> = (y: NodeOf<O>, carried: Carried) => Node;
+
 const axis = (dims: readonly Dim[], size: Dim): Dim[] => [size, ...dims];
 const behind = (axes: readonly number[]): number[] => axes.map((a) => a + 1);
 
 function carry(node: Node, mapped: ReadonlyMap<Node, Node>, size: Dim): Node {
   const has = node.src.map((s) => mapped.has(s));
-  /** The source with the axis, repeated where it has none. */
-  const full = (i: number): Node => {
+  const full = (i = 0): Node => {
     const s = node.src[i] as Node;
     return mapped.get(s) ?? b.expand(b.reshape(s, axis(dimsOf(s), 1)), axis(dimsOf(s), size));
   };
   const x = (i = 0): Node => mapped.get(node.src[i] as Node) ?? (node.src[i] as Node);
-  if (define(node.op).role === "elementwise")
+  const entry = define<Op>(node.op);
+  if (entry.batch) return entry.batch(node, { has, x, full, size });
+  if (entry.role === "elementwise")
     return remake(
       currentScope(),
       node,

@@ -1,5 +1,5 @@
 /** Which values get memory, and which are computed inside the kernels of their users. A group stores its root
- *  and has at most one anchor (dot, reduce, scatter): producers are its prologue, element-wise consumers its epilogue.
+ *  and has at most one anchor (a dot, a reduction, a sink such as scatter): producers are its prologue, element-wise consumers its epilogue.
  *
  *    %d = dot(%x, %w)
  *    %b = add(%d, expand(%bias))      one group: anchor %d, epilogue %b, %y; stored: %y
@@ -8,7 +8,7 @@
  *  A value with users in several groups is computed in each of them when that is cheap, otherwise stored. */
 import { dimEqual, sizeOf } from "../ir/dim.ts";
 import { type Fn, nodesOf } from "../ir/fn.ts";
-import { dimsOf, type Node } from "../ir/node.ts";
+import { dimsOf, type Node, type Op } from "../ir/node.ts";
 import { isTuple } from "../ir/type.ts";
 import { define } from "../ops/table.ts";
 import { storageOf } from "./groups.ts";
@@ -26,7 +26,8 @@ const recomputeFlops = 24;
 /** Nodes that one group may hold: a chain of thousands is cut, so that kernels stay of a size compilers like. */
 const groupNodes = 1500;
 
-const isAnchor = (n: Node): boolean => n.op === "dot" || n.op === "reduce" || n.op === "scatter";
+const isAnchor = (n: Node): boolean => define<Op>(n.op).fusion !== undefined;
+const isSink = (n: Node): boolean => define<Op>(n.op).fusion === "sink";
 const isStoredByItself = (n: Node): boolean => (n.op === "param" && !isHost(n)) || n.op === "item";
 const isHost = (n: Node): boolean => !isTuple(n.type) && n.type.space === "host";
 
@@ -50,7 +51,7 @@ export function fuse(fn: Fn): Fusion {
   for (const r of fn.results) need(r);
   for (const n of order) {
     if (n.op === "call") n.src.forEach(need);
-    if (n.op === "dot") n.src.forEach((s) => needsMaterial(s, flops) && need(firstComputed(s)));
+    if (define<Op>(n.op).rereads) n.src.forEach((s) => needsMaterial(s, flops) && need(firstComputed(s)));
   }
 
   for (let i = order.length - 1; i >= 0; i--) {
@@ -72,9 +73,8 @@ export function fuse(fn: Fn): Fusion {
     const root = flows ?? null;
     const full = [...roots].some((r) => (counts.get(r) ?? 0) >= groupNodes);
     const anchor = isAnchor(node);
-    // A scatter writes its result in an order of its own, so nothing can follow it in its kernel.
     const joins = anchor
-      ? node.op !== "scatter" && roots.size === 1 && root !== null && !anchors.has(root)
+      ? !isSink(node) && roots.size === 1 && root !== null && !anchors.has(root)
       : (flops.get(node) ?? 0) * (roots.size - 1) <= recomputeFlops;
     // What is only moved is not worth storing: what it moves may be, and is often smaller.
     const moved = define(node.op).role === "movement";

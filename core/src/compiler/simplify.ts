@@ -320,7 +320,7 @@ const marks: Rules = {
 
 const rules: Rules = {
   ...Object.fromEntries(
-    (Object.keys(ops) as Op[])
+    (Object.keys(ops) as (keyof typeof ops)[])
       .filter((op) => ops[op].role === "elementwise")
       .map((op) => [
         op,

@@ -3,9 +3,9 @@
 import { ArgumentError, ShapeError, VerifyError } from "../errors.ts";
 import { bindDim, type Dim } from "../ir/dim.ts";
 import { type Fn, nodesOf } from "../ir/fn.ts";
-import { dtypeOf, type Node, tensorTypeOf } from "../ir/node.ts";
+import { dtypeOf, type Node, type NodeOf, type Op, tensorTypeOf } from "../ir/node.ts";
 import { type Type, typeText } from "../ir/type.ts";
-import { ops } from "../ops/table.ts";
+import { define } from "../ops/table.ts";
 import { dot, gather, reduce, scatter } from "./contraction.ts";
 import { elementwise } from "./elementwise.ts";
 import { permuted } from "./layout.ts";
@@ -25,6 +25,9 @@ export interface EvaluateOptions {
 export function evaluate(fn: Fn, args: readonly Value[], { exact = false }: EvaluateOptions = {}): Value[] {
   return leaves(run(fn, args, exact));
 }
+
+/** The meaning of an op: its value from those of its sources. Floats are left unrounded where it is to be exact. */
+export type Evaluate<O extends Op> = (y: NodeOf<O>, src: readonly Value[], exact: boolean) => Value;
 
 /** What a node computes: a tensor, or the parts of a tuple. */
 type Computed = Value | readonly Computed[];
@@ -117,9 +120,12 @@ function compute(n: Node, { exact, at, dims }: Frame): Computed {
       return (at(n.src[0] as Node) as readonly Computed[])[n.attr.index] as Computed;
     case "call":
       return run(n.attr.fn, all(), exact);
-    default:
-      if (ops[n.op].role !== "elementwise") throw new VerifyError(`evaluate: ${n.op} is not an op of the tensor level`);
+    default: {
+      const entry = define<Op>(n.op);
+      if (entry.evaluate) return entry.evaluate(n, all(), exact);
+      if (entry.role !== "elementwise") throw new VerifyError(`evaluate: ${n.op} is not an op of the tensor level`);
       return elementwise(n.op, all(), dtypeOf(n), exact);
+    }
   }
 }
 

@@ -1,7 +1,9 @@
-/** What each attribute of each op is: the parser reads by this table, the verifier checks by it. */
+/** What each attribute of each op is: the parser reads by this table, the verifier checks by it. An op that is loaded on demand
+ *  has them in its entry. */
 import { type Dim, dimText } from "./dim.ts";
 import { isDType } from "./dtype.ts";
-import type { Attrs, Op } from "./node.ts";
+import { define } from "../ops/table.ts";
+import type { Attrs, Op, RareOp } from "./node.ts";
 
 /** `count`: an integer of at least 0; `integers`: a list of integers; a list of texts or numbers: one of them. */
 export type AttrKind =
@@ -9,6 +11,7 @@ export type AttrKind =
   | "integer"
   | "count"
   | "integers"
+  | "boolean"
   | "pair"
   | "dims"
   | "text"
@@ -18,9 +21,11 @@ export type AttrKind =
   | "fn"
   | readonly (string | number)[];
 
-const reduceKinds = ["sum", "prod", "max", "min"] as const;
+export type AttrKinds<O extends Op> = { readonly [K in keyof Attrs[O]]: AttrKind };
 
-export const attrKinds: { readonly [O in Op]: { readonly [K in keyof Attrs[O]]: AttrKind } } = {
+export const reduceKinds = ["sum", "prod", "max", "min"] as const;
+
+const attrKinds: { readonly [O in Exclude<Op, RareOp>]: AttrKinds<O> } = {
   const: { value: "number", dtype: "dtype" },
   param: { index: "count", name: "text", type: "type" },
   iota: { dtype: "dtype", dims: "dims", axis: "count" },
@@ -85,7 +90,8 @@ export const attrKinds: { readonly [O in Op]: { readonly [K in keyof Attrs[O]]: 
 };
 
 /** The kinds of one op's attributes by name, for whoever handles all ops alike. */
-export const kindsOf = (op: Op): Readonly<Record<string, AttrKind>> => attrKinds[op];
+export const kindsOf = (op: Op): Readonly<Record<string, AttrKind>> =>
+  (attrKinds as Partial<Readonly<Record<Op, Readonly<Record<string, AttrKind>>>>>)[op] ?? define(op).attrs ?? {};
 
 const isObject = (v: unknown): v is Readonly<Record<string, unknown>> => typeof v === "object" && v !== null;
 const isInteger = (v: unknown): v is number => Number.isSafeInteger(v) && !Object.is(v, -0);
@@ -112,6 +118,8 @@ function isKind(v: unknown, kind: AttrKind): boolean {
       return isCount(v);
     case "integers":
       return isIntegers(v);
+    case "boolean":
+      return typeof v === "boolean";
     case "pair":
       return Array.isArray(v) && v.length === 2 && v.every(isIntegers);
     case "dims":
@@ -156,6 +164,7 @@ const meanings: Readonly<Record<Extract<AttrKind, string>, string>> = {
   integer: "an integer",
   count: "an integer of at least 0",
   integers: "a list of integers",
+  boolean: "true or false",
   pair: "a pair of lists of integers",
   dims: "a list of dimensions",
   text: "a text",

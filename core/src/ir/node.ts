@@ -10,11 +10,20 @@ type None = Record<never, never>;
 
 export type ReduceKind = "sum" | "prod" | "max" | "min";
 
+/** `affine`: y = a·y′ + x, where y′ is the element before. */
+export type CumulateKind = ReduceKind | "affine";
+
 /** What a loop of a kernel is to the machine. `reduce` loops run inside the output loops of their nest. */
 export type RangeKind = "loop" | "parallel" | "reduce" | "unroll" | "vector";
 
+/** The attributes of ops whose entries are loaded with the module of their builders: see `ops/rare.ts`. A new one begins here. */
+export interface RareAttrs {
+  /** What the elements of an axis up to each one (or, in reverse, from it on) combine to. */
+  cumulate: { readonly kind: CumulateKind; readonly axis: number; readonly reverse: boolean };
+}
+
 /** The attributes of each op. A new op begins here: the tables that must know it then no longer compile. */
-export interface Attrs {
+export interface Attrs extends RareAttrs {
   // Leaves.
   const: { readonly value: number; readonly dtype: DType };
   param: { readonly index: number; readonly name: string; readonly type: Type };
@@ -97,6 +106,7 @@ export interface Attrs {
 }
 
 export type Op = keyof Attrs;
+export type RareOp = keyof RareAttrs;
 
 export interface NodeOf<O extends Op> {
   readonly id: number;

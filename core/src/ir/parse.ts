@@ -113,7 +113,7 @@ function parseNode(p: Parser, scope: Scope, nodes: Map<string, Node>): void {
   skip(p);
   const from = p.at;
   const op = identifier(p, "an op");
-  if (!isOp(op)) return fail(p, "an op of the table", from);
+  if (!isOp(op)) return fail(p, "an op of the table, or of a family whose module is loaded", from);
   const src: Node[] = [];
   expect(p, "(");
   if (!tryText(p, ")")) {
@@ -161,6 +161,8 @@ function parseValue(p: Parser, kind: AttrKind): unknown {
       return integer(p);
     case "integers":
       return list(p, integer);
+    case "boolean":
+      return tryWord(p, "true") || (expectWord(p, "false"), false);
     case "pair":
       return list(p, (q) => list(q, integer));
     case "dims":

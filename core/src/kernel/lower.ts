@@ -18,7 +18,7 @@ import { makeKernel, makeNest, makeRange, type NestNode } from "./nests.ts";
 import { threefry2x32 } from "./threefry.ts";
 
 /** A value that is wanted: a node of the group, at indices, where the mask holds (elsewhere it may be anything). */
-interface Wanted {
+export interface Wanted {
   readonly node: Node;
   readonly at: readonly Node[];
   readonly mask: Node | undefined;
@@ -26,11 +26,36 @@ interface Wanted {
 
 /** How a value is made: asks for others, returns the scalar node of the kernel. A generator, so that a chain of any length
  *  needs no stack. */
-type Making = Generator<Wanted, Node, Node>;
+export type Making = Generator<Wanted, Node, Node>;
+
+/** A range of a loop; the index 0 where it has one iteration. */
+export type NewRange = (extent: number, kind: "loop" | "reduce") => Node;
+
+/** How an op that no case below knows makes its value at indices. */
+export type LowerValue<O extends Op> = (
+  y: NodeOf<O>,
+  at: readonly Node[],
+  mask: Node | undefined,
+  newRange: NewRange,
+) => Making;
+
+/** What a sink writes its nests with. */
+export interface SinkTools {
+  /** The flat buffer of the result. */
+  readonly out: Node;
+  readonly newRange: NewRange;
+  /** A value of the group at indices. */
+  readonly valueAt: ValueAt;
+  /** Memory of the kernel's own, `count` elements that nothing has written yet. */
+  readonly newScratch: (dtype: DType, count: number) => Node;
+}
+
+/** The nests of a sink, which run in turn. */
+export type LowerNests<O extends Op> = (y: NodeOf<O>, tools: SinkTools) => NestNode[];
 
 interface Context {
   readonly params: ReadonlyMap<Node, Node>;
-  readonly newRange: (extent: number, kind: "loop" | "reduce") => Node;
+  readonly newRange: NewRange;
 }
 
 /** The kernel of a group: parameters are the group's buffers, one flat buffer a result, then the host scalars.
@@ -39,17 +64,24 @@ export function lower(group: Fn): Fn {
   return within(newScope(), () => {
     const params = kernelParams(group);
     let nextRange = 0;
-    // A range of one element is the index 0.
     const newRange: Context["newRange"] = (extent, kind) =>
       extent === 1 ? constIndex(0) : makeRange(nextRange++, extent, kind);
     const valueAt = evaluator({ params: params.inputs, newRange });
     const nests: NestNode[] = [];
+    let nextScratch = 0;
+    const newScratch: SinkTools["newScratch"] = (dtype, count) =>
+      build("scratch", [], { id: nextScratch++, type: tensorType(dtype, [count]) });
     const shared = new Map<string, { readonly ranges: readonly Node[]; readonly stores: Node[] }>();
     group.results.forEach((result, i) => {
       const out = params.outputs[i] as Node;
       const root = unmarked(result);
       if (root.op === "scatter") {
         nests.push(...scatterNests(root, out, newRange, valueAt));
+        return;
+      }
+      const { lowerNests } = define<Op>(root.op);
+      if (lowerNests) {
+        nests.push(...lowerNests(root, { out, newRange, valueAt, newScratch }));
         return;
       }
       const dims = knownDims(root);
@@ -132,7 +164,7 @@ function scatterNests(y: NodeOf<"scatter">, out: Node, newRange: Context["newRan
   return [makeNest([copy], idsOf(copied)), makeNest([apply], idsOf(ranges))];
 }
 
-type ValueAt = (node: Node, at: readonly Node[]) => Node;
+export type ValueAt = (node: Node, at: readonly Node[]) => Node;
 
 /** Makes each value (node, indices, mask) once. */
 function evaluator(context: Context): ValueAt {
@@ -217,8 +249,11 @@ function* make({ node, at, mask }: Wanted, context: Context): Making {
     }
     case "dot":
       return yield* product(node, at, mask, context);
-    default:
-      if (define(node.op as Op).role !== "elementwise") return unsupported(node);
+    default: {
+      const entry = define<Op>(node.op);
+      if (entry.lower) return yield* entry.lower(node, at, mask, context.newRange);
+      if (entry.role !== "elementwise") return unsupported(node);
+    }
   }
   const values: Node[] = [];
   for (const s of node.src) values.push(yield { node: s, at, mask });
@@ -228,7 +263,9 @@ function* make({ node, at, mask }: Wanted, context: Context): Making {
 function unsupported(node: Node): never {
   throw new VerifyError(`lower: ${node.op} cannot stand here in a fusion group`, {
     hint:
-      node.op === "scatter" ? "a scatter must be a result of its group" : "the fuse pass keeps it outside of groups",
+      define<Op>(node.op).fusion === "sink"
+        ? "it must be a result of its group"
+        : "the fuse pass keeps it outside of groups",
   });
 }
 

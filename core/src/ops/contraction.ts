@@ -180,6 +180,7 @@ function checkIndices(op: string, indices: Node): void {
 export const contraction = {
   reduce: {
     role: "reduce",
+    fusion: "anchor",
     arity: 1,
     flops: 1,
     infer: ([x], { kind, axes }) => {
@@ -193,7 +194,16 @@ export const contraction = {
     vjp: (g, y) => [reduceVjp(g, y)],
   },
 
-  dot: { role: "contraction", arity: 2, flops: 2, claimable: true, infer: inferDot, vjp: dotVjp },
+  dot: {
+    role: "contraction",
+    fusion: "anchor",
+    rereads: true,
+    arity: 2,
+    flops: 2,
+    claimable: true,
+    infer: inferDot,
+    vjp: dotVjp,
+  },
 
   /** Takes slices of x along an axis. An index outside gives NaN, or 0 where the dtype has none. */
   gather: {
@@ -213,6 +223,7 @@ export const contraction = {
    *  index outside is dropped. */
   scatter: {
     role: "indexed",
+    fusion: "sink",
     arity: 3,
     flops: 1,
     claimable: true,

@@ -1,9 +1,13 @@
 /** The shape of an entry of the op table: everything the framework knows of an op. */
+import type { Batch } from "../autodiff/batch.ts";
 import { DTypeError, ShapeError } from "../errors.ts";
+import type { Evaluate } from "../interpreter/evaluate.ts";
+import type { AttrKinds } from "../ir/attr-kinds.ts";
 import { dimsEqual } from "../ir/dim.ts";
 import { type DType, dtypes } from "../ir/dtype.ts";
-import { type Attrs, type Node, type NodeOf, type Op, tensorTypeOf } from "../ir/node.ts";
+import { type Attrs, type Node, type NodeOf, type Op, type RareOp, tensorTypeOf } from "../ir/node.ts";
 import { type TensorType, type Type, typeText } from "../ir/type.ts";
+import type { LowerNests, LowerValue } from "../kernel/lower.ts";
 
 /** Cotangents of the sources, in their order; null where none flows. `y` is the op's own node. */
 export type Vjp<O extends Op> = (g: Node, y: NodeOf<O>) => readonly (Node | null)[];
@@ -22,6 +26,18 @@ interface Common<O extends Op> {
   readonly flops?: number;
   /** A library or an engine may take this op as a whole. */
   readonly claimable?: true;
+  /** To fusion: an `anchor` brings loops of its own, and a group has one at most; a `sink` writes its result in an order of its
+   *  own, so nothing can follow it in its kernel. */
+  readonly fusion?: "anchor" | "sink";
+  /** It reads elements of its sources many times: what computes there is stored first. */
+  readonly rereads?: true;
+
+  // What the passes know themselves of the ops that every program has, an entry of a rare family brings along.
+  readonly attrs?: AttrKinds<O>;
+  readonly evaluate?: Evaluate<O>;
+  readonly batch?: Batch<O>;
+  readonly lower?: LowerValue<O>;
+  readonly lowerNests?: LowerNests<O>;
 }
 
 /** What an op is to the passes. A `movement` op is defined by `index`: for symbolic indices of the result, the indices of
@@ -42,6 +58,16 @@ export interface Placement {
 }
 
 export type OpFamily<O extends Op> = { readonly [P in O]: OpDef<P> };
+
+/** An entry that is whole: no pass knows its op. A sink lowers to nests, any other op to a value. */
+export type RareDef<O extends RareOp> = OpDef<O> &
+  Required<Pick<Common<O>, "attrs" | "evaluate" | "batch">> &
+  (
+    | { readonly fusion: "sink"; readonly lowerNests: LowerNests<O> }
+    | { readonly fusion?: "anchor"; readonly lower: LowerValue<O> }
+  );
+
+export type RareFamily<O extends RareOp> = { readonly [P in O]: RareDef<P> };
 
 const names = (src: readonly Node[]) => src.map((s) => typeText(s.type)).join(", ");
 

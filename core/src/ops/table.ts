@@ -1,21 +1,37 @@
-/** The op table: every op of the IR, each with everything the framework knows of it. A missing entry does not compile. */
+/** The op table: every op of the IR, each with everything the framework knows of it. A missing entry does not compile. What every
+ *  program has is joined here; rare families join when they are loaded (`rare.ts`). */
 import { VerifyError } from "../errors.ts";
-import type { Attrs, Node, Op } from "../ir/node.ts";
+import type { Attrs, Node, Op, RareOp } from "../ir/node.ts";
 import { type Infer, InternScope } from "../ir/scope.ts";
 import { contraction } from "./contraction.ts";
+import type { cumulative } from "./cumulative.ts";
 import type { OpDef } from "./define.ts";
 import { elementwise } from "./elementwise.ts";
 import { movement } from "./movement.ts";
 import { loops, structure } from "./structure.ts";
 
 export const ops = { ...structure, ...elementwise, ...movement, ...contraction, ...loops } satisfies {
-  readonly [O in Op]: OpDef<O>;
+  readonly [O in Exclude<Op, RareOp>]: OpDef<O>;
 };
 
-/** The entry of an op, typed for whoever handles all ops alike. */
-export const define = <O extends Op>(op: O): OpDef<O> => ops[op] as unknown as OpDef<O>;
+/** The rare families. Each is a module of its own, with the builders of its ops, and joins when that is loaded: a program that
+ *  imports none of the builders is bundled without it. An op of `RareAttrs` that none of them has does not compile. */
+type Rare = typeof cumulative;
+const rare: { [O in RareOp]?: Rare[O] } = {};
 
-export const isOp = (name: string): name is Op => Object.hasOwn(ops, name);
+/** Adds the entries of a rare family. */
+export const load = (family: typeof rare): void => void Object.assign(rare, family);
+
+/** The entry of an op, typed for whoever handles all ops alike.
+ *  @throws VerifyError for an op of a family that is not loaded */
+export const define = <O extends Op>(op: O): OpDef<O> =>
+  ((ops as Partial<Record<Op, unknown>>)[op] ?? rare[op as RareOp] ?? missing(op)) as OpDef<O>;
+
+export const isOp = (name: string): name is Op => Object.hasOwn(ops, name) || Object.hasOwn(rare, name);
+
+function missing(op: string): never {
+  throw new VerifyError(`${op}: no such op is loaded`, { hint: "import the module that has its builder" });
+}
 
 /** @throws VerifyError on a wrong number of sources; ShapeError, DTypeError from the op's own rule */
 export const infer: Infer = <O extends Op>(op: O, src: readonly Node[], attr: Attrs[O]) => {
