@@ -4,110 +4,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { compile, passes } from "../core/src/compiler/compile.ts";
+import { passes } from "../core/src/compiler/compile.ts";
 import { runPasses } from "../core/src/compiler/pass.ts";
 import { evaluate } from "../core/src/interpreter/evaluate.ts";
-import { decode, encode, type Value } from "../core/src/interpreter/value.ts";
-import { type Fn, makeFn, nodesOf } from "../core/src/ir/fn.ts";
-import { dimsOf, dtypeOf, type Node, type Op } from "../core/src/ir/node.ts";
 import { print } from "../core/src/ir/print.ts";
-import { isTuple, type TensorType } from "../core/src/ir/type.ts";
 import { verify } from "../core/src/ir/verify.ts";
 import { openStream } from "../core/src/runtime/devices.ts";
-import { Program } from "../core/src/runtime/program.ts";
-import type { Stream } from "../core/src/runtime/stream.ts";
 import { arbitrarySample, assertSameValues } from "./arbitrary/graphs.ts";
-
-const exactOps: readonly Op[] = [
-  "neg",
-  "abs",
-  "sign",
-  "sqrt",
-  "floor",
-  "round",
-  "not",
-  "add",
-  "sub",
-  "mul",
-  "div",
-  "idiv",
-  "mod",
-  "max",
-  "min",
-  "lt",
-  "eq",
-  "and",
-  "or",
-  "xor",
-  "shl",
-  "shr",
-  "where",
-  "cast",
-  "bitcast",
-  "reshape",
-  "permute",
-  "expand",
-  "pad",
-  "slice",
-  "flip",
-  "concat",
-  "gather",
-  "iota",
-  "random",
-  "const",
-  "stopGradient",
-  "alias",
-  "assign",
-  "call",
-  "item",
-];
-const smoothOps: readonly Op[] = [
-  "neg",
-  "abs",
-  "exp",
-  "log",
-  "sin",
-  "cos",
-  "tanh",
-  "erf",
-  "sqrt",
-  "add",
-  "sub",
-  "mul",
-  "max",
-  "min",
-  "where",
-  "reshape",
-  "permute",
-  "expand",
-  "pad",
-  "slice",
-  "flip",
-  "concat",
-  "reduce",
-  "dot",
-  "gather",
-  "scatter",
-  "iota",
-  "const",
-  "call",
-  "item",
-  "cast",
-];
-
-async function run(stream: Stream, fn: Fn, args: readonly Value[]): Promise<Value[]> {
-  const program = new Program(fn, stream, compile);
-  const inputs = args.map((v, i) => {
-    const type = fn.params[i]?.type as TensorType;
-    return type.space === "host" ? Number(v.data[0]) : stream.upload(type, encode(v));
-  });
-  const outputs = program.run(inputs);
-  return Promise.all(
-    outputs.map(async (b, j) =>
-      decode(dtypeOf(fn.results[j] as Node), await stream.read(b), dimsOf(fn.results[j] as Node) as number[]),
-    ),
-  );
-}
+import { exactOps, magnitude, readsBitsOfNan, run, smoothOps } from "./pipeline.ts";
 
 /** Every device, and the processor with loops shared however short they are. */
 const targets = [
@@ -154,29 +58,6 @@ for (const { name, device, opened } of targets) {
       { numRuns: 150 },
     );
   });
-}
-
-/** Whether a bitcast is given a NaN, whose sign and payload no standard fixes. */
-function readsBitsOfNan(fn: Fn, args: readonly Value[]): boolean {
-  const read = nodesOf(fn).flatMap((n) => (n.op === "bitcast" ? n.src : []));
-  return evaluate(makeFn("read", fn.params, read), args).some(({ data }) =>
-    [...data].some((x) => Number.isNaN(Number(x))),
-  );
-}
-
-/** The largest value anywhere in the computation, at least 1; infinite where one is not finite or near a pole. */
-function magnitude(fn: Fn, args: readonly Value[]): number {
-  const nodes = nodesOf(fn).filter((n) => !isTuple(n.type));
-  const values = evaluate(makeFn("all", fn.params, nodes), args, { exact: true });
-  let most = 1;
-  nodes.forEach((n, i) => {
-    const steep = n.op === "log" || n.op === "sqrt" || n.op === "rsqrt" || n.op === "div";
-    for (const x of values[i]?.data ?? []) {
-      const size = Number.isFinite(Number(x)) ? Math.abs(Number(x)) : Number.POSITIVE_INFINITY;
-      most = Math.max(most, size, steep ? 1e3 * size : 0);
-    }
-  });
-  return most;
 }
 
 test("every pass leaves legal IR", () => {

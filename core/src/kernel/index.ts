@@ -1,4 +1,5 @@
 /** The loop level: kernels, how they are lowered from fusion groups, and their schedules. */
+export { type Argument, type CLike, type FunctionText, helperName, renderCLike } from "./c-like.ts";
 export { evaluateKernel } from "./evaluate.ts";
 export { schedule } from "./heuristics.ts";
 export { lower } from "./lower.ts";

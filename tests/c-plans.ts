@@ -1,0 +1,156 @@
+/** Compiled plans as one C program: each a function that calls its kernels in turn, the way a device would run its steps. The
+ *  program is built once for all of them, reads their inputs and writes their outputs. */
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import process from "node:process";
+import type { Fn } from "../core/src/ir/fn.ts";
+import { tensorTypeOf } from "../core/src/ir/node.ts";
+import { renderCLike } from "../core/src/kernel/c-like.ts";
+import type { Artifact, Codegen } from "../core/src/runtime/driver.ts";
+import type { Plan, Slot } from "../core/src/runtime/program.ts";
+import { c, cFlags } from "../south/cpu/src/native/c.ts";
+
+/** The machine's C compiler, if there is one. */
+export const compiler: string | undefined = [process.env["CC"], "cc", "gcc", "clang"]
+  .filter((name) => name !== undefined && name !== "")
+  .find((name) => spawnSync(name as string, ["--version"], { stdio: "ignore" }).status === 0);
+
+const kernels = new WeakMap<Artifact, Fn>();
+
+/** Keeps the scheduled kernel: its text is made with all the others'. */
+export const keepKernels: Codegen = {
+  name: "c11",
+  level: "loops",
+  render: (kernel) => {
+    const { kernels: made } = renderCLike([kernel], c);
+    const artifact = { codegen: "c11", name: kernel.name, code: "", scratchBytes: made[0]?.scratchBytes ?? 0 };
+    kernels.set(artifact, kernel);
+    return artifact;
+  },
+};
+
+export interface PlanCase {
+  readonly plan: Plan;
+  /** Bytes, or numbers for scalars in host space. */
+  readonly inputs: readonly (Uint8Array | number)[];
+  readonly outputBytes: readonly number[];
+}
+
+/** A plan of one kernel. */
+export function kernelPlan(kernel: Fn): Plan {
+  const artifact = keepKernels.render(kernel, {} as Parameters<Codegen["render"]>[1]);
+  const buffers = kernel.params.filter((p) => tensorTypeOf(p).space !== "host");
+  const slots = buffers.map(
+    (_, index): Slot => ({ kind: index < buffers.length - 1 ? "input" : "output", index, bytes: 0 }),
+  );
+  const scratch: Slot[] =
+    artifact.scratchBytes > 0 ? [{ kind: "temporary", offset: 0, bytes: artifact.scratchBytes }] : [];
+  const outputs = slots.map((s): Slot => (s.kind === "output" ? { ...s, index: 0 } : s));
+  return {
+    name: kernel.name,
+    artifacts: [artifact],
+    steps: [{ kernel: 0, slots: [...outputs, ...scratch], scalars: [] }],
+    arenaBytes: artifact.scratchBytes,
+    reuse: [-1],
+  };
+}
+
+const guard = 64;
+const filler = 0xa5;
+
+/** Runs the plans.
+ *  @param fused  whether sums of products take one rounding a step
+ *  @returns the bytes of each plan's outputs
+ *  @throws Error with the compiler's words, or if a kernel wrote beside an output */
+export function runPlans(cases: readonly PlanCase[], fused: boolean): Uint8Array[][] {
+  const all = [...new Set(cases.flatMap(({ plan }) => plan.artifacts))];
+  const { text, kernels: made } = renderCLike(
+    all.map((a) => kernels.get(a) as Fn),
+    c,
+    { fused },
+  );
+  const nameOf = new Map(all.map((a, i) => [a, made[i]?.name as string]));
+  const functions = cases.map(({ plan }, i) => planText(plan, i, nameOf));
+  const table = `static void (*const plans[])(char **, char **, const double *) = { ${cases.map((_, i) => `plan${i}`).join(", ")} };`;
+  const source = [text, includes, ...functions, table, main(cases)].join("\n");
+  const folder = mkdtempSync(path.join(tmpdir(), "sinan-c-"));
+  try {
+    const [from, to] = [path.join(folder, "plans.c"), path.join(folder, "plans")];
+    writeFileSync(from, source);
+    const built = spawnSync(compiler as string, ["-O1", ...cFlags, "-o", to, from, "-lm"], { encoding: "utf8" });
+    if (built.status !== 0) throw new Error(`the C compiler refuses the kernels:\n${built.stderr.slice(0, 4000)}`);
+    const input = Buffer.concat(
+      cases.flatMap(({ inputs }) => inputs.map((x) => (typeof x === "number" ? double(x) : x))),
+    );
+    const ran = spawnSync(to, { input, maxBuffer: 2 ** 28 });
+    if (ran.status !== 0) throw new Error(`the kernels failed: ${ran.signal ?? ran.status}`);
+    // A Buffer's slices are views.
+    return outputsOf(cases, Uint8Array.from(ran.stdout));
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+const includes = "#include <stdio.h>\n#include <stdlib.h>";
+
+/** A function that runs the steps over the inputs, the outputs and an arena. */
+function planText(plan: Plan, i: number, nameOf: ReadonlyMap<Artifact, string>): string {
+  const place = (slot: Slot): string =>
+    slot.kind === "temporary" ? `arena + ${slot.offset}` : `${slot.kind}s[${slot.index}]`;
+  const steps = plan.steps.map(({ kernel, slots, scalars }) => {
+    if (kernel < 0) return `  memmove(${place(slots[1] as Slot)}, ${place(slots[0] as Slot)}, ${slots[1]?.bytes});`;
+    const name = nameOf.get(plan.artifacts[kernel] as Artifact);
+    const buffers = `(void *[]){ ${slots.map(place).join(", ")} }`;
+    const numbers = scalars.length > 0 ? `(double[]){ ${scalars.map((s) => `scalars[${s}]`).join(", ")} }` : "0";
+    return `  ${name}(${buffers}, ${numbers});`;
+  });
+  const arena = `  char *arena = aligned_alloc(64, ${Math.ceil(plan.arenaBytes / 64) * 64 + 64});\n  memset(arena, ${filler}, ${plan.arenaBytes});`;
+  return `static void plan${i}(char **inputs, char **outputs, const double *scalars) {\n${arena}\n${steps.join("\n")}\n  free(arena);\n}`;
+}
+
+/** Reads the inputs of one plan after another, runs it, writes its outputs with the bytes around them. */
+function main(cases: readonly PlanCase[]): string {
+  const sizes = (of: (c: PlanCase) => readonly number[]): string =>
+    `{ ${cases.map((one) => `(const int[]){ ${[...of(one), -1].join(", ")} }`).join(", ")} }`;
+  return `
+static const int *const inputBytes[] = ${sizes(({ inputs }) => inputs.map((x) => (typeof x === "number" ? -2 : x.length)))};
+static const int *const outputBytes[] = ${sizes(({ outputBytes }) => outputBytes)};
+static char *take(int bytes) {
+  char *at = aligned_alloc(64, (bytes + ${2 * guard} + 63) / 64 * 64);
+  memset(at, ${filler}, bytes + ${2 * guard});
+  return at;
+}
+int main(void) {
+  for (int i = 0; i < ${cases.length}; i++) {
+    char *inputs[64], *outputs[64];
+    double scalars[64];
+    for (int j = 0; inputBytes[i][j] != -1; j++) {
+      const int bytes = inputBytes[i][j];
+      if (bytes == -2) { if (fread(scalars + j, 8, 1, stdin) != 1) return 2; continue; }
+      inputs[j] = take(bytes) + ${guard};
+      if (fread(inputs[j], 1, bytes, stdin) != (size_t)bytes) return 2;
+    }
+    for (int j = 0; outputBytes[i][j] >= 0; j++) outputs[j] = take(outputBytes[i][j]) + ${guard};
+    plans[i](inputs, outputs, scalars);
+    for (int j = 0; outputBytes[i][j] >= 0; j++)
+      fwrite(outputs[j] - ${guard}, 1, outputBytes[i][j] + ${2 * guard}, stdout);
+  }
+  return 0;
+}`;
+}
+
+const double = (x: number): Uint8Array => new Uint8Array(Float64Array.of(x).buffer);
+
+function outputsOf(cases: readonly PlanCase[], bytes: Uint8Array): Uint8Array[][] {
+  let at = 0;
+  return cases.map(({ outputBytes, plan }) =>
+    outputBytes.map((size) => {
+      const whole = bytes.subarray(at, (at += size + 2 * guard));
+      const around = [...whole.subarray(0, guard), ...whole.subarray(guard + size)];
+      if (around.some((b) => b !== filler)) throw new Error(`${plan.name}: bytes beside an output were written`);
+      return whole.slice(guard, guard + size);
+    }),
+  );
+}

@@ -1,0 +1,109 @@
+/** The loop level rendered as C and compiled with the system's compiler: the same schedules as the WebAssembly tier's, the
+ *  interpreter's values, and WebAssembly's bits. Skipped where there is no C compiler. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { compile } from "../core/src/compiler/compile.ts";
+import { evaluate } from "../core/src/interpreter/evaluate.ts";
+import { decode, encode, type Value, valueOf } from "../core/src/interpreter/value.ts";
+import type { Fn } from "../core/src/ir/fn.ts";
+import { parse } from "../core/src/ir/parse.ts";
+import { dimsOf, dtypeOf, type Node, type Op } from "../core/src/ir/node.ts";
+import { print } from "../core/src/ir/print.ts";
+import { arbitraryGroup, randomSchedule } from "../core/src/kernel/arbitrary.fixture.ts";
+import { sample } from "../core/src/kernel/kernel.fixture.ts";
+import { lower } from "../core/src/kernel/lower.ts";
+import { applySchedule } from "../core/src/kernel/schedule.ts";
+import { openStream } from "../core/src/runtime/devices.ts";
+import { register } from "../core/src/runtime/registry.ts";
+import { arbitrarySample, assertSameValues, type Sample } from "./arbitrary/graphs.ts";
+import { compiler, keepKernels, kernelPlan, type PlanCase, runPlans } from "./c-plans.ts";
+import { exactOps, magnitude, readsBitsOfNan, run, smoothOps } from "./pipeline.ts";
+
+const skip = compiler === undefined ? "there is no C compiler (cc, gcc, clang, or the one that CC names)" : false;
+/** One seed for the samples: they are compiled together. */
+const seed = 20_261_126;
+
+register({ codegen: keepKernels });
+const stream = await openStream("cpu");
+const { hardware } = await stream.opened();
+const fused = hardware.features.includes("fused-madd");
+
+const typed = (fn: Fn, outputs: readonly Uint8Array[]): Value[] =>
+  outputs.map((bytes, j) => decode(dtypeOf(fn.results[j] as Node), bytes, dimsOf(fn.results[j] as Node) as number[]));
+
+/** The samples' results, all compiled with the processor's schedules into one C program. */
+function inC(samples: readonly Sample[]): Value[][] {
+  const cases = samples.map(({ fn, args }): PlanCase => {
+    const plan = compile(fn, { ...hardware, codegens: [keepKernels.name] });
+    const inputs = args.map((v, i) => ("space" in (fn.params[i] as Node).type ? Number(v.data[0]) : encode(v)));
+    const outputBytes = evaluate(fn, args).map((v) => encode(v).length);
+    return { plan, inputs, outputBytes };
+  });
+  return runPlans(cases, fused).map((outputs, i) => typed((samples[i] as Sample).fn, outputs));
+}
+
+const samplesOf = (dtypes: readonly Sample["args"][number]["dtype"][], ops: readonly Op[], count: number): Sample[] =>
+  fc.sample(arbitrarySample({ dtypes, ops, maxNodes: 14 }), { seed, numRuns: count });
+
+test("exactly rounded graphs give the interpreter's bits in C", { skip }, () => {
+  const samples = samplesOf(["f32", "f64", "i32", "u32", "bool", "f16", "bf16", "i64", "u8"], exactOps, 250).filter(
+    ({ fn, args }) => !readsBitsOfNan(fn, args),
+  );
+  inC(samples).forEach((got, i) => {
+    const { fn, args } = samples[i] as Sample;
+    assertSameValues(got, evaluate(fn, args), () => print(fn));
+  });
+});
+
+test("sums, products and transcendental functions of f32 have WebAssembly's bits in C", { skip }, async () => {
+  const samples = samplesOf(["f32"], smoothOps, 150).filter(({ fn, args }) => magnitude(fn, args) < 1e5);
+  const all = inC(samples);
+  for (const [i, { fn, args }] of samples.entries())
+    assertSameValues(all[i] as Value[], await run(stream, fn, args), () => print(fn));
+});
+
+test("a packed product takes its roundings as WebAssembly does", { skip }, async () => {
+  const fn = parse(`fn @product(%0 "x": f32[37, 67], %1 "w": f32[67, 43], %2 "b": f32[1, 43]) {
+    %3 = dot(%0, %1) {batch: [[], []], contract: [[1], [0]]} : f32[37, 43]
+    %4 = expand(%2) {dims: [37, 43]} : f32[37, 43]
+    %5 = add(%3, %4) : f32[37, 43]
+    return %5
+  }`);
+  const args = fn.params.map((p, i) => {
+    const dims = dimsOf(p) as number[];
+    const count = dims.reduce((n, d) => n * d, 1);
+    return valueOf(
+      "f32",
+      dims,
+      Array.from({ length: count }, (_, at) => Math.fround(Math.sin(7 * at + i))),
+    );
+  });
+  const [got] = inC([{ fn, args }]);
+  assertSameValues(got ?? [], await run(stream, fn, args), () => print(fn));
+});
+
+test("any legal schedule gives the interpreter's result in C", { skip }, () => {
+  const pairs = fc.sample(fc.tuple(arbitraryGroup, fc.array(fc.nat(10_000), { minLength: 4, maxLength: 20 })), {
+    seed,
+    numRuns: 200,
+  });
+  const made = pairs.map(([fn, numbers]) => {
+    const kernel = lower(fn);
+    const options = randomSchedule(kernel, numbers);
+    const args = fn.params.map((p, i) => sample(dtypeOf(p), dimsOf(p), i));
+    return { fn, args, options, plan: kernelPlan(applySchedule(kernel, options)) };
+  });
+  assert.ok(made.reduce((n, { options }) => n + options.length, 0) > 200);
+  const outputs = runPlans(
+    made.map(({ fn, args, plan }) => ({
+      plan,
+      inputs: args.map(encode),
+      outputBytes: evaluate(fn, args).map((v) => encode(v).length),
+    })),
+    false,
+  );
+  made.forEach(({ fn, args, options }, i) => {
+    assertSameValues(typed(fn, outputs[i] ?? []), evaluate(fn, args), () => `${print(fn)}\n${JSON.stringify(options)}`);
+  });
+});
