@@ -108,7 +108,11 @@ function derivatives(fn: Fn): { pushed: Fn; pulled: Fn } {
       n.map((x, i) => x ?? first.scope.make("sub", [like[i] as Node, like[i] as Node], {}));
     const params = fn.params as readonly Node[];
     return {
-      pushed: makeFn("pushed", [...fn.params, ...tangents], flat(forward(fn.results, params, tangents), fn.results)),
+      pushed: makeFn(
+        "pushed",
+        [...fn.params, ...tangents],
+        flat(forward(fn.results, params, tangents).tangents, fn.results),
+      ),
       pulled: makeFn("pulled", [...fn.params, ...cotangents], backwardOrZero(fn.results, cotangents, params)),
     };
   });

@@ -1,7 +1,6 @@
 /** Reverse mode over a graph: one walk against the order of computation, each op's rule from the table, cotangents added where
  *  a value was used more than once. Rules build ordinary nodes, so derivatives of derivatives need nothing more. */
 import { topological } from "../ir/fn.ts";
-import { isFloat } from "../ir/dtype.ts";
 import type { Node, Op } from "../ir/node.ts";
 import { isTuple } from "../ir/type.ts";
 import { add, zerosLike } from "../ops/build.ts";
@@ -32,34 +31,39 @@ export function backward(
   for (let i = order.length - 1; i >= 0; i--) {
     const node = order[i] as Node;
     if (!reached.has(node) || targets.has(node)) continue;
-    if (isTuple(node.type)) {
-      const g = parts.get(node);
-      if (!g) continue;
-      const flows =
-        node.op === "call"
-          ? callBackward(
-              node,
-              g,
-              node.src.map((s) => reached.has(s)),
-              backward,
-            )
-          : g;
-      node.src.forEach((s, j) => give(s, flows[j] ?? null));
-      continue;
-    }
-    const g = sums.get(node);
-    if (!g) continue;
     if (node.op === "item") {
+      const g = sums.get(node);
+      if (!g) continue;
       const tuple = node.src[0] as Node;
       const list = parts.get(tuple) ?? [];
       list[node.attr.index] = g;
       parts.set(tuple, list);
       continue;
     }
-    const flows = (define(node.op) as OpDef<Op>).vjp?.(g, node) ?? [];
+    const g = isTuple(node.type) ? parts.get(node) : sums.has(node) ? [sums.get(node) as Node] : undefined;
+    if (!g) continue;
+    const flows = pullBack(
+      node,
+      g,
+      node.src.map((s) => reached.has(s)),
+    );
     node.src.forEach((s, j) => give(s, flows[j] ?? null));
   }
   return wrt.map((n) => sums.get(n) ?? null);
+}
+
+/** The cotangents of one node's sources, where `needed`, given those of its results. */
+export function pullBack(
+  node: Node,
+  cotangents: readonly (Node | null)[],
+  needed: readonly boolean[],
+): readonly (Node | null)[] {
+  if (node.op === "call") return callBackward(node, cotangents, needed, backward);
+  if (node.op === "tuple") return cotangents;
+  const entry = define(node.op) as OpDef<Op>;
+  if (isTuple(node.type)) return entry.pull?.(node, cotangents, needed) ?? [];
+  const [g] = cotangents;
+  return g ? (entry.vjp?.(g, node) ?? []) : [];
 }
 
 /** Like `backward`, with zeros where nothing flows. */
@@ -68,5 +72,3 @@ export const backwardOrZero = (
   cotangents: readonly (Node | null)[],
   wrt: readonly Node[],
 ): Node[] => backward(roots, cotangents, wrt).map((g, i) => g ?? zerosLike(wrt[i] as Node));
-
-export const isDifferentiable = (node: Node): boolean => !isTuple(node.type) && isFloat(node.type.dtype);

@@ -1,14 +1,14 @@
 /** `vmap` over a graph: each node whose sources carry the mapped axis is built again with that axis in front. Element-wise
  *  ops, reductions and products carry it along; movement ops get it as one more leading axis; the rest have a rule each. */
 import { VerifyError } from "../errors.ts";
-import { type Dim, known } from "../ir/dim.ts";
+import { type Dim, dimText, known } from "../ir/dim.ts";
 import { type Fn, makeFn, topological } from "../ir/fn.ts";
 import { type Attrs, dimsOf, dtypeOf, type Node, type NodeOf, type Op } from "../ir/node.ts";
 import { currentScope, remake, within } from "../ir/scope.ts";
 import { isTuple, type TensorType, tensorType, type Type } from "../ir/type.ts";
 import * as b from "../ops/build.ts";
 import { freeAxes } from "../ops/contraction.ts";
-import { customRules, rematerialised } from "./region.ts";
+import { customRules, extended, rematerialised } from "./marks.ts";
 import { define, newScope } from "../ops/table.ts";
 
 /** The roots for the mapped leaves: `batched` gives, for nodes of the unmapped graph, what stands for them with the axis of
@@ -215,22 +215,27 @@ const made = new WeakMap<Fn, Map<string, Fn>>();
 
 /** The called function mapped once for each choice of mapped arguments; all its results then carry the axis. */
 function carryCall(node: NodeOf<"call">, args: readonly Node[], has: readonly boolean[], size: Dim): Node {
-  const { fn } = node.attr;
-  const key = `${has.map(Number).join("")} ${String(size)}`;
+  return b.call(mappedOnce(node.attr.fn, has, size), args);
+}
+
+function mappedOnce(fn: Fn, has: readonly boolean[], size: Dim): Fn {
+  const key = `${has.map(Number).join("")} ${dimText(size)}`;
   const cache = made.get(fn) ?? new Map<string, Fn>();
   made.set(fn, cache);
-  let body = cache.get(key);
-  if (!body) {
-    body = mapFn(fn, has, size);
-    cache.set(key, body);
-    inherit(fn, body, has, size);
-  }
-  return b.call(body, args);
+  const known = cache.get(key);
+  if (known) return known;
+  const body = mapFn(fn, has, size);
+  cache.set(key, body);
+  inherit(fn, body, has, size);
+  return body;
 }
 
 /** What is known of a function beside its body holds for the mapped one too. */
 function inherit(fn: Fn, body: Fn, has: readonly boolean[], size: Dim): void {
-  if (rematerialised.has(fn)) rematerialised.add(body);
+  const saves = rematerialised.get(fn);
+  if (saves) rematerialised.set(body, saves);
+  const smaller = extended.get(fn);
+  if (smaller) extended.set(body, mappedOnce(smaller, has, size));
   const rule = customRules.get(fn);
   if (!rule) return;
   const results = fn.results.map(() => true);

@@ -6,7 +6,7 @@
  *    %b = call f.forward(%x)
  *
  *  Must come before the called functions are rewritten: it goes by which function a forward half was made from. */
-import { extended } from "../autodiff/region.ts";
+import { extended } from "../autodiff/marks.ts";
 import { makeFn, nodesOf } from "../ir/fn.ts";
 import type { Fn } from "../ir/fn.ts";
 import type { Node, NodeOf } from "../ir/node.ts";

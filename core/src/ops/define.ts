@@ -12,6 +12,19 @@ import type { LowerNests, LowerValue } from "../kernel/lower.ts";
 /** Cotangents of the sources, in their order; null where none flows. `y` is the op's own node. */
 export type Vjp<O extends Op> = (g: Node, y: NodeOf<O>) => readonly (Node | null)[];
 
+/** Cotangents of the sources of an op with several results, where `needed`, from those of the results; null where none flows. */
+export type Pull<O extends Op> = (
+  y: NodeOf<O>,
+  cotangents: readonly (Node | null)[],
+  needed: readonly boolean[],
+) => readonly (Node | null)[];
+
+/** The results of an op with several, computed together with their tangents, from the tangents of its sources. */
+export type Push<O extends Op> = (
+  y: NodeOf<O>,
+  tangents: readonly (Node | null)[],
+) => { readonly results: readonly Node[]; readonly tangents: readonly (Node | null)[] };
+
 /** The reference meaning of an element-wise op on doubles, before rounding to `result`, the dtype of its result. `dtype` is the
  *  last source's. */
 export type Scalar = (x: readonly number[], dtype: DType, result: DType) => number;
@@ -22,6 +35,8 @@ interface Common<O extends Op> {
   /** The result's type. Throws ShapeError or DTypeError. */
   readonly infer: (src: readonly Node[], attr: Attrs[O]) => Type;
   readonly vjp?: Vjp<O>;
+  readonly pull?: Pull<O>;
+  readonly push?: Push<O>;
   /** Floating-point operations for one element of the result (reductions and contractions: for one step of theirs). */
   readonly flops?: number;
   /** A library or an engine may take this op as a whole. */

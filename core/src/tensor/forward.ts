@@ -36,8 +36,14 @@ export function jvp<A extends readonly unknown[], Y>(f: (...args: A) => Y, args:
       variables.map((v) => v.node),
       moves.map(({ tensor }) => tensor.node),
     );
-    const moved = roots.map((r, i) => new Tensor(pushed[i] ?? zerosLike(r)));
-    return [y, replaced(y, moved)];
+    const moved = pushed.roots.map((r, i) => new Tensor(pushed.tangents[i] ?? zerosLike(r)));
+    return [
+      replaced(
+        y,
+        pushed.roots.map((r) => new Tensor(r)),
+      ),
+      replaced(y, moved),
+    ];
   });
 }
 

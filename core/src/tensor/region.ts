@@ -1,6 +1,6 @@
 /** Functions that are called as a unit: traced once for each structure of their arguments, whoever calls them. A `region` is
  *  for sharing the work of compiling, `remat` for memory, `customVjp` for a derivative of one's own. */
-import { customRules, rematerialised } from "../autodiff/region.ts";
+import { customRules, rematerialised } from "../autodiff/marks.ts";
 import { ShapeError, TraceError } from "../errors.ts";
 import { instantiate } from "../ir/copy.ts";
 import type { Fn } from "../ir/fn.ts";
@@ -39,7 +39,7 @@ export const remat = <A extends readonly unknown[], Y>(
   options: RegionOptions = {},
 ): ((...args: A) => Y) =>
   unit(f, options, (fn, inputs) => {
-    rematerialised.add(fn);
+    rematerialised.set(fn, () => false);
     return called(fn, inputs);
   });
 

@@ -1,0 +1,19 @@
+/** What is known of a function beside its body: which other function it extends, a derivative that somebody wrote, what may be
+ *  kept of its values for the backward pass. Functions made of it (mapped, differentiated) inherit what still holds. */
+import type { Fn } from "../ir/fn.ts";
+import type { Node } from "../ir/node.ts";
+
+/** Which values of a function's body the backward pass finds saved; it computes the others again. */
+export type Saves = (node: Node) => boolean;
+
+/** A derivative rule: parameters, results, cotangents of the results → cotangents of all parameters. */
+export const customRules = new WeakMap<Fn, Fn>();
+
+/** Forward rules: parameters, results, tangents of the parameters → tangents of all results. */
+export const customPushes = new WeakMap<Fn, Fn>();
+
+/** Functions that say themselves what is kept of their values. */
+export const rematerialised = new WeakMap<Fn, Saves>();
+
+/** The function that another one computes and more: its first results are that function's. */
+export const extended = new WeakMap<Fn, Fn>();
