@@ -1,4 +1,4 @@
-/** Every operation of `fixtures/ops` on every device: values, gradients and Hessian-vector products against PyTorch's in f64.
+/** Every operation of `fixtures/ops` and `fixtures/structured` on every device: values, gradients and Hessian-vector products against PyTorch's in f64.
  *  In f32 operations are lazy, in f64 the whole case is one jitted call, so both ways of running are held to the numbers. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -6,14 +6,16 @@ import { DTypeError, type DType, fromBytes, grad, jit, type Tensor, tensor } fro
 import { onEachDevice } from "./devices.ts";
 import { loadCases, type Loaded, type OpCase } from "./fixtures/load.ts";
 import { torchOps, viewed } from "./torch-ops.ts";
+import { torchStructured } from "./torch-structured.ts";
 
-const { cases } = loadCases("ops");
+const cases = [...loadCases("ops").cases, ...loadCases("structured").cases];
+const operations = { ...torchOps, ...torchStructured };
 
 /** Arithmetic on i64, which is kept and cast only. */
 const isUnsupported = ({ op, inputs }: OpCase): boolean => op !== "cast" && inputs.some(({ dtype }) => dtype === "i64");
 
 test("every operation of the fixtures has its expression here", () => {
-  const missing = [...new Set(cases.map(({ op }) => op))].filter((op) => !torchOps[op]);
+  const missing = [...new Set(cases.map(({ op }) => op))].filter((op) => !operations[op]);
   assert.deepEqual(missing, []);
 });
 
@@ -26,7 +28,7 @@ interface Results {
 }
 
 const apply = (c: Loaded<OpCase>, stored: readonly Tensor[]): Tensor => {
-  const operation = torchOps[c.op];
+  const operation = operations[c.op];
   assert.ok(operation);
   const seen = stored.map((x, i) => viewed(x, c.inputs[i]?.views));
   return operation(seen, c.attr);

@@ -5,7 +5,7 @@ import type { DType, Tensor } from "../core/src/index.ts";
 import type { Attribute, View } from "./fixtures/load.ts";
 
 export type Attributes = Readonly<Record<string, Attribute>>;
-type Operation = (x: readonly Tensor[], attr: Attributes) => Tensor;
+export type Operation = (x: readonly Tensor[], attr: Attributes) => Tensor;
 
 const one =
   (f: (x: Tensor) => Tensor): Operation =>
@@ -35,12 +35,6 @@ function positions(x: Tensor, index: Tensor, axis: number): Tensor {
     },
     s.zeros(index.shape, { dtype: "i32" }),
   );
-}
-
-/** The first place along an axis that holds the extremum. */
-function placeOf(x: Tensor, axis: number, extremum: Tensor): Tensor {
-  const places = s.iota(x.shape, axis < 0 ? axis + x.rank : axis);
-  return s.where(x.equal(extremum), places, x.size).min(axis);
 }
 
 /** An einsum of two operands without repeated letters in one of them, its result in the order batch, left, right. */
@@ -133,8 +127,8 @@ export const torchOps: Readonly<Record<string, Operation>> = {
   logsumexp: reduction(s.logSumExp),
   any: reduction(s.any),
   all: reduction(s.all),
-  argmax: ([x], { axis }) => placeOf(x as Tensor, int(axis), (x as Tensor).max(int(axis), { keepDims: true })),
-  argmin: ([x], { axis }) => placeOf(x as Tensor, int(axis), (x as Tensor).min(int(axis), { keepDims: true })),
+  argmax: ([x], { axis }) => s.argmax(x as Tensor, int(axis)),
+  argmin: ([x], { axis }) => s.argmin(x as Tensor, int(axis)),
   matmul: two(s.matmul),
   tensordot: ([a, b], { axes }) =>
     s.dot(a as Tensor, b as Tensor, { contract: axes as unknown as readonly [readonly number[], readonly number[]] }),

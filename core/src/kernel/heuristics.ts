@@ -4,14 +4,16 @@
  *  row-major over its axes, adds term k to partial sum k mod 8 and combines those in a tree; the last E mod 8 terms follow in
  *  order; above 4096 terms this is done for blocks of 4096, and then for the sums of the blocks. The partial sums are the lanes of
  *  vectors where the reduced axis is contiguous, and accumulators of their own where an output axis is. */
+import { ScheduleError } from "../errors.ts";
 import { isFloat } from "../ir/dtype.ts";
 import { type Fn, topological } from "../ir/fn.ts";
 import { dtypeOf, type Node } from "../ir/node.ts";
 import { affine } from "../ops/indexing.ts";
 import type { HardwareModel } from "../runtime/hardware.ts";
 import { scheduleProduct } from "./gemm.ts";
-import { type AccumulateNode, accumulatesIn, loadsIn, type RangeNode } from "./nests.ts";
+import { type AccumulateNode, accumulatesIn, loadsIn, type NestNode, type RangeNode, storesOf } from "./nests.ts";
 import type { Option } from "./option.ts";
+import { apply } from "./schedule.ts";
 import { collapseNeighbours, lanesOf, newPlan, outputIds, type Plan, vectorizeLoop } from "./plan.ts";
 
 /** Partial sums of a reduction. Part of what results are, bit for bit: see the header. */
@@ -71,9 +73,42 @@ function scheduleElementwise(plan: Plan, i: number): number {
   collapseNeighbours(plan, i, outputIds(plan.nest(i)));
   const lanes = lanesOf(plan, i);
   const last = outputIds(plan.nest(i)).at(-1);
-  if (last === undefined || lanes === 1) return i + 1;
+  if (last === undefined) return i + 1;
+  if (follows(plan.nest(i)) && !isFree(plan, i, last)) return scheduleRecurrence(plan, i);
+  if (lanes === 1) return i + 1;
   const size = topological(plan.nest(i).src).length;
   return vectorizeLoop(plan, i, last, lanes, size <= 32 ? 4 : size <= 80 ? 2 : 1);
+}
+
+/** Whether the nest reads what it stored before. */
+const follows = (nest: NestNode): boolean => {
+  const stored = new Map(storesOf(nest).map((s) => [s.src[0], s.src[1]]));
+  return loadsIn(nest.src).some((l) => (stored.get(l.src[0]) ?? l.src[1]) !== l.src[1]);
+};
+
+/** Whether the range's iterations may run in any order. */
+function isFree(plan: Plan, i: number, range: number): boolean {
+  try {
+    apply(plan.kernel(), { option: "parallel", nest: i, range });
+    return true;
+  } catch (error) {
+    if (error instanceof ScheduleError) return false;
+    throw error;
+  }
+}
+
+/** Rows of a recurrence that run side by side: each is a chain of operations that wait for each other. */
+const CHAINS = 8;
+
+function scheduleRecurrence(plan: Plan, i: number): number {
+  const rows = outputIds(plan.nest(i)).findLast((id) => plan.range(i, id).attr.extent > 1 && isFree(plan, i, id));
+  if (rows === undefined) return i + 1;
+  const { extent } = plan.range(i, rows).attr;
+  const whole = Math.floor(extent / CHAINS) * CHAINS;
+  const next = whole > 0 && whole < extent && plan.peel(i, rows, whole) ? i + 2 : i + 1;
+  if (whole > CHAINS && !plan.tries({ option: "split", nest: i, range: rows, factor: CHAINS })) return next;
+  plan.tries({ option: "unroll", nest: i, range: whole > CHAINS ? plan.newest(i) : rows });
+  return next;
 }
 
 const strideOf = (index: Node, r: RangeNode | undefined): number | undefined =>

@@ -5,7 +5,17 @@ import type { Fn } from "../ir/fn.ts";
 import { type Node, type NodeOf, tensorTypeOf } from "../ir/node.ts";
 import { within } from "../ir/scope.ts";
 import { add, build, lt, max, min, mul } from "../ops/build.ts";
-import { addIndex, affine, allOf, bounds, constIndex, divIndex, modIndex, mulIndex } from "../ops/indexing.ts";
+import {
+  addIndex,
+  affine,
+  allOf,
+  bounds,
+  constIndex,
+  divIndex,
+  modIndex,
+  mulIndex,
+  subIndex,
+} from "../ops/indexing.ts";
 import {
   accumulatesIn,
   kernelNode,
@@ -212,7 +222,8 @@ function reorder(site: Site, order: readonly number[]): NestNode {
 }
 
 /** Whether no two iterations of the range touch one element that either of them writes: every store's index tells them apart, and
- *  what is stored is loaded only from the same place. */
+ *  what is stored is loaded only from the same place, or from one at a distance that tells them apart too (the element before,
+ *  along another range). */
 function isIndependent({ nest }: Site, r: RangeNode): boolean {
   const loads = loadsIn(nest.src);
   return storesOf(nest).every(({ src: [buffer, index, , mask] }) => {
@@ -220,9 +231,16 @@ function isIndependent({ nest }: Site, r: RangeNode): boolean {
     return (
       others.length === 0 &&
       tellsApart(index as Node, r, mask) &&
-      loads.every((l) => l.src[0] !== buffer || l.src[1] === index)
+      loads.every((l) => l.src[0] !== buffer || staysApart(l.src[1] as Node, index as Node, r))
     );
   });
+}
+
+/** Whether a load and a store in different iterations of the range never meet. */
+function staysApart(load: Node, store: Node, r: RangeNode): boolean {
+  if (load === store) return true;
+  const { terms, constant } = affine(subIndex(load, store));
+  return terms.size === 0 && tellsApart(store, r, undefined, [{ stride: constant, span: 1 }]);
 }
 
 function requireIndependent(site: Site, r: RangeNode): void {
@@ -283,8 +301,8 @@ function digitsOf(
   return digits;
 }
 
-/** Whether the index differs for any two iterations of the range in which the mask holds. */
-function tellsApart(index: Node, r: RangeNode, mask: Node | undefined): boolean {
+/** Whether the index, with whatever `more` adds to it, differs for any two iterations of the range in which the mask holds. */
+function tellsApart(index: Node, r: RangeNode, mask: Node | undefined, more: readonly Digit[] = []): boolean {
   const { terms } = affine(index);
   if (r.attr.extent <= 1) return true;
   if (!terms.has(r) || [...terms.keys()].some((atom) => atom !== r && reaches(atom, r))) return false;
@@ -292,7 +310,7 @@ function tellsApart(index: Node, r: RangeNode, mask: Node | undefined): boolean 
   const own = digits.find((d) => d.of.has(r));
   if (!own) return false;
   const within = [...own.of].filter(([atom]) => atom !== r).map(digit);
-  const others = digits.filter((d) => d !== own).map((d) => d.digit);
+  const others = [...digits.filter((d) => d !== own).map((d) => d.digit), ...more];
   return isDigit(digit([r, own.of.get(r) as number]), within) && isDigit(own.digit, others);
 }
 

@@ -7,13 +7,13 @@ import { DTypeError, ShapeError } from "../errors.ts";
 import { doubles, newData, roundAll, sizeOfDims, type Value } from "../interpreter/value.ts";
 import { reduceKinds } from "../ir/attr-kinds.ts";
 import { isFloat } from "../ir/dtype.ts";
-import { type Attrs, type CumulateKind, dimsOf, dtypeOf, type Node, type NodeOf } from "../ir/node.ts";
+import { type Attrs, type CumulateKind, dimsOf, dtypeOf, type Node, type NodeOf, type ReduceKind } from "../ir/node.ts";
 import { tensorType, typeText } from "../ir/type.ts";
 import type { LowerNests } from "../kernel/lower.ts";
-import { makeNest } from "../kernel/nests.ts";
+import { makeNest, type NestNode } from "../kernel/nests.ts";
 import { add, build, constantLike, eq, max, min, mul, not, or, pad, slice, where, zerosLike } from "./build.ts";
 import { type RareFamily, requireKinds, requireSameDims } from "./define.ts";
-import { addIndex, constIndex, flattenIndex, knownDims, mulIndex } from "./indexing.ts";
+import { addIndex, constIndex, flattenIndex, knownDims, mulIndex, subIndex } from "./indexing.ts";
 import { load } from "./table.ts";
 
 /** `x` alone, or `x` and the factors `a` of an affine recurrence (the first of each row is not used). */
@@ -64,30 +64,83 @@ const combine = (kind: CumulateKind, y: Node, x: Node, a: Node | undefined): Nod
   return { sum: add, prod: mul, max, min }[kind](y, x);
 };
 
-/** The first elements, then the others in turn. */
-const lowerNests: LowerNests<"cumulate"> = (y, { out, newRange, valueAt }) => {
+/** Elements of a block of a long row. */
+const BLOCK = 512;
+
+/** A short row: the first element, then the others in turn. A long one goes in blocks, whose totals are made first, so that blocks
+ *  run side by side and rounding errors grow with their length and number rather than with the product of the two. Which
+ *  it is depends on the length alone. */
+const lowerNests: LowerNests<"cumulate"> = (y, { out, newRange, newScratch, valueAt }) => {
   const { kind, axis, reverse } = y.attr;
   const [x, a] = y.src as [Node, Node | undefined];
   const dims = knownDims(y);
   const n = dims[axis] as number;
-  const along = (step: Node): Node => (reverse ? addIndex(constIndex(n - 1), mulIndex(step, -1)) : step);
-  const ranges = (steps: number): Node[] => dims.map((d, i) => newRange(i === axis ? steps : d, "loop"));
-  const ids = (at: readonly Node[]): number[] => at.flatMap((r) => (r.op === "range" ? [r.attr.id] : []));
-  const place = (at: readonly Node[], step: Node): Node[] => at.map((r, i) => (i === axis ? along(step) : r));
+  const block = kind === "affine" || n <= 4 * BLOCK ? Math.max(n, 1) : BLOCK;
+  const whole = Math.floor(n / block);
+  const nests: NestNode[] = [];
+  const one = constIndex(1);
 
-  const first = ranges(1);
-  const start = place(first, constIndex(0));
-  const head = build("store", [out, flattenIndex(start, dims), valueAt(x, start)], {});
-  if (n <= 1) return [makeNest([head], ids(first))];
-  const rest = ranges(n - 1);
-  const step = rest[axis] as Node;
-  const [from, to] = [place(rest, step), place(rest, addIndex(step, constIndex(1)))];
-  const running = build("load", [out, flattenIndex(from, dims)], {});
-  const value = combine(kind, running, valueAt(x, to), a && valueAt(a, to));
-  return [
-    makeNest([head], ids(first)),
-    makeNest([build("store", [out, flattenIndex(to, dims), value], {})], ids(rest)),
-  ];
+  /** A nest over all rows, so many blocks and so many steps in each. */
+  const over = (
+    blocks: number,
+    steps: number,
+    make: (place: (position: Node) => Node[], b: Node, step: Node) => Node,
+  ): void => {
+    const rows = dims.map((d, i) => (i === axis ? constIndex(0) : newRange(d, "loop")));
+    const [b, step] = [newRange(blocks, "loop"), newRange(steps, "loop")];
+    const place = (position: Node): Node[] =>
+      rows.with(axis, reverse ? subIndex(constIndex(n - 1), position) : position);
+    const order = [...rows.slice(0, axis), b, step, ...rows.slice(axis + 1)];
+    nests.push(
+      makeNest(
+        [make(place, b, step)],
+        order.flatMap((r) => (r.op === "range" ? [r.attr.id] : [])),
+      ),
+    );
+  };
+  const store = (at: readonly Node[], value: Node): Node => build("store", [out, flattenIndex(at, dims), value], {});
+  const load = (at: readonly Node[]): Node => build("load", [out, flattenIndex(at, dims)], {});
+  const next = (running: Node, at: readonly Node[]): Node =>
+    combine(kind, running, valueAt(x, at), a && valueAt(a, at));
+
+  const totalDims = dims.with(axis, whole);
+  const total = newScratch(
+    dtypeOf(x),
+    totalDims.reduce((c, d) => c * d, 1),
+  );
+  const totalAt = (at: readonly Node[], b: Node): Node => flattenIndex(at.with(axis, b), totalDims);
+  const totalOf = (at: readonly Node[], b: Node): Node => build("load", [total, totalAt(at, b)], {});
+  if (whole > 1) {
+    over(whole, 1, (place, b) => {
+      const k = newRange(block, "reduce");
+      const value = valueAt(x, place(addIndex(mulIndex(b, block), k)));
+      const sum = build("accumulate", [value, k], { kind: kind as ReduceKind });
+      return build("store", [total, totalAt(place(b), b), sum], {});
+    });
+    over(1, whole - 1, (place, _, step) => {
+      const b = addIndex(step, one);
+      const running = combine(kind, totalOf(place(b), step), totalOf(place(b), b), undefined);
+      return build("store", [total, totalAt(place(b), b), running], {});
+    });
+  }
+  over(1, Math.min(n, 1), (place) => store(place(constIndex(0)), valueAt(x, place(constIndex(0)))));
+  const heads = Math.ceil(n / block) - 1;
+  if (heads > 0)
+    over(heads, 1, (place, b) => {
+      const at = place(mulIndex(addIndex(b, one), block));
+      return store(at, next(totalOf(at, b), at));
+    });
+  const steps = (first: number, blocks: number, length: number): void => {
+    if (blocks === 0 || length <= 1) return;
+    over(blocks, length - 1, (place, b, step) => {
+      const position = addIndex(mulIndex(addIndex(b, constIndex(first)), block), step);
+      const at = place(addIndex(position, one));
+      return store(at, next(load(place(position)), at));
+    });
+  };
+  steps(0, whole, block);
+  steps(whole, n > whole * block ? 1 : 0, n - whole * block);
+  return nests;
 };
 
 function evaluate(

@@ -55,6 +55,39 @@ export const variance = (
 ): Tensor =>
   div(sum(square(sub(x, mean(x, axes, { keepDims: true }))), axes, { keepDims }), count(x, axes) - correction);
 
+/** The root of the variance. Its gradient where that is 0 is 0. */
+export const std = (x: Tensor, axes?: Axes, options?: Parameters<typeof variance>[2]): Tensor =>
+  rootOf(variance(x, axes, options));
+
+type ArgReduce = (x: Tensor, axis?: number, options?: ReduceOptions) => Tensor;
+
+/** The least position that holds the extremum, or the first NaN: two sweeps, over values and over positions. */
+const place =
+  (name: string, kind: "max" | "min"): ArgReduce =>
+  (x, axis, { keepDims = false } = {}) =>
+    result(() => {
+      const flat = axis === undefined ? build.reshape(x.node, [sizeOf(x.dims)]) : x.node;
+      const at = axis === undefined ? 0 : axisOf(name, x.rank, axis);
+      const n = known(dimsOf(flat)[at] as Dim, name);
+      if (n === 0) throw new ShapeError(`${name}: axis ${at} of ${typeText(x.type)} has no elements`);
+      const extremum = build.expand(build.reduceKeep(kind, flat, [at]), dimsOf(flat));
+      const hit = build.or(build.eq(flat, extremum), build.not(build.eq(flat, flat)));
+      const positions = build.iota("i32", dimsOf(flat), at);
+      const found = build.reduce("min", build.where(hit, positions, build.constantLike(positions, n)), [at]);
+      if (!keepDims) return found;
+      return build.reshape(
+        found,
+        x.dims.map((d, a) => (axis === undefined || a === at ? 1 : d)),
+      );
+    });
+
+/** The position (i32) of the largest element along an axis, or without one in row-major order; of equal ones the first, and of
+ *  the first NaN if there is any.
+ *  @throws ShapeError if there is no element */
+export const argmax: ArgReduce = place("argmax", "max");
+/** The position of the smallest element; else as `argmax`. */
+export const argmin: ArgReduce = place("argmin", "min");
+
 /** log Σ exp x, without overflow. A row of −∞ gives −∞, with gradient 0. */
 export const logSumExp: Reduce = (x, axes, { keepDims = false } = {}) => {
   const m = shiftOf(x, axes);
@@ -140,12 +173,15 @@ function sameDType(a: Tensor, b: Tensor): [Node, Node] {
 }
 
 /** The length of x as a vector over the axes, √Σx². Its gradient at 0 is 0. */
-export const norm = (x: Operand, axes?: Axes, options?: ReduceOptions): Tensor => {
-  const s = sum(square(result(() => floatNode("norm", x))), axes, options);
-  const positive = result(() => build.lt(build.zerosLike(s.node), s.node));
+export const norm = (x: Operand, axes?: Axes, options?: ReduceOptions): Tensor =>
+  rootOf(sum(square(result(() => floatNode("norm", x))), axes, options));
+
+/** √s for s ≥ 0, with gradient 0 at 0. NaN stays. */
+function rootOf(s: Tensor): Tensor {
+  const zero = result(() => build.eq(s.node, build.zerosLike(s.node)));
   return where(
-    positive,
-    result(() => build.sqrt(where(positive, s, 1).node)),
+    zero,
     0,
+    result(() => build.sqrt(where(zero, 1, s).node)),
   );
-};
+}

@@ -1,0 +1,84 @@
+/** Structured operations at sizes and layouts that the fixtures are too small for, against sums and searches written out in
+ *  doubles. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { argmax, cummax, cumsum, jit, key, random, tensor, vmap } from "../core/src/index.ts";
+import { lower } from "../core/src/kernel/index.ts";
+import { parse } from "../core/src/ir/parse.ts";
+import { verify } from "../core/src/ir/verify.ts";
+import { onEachDevice } from "./devices.ts";
+
+/** What each element of an axis and those before it combine to. */
+function running(
+  x: ArrayLike<number>,
+  [before, n, after]: readonly [number, number, number],
+  reverse: boolean,
+  combine: (y: number, x: number) => number,
+): Float64Array {
+  const out = new Float64Array(x.length);
+  for (let p = 0; p < before; p++)
+    for (let q = 0; q < after; q++)
+      for (let k = 0; k < n; k++) {
+        const at = (step: number): number => (p * n + (reverse ? n - 1 - step : step)) * after + q;
+        out[at(k)] = k === 0 ? (x[at(0)] as number) : combine(out[at(k - 1)] as number, x[at(k)] as number);
+      }
+  return out;
+}
+
+onEachDevice("long rows are cumulated in blocks, whatever lies around them", async () => {
+  const shapes = [
+    [1, 5000, 1],
+    [3, 2049, 1],
+    [1, 2600, 5],
+    [2, 2048, 3],
+    [9, 700, 1],
+    [1, 1, 4],
+  ] as const;
+  for (const dims of shapes)
+    for (const reverse of [false, true]) {
+      const x = random.uniform(key(3), [...dims]);
+      const values = (await x.data()) as Float32Array;
+      const sums = await cumsum(x, 1, { reverse }).data();
+      const largest = await cummax(x, 1, { reverse }).data();
+      const wanted = running(values, dims, reverse, (a, b) => a + b);
+      wanted.forEach((w, i) =>
+        assert.ok(Math.abs((sums[i] as number) - w) <= 2e-6 * w, `${dims} ${i}: ${sums[i]} not ${w}`),
+      );
+      assert.deepEqual(Float64Array.from(largest as Float32Array), running(values, dims, reverse, Math.max));
+    }
+});
+
+onEachDevice("a running total has the same bits alone, in a batch and mapped", async () => {
+  const x = random.normal(key(4), [5, 3000]);
+  const together = await cumsum(x, 1).data();
+  const mapped = await vmap((row: typeof x) => cumsum(row, 0))(x).data();
+  const alone = await cumsum(x.at(3), 0).data();
+  assert.deepEqual(mapped, together);
+  assert.deepEqual(alone, together.slice(9000, 12000));
+});
+
+onEachDevice("argmax takes the first of equals and the first NaN, over everything too", async () => {
+  const x = tensor([
+    [1, 7, 7],
+    [Number.NaN, 9, Number.NaN],
+    [-1, -2, -1],
+  ]);
+  assert.deepEqual([...(await argmax(x, 1).data())], [1, 0, 0]);
+  assert.deepEqual([...(await argmax(x, 0, { keepDims: true }).data())], [1, 1, 1]);
+  assert.equal(await jit(argmax)(x).item(), 3);
+  assert.throws(() => argmax(tensor([]), 0), /no elements/);
+});
+
+test("the nests of a cumulative op are legal", () => {
+  for (const [n, kind, sources] of [
+    [3000, "sum", 1],
+    [40, "affine", 2],
+    [1, "max", 1],
+    [0, "min", 1],
+  ] as const) {
+    const params = sources === 2 ? `%0 "x": f32[2, ${n}], %1 "a": f32[2, ${n}]` : `%0 "x": f32[2, ${n}]`;
+    const args = sources === 2 ? "%0, %1" : "%0";
+    const text = `fn @f(${params}) {\n  %2 = cumulate(${args}) {axis: 1, kind: "${kind}", reverse: true} : f32[2, ${n}]\n  return %2\n}\n`;
+    verify(lower(parse(text)), "kernel");
+  }
+});
