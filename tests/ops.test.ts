@@ -2,7 +2,7 @@
  *  In f32 operations are lazy, in f64 the whole case is one jitted call, so both ways of running are held to the numbers. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { DTypeError, type DType, fromBytes, grad, jit, type Tensor, tensor } from "../core/src/index.ts";
+import { type DType, fromBytes, grad, jit, type Tensor, tensor } from "../core/src/index.ts";
 import { onEachDevice } from "./devices.ts";
 import { loadCases, type Loaded, type OpCase } from "./fixtures/load.ts";
 import { torchOps, viewed } from "./torch-ops.ts";
@@ -10,9 +10,6 @@ import { torchStructured } from "./torch-structured.ts";
 
 const cases = [...loadCases("ops").cases, ...loadCases("structured").cases];
 const operations = { ...torchOps, ...torchStructured };
-
-/** Arithmetic on i64, which is kept and cast only. */
-const isUnsupported = ({ op, inputs }: OpCase): boolean => op !== "cast" && inputs.some(({ dtype }) => dtype === "i64");
 
 test("every operation of the fixtures has its expression here", () => {
   const missing = [...new Set(cases.map(({ op }) => op))].filter((op) => !operations[op]);
@@ -118,7 +115,6 @@ for (const [op, all] of byOp)
   onEachDevice(`${op} equals PyTorch`, async () => {
     const found: string[] = [];
     for (const c of all) {
-      if (isUnsupported(c)) continue;
       for (const wide of ["f32", "f64"] as const) {
         try {
           found.push(...(await check(c, wide)).map((text) => `${wide}: ${text}`));
@@ -129,9 +125,3 @@ for (const [op, all] of byOp)
     }
     assert.deepEqual(found, []);
   });
-
-test("what is called unsupported is refused with a typed error", () => {
-  const refused = cases.filter(isUnsupported);
-  assert.equal(refused.length, 7);
-  for (const c of refused) assert.throws(() => compute(c, "f32"), DTypeError, c.name);
-});

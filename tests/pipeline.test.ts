@@ -25,7 +25,7 @@ for (const { name, device, opened } of targets) {
   test(`${name}: exactly rounded graphs give the interpreter's bits`, async () => {
     const stream = await openStream(device, opened);
     const options = {
-      dtypes: ["f32", "f64", "i32", "u32", "bool", "f16", "bf16", "i64", "u8"],
+      dtypes: ["f32", "f64", "i32", "u32", "bool", "f16", "bf16", "i64", "u8", "i8", "u16", "i16"],
       ops: exactOps,
       maxNodes: 14,
     } as const;

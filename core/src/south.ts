@@ -1,6 +1,17 @@
 /** The door for packages that reach a chip: the IR as a code generator reads it, the loop level, and the contracts of
  *  drivers, devices and engines. */
-export { type DType, dtypes, byteSize, fromBf16, fromF16, isFloat, roundTo, toBf16, toF16 } from "./ir/dtype.ts";
+export {
+  type DType,
+  carrierOf,
+  dtypes,
+  byteSize,
+  fromBf16,
+  fromF16,
+  isFloat,
+  roundTo,
+  toBf16,
+  toF16,
+} from "./ir/dtype.ts";
 export { type Dim, known } from "./ir/dim.ts";
 export { type Fn, makeFn, topological } from "./ir/fn.ts";
 export { dtypeOf, type Node, type NodeOf, type Op, type RangeKind, type ReduceKind, tensorTypeOf } from "./ir/node.ts";
@@ -15,6 +26,7 @@ export { graphCodegen } from "./interpreter/codegen.ts";
 export { Fences } from "./interpreter/fences.ts";
 export { type Group, knownSizes, launchGroup, loadGroup, type Regions } from "./interpreter/launch.ts";
 export { decode, encode, type Value, valueOf } from "./interpreter/value.ts";
+export { whole } from "./interpreter/whole.ts";
 export { parse } from "./ir/parse.ts";
 export { print } from "./ir/print.ts";
 export type { Json } from "./io/json.ts";

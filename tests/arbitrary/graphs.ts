@@ -346,6 +346,9 @@ export function argumentsFor(fn: Fn, seed: number, symbols: ReadonlyMap<string, 
 function element(dtype: DType, bits: number): number {
   const info = dtypes[dtype];
   if (info.kind === "bool") return bits & 1;
+  // Near the ends, where arithmetic wraps.
+  if (!isFloat(dtype) && info.bits < 64 && bits % 7 === 0)
+    return info.kind === "uint" ? 2 ** info.bits - 1 - (bits % 3) : 2 ** (info.bits - 1) - 1 - (bits % 3);
   if (info.kind === "uint") return bits % 16;
   if (info.kind === "int") return (bits % 17) - 8;
   const special = bits % 97;

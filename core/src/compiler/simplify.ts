@@ -117,8 +117,9 @@ const same = (n: Node): Node | undefined => (n.src[0] === n.src[1] ? n.src[0] : 
 const algebra: { readonly [O in ElementwiseOp]?: Rule<O> } = {
   neg: ({ src: [x] }) => (x?.op === "neg" ? source(x) : undefined),
   not: ({ src: [x] }) => (x?.op === "not" ? source(x) : undefined),
-  // Of u32 the negative wraps to another size.
-  abs: ({ src: [x] }) => (x?.op === "abs" ? x : x?.op === "neg" && dtypeOf(x) !== "u32" ? abs(source(x)) : undefined),
+  // Of an unsigned integer the negative wraps to another size.
+  abs: ({ src: [x] }) =>
+    x?.op === "abs" ? x : x?.op === "neg" && dtypes[dtypeOf(x)].kind !== "uint" ? abs(source(x)) : undefined,
   add: (n) => {
     const [a, b] = n.src as readonly [Node, Node];
     if (is(b, -0) || (whole(b) && is(b, 0))) return a;
@@ -134,7 +135,7 @@ const algebra: { readonly [O in ElementwiseOp]?: Rule<O> } = {
     const [a, b] = n.src as readonly [Node, Node];
     if (is(b, 1)) return a;
     if (whole(b) && is(b, 0)) return b;
-    return is(b, -1) && dtypeOf(a) !== "u32" ? neg(a) : undefined;
+    return is(b, -1) && dtypes[dtypeOf(a)].kind !== "uint" ? neg(a) : undefined;
   },
   div: (n) => {
     const [a, b] = n.src as readonly [Node, Node];
@@ -187,12 +188,15 @@ const hasExactReciprocal = (x: number): boolean =>
   Math.log2(Math.abs(x)) % 1 === 0 &&
   2 ** Math.log2(Math.abs(x)) === Math.abs(x);
 
-const isOnes = (n: Node): boolean => is(n, dtypeOf(n) === "bool" ? 1 : dtypeOf(n) === "u32" ? 2 ** 32 - 1 : -1);
+const isOnes = (n: Node): boolean => is(n, dtypes[dtypeOf(n)].kind === "bool" ? 1 : roundTo(dtypeOf(n), -1));
 
 /** Bits of the significand, for integers of the magnitude. */
 const precision: Readonly<Record<DType, number>> = {
   bool: 1,
   u8: 8,
+  i8: 7,
+  u16: 16,
+  i16: 15,
   i32: 31,
   u32: 32,
   i64: 63,

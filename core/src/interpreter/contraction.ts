@@ -2,7 +2,7 @@
 import { type DType, dtypes, isFloat } from "../ir/dtype.ts";
 import type { Attrs, ReduceKind } from "../ir/node.ts";
 import { permuted } from "./layout.ts";
-import { doubles, newData, roundAll, sizeOfDims, type Value } from "./value.ts";
+import { bigints, doubles, newData, roundAll, sizeOfDims, type Value } from "./value.ts";
 
 const others = (rank: number, ...taken: (readonly number[])[]): number[] =>
   Array.from({ length: rank }, (_, a) => a).filter((a) => !taken.some((t) => t.includes(a)));
@@ -21,10 +21,13 @@ export function identityOf(kind: ReduceKind, dtype: DType): number {
 
 export function reduce(x: Value, { kind, axes }: Attrs["reduce"], exact: boolean): Value {
   const kept = others(x.dims.length, axes);
-  const rows = doubles(permuted(x, [...kept, ...axes]));
+  const ordered = permuted(x, [...kept, ...axes]);
   const dims = pick(x.dims, kept);
-  const data = new Float64Array(sizeOfDims(dims));
   const length = sizeOfDims(pick(x.dims, axes));
+  if (ordered.data instanceof BigInt64Array)
+    return { dtype: x.dtype, dims, data: reduceWhole(kind, ordered.data, sizeOfDims(dims), length) };
+  const rows = doubles(ordered);
+  const data = new Float64Array(sizeOfDims(dims));
   const whole = !isFloat(x.dtype);
   for (let r = 0; r < data.length; r++) {
     let total = identityOf(kind, x.dtype);
@@ -39,18 +42,36 @@ export function reduce(x: Value, { kind, axes }: Attrs["reduce"], exact: boolean
   return { dtype: x.dtype, dims, data: roundAll(x.dtype, data, exact) };
 }
 
+/** Sums and products wrap when they are stored: their last 64 bits do not depend on when. */
+function reduceWhole(kind: ReduceKind, rows: BigInt64Array, count: number, length: number): BigInt64Array {
+  const data = new BigInt64Array(count);
+  const [least, most] = [-(2n ** 63n), 2n ** 63n - 1n];
+  const combine = {
+    sum: { identity: 0n, of: (a: bigint, b: bigint) => a + b },
+    prod: { identity: 1n, of: (a: bigint, b: bigint) => BigInt.asIntN(64, a * b) },
+    max: { identity: least, of: (a: bigint, b: bigint) => (a > b ? a : b) },
+    min: { identity: most, of: (a: bigint, b: bigint) => (a < b ? a : b) },
+  }[kind];
+  for (let r = 0; r < count; r++)
+    data[r] = rows.subarray(r * length, (r + 1) * length).reduce(combine.of, combine.identity);
+  return data;
+}
+
 export function dot(a: Value, b: Value, { contract, batch }: Attrs["dot"], exact: boolean): Value {
   const [freeA, freeB] = [others(a.dims.length, contract[0], batch[0]), others(b.dims.length, contract[1], batch[1])];
-  const lhs = doubles(permuted(a, [...batch[0], ...freeA, ...contract[0]]));
-  const rhs = doubles(permuted(b, [...batch[1], ...freeB, ...contract[1]]));
+  const left = permuted(a, [...batch[0], ...freeA, ...contract[0]]);
+  const right = permuted(b, [...batch[1], ...freeB, ...contract[1]]);
   const [m, n, k] = [pick(a.dims, freeA), pick(b.dims, freeB), pick(a.dims, contract[0])].map(sizeOfDims) as [
     number,
     number,
     number,
   ];
   const dims = [...pick(a.dims, batch[0]), ...pick(a.dims, freeA), ...pick(b.dims, freeB)];
-  const data = new Float64Array(sizeOfDims(dims));
   const count = sizeOfDims(pick(a.dims, batch[0]));
+  if (left.data instanceof BigInt64Array)
+    return { dtype: a.dtype, dims, data: wholeProduct(left.data, bigints(right), { count, m, n, k }) };
+  const [lhs, rhs] = [doubles(left), doubles(right)];
+  const data = new Float64Array(sizeOfDims(dims));
   const product = isFloat(a.dtype) ? floatProduct : integerProduct;
   for (let g = 0; g < count; g++)
     product(
@@ -102,6 +123,22 @@ const integerProduct: Product = (a, b, out, m, n, k) => {
       out[i * n + j] = s;
     }
 };
+
+function wholeProduct(
+  a: BigInt64Array,
+  b: BigInt64Array,
+  { count, m, n, k }: { readonly count: number; readonly m: number; readonly n: number; readonly k: number },
+): BigInt64Array {
+  const out = new BigInt64Array(count * m * n);
+  for (let g = 0; g < count; g++)
+    for (let i = 0; i < m; i++)
+      for (let j = 0; j < n; j++) {
+        let s = 0n;
+        for (let l = 0; l < k; l++) s += (a[(g * m + i) * k + l] as bigint) * (b[(g * n + j) * k + l] as bigint);
+        out[(g * m + i) * n + j] = s;
+      }
+  return out;
+}
 
 /** x as [before, along, after] around an axis. */
 function around(x: Value, axis: number): readonly [before: number, along: number, after: number] {

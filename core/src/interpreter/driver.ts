@@ -32,6 +32,9 @@ const hardware: HardwareModel = {
   dtypes: {
     bool: "native",
     u8: "emulated",
+    i8: "emulated",
+    u16: "emulated",
+    i16: "emulated",
     i32: "native",
     u32: "native",
     i64: "emulated",

@@ -4,7 +4,8 @@ import { type DType, dtypes, isFloat } from "../ir/dtype.ts";
 import type { Op } from "../ir/node.ts";
 import type { Scalar } from "../ops/define.ts";
 import { define } from "../ops/table.ts";
-import { decode, doubles, encode, newData, roundAll, type Value } from "./value.ts";
+import { bigints, decode, doubles, encode, newData, roundAll, type Value } from "./value.ts";
+import { isWhole, whole } from "./whole.ts";
 
 /** The op on values of equal dims, rounded to `result`. */
 export function elementwise(op: Op, src: readonly Value[], result: DType, exact: boolean): Value {
@@ -13,6 +14,7 @@ export function elementwise(op: Op, src: readonly Value[], result: DType, exact:
   if (op === "cast") return cast(a, result, exact);
   if (op === "bitcast") return decode(result, encode(oneNaN(a)), dims);
   if (op === "where") return select(src as [Value, Value, Value]);
+  if (a.data instanceof BigInt64Array) return ofWhole(op, src, result);
   const out = new Float64Array(a.data.length);
   const inputs = src.map(doubles);
   const done =
@@ -22,6 +24,19 @@ export function elementwise(op: Op, src: readonly Value[], result: DType, exact:
       : binary(op, inputs[0] as Float64Array, inputs[1] as Float64Array, out));
   if (!done) general(op, inputs, (src.at(-1) as Value).dtype, result, out);
   return { dtype: result, dims, data: roundAll(result, out, exact) };
+}
+
+/** An op on i64. */
+function ofWhole(op: Op, src: readonly Value[], result: DType): Value {
+  if (!isWhole(op)) throw new TypeError(`${op} has no meaning on i64`);
+  const [a, b = a] = src.map(bigints) as [BigInt64Array, BigInt64Array?];
+  const out = newData(result, a.length);
+  for (let i = 0; i < out.length; i++) {
+    const y = whole[op](a[i] as bigint, b[i] as bigint);
+    if (out instanceof BigInt64Array) out[i] = y;
+    else out[i] = Number(y);
+  }
+  return { dtype: result, dims: (src[0] as Value).dims, data: out };
 }
 
 /** Any op by its table entry. */

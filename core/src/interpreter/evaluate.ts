@@ -11,7 +11,7 @@ import { elementwise } from "./elementwise.ts";
 import { permuted } from "./layout.ts";
 import { concat, expand, filled, flip, iota, pad, slice } from "./movement.ts";
 import { randomBits } from "./random.ts";
-import { doubles, roundAll, sizeOfDims, type Value } from "./value.ts";
+import { doubles, sizeOfDims, type Value } from "./value.ts";
 
 export interface EvaluateOptions {
   /** Leave floats unrounded, whatever their dtype: for derivative checks. */
@@ -79,7 +79,8 @@ function compute(n: Node, { exact, at, dims }: Frame): Computed {
       throw new VerifyError(`evaluate: ${n.attr.name} is a parameter of another function`);
     case "iota": {
       const shape = dims(n.attr.dims);
-      return { dtype: n.attr.dtype, dims: shape, data: roundAll(n.attr.dtype, iota(shape, n.attr.axis), exact) };
+      const counted: Value = { dtype: "i32", dims: shape, data: iota(shape, n.attr.axis) };
+      return elementwise("cast", [counted], n.attr.dtype, exact);
     }
     case "random": {
       const [k0, k1] = doubles(src(0)) as unknown as [number, number];

@@ -44,7 +44,7 @@ export function concat(parts: readonly Value[], axis: number, dims: readonly num
 /** `count` elements of one value. */
 export function filled(dtype: DType, count: number, value: number, exact: boolean): Float64Array | BigInt64Array {
   const data = newData(dtype, count);
-  if (data instanceof BigInt64Array) return data.fill(BigInt(Math.trunc(value)));
+  if (data instanceof BigInt64Array) return data.fill(BigInt(roundTo(dtype, value)));
   return data.fill(exact && isFloat(dtype) ? value : roundTo(dtype, value));
 }
 

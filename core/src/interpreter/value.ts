@@ -20,7 +20,13 @@ export const newData = (dtype: DType, count: number): Data =>
 /** The data of a value whose dtype is not i64. */
 export function doubles(v: Value): Float64Array {
   if (v.data instanceof Float64Array) return v.data;
-  throw new DTypeError(`the interpreter has no arithmetic on ${v.dtype}`, { hint: "cast it to i32 or f64 first" });
+  throw new DTypeError(`expected values in doubles, got ${v.dtype}`);
+}
+
+/** The data of an i64 value. */
+export function bigints(v: Value): BigInt64Array {
+  if (v.data instanceof BigInt64Array) return v.data;
+  throw new DTypeError(`expected values in BigInts, got ${v.dtype}`);
 }
 
 /** A value from JavaScript numbers, each rounded to the dtype.
@@ -31,7 +37,13 @@ export function valueOf(dtype: DType, dims: readonly number[], elements: ArrayLi
       `value of [${dims.join(", ")}]: expected ${sizeOfDims(dims)} elements, got ${elements.length}`,
     );
   if (dtype === "i64")
-    return { dtype, dims, data: BigInt64Array.from(elements as ArrayLike<number>, (x) => BigInt(x)) };
+    return {
+      dtype,
+      dims,
+      data: BigInt64Array.from(elements as ArrayLike<bigint>, (x: number | bigint) =>
+        typeof x === "bigint" ? x : BigInt(roundTo(dtype, x)),
+      ),
+    };
   return { dtype, dims, data: roundAll(dtype, Float64Array.from(elements as ArrayLike<number>, Number), false) };
 }
 
@@ -59,6 +71,12 @@ export function decode(dtype: DType, bytes: Uint8Array, dims: readonly number[])
       return { dtype, dims, data: Float64Array.from(new Uint8Array(buffer), (x) => (x === 0 ? 0 : 1)) };
     case "u8":
       return { dtype, dims, data: new Float64Array(new Uint8Array(buffer)) };
+    case "i8":
+      return { dtype, dims, data: new Float64Array(new Int8Array(buffer)) };
+    case "u16":
+      return { dtype, dims, data: new Float64Array(new Uint16Array(buffer)) };
+    case "i16":
+      return { dtype, dims, data: new Float64Array(new Int16Array(buffer)) };
     case "i32":
       return { dtype, dims, data: new Float64Array(new Int32Array(buffer)) };
     case "u32":
@@ -104,6 +122,12 @@ export function encode({ dtype, data }: Value): Uint8Array<ArrayBuffer> {
       return Uint8Array.from(data, (x) => (x !== 0 ? 1 : 0));
     case "u8":
       return new Uint8Array(data);
+    case "i8":
+      return new Uint8Array(new Int8Array(data).buffer);
+    case "u16":
+      return new Uint8Array(new Uint16Array(data).buffer);
+    case "i16":
+      return new Uint8Array(new Int16Array(data).buffer);
     case "i32":
       return new Uint8Array(new Int32Array(data).buffer);
     case "u32":

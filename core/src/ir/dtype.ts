@@ -9,38 +9,45 @@ export interface DTypeInfo {
   readonly block: number;
   /** Bytes of one block. */
   readonly bytes: number;
-  /** `full`: arithmetic. `storage`: kept, copied and cast. `block`: kept and dequantised. */
-  readonly role: "full" | "storage" | "block";
+  /** `full`: arithmetic. `block`: kept and dequantised. */
+  readonly role: "full" | "block";
+  /** The dtype in which kernels compute where it is a wider one: each result is rounded to the narrow dtype. */
+  readonly carrier?: "i32" | "f32";
 }
 
-const entry = (
-  kind: DTypeInfo["kind"],
-  bits: number,
-  role: DTypeInfo["role"],
-  block = 1,
-  bytes = bits / 8,
-): DTypeInfo => ({
+const entry = (kind: DTypeInfo["kind"], bits: number, carrier?: DTypeInfo["carrier"]): DTypeInfo => ({
   kind,
+  bits,
+  block: 1,
+  bytes: bits / 8,
+  role: "full",
+  ...(carrier ? { carrier } : {}),
+});
+const blocks = (bits: number, block: number, bytes: number): DTypeInfo => ({
+  kind: "quantised",
   bits,
   block,
   bytes,
-  role,
+  role: "block",
 });
 
 export const dtypes = {
-  bool: entry("bool", 8, "full"),
-  u8: entry("uint", 8, "storage"),
-  i32: entry("int", 32, "full"),
-  u32: entry("uint", 32, "full"),
-  i64: entry("int", 64, "storage"),
-  f16: entry("float", 16, "storage"),
-  bf16: entry("float", 16, "storage"),
-  f32: entry("float", 32, "full"),
-  f64: entry("float", 64, "full"),
+  bool: entry("bool", 8),
+  u8: entry("uint", 8, "i32"),
+  i8: entry("int", 8, "i32"),
+  u16: entry("uint", 16, "i32"),
+  i16: entry("int", 16, "i32"),
+  u32: entry("uint", 32),
+  i32: entry("int", 32),
+  i64: entry("int", 64),
+  f16: entry("float", 16, "f32"),
+  bf16: entry("float", 16, "f32"),
+  f32: entry("float", 32),
+  f64: entry("float", 64),
   /** 32 weights: an f16 scale and 32 signed bytes (ggml's q8_0). */
-  q8_0: entry("quantised", 8.5, "block", 32, 34),
+  q8_0: blocks(8.5, 32, 34),
   /** 32 weights: an f16 scale and 16 bytes of nibbles, value = scale · (q − 8) (ggml's q4_0). */
-  q4_0: entry("quantised", 4.5, "block", 32, 18),
+  q4_0: blocks(4.5, 32, 18),
 } as const satisfies Record<string, DTypeInfo>;
 
 export type DType = keyof typeof dtypes;
@@ -51,6 +58,11 @@ export const isFloat = (dtype: DType): dtype is FloatDType => dtypes[dtype].kind
 export const isInteger = (dtype: DType): boolean => dtypes[dtype].kind === "int" || dtypes[dtype].kind === "uint";
 /** Whether arithmetic is defined on it, rather than only keeping, copying and casting. */
 export const isFull = (dtype: DType): boolean => dtypes[dtype].role === "full";
+/** The dtype in which kernels compute: f32 for f16 and bf16, i32 for integers of 8 and 16 bits, else the dtype itself. */
+export function carrierOf(dtype: DType): DType {
+  const { carrier }: DTypeInfo = dtypes[dtype];
+  return carrier ?? dtype;
+}
 
 /** Bytes that `count` elements take; `count` is a multiple of the dtype's block. */
 export function byteSize(dtype: DType, count: number): number {
@@ -74,11 +86,18 @@ export function roundTo(dtype: DType, x: number): number {
     case "u32":
       return x >>> 0;
     case "u8":
-      return x & 255;
+      return x & 0xff;
+    case "u16":
+      return x & 0xffff;
+    case "i8":
+      return (x << 24) >> 24;
+    case "i16":
+      return (x << 16) >> 16;
     case "bool":
       return x !== 0 ? 1 : 0;
     case "i64":
-      return Math.trunc(x);
+      // As `x | 0` has it for what is no number.
+      return Number.isFinite(x) ? Math.trunc(x) : 0;
     case "q8_0":
     case "q4_0":
       return x;

@@ -1,6 +1,6 @@
 /** The structure of a kernel: one `kernel` of `nest`s of `store`s over flat buffers; ranges that their nest orders and that
  *  are either walked by it or bound by an accumulate; storage dtypes at loads, stores and casts alone. */
-import { dtypes } from "./dtype.ts";
+import { carrierOf, type DType, dtypes } from "./dtype.ts";
 import type { Fn } from "./fn.ts";
 import type { Node, NodeOf } from "./node.ts";
 import { isTuple, typeText } from "./type.ts";
@@ -85,16 +85,16 @@ function checkAccumulate(n: NodeOf<"accumulate">, blame: Blame): void {
   }
 }
 
-/** Element-wise ops, constants and ranges: scalars of dtypes with arithmetic; others are only cast. */
+/** Element-wise ops, constants and ranges: scalars of dtypes in which kernels compute; narrow ones are only cast. */
 function checkScalars(n: Node, blame: Blame): void {
   if (isTuple(n.type) || n.type.dims.length !== 0) return blame(n, "values of a kernel are scalars");
   for (const s of n.src) if (!isScalar(s)) blame(n, `${s.op} ${typeText(s.type)} is not a scalar here`);
   const storage =
-    n.op !== "cast" &&
-    n.op !== "bitcast" &&
-    [n, ...n.src].some((s) => !isTuple(s.type) && dtypes[s.type.dtype].role !== "full");
-  if (storage) blame(n, "a dtype without arithmetic is only loaded, stored and cast");
+    n.op !== "cast" && n.op !== "bitcast" && [n, ...n.src].some((s) => !isTuple(s.type) && !isComputed(s.type.dtype));
+  if (storage) blame(n, "a narrow dtype is only loaded, stored and cast: compute in its carrier");
 }
+
+const isComputed = (dtype: DType): boolean => dtypes[dtype].role === "full" && carrierOf(dtype) === dtype;
 
 type Ranges = ReadonlySet<NodeOf<"range">>;
 

@@ -1,11 +1,13 @@
 /** The meaning of the loop level: runs a kernel one scalar at a time, each op rounded to its dtype. Lowering and schedules are
- *  tested with it, without any machine code. Buffers hold doubles, whatever their dtype. */
+ *  tested with it, without any machine code. Buffers hold doubles, or BigInts for i64. */
 import { VerifyError } from "../errors.ts";
 import { identityOf } from "../interpreter/contraction.ts";
 import { known } from "../ir/dim.ts";
-import { type DType, fromBf16, fromF16, isFloat, roundTo, toBf16, toF16 } from "../ir/dtype.ts";
+import { elementwise } from "../interpreter/elementwise.ts";
+import { type Data, newData, type Value } from "../interpreter/value.ts";
+import { type DType, roundTo } from "../ir/dtype.ts";
 import { type Fn, topological } from "../ir/fn.ts";
-import { dtypeOf, type Node, type ReduceKind, tensorTypeOf } from "../ir/node.ts";
+import { dtypeOf, type Node, type Op, type ReduceKind, tensorTypeOf } from "../ir/node.ts";
 import { define } from "../ops/table.ts";
 import { type AccumulateNode, type NestNode, nestsOf, type RangeNode, type StoreNode, storesOf } from "./nests.ts";
 
@@ -14,35 +16,43 @@ import { type AccumulateNode, type NestNode, nestsOf, type RangeNode, type Store
  *  @param scalars the host scalars, in order
  *  @returns the output buffers
  *  @throws VerifyError if an access lies outside of its buffer and no mask forbids it */
-export function evaluateKernel(
-  kernel: Fn,
-  inputs: readonly Float64Array[],
-  scalars: readonly number[] = [],
-): Float64Array[] {
-  const memory = new Map<Node, Float64Array>();
-  const values = new Map<Node, number>();
-  const outputs: Float64Array[] = [];
+export function evaluateKernel(kernel: Fn, inputs: readonly Data[], scalars: readonly number[] = []): Data[] {
+  const memory = new Map<Node, Data>();
+  const values: Env = new Map();
+  const outputs: Data[] = [];
   let scalar = 0;
   kernel.params.forEach((p, i) => {
     const { dims, space, dtype } = tensorTypeOf(p);
-    if (space === "host" && dims.length === 0) values.set(p, roundTo(dtype, scalars[scalar++] as number));
-    else if (i < inputs.length) memory.set(p, inputs[i] as Float64Array);
+    if (space === "host" && dims.length === 0) values.set(p, element(dtype, scalars[scalar++] as number));
+    else if (i < inputs.length) memory.set(p, held(dtype, inputs[i] as Data));
     else {
-      const out = new Float64Array(known(dims[0] ?? 1, kernel.name)).fill(Number.NaN);
+      const out = unwritten(dtype, known(dims[0] ?? 1, kernel.name));
       outputs.push(out);
       memory.set(p, out);
     }
   });
   for (const n of topological(kernel.results))
-    if (n.op === "scratch")
-      memory.set(n, new Float64Array(known(n.attr.type.dims[0] ?? 1, "scratch")).fill(Number.NaN));
+    if (n.op === "scratch") memory.set(n, unwritten(n.attr.type.dtype, known(n.attr.type.dims[0] ?? 1, "scratch")));
   for (const nest of nestsOf(kernel)) runNest(nest, memory, values);
   return outputs;
 }
 
-type Env = Map<Node, number>;
+/** BigInt for i64, a number for any other dtype. */
+type Scalar = number | bigint;
+type Env = Map<Node, Scalar>;
 
-function runNest(nest: NestNode, memory: ReadonlyMap<Node, Float64Array>, scalars: ReadonlyMap<Node, number>): void {
+const element = (dtype: DType, x: number): Scalar =>
+  dtype === "i64" ? BigInt.asIntN(64, BigInt(roundTo(dtype, x))) : roundTo(dtype, x);
+
+const held = (dtype: DType, data: Data): Data =>
+  dtype === "i64" && data instanceof Float64Array ? BigInt64Array.from(data, BigInt) : data;
+
+function unwritten(dtype: DType, count: number): Data {
+  const data = newData(dtype, count);
+  return data instanceof Float64Array ? data.fill(Number.NaN) : data;
+}
+
+function runNest(nest: NestNode, memory: ReadonlyMap<Node, Data>, scalars: Env): void {
   const env: Env = new Map(scalars);
   const order = topological(nest.src);
   const depends = dependences(order);
@@ -62,14 +72,14 @@ function runNest(nest: NestNode, memory: ReadonlyMap<Node, Float64Array>, scalar
   const compute = (nodes: readonly Node[]): void => {
     for (const n of nodes) env.set(n, valueOf(n));
   };
-  const valueOf = (n: Node): number => {
+  const valueOf = (n: Node): Scalar => {
     if (n.op === "accumulate") return accumulate(n);
     if (n.op === "load") return load(n);
-    if (n.op === "const") return n.attr.value;
+    if (n.op === "const") return n.attr.dtype === "i64" ? element("i64", n.attr.value) : n.attr.value;
     if (n.op === "param" || n.op === "scratch") return env.get(n) ?? 0;
     return scalarOp(
       n,
-      n.src.map((s) => env.get(s) as number),
+      n.src.map((s) => env.get(s) as Scalar),
     );
   };
   const bodies = new Map<Node, readonly Node[]>();
@@ -83,19 +93,20 @@ function runNest(nest: NestNode, memory: ReadonlyMap<Node, Float64Array>, scalar
     bodies.set(n, body);
     return body;
   };
-  const accumulate = (n: AccumulateNode): number => {
+  const accumulate = (n: AccumulateNode): Scalar => {
     const ranges = n.src.slice(1) as RangeNode[];
     const dtype = dtypeOf(n);
     const side = ranges.filter((r) => r.attr.kind === "unroll" || r.attr.kind === "vector");
-    const partials = new Array<number>(side.reduce((c, r) => c * r.attr.extent, 1)).fill(
-      identityOf(n.attr.kind, dtype),
+    const identity = identityOf(n.attr.kind, dtype);
+    const partials = new Array<Scalar>(side.reduce((c, r) => c * r.attr.extent, 1)).fill(
+      dtype === "i64" ? BigInt.asIntN(64, BigInt(identity) - (identity >= 2 ** 63 ? 1n : 0n)) : identity,
     );
     const body = bodyOf(n);
     const loop = (depth: number, part: number): void => {
       const r = ranges[depth];
       if (!r) {
         compute(body);
-        partials[part] = combine(n.attr.kind, partials[part] as number, env.get(n.src[0] as Node) as number, dtype);
+        partials[part] = combine(n.attr.kind, partials[part] as Scalar, env.get(n.src[0] as Node) as Scalar, dtype);
         return;
       }
       for (let i = 0; i < r.attr.extent; i++) {
@@ -106,16 +117,17 @@ function runNest(nest: NestNode, memory: ReadonlyMap<Node, Float64Array>, scalar
     loop(0, 0);
     return combineHalves(n.attr.kind, partials, dtype);
   };
-  const load = (n: Node): number => {
+  const load = (n: Node): Scalar => {
     const [buffer, index, mask] = n.src as [Node, Node, Node | undefined];
-    return mask && env.get(mask) === 0
-      ? 0
-      : (checked(memory, buffer, env.get(index) as number)[env.get(index) as number] as number);
+    if (mask && env.get(mask) === 0) return element(dtypeOf(n), 0);
+    const at = env.get(index) as number;
+    return checked(memory, buffer, at)[at] as Scalar;
   };
   const store = (n: StoreNode): void => {
     const [buffer, index, value, mask] = n.src as [Node, Node, Node, Node | undefined];
     if (mask && env.get(mask) === 0) return;
-    checked(memory, buffer, env.get(index) as number)[env.get(index) as number] = env.get(value) as number;
+    const at = env.get(index) as number;
+    checked(memory, buffer, at)[at] = env.get(value) as never;
   };
   const loop = (depth: number): void => {
     const r = loops[depth];
@@ -143,54 +155,49 @@ function dependences(order: readonly Node[]): Map<Node, Set<Node>> {
   return depends;
 }
 
-function checked(memory: ReadonlyMap<Node, Float64Array>, buffer: Node, index: number): Float64Array {
+function checked(memory: ReadonlyMap<Node, Data>, buffer: Node, index: number): Data {
   const data = memory.get(buffer);
   if (data && Number.isInteger(index) && index >= 0 && index < data.length) return data;
   throw new VerifyError(`kernel: index ${index} lies outside of a buffer of ${data?.length ?? "no"} elements`);
 }
 
 /** Partial results p = 0 … n−1 become one: while there are several, p takes p + ⌈n/2⌉ to itself. */
-function combineHalves(kind: ReduceKind, partials: readonly number[], dtype: DType): number {
+function combineHalves(kind: ReduceKind, partials: readonly Scalar[], dtype: DType): Scalar {
   let left = [...partials];
   while (left.length > 1) {
     const half = Math.ceil(left.length / 2);
     const { length } = left;
     left = left
       .slice(0, half)
-      .map((x, p) => (p + half < length ? combine(kind, x, left[p + half] as number, dtype) : x));
+      .map((x, p) => (p + half < length ? combine(kind, x, left[p + half] as Scalar, dtype) : x));
   }
-  return left[0] as number;
+  return left[0] as Scalar;
 }
 
 const combiner = { sum: "add", prod: "mul", max: "max", min: "min" } as const satisfies Record<ReduceKind, string>;
 
-function combine(kind: ReduceKind, a: number, b: number, dtype: DType): number {
-  const entry = define(combiner[kind]);
+function combine(kind: ReduceKind, a: Scalar, b: Scalar, dtype: DType): Scalar {
+  const op = combiner[kind];
+  const entry = define(op);
+  if (typeof a !== "number" || typeof b !== "number") return ofOne(op, [a, b], [dtype, dtype], dtype);
   return roundTo(dtype, entry.role === "elementwise" ? entry.scalar([a, b], dtype, dtype) : Number.NaN);
 }
 
-function scalarOp(n: Node, x: readonly number[]): number {
+function scalarOp(n: Node, x: readonly Scalar[]): Scalar {
   const dtype = dtypeOf(n);
-  if (n.op === "bitcast") return fromBits(dtype, toBits(dtypeOf(n.src[0] as Node), x[0] as number));
+  const numbers = x.filter((v) => typeof v === "number");
+  if (n.op === "bitcast" || dtype === "i64" || numbers.length < x.length)
+    return ofOne(n.op, x, n.src.map(dtypeOf), dtype);
   const entry = define(n.op);
   if (entry.role !== "elementwise") throw new VerifyError(`kernel: ${n.op} is not an op of the loop level`);
-  return roundTo(dtype, entry.scalar(x, dtypeOf(n.src.at(-1) as Node), dtype));
+  return roundTo(dtype, entry.scalar(numbers, dtypeOf(n.src.at(-1) as Node), dtype));
 }
 
-const view = new DataView(new ArrayBuffer(8));
-
-function toBits(dtype: DType, x: number): number {
-  if (dtype === "f16") return toF16(x);
-  if (dtype === "bf16") return toBf16(x);
-  if (!isFloat(dtype)) return x >>> 0;
-  view.setFloat32(0, x);
-  return view.getUint32(0);
-}
-
-function fromBits(dtype: DType, bits: number): number {
-  if (dtype === "f16") return fromF16(bits);
-  if (dtype === "bf16") return fromBf16(bits);
-  if (!isFloat(dtype)) return roundTo(dtype, bits);
-  view.setUint32(0, bits);
-  return view.getFloat32(0);
+/** The tensor level's meaning, of tensors of one element. */
+function ofOne(op: Op, x: readonly Scalar[], from: readonly DType[], to: DType): Scalar {
+  const src = x.map((v, i): Value => {
+    const dtype = from[i] as DType;
+    return { dtype, dims: [], data: typeof v === "bigint" ? BigInt64Array.of(v) : Float64Array.of(v) };
+  });
+  return elementwise(op, src, to, false).data[0] as Scalar;
 }

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { evaluate } from "../interpreter/evaluate.ts";
 import { type Value, valueOf } from "../interpreter/value.ts";
 import type { Dim } from "../ir/dim.ts";
-import type { DType } from "../ir/dtype.ts";
+import { type DType, dtypes } from "../ir/dtype.ts";
 import { type Fn, makeFn } from "../ir/fn.ts";
 import { type Node, tensorTypeOf } from "../ir/node.ts";
 import { within } from "../ir/scope.ts";
@@ -53,7 +53,7 @@ export const sample = (dtype: DType, dims: readonly Dim[], seed: number): Value 
     dims as number[],
     Array.from(
       { length: count },
-      (_, i) => ((i * 7 + seed * 3) % 11) - (dtype === "u8" || dtype === "u32" || dtype === "bool" ? 0 : 4),
+      (_, i) => ((i * 7 + seed * 3) % 11) - (dtypes[dtype].kind === "uint" || dtype === "bool" ? 0 : 4),
     ),
   );
 };
@@ -63,11 +63,11 @@ export const sample = (dtype: DType, dims: readonly Dim[], seed: number): Value 
 export function check(fn: Fn, given?: readonly Value[], change: (kernel: Fn) => Fn = (k) => k, tolerance = 0): void {
   const args = given ?? fn.params.map((p, i) => sample(tensorTypeOf(p).dtype, tensorTypeOf(p).dims, i));
   const isHost = (i: number) => tensorTypeOf(fn.params[i] as Node).space === "host";
-  const buffers = args.filter((_, i) => !isHost(i)).map((v) => Float64Array.from(v.data as Float64Array, Number));
+  const buffers = args.filter((_, i) => !isHost(i)).map((v) => v.data);
   const scalars = args.filter((_, i) => isHost(i)).map((v) => v.data[0] as number);
   const got = evaluateKernel(change(lower(fn)), buffers, scalars);
   evaluate(fn, args).forEach((want, i) => {
-    const [mine, theirs] = [[...(got[i] as Float64Array)], Array.from(want.data as Float64Array, Number)];
+    const [mine, theirs] = [Array.from(got[i] as Float64Array, Number), Array.from(want.data as Float64Array, Number)];
     if (tolerance === 0) return assert.deepEqual(mine, theirs, `result ${i}`);
     theirs.forEach((y, at) =>
       assert.ok(

@@ -5,7 +5,7 @@
  */
 import { VerifyError } from "../errors.ts";
 import { known, sizeOf } from "../ir/dim.ts";
-import { type DType, isFloat, isFull, roundTo } from "../ir/dtype.ts";
+import { carrierOf, type DType, isFloat, roundTo } from "../ir/dtype.ts";
 import { type Fn, topological } from "../ir/fn.ts";
 import { type Attrs, dtypeOf, type Node, type NodeOf, type Op, tensorTypeOf } from "../ir/node.ts";
 import { currentScope, remake, within } from "../ir/scope.ts";
@@ -14,6 +14,7 @@ import { add, build, cast, lt, mul, scalar, where, xor } from "../ops/build.ts";
 import { freeAxes } from "../ops/contraction.ts";
 import { allOf, betweenIndex, constIndex, flattenIndex, knownDims } from "../ops/indexing.ts";
 import { define, newScope } from "../ops/table.ts";
+import { computeInCarriers } from "./carriers.ts";
 import { makeKernel, makeNest, makeRange, type NestNode } from "./nests.ts";
 import { threefry2x32 } from "./threefry.ts";
 
@@ -96,7 +97,7 @@ export function lower(group: Fn): Fn {
       loops.stores.push(build("store", [out, flattenIndex(at, dims), valueAt(root, at)], {}));
     });
     for (const { ranges, stores } of shared.values()) nests.push(makeNest(stores, idsOf(ranges)));
-    return makeKernel(group.name, params.all, nests);
+    return computeInCarriers(makeKernel(group.name, params.all, nests));
   });
 }
 
@@ -197,17 +198,7 @@ function evaluator(context: Context): ValueAt {
   };
 }
 
-/** The full dtype in which a storage dtype's values are chosen between. Exact, but for i64 beyond 2⁵³. */
-const carrier = (dtype: DType): DType =>
-  isFull(dtype) ? dtype : dtype === "i64" ? "f64" : dtype === "u8" ? "i32" : "f32";
-
-/** A constant; one of a storage dtype is the cast of its carrier's, as such dtypes have no values of their own here. */
-const constant = (value: number, dtype: DType): Node => cast(scalar(roundTo(dtype, value), carrier(dtype)), dtype);
-
-function select(condition: Node, a: Node, b: Node): Node {
-  const dtype = dtypeOf(a);
-  return cast(where(condition, cast(a, carrier(dtype)), cast(b, carrier(dtype))), dtype);
-}
+const constant = (value: number, dtype: DType): Node => scalar(roundTo(dtype, value), dtype);
 
 function* make({ node, at, mask }: Wanted, context: Context): Making {
   switch (node.op) {
@@ -226,7 +217,7 @@ function* make({ node, at, mask }: Wanted, context: Context): Making {
     case "pad": {
       const { at: inner, inside, otherwise = 0 } = place(node, at, 0);
       const value = yield { node: node.src[0] as Node, at: inner, mask: allOf([mask, inside]) };
-      return inside ? select(inside, value, constant(otherwise, dtypeOf(node))) : value;
+      return inside ? where(inside, value, constant(otherwise, dtypeOf(node))) : value;
     }
     case "concat":
       return yield* concatenation(node, at, mask);
@@ -295,7 +286,7 @@ function* concatenation(node: NodeOf<"concat">, at: readonly Node[], mask: Node 
     if (knownDims(source)[node.attr.axis] === 0) continue;
     const { at: inner, inside } = place(node, at, part);
     const own = yield { node: source, at: inner, mask: allOf([mask, inside]) };
-    value = value && inside ? select(inside, own, value) : own;
+    value = value && inside ? where(inside, own, value) : own;
   }
   return value ?? constant(0, dtypeOf(node));
 }
@@ -312,7 +303,7 @@ function* gathered(node: NodeOf<"gather">, at: readonly Node[], mask: Node | und
     at: [...at.slice(0, axis), index, ...at.slice(axis + rank)],
     mask: allOf([mask, inside]),
   };
-  return inside ? select(inside, value, constant(isFloat(dtypeOf(x)) ? Number.NaN : 0, dtypeOf(x))) : value;
+  return inside ? where(inside, value, constant(isFloat(dtypeOf(x)) ? Number.NaN : 0, dtypeOf(x))) : value;
 }
 
 /** The result's indices are batch, free of a, free of b; the contracted axes are ranges, in the order in which they are named. */
@@ -332,7 +323,9 @@ function* product(node: NodeOf<"dot">, at: readonly Node[], mask: Node | undefin
   };
   const x = yield { node: a, at: side(0, knownDims(a).length), mask };
   const w = yield { node: b, at: side(1, knownDims(b).length), mask };
-  return accumulated({ kind: "sum", product: true }, mul(x, w), ranges);
+  const dtype = dtypeOf(node);
+  const wide = (factor: Node): Node => cast(factor, carrierOf(dtype));
+  return cast(accumulated({ kind: "sum", product: true }, mul(wide(x), wide(w)), ranges), dtype);
 }
 
 /** Element i has the 64-bit counter offset + i, its high word the carry. */

@@ -1,9 +1,10 @@
 /** Rebuilds expressions of a kernel with other ranges. Indices are built anew by the constructors of ops/indexing.ts, so that
  *  what the new bounds decide (a quotient, a mask) is decided. */
+import { carrierOf } from "../ir/dtype.ts";
 import { topological } from "../ir/fn.ts";
 import { dtypeOf, type Node } from "../ir/node.ts";
 import { currentScope, remake } from "../ir/scope.ts";
-import { build, scalar } from "../ops/build.ts";
+import { build, cast, scalar } from "../ops/build.ts";
 import { addIndex, affine, allOf, bounds, constIndex, divIndex, modIndex, mulIndex } from "../ops/indexing.ts";
 import type { RangeNode } from "./nests.ts";
 
@@ -101,9 +102,7 @@ function rebuild(n: Node, of: (n: Node) => Node, positions: ReadonlySet<Node>, s
 
 function zero(load: Node): Node {
   const dtype = dtypeOf(load);
-  if (dtype === "f16" || dtype === "bf16") return build("cast", [scalar(0, "f32")], { dtype });
-  if (dtype === "i64") return build("cast", [scalar(0, "f64")], { dtype });
-  return dtype === "u8" ? build("cast", [scalar(0, "i32")], { dtype }) : scalar(0, dtype);
+  return cast(scalar(0, carrierOf(dtype)), dtype);
 }
 
 /** `a < b`, decided where the bounds do. Sums that may wrap around decide nothing. */

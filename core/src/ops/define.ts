@@ -96,7 +96,7 @@ export function requireKinds(op: Op, src: readonly Node[], kinds: readonly strin
     const info = dtypes[dtype];
     if (info.role !== "full" || !kinds.includes(info.kind))
       throw new DTypeError(`${op}: expected ${kinds.join(" or ")} with arithmetic, got ${names(src)}`, {
-        hint: info.role === "full" ? undefined : `${dtype} is kept and cast, not computed with: cast to f32 first`,
+        hint: info.role === "full" ? undefined : `${dtype} is kept, not computed with: dequantize it first`,
       });
   }
   return first;

@@ -8,7 +8,7 @@ import { tensorType } from "../ir/type.ts";
 import * as build from "../ops/build.ts";
 import { defaultStream } from "../runtime/devices.ts";
 import { add, cast, mul } from "./arithmetic.ts";
-import { checkDType, encode, naturalDType, type TypedArray } from "./dtypes.ts";
+import { checkDType, encode, naturalDType, type HalfArray, type TypedArray } from "./dtypes.ts";
 import { numberNode, result } from "./operand.ts";
 import { lazyScope, leaf } from "./pending.ts";
 import { type Nested, Tensor } from "./tensor.ts";
@@ -19,16 +19,16 @@ export interface CreateOptions {
 
 /** A tensor of these values: a number, nested arrays, or a typed array with a shape.
  *
- *  @param values  copied; `Float64Array` gives f64, `Int32Array` i32 and so on, plain numbers f32, booleans bool
+ *  @param values  copied; `Float64Array` gives f64, `Int32Array` i32 and so on, plain numbers f32, booleans bool, BigInts i64
  *  @throws ShapeError for ragged arrays or a shape that the values do not fill; DTypeError for an unknown dtype
  *  @example tensor([[1, 2], [3, 4]])   // f32[2, 2] */
 export const tensor = (
-  values: Nested | TypedArray,
+  values: Nested | TypedArray | HalfArray,
   options: CreateOptions & { readonly shape?: readonly number[] } = {},
 ): Tensor => located(() => fromValues(values, options));
 
 function fromValues(
-  values: Nested | TypedArray,
+  values: Nested | TypedArray | HalfArray,
   options: CreateOptions & { readonly shape?: readonly number[] },
 ): Tensor {
   const flat: (number | bigint | boolean)[] = [];

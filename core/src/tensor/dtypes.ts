@@ -3,13 +3,40 @@
  *  Promotion, the whole of it:
  *  - a JavaScript number takes the tensor's dtype, but beside an integer tensor a number with a fraction makes both f32,
  *    and beside a bool tensor a number makes both i32 or f32; a boolean takes the tensor's dtype;
- *  - bool meets T: T.  u8 meets an integer: that integer.  An integer meets a float: the float.
- *  - of two floats the wider; f16 meets bf16: f32.  i32 and u32 meet in neither: cast one.
- *  - f16, bf16, i64 and u8 are kept and cast but not computed with, so an operation on two of them is a DTypeError. */
+ *  - bool meets T: T.  An integer meets a float: the float.  Two integers meet in the narrowest that holds both;
+ *  - of two floats the wider; f16 meets bf16: f32. */
 import { DTypeError } from "../errors.ts";
-import { type DType, dtypes, fromBf16, fromF16, isDType, isFloat, isInteger, toBf16, toF16 } from "../ir/dtype.ts";
+import {
+  type DType,
+  dtypes,
+  fromBf16,
+  fromF16,
+  isDType,
+  isFloat,
+  isInteger,
+  roundTo,
+  toBf16,
+  toF16,
+} from "../ir/dtype.ts";
 
-export type TypedArray = Float32Array | Float64Array | Int32Array | Uint32Array | Uint8Array | BigInt64Array;
+export type TypedArray =
+  | Float32Array
+  | Float64Array
+  | Int8Array
+  | Uint8Array
+  | Int16Array
+  | Uint16Array
+  | Int32Array
+  | Uint32Array
+  | BigInt64Array;
+
+/** JavaScript's array of half floats, in engines that have it. It is read as numbers. */
+export interface HalfArray extends ArrayLike<number>, ArrayBufferView {
+  readonly [Symbol.toStringTag]: "Float16Array";
+}
+
+const isHalfArray = (values: ArrayLike<unknown>): boolean =>
+  ArrayBuffer.isView(values) && (values as unknown as HalfArray)[Symbol.toStringTag] === "Float16Array";
 
 const floatRank: Readonly<Partial<Record<DType, number>>> = { f16: 1, bf16: 1, f32: 2, f64: 3 };
 
@@ -22,9 +49,21 @@ export function promote(a: DType, b: DType): DType {
     return floatRank[a] === floatRank[b] ? "f32" : (floatRank[a] ?? 0) > (floatRank[b] ?? 0) ? a : b;
   if (isFloat(a) && isInteger(b)) return a;
   if (isFloat(b) && isInteger(a)) return b;
-  if (a === "u8" && isInteger(b)) return b;
-  if (b === "u8" && isInteger(a)) return a;
-  throw new DTypeError(`${a} and ${b} have no common dtype`, { hint: 'cast one of them, for instance x.cast("i32")' });
+  if (isInteger(a) && isInteger(b)) return common(a, b);
+  throw new DTypeError(`${a} and ${b} have no common dtype`, {
+    hint: "blocks of weights are not computed with: dequantize them first",
+  });
+}
+
+/** The narrowest integer that holds the values of both. */
+function common(a: DType, b: DType): DType {
+  const [wide, narrow] = dtypes[a].bits >= dtypes[b].bits ? [a, b] : [b, a];
+  if (
+    dtypes[wide].kind === dtypes[narrow].kind ||
+    (dtypes[wide].kind === "int" && dtypes[wide].bits > dtypes[narrow].bits)
+  )
+    return wide;
+  return dtypes[wide].bits === 8 ? "i16" : dtypes[wide].bits === 16 ? "i32" : "i64";
 }
 
 /** The dtypes in which a tensor and a JavaScript number meet. */
@@ -38,7 +77,7 @@ export function promoteNumber(dtype: DType, value: number | boolean): DType {
  *  @throws DTypeError for a block dtype, which only `quantize` makes */
 export function encode(dtype: DType, values: ArrayLike<number | bigint | boolean>): Uint8Array<ArrayBuffer> {
   const number = (i: number) => Number(values[i]);
-  const fillWith = <A extends Exclude<TypedArray, BigInt64Array> | Uint16Array<ArrayBuffer>>(
+  const fillWith = <A extends Exclude<TypedArray, BigInt64Array>>(
     array: A,
     convert: (x: number) => number,
   ): Uint8Array<ArrayBuffer> => {
@@ -57,6 +96,12 @@ export function encode(dtype: DType, values: ArrayLike<number | bigint | boolean
       return values instanceof Uint32Array ? bytesOf(values) : fillWith(new Uint32Array(n), (x) => x);
     case "u8":
       return values instanceof Uint8Array ? bytesOf(values) : fillWith(new Uint8Array(n), (x) => x);
+    case "i8":
+      return values instanceof Int8Array ? bytesOf(values) : fillWith(new Int8Array(n), (x) => x);
+    case "u16":
+      return values instanceof Uint16Array ? bytesOf(values) : fillWith(new Uint16Array(n), (x) => x);
+    case "i16":
+      return values instanceof Int16Array ? bytesOf(values) : fillWith(new Int16Array(n), (x) => x);
     case "bool":
       return fillWith(new Uint8Array(n), (x) => (x !== 0 ? 1 : 0));
     case "f16":
@@ -66,7 +111,7 @@ export function encode(dtype: DType, values: ArrayLike<number | bigint | boolean
     case "i64": {
       const out = new BigInt64Array(n);
       for (let i = 0; i < n; i++)
-        out[i] = typeof values[i] === "bigint" ? (values[i] as bigint) : BigInt(Math.trunc(number(i)) || 0);
+        out[i] = typeof values[i] === "bigint" ? (values[i] as bigint) : BigInt(roundTo(dtype, number(i)));
       return new Uint8Array(out.buffer);
     }
     case "q8_0":
@@ -91,6 +136,12 @@ export function decode(dtype: DType, bytes: Uint8Array<ArrayBuffer>): TypedArray
       return new Int32Array(buffer, 0, byteLength / 4);
     case "u32":
       return new Uint32Array(buffer, 0, byteLength / 4);
+    case "i8":
+      return new Int8Array(buffer, 0, byteLength);
+    case "u16":
+      return new Uint16Array(buffer, 0, byteLength / 2);
+    case "i16":
+      return new Int16Array(buffer, 0, byteLength / 2);
     case "i64":
       return new BigInt64Array(buffer, 0, byteLength / 8);
     case "f16":
@@ -113,8 +164,13 @@ export function naturalDType(values: ArrayLike<number | bigint | boolean>): DTyp
   if (values instanceof Int32Array) return "i32";
   if (values instanceof Uint32Array) return "u32";
   if (values instanceof Uint8Array) return "u8";
+  if (values instanceof Int8Array) return "i8";
+  if (values instanceof Uint16Array) return "u16";
+  if (values instanceof Int16Array) return "i16";
+  if (isHalfArray(values)) return "f16";
   if (values instanceof BigInt64Array) return "i64";
-  return typeof values[0] === "boolean" ? "bool" : "f32";
+  const first = values[0];
+  return typeof first === "boolean" ? "bool" : typeof first === "bigint" ? "i64" : "f32";
 }
 
 /** @throws DTypeError for a name that is not a dtype */

@@ -23,7 +23,7 @@ interface Wrong {
   readonly says: readonly (string | RegExp)[];
 }
 
-const [x, y, h] = [zeros([2, 3]), zeros([4]), zeros([2], { dtype: "f16" })];
+const [x, y, blocks] = [zeros([2, 3]), zeros([4]), s.fromBytes("q8_0", [32], new Uint8Array(34))];
 const [whole, unsigned] = [zeros([2], { dtype: "i32" }), zeros([2], { dtype: "u32" })];
 
 const wrong: readonly Wrong[] = [
@@ -31,8 +31,8 @@ const wrong: readonly Wrong[] = [
   { what: "where", call: () => s.where(x, x, x), error: DTypeError, says: ["where", "bool", "f32"] },
   { what: "where-shape", call: () => s.where(x.less(0), x, y), error: ShapeError, says: ["where", "[2, 3]", "[4]"] },
   { what: "and", call: () => x.and(x), error: DTypeError, says: ["and", "f32[2, 3]"] },
-  { what: "f16", call: () => h.add(h), error: DTypeError, says: ["add", "f16[2]", "cast to f32"] },
-  { what: "signs", call: () => whole.add(unsigned), error: DTypeError, says: ["i32 and u32", "cast"] },
+  { what: "blocks", call: () => blocks.add(blocks), error: DTypeError, says: ["add", "q8_0[32]", "dequantize"] },
+  { what: "blocks-mixed", call: () => blocks.add(y), error: DTypeError, says: ["q8_0 and f32", "dequantize"] },
   { what: "text", call: () => s.add(x, "1" as unknown as Operand), error: ArgumentError, says: ["add", "string"] },
   {
     what: "matmul",

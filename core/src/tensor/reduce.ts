@@ -1,7 +1,7 @@
 /** Reductions and products. An axis may be one, several or (by default) all; `keepDims` leaves them as axes of 1. */
 import { ShapeError } from "../errors.ts";
 import { type Dim, known, sizeOf } from "../ir/dim.ts";
-import { isFloat } from "../ir/dtype.ts";
+import { type DType, dtypes, isFloat } from "../ir/dtype.ts";
 import { dimsOf, type Node, type ReduceKind } from "../ir/node.ts";
 import { typeText } from "../ir/type.ts";
 import * as build from "../ops/build.ts";
@@ -21,13 +21,17 @@ const reduction =
   (x: Tensor, axes?: Axes, { keepDims = false }: ReduceOptions = {}): Tensor =>
     result(() => {
       const over = axesOf(kind, x.rank, axes);
-      const counted = x.dtype === "bool" && (kind === "sum" || kind === "prod") ? build.cast(x.node, "i32") : x.node;
+      const counted = kind === "sum" || kind === "prod" ? build.cast(x.node, countedIn(x.dtype)) : x.node;
       return keepDims ? build.reduceKeep(kind, counted, over) : build.reduce(kind, counted, over);
     });
 
+/** Sums and products of bool and of narrow integers are taken in 32 bits. */
+const countedIn = (dtype: DType): DType =>
+  dtypes[dtype].bits < 32 && !isFloat(dtype) ? (dtypes[dtype].kind === "uint" ? "u32" : "i32") : dtype;
+
 type Reduce = (x: Tensor, axes?: Axes, options?: ReduceOptions) => Tensor;
 
-/** The sum; of bool, how many are true. An empty sum is 0. */
+/** The sum; of bool, how many are true. An empty sum is 0. Integers of 8 and 16 bits are summed, and multiplied, as i32 or u32. */
 export const sum: Reduce = reduction("sum");
 /** The product. An empty one is 1. */
 export const prod: Reduce = reduction("prod");

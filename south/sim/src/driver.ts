@@ -13,6 +13,9 @@ const model = ({ memoryBytes, aliasing }: Settings): HardwareModel => ({
   dtypes: {
     bool: "native",
     u8: "emulated",
+    i8: "emulated",
+    u16: "emulated",
+    i16: "emulated",
     i32: "native",
     u32: "native",
     i64: "emulated",

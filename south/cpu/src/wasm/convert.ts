@@ -1,7 +1,7 @@
 /** Casts between dtypes, with the meaning of the op table: floats to integers towards zero, clamped, NaN to 0; integers
  *  wrap; to a 16-bit float once, to nearest even. The bit patterns follow Giesen 2012, "Half to float done quick". */
 
-import { byteSize, type DType, isFloat } from "sinan/south";
+import { byteSize, type DType, dtypes, isFloat } from "sinan/south";
 import { type Lanes, laneWise, type Machine, narrow, single, uniform, vector, widen, widenMask } from "./lanes.ts";
 import type { Value, ValueGraph } from "./value.ts";
 
@@ -114,9 +114,10 @@ export function castValue(g: ValueGraph, x: Value, from: DType, to: DType): Valu
   if (isShort(from)) return castValue(g, floatOf(g, decode(scalarBits(g), from, x)), "f32", to);
   if (isShort(to)) {
     if (from === "f32") return encode(scalarBits(g), to, bitsOf(g, x));
-    if (from === "bool" || from === "u8") return castValue(g, castValue(g, x, from, "f32"), "f32", to);
+    if (byteSize(from, 1) <= 2) return castValue(g, castValue(g, x, from, "f32"), "f32", to);
     return encode(scalarBits(g), to, roundToOdd(g, castValue(g, x, from, "f64")));
   }
+  const sign = dtypes[from].kind === "int" ? "s" : "u";
   switch (to) {
     case "bool":
       if (from === "f32") return g.op("f32.ne", [x, g.f32(0)]);
@@ -126,15 +127,15 @@ export function castValue(g: ValueGraph, x: Value, from: DType, to: DType): Valu
     case "f32":
       if (from === "f64") return g.op("f32.demote_f64", [x]);
       if (from === "i64") return g.op("f32.convert_i64_s", [x]);
-      return g.op(from === "i32" ? "f32.convert_i32_s" : "f32.convert_i32_u", [x]);
+      return g.op(`f32.convert_i32_${sign}`, [x]);
     case "f64":
       if (from === "f32") return g.op("f64.promote_f32", [x]);
       if (from === "i64") return g.op("f64.convert_i64_s", [x]);
-      return g.op(from === "i32" ? "f64.convert_i32_s" : "f64.convert_i32_u", [x]);
+      return g.op(`f64.convert_i32_${sign}`, [x]);
     case "i64":
       if (from === "f32") return g.op("i64.trunc_sat_f32_s", [x]);
       if (from === "f64") return g.op("i64.trunc_sat_f64_s", [x]);
-      return g.op(from === "i32" ? "i64.extend_i32_s" : "i64.extend_i32_u", [x]);
+      return g.op(`i64.extend_i32_${sign}`, [x]);
     case "i32":
       if (from === "f32") return g.op("i32.trunc_sat_f32_s", [x]);
       if (from === "f64") return g.op("i32.trunc_sat_f64_s", [x]);
@@ -143,10 +144,22 @@ export function castValue(g: ValueGraph, x: Value, from: DType, to: DType): Valu
       if (from === "f32") return g.op("i32.trunc_sat_f32_u", [x]);
       if (from === "f64") return g.op("i32.trunc_sat_f64_u", [x]);
       return from === "i64" ? g.op("i32.wrap_i64", [x]) : x;
-    case "u8": {
+    case "u8":
+    case "u16": {
       const whole = castValue(g, x, from, "u32");
-      if (isFloat(from)) return g.select(whole, g.i32(255), g.op("i32.lt_u", [whole, g.i32(255)]));
-      return from === "bool" ? whole : g.op("i32.and", [whole, g.i32(255)]);
+      const most = g.i32(to === "u8" ? 0xff : 0xffff);
+      return isFloat(from) ? g.select(whole, most, g.op("i32.lt_u", [whole, most])) : g.op("i32.and", [whole, most]);
+    }
+    case "i8":
+    case "i16": {
+      const whole = castValue(g, x, from, "i32");
+      if (!isFloat(from)) return g.op(to === "i8" ? "i32.extend8_s" : "i32.extend16_s", [whole]);
+      const [least, most] = (to === "i8" ? [-128, 127] : [-32768, 32767]).map((bound) => g.i32(bound)) as [
+        Value,
+        Value,
+      ];
+      const capped = g.select(whole, most, g.op("i32.lt_s", [whole, most]));
+      return g.select(capped, least, g.op("i32.gt_s", [capped, least]));
     }
     default:
       return x;
@@ -168,7 +181,7 @@ export function castLanes(machine: Machine, x: Lanes, to: DType): Lanes {
     );
   if (isShort(to)) {
     if (from === "f32") return each(x, to, (p) => encode(bits, to, p));
-    if (from === "bool" || from === "u8") return castLanes(machine, castLanes(machine, x, "f32"), to);
+    if (byteSize(from, 1) <= 2) return castLanes(machine, castLanes(machine, x, "f32"), to);
   }
   return convertParts(machine, x, to) ?? laneWise(machine, to, [x], (v) => castValue(g, v, from, to));
 }
@@ -180,8 +193,9 @@ function convertParts(machine: Machine, x: Lanes, to: DType): Lanes | undefined 
   const g = machine.graph;
   const { dtype: from, parts } = x;
   const zeros = g.i32x4([0, 0, 0, 0]);
-  const one = (bits: number) => g.i32x4([bits, bits, bits, bits]);
-  const signed = from === "i32";
+  const one = (bits: number) => repeated(g, bits);
+  const sign = dtypes[from].kind === "int" ? "s" : "u";
+  const target = dtypes[to].kind === "int" ? "s" : "u";
   switch (`${classOf(from)} ${classOf(to)}`) {
     case "bool int":
       return each(x, to, (p) => g.op("v128.and", [p, one(1)]));
@@ -195,15 +209,18 @@ function convertParts(machine: Machine, x: Lanes, to: DType): Lanes | undefined 
       );
     }
     case "int int":
-      return to === "u8" ? each(x, to, (p) => g.op("v128.and", [p, one(255)])) : vector(to, parts);
+      return vector(
+        to,
+        parts.map((p) => wrapped(g, to, p)),
+      );
     case "int bool":
       return each(x, to, (p) => g.op("i32x4.ne", [p, zeros]));
     case "int f32":
-      return each(x, to, (p) => g.op(signed ? "f32x4.convert_i32x4_s" : "f32x4.convert_i32x4_u", [p]));
+      return each(x, to, (p) => g.op(`f32x4.convert_i32x4_${sign}`, [p]));
     case "int f64":
       return vector(
         to,
-        widen(machine, parts, (p) => g.op(signed ? "f64x2.convert_low_i32x4_s" : "f64x2.convert_low_i32x4_u", [p])),
+        widen(machine, parts, (p) => g.op(`f64x2.convert_low_i32x4_${sign}`, [p])),
       );
     case "f32 bool":
       return each(x, to, (p) => g.op("f32x4.ne", [p, zeros]));
@@ -218,36 +235,56 @@ function convertParts(machine: Machine, x: Lanes, to: DType): Lanes | undefined 
         narrow(machine, parts, (p) => g.op("f32x4.demote_f64x2_zero", [p])),
       );
     case "f32 int":
-      return clampByte(
-        g,
-        to,
-        parts.map((p) => g.op(to === "i32" ? "i32x4.trunc_sat_f32x4_s" : "i32x4.trunc_sat_f32x4_u", [p])),
-      );
+      return each(x, to, (p) => clamped(g, to, g.op(`i32x4.trunc_sat_f32x4_${target}`, [p])));
     case "f64 int":
-      return clampByte(
-        g,
+      return vector(
         to,
-        narrow(machine, parts, (p) =>
-          g.op(to === "i32" ? "i32x4.trunc_sat_f64x2_s_zero" : "i32x4.trunc_sat_f64x2_u_zero", [p]),
-        ),
+        narrow(machine, parts, (p) => g.op(`i32x4.trunc_sat_f64x2_${target}_zero`, [p])).map((p) => clamped(g, to, p)),
       );
     default:
       return undefined;
   }
 }
 
-function clampByte(g: ValueGraph, to: DType, parts: readonly Value[]): Lanes {
-  const top = g.i32x4([255, 255, 255, 255]);
-  return vector(to, to === "u8" ? parts.map((p) => g.op("i32x4.min_u", [p, top])) : parts);
+const repeated = (g: ValueGraph, value: number): Value => g.i32x4([value, value, value, value]);
+
+/** 32-bit lanes brought into the range of a narrower integer, from its ends. */
+function clamped(g: ValueGraph, to: DType, part: Value): Value {
+  const { kind, bits } = dtypes[to];
+  if (bits === 32) return part;
+  if (kind === "uint") return g.op("i32x4.min_u", [part, repeated(g, 2 ** bits - 1)]);
+  const capped = g.op("i32x4.min_s", [part, repeated(g, 2 ** (bits - 1) - 1)]);
+  return g.op("i32x4.max_s", [capped, repeated(g, -(2 ** (bits - 1)))]);
 }
 
-const classOf = (dtype: DType): string => (dtype === "i32" || dtype === "u32" || dtype === "u8" ? "int" : dtype);
+/** The last digits of 32-bit lanes. */
+function wrapped(g: ValueGraph, to: DType, part: Value): Value {
+  const { kind, bits } = dtypes[to];
+  if (bits === 32) return part;
+  if (kind === "uint") return g.op("v128.and", [part, repeated(g, 2 ** bits - 1)]);
+  const up = g.op("i32x4.shl", [part, g.i32(32 - bits)]);
+  return g.op("i32x4.shr_s", [up, g.i32(32 - bits)]);
+}
+
+const isWord = (dtype: DType): boolean =>
+  dtypes[dtype].bits <= 32 && (dtypes[dtype].kind === "int" || dtypes[dtype].kind === "uint");
+const classOf = (dtype: DType): string => (isWord(dtype) ? "int" : dtype);
 
 /** The same bits under another dtype of the same size. */
 export function bitcastLanes(machine: Machine, x: Lanes, to: DType): Lanes {
   const { dtype: from } = x;
   const g = machine.graph;
   if (byteSize(from, 1) === 1 && from !== to) return castLanes(machine, x, to);
+  // Of 16 bits only i16 is kept with its sign.
+  if (byteSize(from, 1) === 2 && from !== to) {
+    const bits = to === "i16" ? "i16" : "u16";
+    if (x.vector)
+      return vector(
+        to,
+        x.parts.map((p) => wrapped(g, bits, p)),
+      );
+    return uniform(to, castValue(g, single(x), "u32", bits));
+  }
   if (x.vector) return vector(to, x.parts);
   const v = single(x);
   const pair = `${from} ${to}`;

@@ -1,6 +1,6 @@
 /** A scalar of the kernel as machine values: one value where all lanes agree, otherwise 128-bit parts that hold the lanes of
- *  the nest's vector range in order. Booleans are i32 0 or 1 as one value and masks of 32-bit lanes as parts; u8, f16 and
- *  bf16 are their bits in 32; i64 and f64 take 64. */
+ *  the nest's vector range in order. Booleans are i32 0 or 1 as one value and masks of 32-bit lanes as parts; integers of 8 and
+ *  16 bits are themselves in 32, f16 and bf16 their bits; i64 and f64 take 64. */
 
 import type { DType } from "sinan/south";
 import type { OpName } from "./opcodes.ts";
@@ -48,7 +48,8 @@ export function constant(graph: ValueGraph, dtype: DType, value: number): Value 
     case "f64":
       return graph.f64(value);
     case "i64":
-      return graph.i64(BigInt(value));
+      // The greatest i64 is no double: the next one stands for it.
+      return graph.i64(value >= 2 ** 63 ? 2n ** 63n - 1n : BigInt(value));
     default:
       return graph.i32(value);
   }

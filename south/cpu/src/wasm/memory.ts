@@ -46,6 +46,9 @@ interface Address {
 const loads = {
   bool: "i32.load8_u",
   u8: "i32.load8_u",
+  i8: "i32.load8_s",
+  u16: "i32.load16_u",
+  i16: "i32.load16_s",
   i32: "i32.load",
   u32: "i32.load",
   i64: "i64.load",
@@ -58,6 +61,9 @@ const loads = {
 const stores = {
   bool: "i32.store8",
   u8: "i32.store8",
+  i8: "i32.store8",
+  u16: "i32.store16",
+  i16: "i32.store16",
   i32: "i32.store",
   u32: "i32.store",
   i64: "i64.store",
@@ -199,14 +205,17 @@ function loadParts(lowering: Lowering, node: NodeOf<"load">, at: Loop): Value[] 
 
 /** One part from memory, its lanes brought to 32 or 64 bits. */
 function widened({ graph }: Lowering, dtype: DType, few: boolean, load: (op: OpName) => Value): Value {
+  const sign = dtypes[dtype].kind === "int" ? "s" : "u";
   switch (dtypes[dtype].bytes) {
     case 1: {
-      const words = graph.op("i16x8.extend_low_i8x16_u", [load("v128.load32_zero")]);
-      const lanes = graph.op("i32x4.extend_low_i16x8_u", [words]);
+      const words = graph.op(`i16x8.extend_low_i8x16_${sign}`, [load("v128.load32_zero")]);
+      const lanes = graph.op(`i32x4.extend_low_i16x8_${sign}`, [words]);
       return dtype === "bool" ? graph.op("i32x4.ne", [lanes, graph.i32x4([0, 0, 0, 0])]) : lanes;
     }
     case 2:
-      return few ? graph.op("i32x4.extend_low_i16x8_u", [load("v128.load32_zero")]) : load("v128.load16x4_u");
+      return few
+        ? graph.op(`i32x4.extend_low_i16x8_${sign}`, [load("v128.load32_zero")])
+        : load(`v128.load16x4_${sign}`);
     case 4:
       return load(few ? "v128.load64_zero" : "v128.load");
     default:
@@ -278,8 +287,10 @@ function storeParts(lowering: Lowering, node: NodeOf<"store">, at: Loop, lanes: 
     const at = { mask, lane: undefined, address: pointer, offset: offset + i * lanesPerPart(dtype) * bytes };
     if (few) return { ...at, op: "v128.store64_lane", lane: 0, value: part };
     if (bytes >= 4) return { ...at, op: "v128.store", value: part };
-    const words = graph.op("i16x8.narrow_i32x4_u", [part, part]);
+    // The lanes are in range, so that nothing saturates.
+    const sign = dtypes[dtype].kind === "int" ? "s" : "u";
+    const words = graph.op(`i16x8.narrow_i32x4_${sign}`, [part, part]);
     if (bytes === 2) return { ...at, op: "v128.store64_lane", lane: 0, value: words };
-    return { ...at, op: "v128.store32_lane", lane: 0, value: graph.op("i8x16.narrow_i16x8_u", [words, words]) };
+    return { ...at, op: "v128.store32_lane", lane: 0, value: graph.op(`i8x16.narrow_i16x8_${sign}`, [words, words]) };
   });
 }

@@ -220,8 +220,7 @@ export class Lowering {
     const dtype = dtypeOf(n);
     const value = this.graph.param(found.local, found.type);
     if (dtype === "bool") return uniform(dtype, this.graph.op("i32.ne", [value, this.graph.i32(0)]));
-    if (dtype === "u8") return uniform(dtype, this.graph.op("i32.and", [value, this.graph.i32(255)]));
-    return uniform(dtype, found.type === "f64" ? castValue(this.graph, value, "f64", dtype) : value);
+    return uniform(dtype, castValue(this.graph, value, found.type, dtype));
   }
 
   #range(n: RangeNode, at: Loop): Lanes {

@@ -6,6 +6,7 @@ import {
   build,
   type Dim,
   type DType,
+  dtypes,
   evaluateKernel,
   type Fn,
   lower,
@@ -86,7 +87,7 @@ function sample(dtype: DType, count: number, seed: number): number[] {
           ? noise > 0.5
             ? 1
             : 0
-          : Math.floor(noise * 9) - (dtype === "i32" || dtype === "i64" ? 2 : 0),
+          : Math.floor(noise * 9) - (dtypes[dtype].kind === "int" ? 2 : 0),
     );
   });
 }
@@ -105,7 +106,7 @@ async function agrees(fn: Fn, given: readonly (readonly number[])[] = [], kernel
       kernel,
       inputs.map((v) => Float64Array.from(v)),
       scalars,
-    ).map((v) => [...v]);
+    ).map((v) => Array.from(v as Float64Array, Number));
     for (const d of devices) {
       const got = await run(d, kernel, inputs, scalars, false);
       got.forEach((values, r) =>

@@ -1,0 +1,84 @@
+/** Arithmetic on narrow dtypes becomes arithmetic in the dtypes that carry them: f16 and bf16 are computed in f32, integers of
+ *  8 and 16 bits in i32, and each result is rounded to its node's dtype, so a fused chain has the bits of its ops one by one.
+ *
+ *    add(%x, %y) : bf16    →    cast(add(cast(%x) : f32, cast(%y) : f32)) : bf16
+ *
+ *  f32 has more than twice the digits of either, so sums, products, quotients and roots are rounded as if once (Figueroa
+ *  1995, "When is double rounding innocuous?"). An accumulation is rounded at its end alone. */
+import { carrierOf, type DType, isFloat, roundTo } from "../ir/dtype.ts";
+import { type Fn, topological } from "../ir/fn.ts";
+import { identityOf } from "../interpreter/contraction.ts";
+import { dtypeOf, type Node, type NodeOf, type Op } from "../ir/node.ts";
+import { within } from "../ir/scope.ts";
+import { isTuple } from "../ir/type.ts";
+import { build, cast, scalar } from "../ops/build.ts";
+import { define } from "../ops/table.ts";
+import { kernelNode, makeKernel, makeNest, nestsOf } from "./nests.ts";
+import { substitute } from "./substitute.ts";
+
+/** The kernel with narrow dtypes at loads, stores and casts alone. */
+export function computeInCarriers(kernel: Fn): Fn {
+  if (!topological(kernel.results).some(isNarrowWork)) return kernel;
+  return within(kernelNode(kernel).scope, () => {
+    const node = carriers();
+    const nests = nestsOf(kernel).map((nest) =>
+      makeNest(substitute(nest.src, { range: () => undefined, node }), nest.attr.order),
+    );
+    return makeKernel(kernel.name, kernel.params, nests);
+  });
+}
+
+const isNarrow = (n: Node): boolean => !isTuple(n.type) && carrierOf(n.type.dtype) !== n.type.dtype;
+const kept: ReadonlySet<Op> = new Set<Op>(["load", "store", "param", "scratch", "cast", "bitcast", "kernel", "nest"]);
+const isNarrowWork = (n: Node): boolean => !kept.has(n.op) && [n, ...n.src].some(isNarrow);
+
+/** Ops that choose among their operands or clear digits of them: of representable values the result is one. */
+const choosing: ReadonlySet<Op> = new Set<Op>(["max", "min", "where", "and", "or", "xor", "shr"]);
+const clearing: ReadonlySet<Op> = new Set<Op>(["neg", "abs", "sign", "floor", "round"]);
+
+function carriers(): (n: Node, src: readonly Node[]) => Node | undefined {
+  /** Values in carriers that are representable in the narrow dtype, so that rounding them changes nothing. */
+  const exact = new Map<DType, Set<Node>>();
+  const markExact = (n: Node, dtype: DType): Node => {
+    const known = exact.get(dtype) ?? new Set();
+    exact.set(dtype, known.add(n));
+    return n;
+  };
+  const isExact = (n: Node, dtype: DType): boolean => exact.get(dtype)?.has(n) === true;
+  const widened = (x: Node): Node => {
+    const dtype = dtypeOf(x);
+    if (!isNarrow(x)) return x;
+    const inner = x.op === "cast" ? (x.src[0] as Node) : undefined;
+    return inner && isExact(inner, dtype) ? inner : markExact(cast(x, carrierOf(dtype)), dtype);
+  };
+  const constant = (value: number, dtype: DType): Node =>
+    cast(markExact(scalar(roundTo(dtype, value), carrierOf(dtype)), dtype), dtype);
+
+  const accumulate = (n: NodeOf<"accumulate">, [value, ...ranges]: readonly Node[]): Node => {
+    const dtype = dtypeOf(n);
+    // The carrier's identity would not wrap to the narrow one's.
+    if (ranges.some((r) => r.op === "range" && r.attr.extent === 0))
+      return constant(identityOf(n.attr.kind, dtype), dtype);
+    const x = widened(value as Node);
+    const total = build("accumulate", [x, ...ranges], n.attr);
+    const extremum = n.attr.kind === "max" || n.attr.kind === "min";
+    return cast(extremum && isExact(x, dtype) ? markExact(total, dtype) : total, dtype);
+  };
+
+  return (n, src) => {
+    if (n.op === "cast") {
+      const x = src[0] as Node;
+      return isNarrow(x) && n.attr.dtype === carrierOf(dtypeOf(x)) ? widened(x) : undefined;
+    }
+    if (!isNarrowWork(n)) return undefined;
+    if (n.op === "const") return constant(n.attr.value, n.attr.dtype);
+    if (n.op === "accumulate") return accumulate(n, src);
+    if (define(n.op).role !== "elementwise") return undefined;
+    const operands = src.map(widened);
+    const dtype = dtypeOf(n);
+    const value = build(n.op, operands, n.attr) as Node;
+    const preserves = choosing.has(n.op) || (clearing.has(n.op) && isFloat(dtype));
+    const values = n.op === "where" ? operands.slice(1) : operands;
+    return cast(preserves && values.every((v) => isExact(v, dtype)) ? markExact(value, dtype) : value, dtype);
+  };
+}
