@@ -10,6 +10,7 @@ const better = {
   s: "lower",
   MB: "lower",
   KB: "lower",
+  ulp: "lower",
 } as const satisfies Record<string, "higher" | "lower">;
 
 export type Unit = keyof typeof better;
@@ -35,6 +36,8 @@ export interface Figure {
   readonly peer?: Peer;
   /** Above 1 where we are better. */
   readonly ratio?: number;
+  /** What the number alone does not say. */
+  readonly note?: string;
 }
 
 /** One figure for each peer, or the figure alone where no peer was measured. */
@@ -59,7 +62,7 @@ export function jsonLine(figure: Figure): string {
   });
 }
 
-const heads = ["bench", "case", "device", "threads", "value", "unit", "peer", "theirs", "ratio"] as const;
+const heads = ["bench", "case", "device", "threads", "value", "unit", "peer", "theirs", "ratio", "note"] as const;
 const numeric = new Set<string>(["threads", "value", "theirs", "ratio"]);
 
 /** Aligned columns, numbers to the right; the columns of peers only where there is one. */
@@ -75,6 +78,7 @@ export function table(figures: readonly Figure[]): string {
       peer: f.peer ? `${f.peer.name} ${f.peer.version}` : "",
       theirs: f.peer ? plain(f.peer.value) : "",
       ratio: f.ratio === undefined ? "" : f.ratio.toFixed(2),
+      note: f.note ?? "",
     }),
   );
   const shown = heads.filter((head) => rows.some((row) => row[head] !== ""));

@@ -27,6 +27,7 @@ import {
   where,
   xor,
 } from "../ops/build.ts";
+import { type Double, double, exactProduct, exactSum, productOf, quickSum, sumOf } from "./double.ts";
 import { f32, i32, polynomial, withSignOf } from "./float.ts";
 import { kernelNode, makeKernel, makeNest, nestsOf } from "./nests.ts";
 import { substitute } from "./substitute.ts";
@@ -88,7 +89,10 @@ function exponential(x: Node): Node {
     r,
     [1.98756915e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1],
   );
-  const y = add(add(mul(p, mul(r, r)), r), f32(1));
+  // 1 + r with what its rounding lost: sigmoid doubles the error where eˣ lies just above a power of two.
+  const one = add(r, f32(1));
+  const lost = sub(r, sub(one, f32(1)));
+  const y = add(one, add(lost, mul(p, mul(r, r))));
   // y · 2ⁿ as scaleBy has it, both biases of 127 added at once.
   const biased = sub(bitcast(shifted, "i32"), i32(0x4b400000 - 254));
   const half = shr(biased, i32(1));
@@ -156,47 +160,6 @@ function errorFunction(x: Node): Node {
   return withSignOf(where(lt(a, f32(0.927734375)), near, far), x);
 }
 
-/** An unevaluated sum of two f32, the second below the rounding of the first. */
-interface Double {
-  readonly hi: Node;
-  readonly lo: Node;
-}
-
-/** Sums and products of doubles. Sources: Dekker 1971, "A floating-point technique for extending the available precision"; Knuth. */
-function quickSum(a: Node, b: Node): Double {
-  const hi = add(a, b);
-  return { hi, lo: sub(b, sub(hi, a)) };
-}
-
-function exactSum(a: Node, b: Node): Double {
-  const hi = add(a, b);
-  const v = sub(hi, a);
-  return { hi, lo: add(sub(a, sub(hi, v)), sub(b, v)) };
-}
-
-/** The upper 12 bits, by the mask; and what is left of them. */
-function halves(x: Node): Double {
-  const hi = bitcast(and(bitcast(x, "i32"), i32(-4096)), "f32");
-  return { hi, lo: sub(x, hi) };
-}
-
-function exactProduct(a: Node, b: Node): Double {
-  const hi = mul(a, b);
-  const [p, q] = [halves(a), halves(b)];
-  const lo = add(sub(mul(p.hi, q.hi), hi), add(mul(p.hi, q.lo), mul(p.lo, q.hi)));
-  return { hi, lo: add(lo, mul(p.lo, q.lo)) };
-}
-
-function sumOf(a: Double, b: Double): Double {
-  const s = exactSum(a.hi, b.hi);
-  return quickSum(s.hi, add(s.lo, add(a.lo, b.lo)));
-}
-
-function productOf(a: Double, b: Double): Double {
-  const p = exactProduct(a.hi, b.hi);
-  return quickSum(p.hi, add(p.lo, add(mul(a.hi, b.lo), mul(a.lo, b.hi))));
-}
-
 /** a / b for an f32 b given exactly. */
 function quotientOf(a: Double, b: Double): Double {
   const q = div(a.hi, b.hi);
@@ -204,8 +167,6 @@ function quotientOf(a: Double, b: Double): Double {
   const rest = add(sub(sub(a.hi, p.hi), p.lo), sub(a.lo, mul(q, b.lo)));
   return quickSum(q, div(rest, b.hi));
 }
-
-const double = (hi: number): Double => ({ hi: f32(hi), lo: f32(hi - Math.fround(hi)) });
 
 /** ln x of a positive x with some 40 bits: ln m = 2 artanh((m − 1) / (m + 1)).
  *  Source: SLEEF `logkf` (Shibata & Petrogalli 2020). */

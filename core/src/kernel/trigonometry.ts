@@ -1,6 +1,6 @@
 /** f32 sine and cosine: the argument's distance from the nearest multiple of π/2, then a polynomial. Up to 2¹⁷ the multiple is taken
  *  off in exact parts (Cody & Waite 1980), beyond it by integer arithmetic with as many digits of 1/2π as it needs (Payne & Hanek
- *  1983). Errors as tested: 2.5 units in the last place up to 2¹⁷, 3 beyond. */
+ *  1983). Errors as tested: 2 units in the last place. */
 import type { Node } from "../ir/node.ts";
 import {
   abs,
@@ -20,12 +20,13 @@ import {
   sub,
   where,
 } from "../ops/build.ts";
+import { type Double, double, productOf, quickSum } from "./double.ts";
 import { f32, i32, polynomial, u32, withSignOf } from "./float.ts";
 
 /** |x| = quadrant · π/2 + rest, the quadrant modulo 4 as an i32. */
 interface Reduced {
   readonly quadrant: Node;
-  readonly rest: Node;
+  readonly rest: Double;
 }
 
 export function sine(x: Node): Node {
@@ -40,17 +41,17 @@ export function cosine(x: Node): Node {
 
 const finite = (a: Node, y: Node): Node => where(lt(a, f32(Number.POSITIVE_INFINITY)), y, f32(Number.NaN));
 
-/** The sine of rest + (quadrant + shift) · π/2. Polynomials: Cephes `sinf` (Moshier 1992). */
-function atQuadrant({ quadrant, rest: r }: Reduced, shift: 0 | 1): Node {
+/** The sine of rest + (quadrant + shift) · π/2. Polynomials: Cephes `sinf` (Moshier 1992); what the rest has beyond an f32 enters by the
+ *  first terms of its own series, and 1 − z/2 keeps what its rounding lost, as in fdlibm's `k_cos.c`. */
+function atQuadrant({ quadrant, rest: { hi: r, lo } }: Reduced, shift: 0 | 1): Node {
   const z = mul(r, r);
-  const sin = add(mul(mul(polynomial(z, [-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1]), z), r), r);
-  const cos = add(
-    sub(
-      mul(polynomial(z, [2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2]), mul(z, z)),
-      mul(z, f32(0.5)),
-    ),
-    f32(1),
-  );
+  const half = mul(z, f32(0.5));
+  const cosine = sub(f32(1), half);
+  const odd = mul(mul(polynomial(z, [-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1]), z), r);
+  const sin = add(r, add(odd, mul(lo, cosine)));
+  const even = mul(polynomial(z, [2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2]), mul(z, z));
+  const lost = sub(sub(f32(1), cosine), half);
+  const cos = add(cosine, add(lost, sub(even, mul(r, lo))));
   const q = shift === 0 ? quadrant : add(quadrant, i32(shift));
   const isSin = eq(and(q, i32(1)), i32(0));
   const y = where(isSin, sin, cos);
@@ -63,7 +64,11 @@ const LARGE = 2 ** 17;
 function reduced(a: Node): Reduced {
   const [near, far] = [nearby(a), distant(a)];
   const isNear = lt(a, f32(LARGE));
-  return { quadrant: where(isNear, near.quadrant, far.quadrant), rest: where(isNear, near.rest, far.rest) };
+  const choose = (n: Node, f: Node): Node => where(isNear, n, f);
+  return {
+    quadrant: choose(near.quadrant, far.quadrant),
+    rest: { hi: choose(near.rest.hi, far.rest.hi), lo: choose(near.rest.lo, far.rest.lo) },
+  };
 }
 
 /** π/2 in two parts of 15 bits, by which a 9-bit number is multiplied exactly, and two more. */
@@ -79,7 +84,7 @@ function nearby(a: Node): Reduced {
   const rest = sub(r, third);
   // What the last subtraction rounded away, and the small parts, together.
   const small = sub(sub(sub(r, rest), third), add(mul(low, f32(halfPiRest[0])), mul(n, f32(halfPiRest[1]))));
-  return { quadrant: and(cast(n, "i32"), i32(3)), rest: add(rest, small) };
+  return { quadrant: and(cast(n, "i32"), i32(3)), rest: quickSum(rest, small) };
 }
 
 /** A word of zeros, then the binary digits of 1/2π. */
@@ -105,8 +110,10 @@ function distant(a: Node): Reduced {
   const [hi, lo] = timesFraction(m, fraction);
   const quadrant = shr(add(hi, u32(2 ** 29)), u32(30));
   const rest = cast(sub(hi, shl(quadrant, u32(30))), "i32");
-  const turns = add(mul(cast(rest, "f32"), f32(2 ** -32)), mul(cast(lo, "f32"), f32(2 ** -64)));
-  return { quadrant: cast(quadrant, "i32"), rest: mul(turns, f32(2 * Math.PI)) };
+  // 2³² turns: the word as an f32, and what that rounded away with the word behind.
+  const hiTurns = cast(rest, "f32");
+  const loTurns = add(cast(sub(rest, cast(hiTurns, "i32")), "f32"), mul(cast(lo, "f32"), f32(2 ** -32)));
+  return { quadrant: cast(quadrant, "i32"), rest: productOf({ hi: hiTurns, lo: loTurns }, double(2 ** -31 * Math.PI)) };
 }
 
 /** The upper two words of m · f mod 1, where f has three words behind the point, by schoolbook digits of 16 bits. */
