@@ -9,6 +9,9 @@ export const cFlags: readonly string[] = ["-std=gnu11", "-fwrapv", "-ffp-contrac
 const types: Partial<Record<DType, string>> = {
   bool: "bool",
   u8: "uint8_t",
+  i8: "int8_t",
+  u16: "uint16_t",
+  i16: "int16_t",
   i32: "int32_t",
   u32: "uint32_t",
   i64: "int64_t",
