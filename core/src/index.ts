@@ -29,3 +29,4 @@ export type { ComputeUnit, HardwareModel, MemoryLevel } from "./runtime/hardware
 export { currentDevice, device, type DeviceOptions } from "./runtime/devices.ts";
 export { memory, type MemoryReport } from "./runtime/memory.ts";
 export { type Plugin, probeAll, register } from "./runtime/registry.ts";
+export { hostTurn } from "./runtime/turn.ts";

@@ -32,7 +32,7 @@ function state(step: number): CheckpointContent {
 
 const bytesOf = (tensors: Iterable<[string, StoredTensor]>): unknown =>
   [...tensors]
-    .map(([name, { dtype, shape, data }]) => [name, dtype, [...shape], Buffer.from(data).toString("hex")])
+    .map(([name, { dtype, shape, data }]) => [name, dtype, [...shape], String(data)])
     .sort(([a], [b]) => (String(a) < String(b) ? -1 : 1));
 
 /** All of a checkpoint as plain data, so that two can be compared bit for bit. */

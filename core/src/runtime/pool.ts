@@ -3,6 +3,7 @@
  *  untouched ArrayBuffer of its size: the collector does not see device memory, but it does see that, and so runs when
  *  blocks are taken faster than dead tensors give them back. */
 import { OutOfMemoryError } from "../errors.ts";
+import { hostTurn } from "./turn.ts";
 import type { Device, Memory } from "./driver.ts";
 
 /** Bytes a request takes: multiples of 64 up to 1 KiB, then eighths of a power of two. */
@@ -17,6 +18,9 @@ const felt = 65536;
 /** How the collector is urged: that many untouched ArrayBuffers of that size, dropped at once. They cost address space only, and
  *  V8 collects when it sees 2 GiB come (measured on 2 cores: 10 to 40 ms). */
 const urge = { count: 8, bytes: 2 ** 28, rounds: 4 } as const;
+/** What no machine gives makes V8 collect all there is before it says so, at two to three times the cost. In a page the gentle way
+ *  leaves some garbage behind each time. The first size is past the limit of some engines, which then do not even try. */
+const tooMuch = [2 ** 40, 2 ** 34];
 
 export class Pool {
   readonly #device: Device;
@@ -29,6 +33,8 @@ export class Pool {
   peak = 0;
   /** The least that was live since the collector last had its turn: what is above that may be garbage. */
   #low = 0;
+  /** The same since all garbage was collected for certain. */
+  #floor = 0;
   budget: number;
 
   constructor(device: Device, budget: number) {
@@ -79,6 +85,7 @@ export class Pool {
   give(memory: Memory): void {
     this.live -= memory.bytes;
     this.#low = Math.min(this.#low, this.live);
+    this.#floor = Math.min(this.#floor, this.live);
     this.cached += memory.bytes;
     const list = this.#free.get(memory.bytes);
     if (list) list.push(memory);
@@ -90,13 +97,14 @@ export class Pool {
   async collect(): Promise<void> {
     if (this.live - this.#low <= this.budget / 4) return;
     for (let round = 0; round < urge.rounds; round++) {
-      await new Promise<void>((resume) => setTimeout(resume, 0));
+      await hostTurn();
       if (this.live - this.#low <= this.budget / 8) break;
-      try {
-        for (let i = 0; i < urge.count; i++) void new ArrayBuffer(urge.bytes);
-      } catch {
-        // No address space for it: the turn has to do.
-      }
+      for (let i = 0; i < urge.count; i++) takeUp(urge.bytes);
+    }
+    if (this.live - this.#floor > this.budget / 8) {
+      tooMuch.forEach(takeUp);
+      await hostTurn();
+      this.#floor = this.live;
     }
     this.#low = this.live;
   }
@@ -113,6 +121,14 @@ export class Pool {
       }
       if (freed >= bytes) return;
     }
+  }
+}
+
+function takeUp(bytes: number): void {
+  try {
+    void new ArrayBuffer(bytes);
+  } catch {
+    // There is not so much.
   }
 }
 

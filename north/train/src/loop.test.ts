@@ -44,9 +44,7 @@ async function run<M, S extends TrainState<M>, B>(
 }
 
 const bytesOf = async (model: unknown): Promise<string[]> =>
-  Promise.all(
-    tree.tensors(model).map(async ({ path, tensor }) => `${path} ${Buffer.from(await tensor.bytes()).toString("hex")}`),
-  );
+  Promise.all(tree.tensors(model).map(async ({ path, tensor }) => `${path} ${String(await tensor.bytes())}`));
 
 const saved = async (checkpoints: Checkpoints): Promise<Checkpoint> => {
   const found = await checkpoints.latest();

@@ -4,6 +4,7 @@ import {
   type Checkpoint,
   type Checkpoints,
   currentDevice,
+  hostTurn,
   type Json,
   key,
   NonFiniteError,
@@ -128,7 +129,7 @@ export async function* train<M, S extends TrainState<M>, B>(
     result.loss.dispose();
     result.norm.dispose();
     done++;
-    await turn();
+    await hostTurn(); // signals wait for one
     yield {
       event: "step",
       step: done,
@@ -150,9 +151,6 @@ export async function* train<M, S extends TrainState<M>, B>(
   const seconds = (performance.now() - begin) / 1000;
   return { model: state.model, step: done, stopped: done < steps, seconds, evaluation, checkpoint };
 }
-
-/** Lets the host take a turn: signals and finalizers wait for one, and a device that computes at once leaves none. */
-const turn = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 0));
 
 function checkCounts(counts: Readonly<Record<string, number>>): void {
   for (const [name, count] of Object.entries(counts)) {

@@ -33,7 +33,7 @@ interface WebWorker {
 interface Host {
   readonly process?: { readonly getBuiltinModule?: (name: string) => unknown };
   readonly navigator?: { readonly hardwareConcurrency?: number };
-  readonly Worker?: new (url: string) => WebWorker;
+  readonly Worker?: new (url: string, options: { readonly type: "classic" | "module" }) => WebWorker;
   readonly Blob?: new (parts: readonly string[], options: { readonly type: string }) => unknown;
   readonly URL?: { createObjectURL?(blob: unknown): string; revokeObjectURL?(url: string): void };
 }
@@ -56,10 +56,12 @@ export function coreCount(): number {
 }
 
 /** Starts so many workers.
+ *
+ *  @param program  where the program of a Web Worker is; made of its text if it is nowhere
  *  @throws whatever the host throws where it allows none */
-export function startCrew(count: number, start: Start, listener: Listener): Crew {
+export function startCrew(count: number, start: Start, listener: Listener, program?: string): Crew {
   const threads = threadsOfNode();
-  return threads ? startThreads(threads, count, start, listener) : startWebWorkers(count, start, listener);
+  return threads ? startThreads(threads, count, start, listener) : startWebWorkers(count, start, listener, program);
 }
 
 function startThreads({ Worker }: Threads, count: number, start: Start, listener: Listener): Crew {
@@ -98,16 +100,16 @@ function startThreads({ Worker }: Threads, count: number, start: Start, listener
   };
 }
 
-function startWebWorkers(count: number, start: Start, listener: Listener): Crew {
+function startWebWorkers(count: number, start: Start, listener: Listener, program: string | undefined): Crew {
   const { Worker, Blob, URL } = host;
   if (!Worker || !Blob || !URL?.createObjectURL) throw new Error("there are no Web Workers here");
-  const url = URL.createObjectURL(new Blob([webProgram()], { type: "text/javascript" }));
+  const url = program ?? URL.createObjectURL(new Blob([webProgram()], { type: "text/javascript" }));
   let starting = count;
   const all = Array.from({ length: count }, () => {
-    const worker = new Worker(url);
+    const worker = new Worker(url, { type: program === undefined ? "classic" : "module" });
     let isNew = true;
     const begun = (): void => {
-      if (isNew && --starting === 0) URL.revokeObjectURL?.(url);
+      if (isNew && --starting === 0 && program === undefined) URL.revokeObjectURL?.(url);
       isNew = false;
     };
     worker.addEventListener("message", () => {

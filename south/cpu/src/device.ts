@@ -32,6 +32,8 @@ export interface CpuOptions {
   readonly threads: number;
   /** About how many operations are worth a thread's while: less is not shared. */
   readonly grain: number;
+  /** Where the program of a Web Worker is, if it has a place of its own. */
+  readonly worker?: string | undefined;
 }
 
 class CpuMemory implements Memory {
@@ -128,6 +130,7 @@ class CpuDevice implements Device {
   #lose: (loss: Loss) => void = () => {};
   readonly #arena: Arena;
   readonly #grain: number;
+  readonly #worker: string | undefined;
   /** 1 once there turn out to be no workers. */
   #threads: number;
   #crew: Crew | undefined;
@@ -148,11 +151,12 @@ class CpuDevice implements Device {
   #draining = false;
   #closed = false;
 
-  constructor(hardware: HardwareModel, { shared, threads, grain }: CpuOptions) {
+  constructor(hardware: HardwareModel, { shared, threads, grain, worker }: CpuOptions) {
     this.hardware = hardware;
     this.#arena = newArena(shared);
     this.#threads = shared ? threads : 1;
     this.#grain = grain;
+    this.#worker = worker;
     this.lost = new Promise((resolve) => {
       this.#lose = resolve;
     });
@@ -329,6 +333,7 @@ class CpuDevice implements Device {
           },
           lost: (cause, isNew) => this.#lostWorker(cause, isNew),
         },
+        this.#worker,
       );
     } catch {
       this.#threads = 1;

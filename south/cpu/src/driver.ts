@@ -66,6 +66,7 @@ interface Options {
   readonly shared?: boolean;
   readonly threads?: number;
   readonly grain?: number;
+  readonly worker?: string;
 }
 
 const mostThreads = 256;
@@ -83,7 +84,7 @@ function optionsOf(options: Json | undefined): Options {
     if (value === undefined) return undefined;
     return isCount(value, most) ? value : wrong(name, `a whole number from 1 to ${most}`);
   };
-  const { shared } = given;
+  const { shared, worker } = given;
   const [threads, grain] = [count("threads", mostThreads), count("grain", Number.MAX_SAFE_INTEGER)];
   return {
     ...(shared === undefined
@@ -91,6 +92,9 @@ function optionsOf(options: Json | undefined): Options {
       : { shared: typeof shared === "boolean" ? shared : wrong("shared", "true or false") }),
     ...(threads === undefined ? {} : { threads }),
     ...(grain === undefined ? {} : { grain }),
+    ...(worker === undefined
+      ? {}
+      : { worker: typeof worker === "string" ? worker : wrong("worker", "the address of a program") }),
   };
 }
 
@@ -110,7 +114,9 @@ function threadCount({ threads }: Options): number {
 /** The processor this runs on. `open` takes `{ threads }`, how many of them share the loops of large kernels (all that the
  *  machine runs at once, if neither this nor the environment variable `SINAN_THREADS` says less), `{ grain }`, about how
  *  many operations make it worth while to share a loop, and `{ shared: false }` for a memory that no other thread can be given, as a page
- *  without cross-origin isolation has it: then there is one thread. */
+ *  without cross-origin isolation has it: then there is one thread. In a page the workers are made of their program's text; where its
+ *  content-security policy forbids that, the calling thread does all work, unless `{ worker }` is the address of a script that was
+ *  bundled from `@sinan/cpu/worker`. */
 export const cpuDriver: Driver = {
   name: "cpu",
   async probe() {
@@ -123,6 +129,11 @@ export const cpuDriver: Driver = {
     if (id !== "cpu" && id !== "cpu:0")
       throw new DeviceError(`cpu: there is no device ${JSON.stringify(id)}`, { hint: 'the one it has is "cpu"' });
     if (!hardware.available) throw new DeviceError(`cpu: ${hardware.reason}`);
-    return openCpu(hardware, { shared, threads: hardware.threads ?? 1, grain: own.grain ?? usualGrain });
+    return openCpu(hardware, {
+      shared,
+      threads: hardware.threads ?? 1,
+      grain: own.grain ?? usualGrain,
+      worker: own.worker,
+    });
   },
 };

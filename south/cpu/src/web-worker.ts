@@ -1,0 +1,12 @@
+/** The program of a Web Worker as a file, for pages whose content-security policy allows no worker made of a text: bundle it
+ *  as an entry of its own and give its address, `device("cpu", { options: { worker: "/sinan-worker.js" } })`. */
+
+import { math } from "./math.ts";
+import { field, layout, serve, type Start } from "./worker.ts";
+
+const scope = globalThis as unknown as {
+  addEventListener(type: "message", listener: (event: { readonly data: Start }) => void): void;
+  postMessage(message: unknown, transfer: readonly unknown[]): void;
+};
+
+scope.addEventListener("message", ({ data }) => serve(layout, field, math, data, () => scope.postMessage(0, [])));
