@@ -152,15 +152,17 @@ function checkNest(nest: NodeOf<"nest">, free: ReadonlyMap<Node, Ranges>, blame:
   checkVectors(nest, ranges, walked, blame);
 }
 
-/** One vector range at most, and no output range inside it. */
+/** One vector range at most, and no output range inside it; one parallel range at most. */
 function checkVectors(
   nest: NodeOf<"nest">,
   ranges: ReadonlyMap<number, NodeOf<"range">>,
   walked: Ranges,
   blame: Blame,
 ): void {
-  const vectors = [...ranges.values()].filter((r) => r.attr.kind === "vector");
-  if (vectors.length > 1) blame(vectors[1] as Node, "a nest has at most one vector range");
+  const ofKind = (kind: "vector" | "parallel") => [...ranges.values()].filter((r) => r.attr.kind === kind);
+  const vectors = ofKind("vector");
+  for (const [, second] of [vectors, ofKind("parallel")])
+    if (second) blame(second, `a nest has at most one ${second.attr.kind} range`);
   const vector = vectors[0];
   if (!vector || !walked.has(vector)) return;
   const inside = nest.attr.order

@@ -74,6 +74,7 @@ function rewrite(site: Site): readonly NestNode[] {
     case "unroll":
       return [withKind(site, output(site, option.range), "unroll")];
     case "parallel":
+      requireNo(site, "parallel");
       return [withKind(site, output(site, option.range), "parallel")];
     case "vectorize":
       return [vectorize(site, option.range, option.lanes)];
@@ -328,15 +329,14 @@ function withKind(site: Site, r: RangeNode, kind: "unroll" | "parallel" | "vecto
   return makeNest(rebuilt(site, { range: (n) => (n === r ? changed : undefined) }), site.nest.attr.order);
 }
 
-const requireNoVector = (site: Site): void => {
-  if ([...site.ranges.values()].some((r) => r.attr.kind === "vector"))
-    refuse(site, "the nest has a vector range already");
+const requireNo = (site: Site, kind: "vector" | "parallel"): void => {
+  if ([...site.ranges.values()].some((r) => r.attr.kind === kind)) refuse(site, `the nest has a ${kind} range already`);
 };
 
 function vectorize(site: Site, id: number, lanes: number): NestNode {
   const r = output(site, id);
   requireCount(site, "the lanes", lanes, 2);
-  requireNoVector(site);
+  requireNo(site, "vector");
   if (r.attr.extent === lanes) return withKind(site, r, "vector");
   if (r.attr.extent % lanes !== 0)
     refuse(site, `${r.attr.extent} iterations are not a multiple of ${lanes} lanes`, "peel or pad the range first");
@@ -355,7 +355,7 @@ function accumulateParts(site: Site, id: number, parts: number, lanes: number): 
   requireCount(site, "the parts", parts, 2);
   requireCount(site, "the lanes", lanes);
   if (parts % lanes !== 0 || parts / lanes > 64) refuse(site, `${parts} parts cannot be cut into vectors of ${lanes}`);
-  if (lanes > 1) requireNoVector(site);
+  if (lanes > 1) requireNo(site, "vector");
   const { extent } = r.attr;
   const rounds = Math.floor(extent / parts);
   const rest = extent - rounds * parts;
