@@ -9,7 +9,7 @@ import type { Fn } from "../core/src/ir/fn.ts";
 import { tensorTypeOf } from "../core/src/ir/node.ts";
 import { renderCLike } from "../core/src/kernel/c-like.ts";
 import type { Artifact, Codegen } from "../core/src/runtime/driver.ts";
-import type { Plan, Slot } from "../core/src/runtime/program.ts";
+import type { Launch, Plan, Slot } from "../core/src/runtime/program.ts";
 import { c, cFlags } from "../south/cpu/src/native/c.ts";
 
 /** The machine's C compiler, if there is one. */
@@ -99,7 +99,7 @@ const includes = "#include <stdio.h>\n#include <stdlib.h>";
 function planText(plan: Plan, i: number, nameOf: ReadonlyMap<Artifact, string>): string {
   const place = (slot: Slot): string =>
     slot.kind === "temporary" ? `arena + ${slot.offset}` : `${slot.kind}s[${slot.index}]`;
-  const steps = plan.steps.map(({ kernel, slots, scalars }) => {
+  const steps = (plan.steps as readonly Launch[]).map(({ kernel, slots, scalars }) => {
     if (kernel < 0) return `  memmove(${place(slots[1] as Slot)}, ${place(slots[0] as Slot)}, ${slots[1]?.bytes});`;
     const name = nameOf.get(plan.artifacts[kernel] as Artifact);
     const buffers = `(void *[]){ ${slots.map(place).join(", ")} }`;

@@ -9,6 +9,7 @@ import { isTuple, type TensorType, tensorType, type Type } from "../ir/type.ts";
 import * as b from "../ops/build.ts";
 import { freeAxes } from "../ops/contraction.ts";
 import { customRules, extended, rematerialised } from "./marks.ts";
+import { bits, type Memo, once } from "./memo.ts";
 import { define, newScope } from "../ops/table.ts";
 
 /** The roots for the mapped leaves: `batched` gives, for nodes of the unmapped graph, what stands for them with the axis of
@@ -211,24 +212,18 @@ function carryRandom(
   );
 }
 
-const made = new WeakMap<Fn, Map<string, Fn>>();
+const made: Memo<Fn> = new WeakMap();
 
 /** The called function mapped once for each choice of mapped arguments; all its results then carry the axis. */
-function carryCall(node: NodeOf<"call">, args: readonly Node[], has: readonly boolean[], size: Dim): Node {
-  return b.call(mappedOnce(node.attr.fn, has, size), args);
-}
+const carryCall = (node: NodeOf<"call">, args: readonly Node[], has: readonly boolean[], size: Dim): Node =>
+  b.call(mappedOnce(node.attr.fn, has, size), args);
 
-function mappedOnce(fn: Fn, has: readonly boolean[], size: Dim): Fn {
-  const key = `${has.map(Number).join("")} ${dimText(size)}`;
-  const cache = made.get(fn) ?? new Map<string, Fn>();
-  made.set(fn, cache);
-  const known = cache.get(key);
-  if (known) return known;
-  const body = mapFn(fn, has, size);
-  cache.set(key, body);
-  inherit(fn, body, has, size);
-  return body;
-}
+const mappedOnce = (fn: Fn, has: readonly boolean[], size: Dim): Fn =>
+  once(made, fn, `${bits(has)} ${dimText(size)}`, () => {
+    const body = mapFn(fn, has, size);
+    inherit(fn, body, has, size);
+    return body;
+  });
 
 /** What is known of a function beside its body holds for the mapped one too. */
 function inherit(fn: Fn, body: Fn, has: readonly boolean[], size: Dim): void {
@@ -247,8 +242,9 @@ function inherit(fn: Fn, body: Fn, has: readonly boolean[], size: Dim): void {
   customRules.set(body, makeFn(mapped.name, mapped.params, shared));
 }
 
-/** The function over arguments of which those marked carry an axis of `size` in front; so do all its results. */
-export function mapFn(fn: Fn, has: readonly boolean[], size: Dim): Fn {
+/** The function over arguments of which those marked carry an axis of `size` in front; so do all its results, but for those marked
+ *  in `plain` that do not depend on them. */
+export function mapFn(fn: Fn, has: readonly boolean[], size: Dim, plainResults: readonly boolean[] = []): Fn {
   const scope = newScope();
   return within(scope, () => {
     const params = fn.params.map((p, index) =>
@@ -273,8 +269,8 @@ export function mapFn(fn: Fn, has: readonly boolean[], size: Dim): Fn {
       fn.results.map((r) => plain.get(r) as Node),
       batched,
       size,
-    ).map(({ node, mapped }) =>
-      mapped ? node : b.expand(b.reshape(node, axis(dimsOf(node), 1)), axis(dimsOf(node), size)),
+    ).map(({ node, mapped }, i) =>
+      mapped || plainResults[i] ? node : b.expand(b.reshape(node, axis(dimsOf(node), 1)), axis(dimsOf(node), size)),
     );
     return makeFn(`${fn.name}.mapped`, params, results);
   });

@@ -11,6 +11,7 @@ import { within } from "../ir/scope.ts";
 import { call, item, zerosLike } from "../ops/build.ts";
 import { newScope } from "../ops/table.ts";
 import { customPushes, customRules, extended, rematerialised } from "./marks.ts";
+import { bits, type Memo, once } from "./memo.ts";
 import { zeroOf } from "./region.ts";
 
 export interface Pushed {
@@ -23,23 +24,18 @@ export interface Pushed {
 /** Forward mode itself, which a function's body is given to. */
 export type Forward = (roots: readonly Node[], wrt: readonly Node[], tangents: readonly Node[]) => Pushed;
 
-const made = new WeakMap<Fn, Map<string, Fn>>();
+const made: Memo<Fn> = new WeakMap();
 
 /** @param moves  which parameters have a tangent; those follow the parameters, in their order */
-export function joint(fn: Fn, moves: readonly boolean[], forward: Forward): Fn {
-  const key = moves.map(Number).join("");
-  const cache = made.get(fn) ?? new Map<string, Fn>();
-  made.set(fn, cache);
-  const known = cache.get(key);
-  if (known) return known;
-  const body = jointOf(fn, moves, forward);
-  cache.set(key, body);
-  const saves = rematerialised.get(fn);
-  if (saves) rematerialised.set(body, saves);
-  const smaller = extended.get(fn);
-  if (smaller) extended.set(body, joint(smaller, moves, forward));
-  return body;
-}
+export const joint = (fn: Fn, moves: readonly boolean[], forward: Forward): Fn =>
+  once(made, fn, bits(moves), () => {
+    const body = jointOf(fn, moves, forward);
+    const saves = rematerialised.get(fn);
+    if (saves) rematerialised.set(body, saves);
+    const smaller = extended.get(fn);
+    if (smaller) extended.set(body, joint(smaller, moves, forward));
+    return body;
+  });
 
 function jointOf(fn: Fn, moves: readonly boolean[], forward: Forward): Fn {
   const scope = newScope();

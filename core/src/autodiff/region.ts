@@ -10,6 +10,7 @@ import type { Fn } from "../ir/fn.ts";
 import { dimsOf, dtypeOf, type Node, type NodeOf } from "../ir/node.ts";
 import { call, fill, item, scalar } from "../ops/build.ts";
 import { customRules } from "./marks.ts";
+import { bits, type Memo, once } from "./memo.ts";
 import { type Halves, split } from "./split.ts";
 
 /** Reverse mode itself, which a function's body is given to. */
@@ -46,26 +47,20 @@ export function callBackward(
   return halves.flows.map((at) => (at < 0 ? null : item(grads, at)));
 }
 
-const made = new WeakMap<Fn, Map<string, Halves>>();
+const made: Memo<Halves> = new WeakMap();
 
-function halvesOf(fn: Fn, present: readonly boolean[], needed: readonly boolean[], backward: Backward): Halves {
-  const key = `${present.map(Number).join("")} ${needed.map(Number).join("")}`;
-  const cache = made.get(fn) ?? new Map<string, Halves>();
-  made.set(fn, cache);
-  const known = cache.get(key);
-  if (known) return known;
-  const halves = split(
-    fn,
-    fn.results.filter((_, j) => present[j]).map((r) => r.type),
-    (params, results, given) => {
-      let next = 0;
-      const cotangents = present.map((p) => (p ? (given[next++] as Node) : null));
-      return pulled(results, cotangents, params, needed, backward);
-    },
+const halvesOf = (fn: Fn, present: readonly boolean[], needed: readonly boolean[], backward: Backward): Halves =>
+  once(made, fn, `${bits(present)} ${bits(needed)}`, () =>
+    split(
+      fn,
+      fn.results.filter((_, j) => present[j]).map((r) => r.type),
+      (params, results, given) => {
+        let next = 0;
+        const cotangents = present.map((p) => (p ? (given[next++] as Node) : null));
+        return pulled(results, cotangents, params, needed, backward);
+      },
+    ),
   );
-  cache.set(key, halves);
-  return halves;
-}
 
 /** The cotangents of the parameters that need them. */
 export function pulled(

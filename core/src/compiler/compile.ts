@@ -2,8 +2,9 @@
  *  once however often it is called; the memory plan sees its kernels in place, so lifetimes cross calls. */
 import { SinanError } from "../errors.ts";
 import type { Fn } from "../ir/fn.ts";
-import type { Node, NodeOf } from "../ir/node.ts";
-import type { TensorType } from "../ir/type.ts";
+import type { Node, Op } from "../ir/node.ts";
+import type { TensorType, TupleType } from "../ir/type.ts";
+import { define } from "../ops/table.ts";
 import type { Artifact } from "../runtime/driver.ts";
 import type { HardwareModel } from "../runtime/hardware.ts";
 import { type Plan, type Slot, type Step, typeBytes } from "../runtime/program.ts";
@@ -12,6 +13,7 @@ import { canonicalDots } from "./canonical.ts";
 import { fuse } from "./fuse.ts";
 import { groupFn, type GroupFn, storageOf } from "./groups.ts";
 import { kernelFor } from "./kernels.ts";
+import type { Link, Linked } from "./link.ts";
 import { planMemory, type Use, type Value } from "./memory-plan.ts";
 import { type Pass, runPasses } from "./pass.ts";
 import { simplify } from "./simplify.ts";
@@ -33,10 +35,7 @@ export function compile(fn: Fn, hardware: HardwareModel, donated: ReadonlySet<nu
 /** A function ready to be linked: its groups with their functions, each made once. */
 interface Prepared {
   readonly fn: Fn;
-  readonly steps: readonly (
-    | { readonly roots: readonly Node[]; readonly group: GroupFn }
-    | { readonly call: NodeOf<"call"> }
-  )[];
+  readonly steps: readonly ({ readonly roots: readonly Node[]; readonly group: GroupFn } | { readonly call: Node })[];
 }
 
 const prepared = new WeakMap<Fn, Prepared>();
@@ -48,9 +47,7 @@ function prepare(fn: Fn): Prepared {
   const { groups, stored } = fuse(ready);
   const made: Prepared = {
     fn: ready,
-    steps: groups.map((g) =>
-      "call" in g ? { call: g.call as NodeOf<"call"> } : { roots: g.roots, group: groupFn(g, stored) },
-    ),
+    steps: groups.map((g) => ("call" in g ? { call: g.call } : { roots: g.roots, group: groupFn(g, stored) })),
   };
   prepared.set(fn, made);
   return made;
@@ -62,17 +59,19 @@ class Linker {
   readonly #hardware: HardwareModel;
   readonly #values: Value[] = [];
   readonly #uses: Use[] = [];
-  readonly #steps: {
-    readonly kernel: number;
-    readonly values: readonly number[];
-    readonly scalars: readonly number[];
-  }[] = [];
-  readonly #artifacts: Artifact[] = [];
-  readonly #indexOf = new Map<Artifact, number>();
+  readonly #steps: (
+    | { readonly kernel: number; readonly values: readonly number[]; readonly scalars: readonly number[] }
+    | { readonly linked: Linked }
+  )[] = [];
+  /** Those of the program, which plans within it share. */
+  readonly #artifacts: Artifact[];
+  readonly #indexOf: Map<Artifact, number>;
 
-  constructor(fn: Fn, hardware: HardwareModel) {
+  constructor(fn: Fn, hardware: HardwareModel, outer?: Linker) {
     this.#fn = fn;
     this.#hardware = hardware;
+    this.#artifacts = outer ? outer.#artifacts : [];
+    this.#indexOf = outer ? outer.#indexOf : new Map<Artifact, number>();
   }
 
   plan(donated: ReadonlySet<number>): Plan {
@@ -90,7 +89,9 @@ class Linker {
       if (output !== undefined) return { kind: "output", index: output, bytes };
       return { kind: "temporary", offset: memory.offsets[v] as number, bytes };
     };
-    const steps = this.#steps.map(({ kernel, values, scalars }, i): Step => {
+    const steps = this.#steps.map((step, i): Step => {
+      if ("linked" in step) return step.linked.step(slot, Math.max(memory.scratch[i] as number, 0));
+      const { kernel, values, scalars } = step;
       const scratch = this.#uses[i]?.scratch ?? 0;
       const slots = values.map(slot);
       return {
@@ -110,7 +111,11 @@ class Linker {
   }
 
   #value(node: Node, more: Partial<Value> = {}): number {
-    this.#values.push({ bytes: typeBytes(node.type as TensorType), ...more });
+    return this.#typed(node.type as TensorType, more);
+  }
+
+  #typed(type: TensorType, more: Partial<Value> = {}): number {
+    this.#values.push({ bytes: typeBytes(type), ...more });
     return this.#values.length - 1;
   }
 
@@ -125,7 +130,11 @@ class Linker {
     };
     for (const step of steps) {
       if ("call" in step) {
-        items.set(step.call, this.#link(prepare(step.call.attr.fn), step.call.src.map(valueOf)));
+        const values = step.call.src.map(valueOf);
+        items.set(
+          step.call,
+          step.call.op === "call" ? this.#link(prepare(step.call.attr.fn), values) : this.#control(step.call, values),
+        );
         continue;
       }
       const { roots, group } = step;
@@ -150,6 +159,22 @@ class Linker {
       });
     }
     return fn.results.map(valueOf);
+  }
+
+  /** Appends a step that runs plans of its own. */
+  #control(node: Node, args: readonly number[]): number[] {
+    const { tuple } = node.type as TupleType;
+    const results = tuple.map((t) => this.#typed(t as TensorType));
+    const linked = (define(node.op).link as Link<Op>)(node, {
+      args,
+      results,
+      alignment: this.#hardware.limits.alignment,
+      plan: (fn, donated) => new Linker(fn, this.#hardware, this).plan(donated),
+      bytes: (v) => (this.#values[v] as Value).bytes,
+    });
+    this.#steps.push({ linked });
+    this.#uses.push({ reads: args, writes: results, inPlace: [], scratch: linked.scratch });
+    return results;
   }
 
   /** @throws what the code generator throws, with the user's line */

@@ -28,6 +28,8 @@ const groupNodes = 1500;
 
 const isAnchor = (n: Node): boolean => define<Op>(n.op).fusion !== undefined;
 const isSink = (n: Node): boolean => define<Op>(n.op).fusion === "sink";
+/** Calls, loops, choices. */
+const runsFunctions = (n: Node): boolean => define<Op>(n.op).role === "control";
 const isStoredByItself = (n: Node): boolean => (n.op === "param" && !isHost(n)) || n.op === "item";
 const isHost = (n: Node): boolean => !isTuple(n.type) && n.type.space === "host";
 
@@ -50,7 +52,7 @@ export function fuse(fn: Fn): Fusion {
   };
   for (const r of fn.results) need(r);
   for (const n of order) {
-    if (n.op === "call") n.src.forEach(need);
+    if (runsFunctions(n)) n.src.forEach(need);
     if (define<Op>(n.op).rereads) n.src.forEach((s) => needsMaterial(s, flops) && need(firstComputed(s)));
   }
 
@@ -92,7 +94,7 @@ export function fuse(fn: Fn): Fusion {
   }
 
   const groups = order.flatMap((n): Piece[] => {
-    if (n.op === "call") return [{ call: n }];
+    if (runsFunctions(n)) return [{ call: n }];
     return stored.has(n) && !isStoredByItself(n) ? [{ roots: [n], anchor: anchors.get(n) }] : [];
   });
   return { groups: joinGroups(groups, stored), stored };
@@ -142,5 +144,6 @@ function epilogueThrough(node: Node, consumer: Node, root: Node | null): Node | 
   if (root === null) return null;
   const { role } = define(consumer.op);
   const passes = role === "elementwise" || consumer.op === "reshape" || consumer.op === "assign";
+  if (consumer.op === "put") return consumer.src[0] === node ? root : null;
   return passes && dimEqual(sizeOf(dimsOf(node)), sizeOf(dimsOf(consumer))) ? root : null;
 }

@@ -78,7 +78,8 @@ function epilogueOf(root: Node, anchor: Node, known: Map<Node, Node>): Node {
   const through = new Map<Node, Node>([[anchor, copy([anchor], known)[0] as Node]]);
   for (const n of topological([root], (m) => m !== anchor && !known.has(m))) {
     if (n === anchor || !n.src.some((s) => through.has(s))) continue;
-    const src = n.src.map((s) => through.get(s) ?? reshape(copy([s], known)[0] as Node, dims));
+    const meet = (x: Node) => (n.op === "put" ? x : reshape(x, dims));
+    const src = n.src.map((s) => through.get(s) ?? meet(copy([s], known)[0] as Node));
     through.set(n, n.op === "reshape" ? (src[0] as Node) : remake(currentScope(), n, src));
   }
   return through.get(root) as Node;

@@ -5,6 +5,7 @@
  *      %2 = expand(reshape(%1))          →
  *      %3 = neg(neg(mul(%2, %0)))
  */
+import { extended } from "../autodiff/marks.ts";
 import { addDim, dimEqual, dimsEqual, mulDim } from "../ir/dim.ts";
 import { type DType, dtypes, isFloat, roundTo } from "../ir/dtype.ts";
 import type { Fn } from "../ir/fn.ts";
@@ -50,6 +51,9 @@ export function simplify({ dropMarks = false }: SimplifyOptions = {}): Pass {
     const simple = rewrite(fn, guarded({ ...rules, ...(dropMarks ? marks : {}), call: callee }));
     done.set(fn, simple);
     done.set(simple, simple);
+    // Bodies are absorbed after this, when their own turn comes.
+    const smaller = extended.get(fn);
+    if (smaller && simple !== fn) extended.set(simple, run(smaller));
     return simple;
   };
   const callee = (n: NodeOf<"call">): Node | undefined => {

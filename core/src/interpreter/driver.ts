@@ -143,7 +143,11 @@ function openDevice(exact: boolean): Device {
         const at = (i: number): Region => regions[i] as Region;
         launchGroup(
           group,
-          { count: regions.length, read: (i, type) => read(at(i), type), write: (i, value) => write(at(i), value) },
+          {
+            count: regions.length,
+            read: (i, type, from) => read(part(at(i), from), type),
+            write: (i, value, from) => write(part(at(i), from), value),
+          },
           scalars,
           exact,
         );
@@ -211,6 +215,9 @@ function openDevice(exact: boolean): Device {
     close: () => Promise.resolve(),
   };
 }
+
+const part = (region: Region, from: number): Region =>
+  from === 0 ? region : { ...region, offset: region.offset + from, bytes: region.bytes - from };
 
 const sameStart = (bytes: Uint8Array, expected: Uint8Array): boolean =>
   expected.length <= bytes.length && expected.every((b, i) => b === bytes[i]);

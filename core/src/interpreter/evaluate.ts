@@ -27,7 +27,7 @@ export function evaluate(fn: Fn, args: readonly Value[], { exact = false }: Eval
 }
 
 /** The meaning of an op: its value from those of its sources. Floats are left unrounded where it is to be exact. */
-export type Evaluate<O extends Op> = (y: NodeOf<O>, src: readonly Value[], exact: boolean) => Value;
+export type Evaluate<O extends Op> = (y: NodeOf<O>, src: readonly Value[], exact: boolean) => Value | readonly Value[];
 
 /** What a node computes: a tensor, or the parts of a tuple. */
 type Computed = Value | readonly Computed[];

@@ -20,6 +20,23 @@ export type RangeKind = "loop" | "parallel" | "reduce" | "unroll" | "vector";
 export interface RareAttrs {
   /** What the elements of an axis up to each one (or, in reverse, from it on) combine to. */
   cumulate: { readonly kind: CumulateKind; readonly axis: number; readonly reverse: boolean };
+  /** `src`: constants of the loop, the carry, stacked inputs. The body takes those (one row of each input) and gives the next carry
+   *  and a row of each stacked output. */
+  scan: {
+    readonly fn: Fn;
+    readonly consts: number;
+    readonly carry: number;
+    readonly length: number;
+    readonly reverse: boolean;
+  };
+  /** `src`: a bool scalar, then the arguments of both functions. */
+  cond: { readonly yes: Fn; readonly no: Fn };
+  /** `src`: constants of the loop, then the carry. The test takes both and gives a bool scalar, the body the next carry. */
+  while: { readonly test: Fn; readonly body: Fn; readonly consts: number };
+  /** Row `src[1]`, a scalar in host space, of the first axis: how the plan of a scan's body reads. */
+  pick: None;
+  /** A stack of `length` rows of which one, at `src[1]`, is written: how the plan of a scan's body writes. */
+  put: { readonly length: number };
 }
 
 /** The attributes of each op. A new op begins here: the tables that must know it then no longer compile. */

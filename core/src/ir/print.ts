@@ -7,7 +7,7 @@
  *      }
  */
 import { attrText } from "./attr.ts";
-import { kindsOf } from "./attr-kinds.ts";
+import { fnsOf, kindsOf } from "./attr-kinds.ts";
 import { type Dim, type Sym, symbolsOf } from "./dim.ts";
 import { type Fn, nodesOf } from "./fn.ts";
 import type { Node } from "./node.ts";
@@ -76,7 +76,7 @@ function calledFirst(root: Fn): Set<Fn> {
       stack.pop();
       done.add(fn);
     } else {
-      const callees = nodesOf(fn).flatMap((n) => (n.op === "call" ? [n.attr.fn] : []));
+      const callees = nodesOf(fn).flatMap(fnsOf);
       called.set(fn, callees);
       stack.push(...callees.filter((f) => !called.has(f)).reverse());
     }

@@ -85,7 +85,9 @@ export function lower(group: Fn): Fn {
         nests.push(...lowerNests(root, { out, newRange, valueAt, newScratch }));
         return;
       }
-      const dims = knownDims(root);
+      const row = root.op === "put" ? root : undefined;
+      const value = row ? (row.src[0] as Node) : root;
+      const dims = knownDims(value);
       const long = dims.filter((d) => d !== 1);
       const key = long.join(" ");
       let loops = shared.get(key);
@@ -94,7 +96,10 @@ export function lower(group: Fn): Fn {
         shared.set(key, loops);
       }
       const at = spread(loops.ranges, dims);
-      loops.stores.push(build("store", [out, flattenIndex(at, dims), valueAt(root, at)], {}));
+      const position = row
+        ? flattenIndex([valueAt(row.src[1] as Node, []), ...at], [row.attr.length, ...dims])
+        : flattenIndex(at, dims);
+      loops.stores.push(build("store", [out, position, valueAt(value, at)], {}));
     });
     for (const { ranges, stores } of shared.values()) nests.push(makeNest(stores, idsOf(ranges)));
     return computeInCarriers(makeKernel(group.name, params.all, nests));

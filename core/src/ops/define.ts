@@ -1,5 +1,6 @@
 /** The shape of an entry of the op table: everything the framework knows of an op. */
 import type { Batch } from "../autodiff/batch.ts";
+import type { Link } from "../compiler/link.ts";
 import { DTypeError, ShapeError } from "../errors.ts";
 import type { Evaluate } from "../interpreter/evaluate.ts";
 import type { AttrKinds } from "../ir/attr-kinds.ts";
@@ -53,6 +54,7 @@ interface Common<O extends Op> {
   readonly batch?: Batch<O>;
   readonly lower?: LowerValue<O>;
   readonly lowerNests?: LowerNests<O>;
+  readonly link?: Link<O>;
 }
 
 /** What an op is to the passes. A `movement` op is defined by `index`: for symbolic indices of the result, the indices of
@@ -74,12 +76,14 @@ export interface Placement {
 
 export type OpFamily<O extends Op> = { readonly [P in O]: OpDef<P> };
 
-/** An entry that is whole: no pass knows its op. A sink lowers to nests, any other op to a value. */
+/** An entry that is whole: no pass knows its op. A sink lowers to nests, what runs functions to a step of the plan, any other op to
+ *  a value. */
 export type RareDef<O extends RareOp> = OpDef<O> &
   Required<Pick<Common<O>, "attrs" | "evaluate" | "batch">> &
   (
     | { readonly fusion: "sink"; readonly lowerNests: LowerNests<O> }
     | { readonly fusion?: "anchor"; readonly lower: LowerValue<O> }
+    | ({ readonly role: "control" } & Required<Pick<Common<O>, "pull" | "push" | "link">>)
   );
 
 export type RareFamily<O extends RareOp> = { readonly [P in O]: RareDef<P> };

@@ -68,9 +68,9 @@ export const structure = {
     },
     // The rule of a call needs the body's derivative, which the driver makes: see autodiff/region.ts.
   },
-  tuple: { role: "control", arity: [0, Number.POSITIVE_INFINITY], infer: (src) => ({ tuple: src.map((s) => s.type) }) },
+  tuple: { role: "mark", arity: [0, Number.POSITIVE_INFINITY], infer: (src) => ({ tuple: src.map((s) => s.type) }) },
   item: {
-    role: "control",
+    role: "mark",
     arity: 1,
     infer: ([x], { index }) => {
       const type = (x as Node).type;

@@ -15,12 +15,39 @@ export type Slot =
   | { readonly kind: "input" | "output"; readonly index: number; readonly bytes: number }
   | { readonly kind: "temporary"; readonly offset: number; readonly bytes: number };
 
-export interface Step {
+/** A kernel. */
+export interface Launch {
   /** Index into `artifacts`; −1 copies the first slot into the last. */
   readonly kernel: number;
   readonly slots: readonly Slot[];
   /** Inputs in host space, passed by value. */
   readonly scalars: readonly number[];
+}
+
+/** A step that runs plans of its own: a loop, a choice. */
+export interface Controlled {
+  /** For people: `scan 12 x`, `while`. */
+  readonly name: string;
+  readonly inner: readonly Plan[];
+  /** Runs the whole program that holds such a step. */
+  readonly conduct: Conduct;
+}
+
+export type Step = Launch | Controlled;
+
+/** Makes the commands of a plan with controlled steps and submits them. Where a step needs a value to go on, the rest comes later. */
+export type Conduct = (running: Running) => Promise<void> | undefined;
+
+export interface Running {
+  readonly plan: Plan;
+  readonly executables: readonly Executable[];
+  readonly input: (index: number) => Memory;
+  readonly output: (index: number) => Memory;
+  readonly scalar: (index: number) => number;
+  readonly arena: Memory | null;
+  submit(commands: readonly Command[]): void;
+  /** The first byte of a region, once all that was submitted is done. */
+  read(region: Region): number | Promise<number>;
 }
 
 /** What the compiler makes of a function: everything but the device. */
@@ -102,9 +129,8 @@ export class Program {
       const arg = args[i];
       if (arg instanceof Buffer) arg.donate();
     }
-    stream.schedule(inputs, outputs, this.#loaded ? null : this.#loading, () =>
-      this.#launch(args, donated, inputs, outputs),
-    );
+    const ready = this.#loaded && !conductOf(this.#loaded.plan) ? null : this.#loading;
+    stream.schedule(inputs, outputs, ready, () => this.#launch(args, donated, inputs, outputs));
     return outputs;
   }
 
@@ -113,11 +139,21 @@ export class Program {
     donated: ReadonlySet<number>,
     inputs: readonly Buffer[],
     outputs: readonly Buffer[],
-  ): void {
+  ): Promise<void> | undefined {
     const { plan, executables } = this.#loaded as Loaded;
     const { pool } = this.#stream;
     const memories = args.map((a) => (a instanceof Buffer ? a.donated : null));
     let arena: Memory | null = null;
+    let isGoing = false;
+    const finish = () => {
+      // The compute queue runs in order, so the arena may serve the next program at once.
+      if (arena) pool.give(arena);
+      for (const i of donated) {
+        const arg = args[i];
+        if (arg instanceof Buffer && arg.allocated) arg.release();
+      }
+      for (const b of outputs) b.submitted();
+    };
     try {
       outputs.forEach((b, j) => {
         const from = plan.reuse[j] ?? -1;
@@ -132,7 +168,24 @@ export class Program {
           slot.kind === "temporary" ? arena : slot.kind === "input" ? memories[slot.index] : out[slot.index];
         return { memory: memory as Memory, offset: slot.kind === "temporary" ? slot.offset : 0, bytes: slot.bytes };
       };
-      const commands = plan.steps.map(({ kernel, slots, scalars }): Command => {
+      const conduct = conductOf(plan);
+      if (conduct) {
+        const submit = (commands: readonly Command[]) =>
+          this.#stream.submit(commands, [...inputs, ...outputs], outputs);
+        const going = conduct({
+          plan,
+          executables,
+          input: (i) => memories[i] as Memory,
+          output: (j) => out[j] as Memory,
+          scalar: (i) => args[i] as number,
+          arena,
+          submit,
+          read: (region) => this.#stream.peek(region, outputs),
+        });
+        isGoing = going !== undefined;
+        return going?.finally(finish);
+      }
+      const commands = (plan.steps as readonly Launch[]).map(({ kernel, slots, scalars }): Command => {
         const regions = slots.map(region);
         if (kernel < 0) return { kind: "copy", from: regions[0] as Region, to: regions[1] as Region };
         return {
@@ -143,17 +196,18 @@ export class Program {
         };
       });
       this.#stream.submit(commands, inputs, outputs);
+      return undefined;
     } finally {
-      // The compute queue runs in order, so the arena may serve the next program at once.
-      if (arena) pool.give(arena);
-      for (const i of donated) {
-        const arg = args[i];
-        if (arg instanceof Buffer && arg.allocated) arg.release();
-      }
-      for (const b of outputs) b.submitted();
+      if (!isGoing) finish();
     }
   }
 }
+
+/** How its commands come about, where they are not its steps one after another. */
+const conductOf = (plan: Plan): Conduct | undefined => {
+  const step = plan.steps.find((s): s is Controlled => "conduct" in s);
+  return step?.conduct;
+};
 
 const none: ReadonlySet<number> = new Set();
 

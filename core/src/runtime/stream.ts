@@ -85,12 +85,12 @@ export class Stream {
     inputs: readonly Buffer[],
     outputs: readonly Buffer[],
     ready: Promise<unknown> | null,
-    task: () => void,
+    task: () => Promise<void> | undefined | void,
   ): void {
     const run = () => {
       const failed = inputs.find((b) => b.failure)?.failure;
-      if (failed) for (const b of outputs) b.fail(failed);
-      else task();
+      if (!failed) return task();
+      for (const b of outputs) b.fail(failed);
     };
     const done = () => {
       for (const b of inputs) b.letGo();
@@ -98,7 +98,8 @@ export class Stream {
     for (const b of inputs) b.hold();
     if (!this.#tail && !ready) {
       try {
-        run();
+        // What goes on by itself comes with a promise to wait for, so this is done when it returns.
+        void run();
       } catch (cause) {
         poison(outputs, cause);
       } finally {
@@ -113,7 +114,7 @@ export class Stream {
         await before;
         await ready;
         if (!this.#open) await this.#opening;
-        run();
+        await run();
       } catch (cause) {
         poison(outputs, cause);
       } finally {
@@ -148,6 +149,32 @@ export class Stream {
       },
       (cause: unknown) => poison(outputs, cause),
     );
+  }
+
+  /** The first byte of a region once the work behind the buffers is done.
+   *  @throws (as a rejection) that work's failure */
+  peek(region: Region, after: readonly Buffer[]): number | Promise<number> {
+    const { device } = this;
+    const value = after.reduce((most, { fence }) => (fence > most ? fence : most), 0n);
+    const fence = { timeline: this.#timeline, value };
+    const { memory, offset } = region;
+    if (!device.hardware.unified || !memory.view) return this.#peekCopy(region, fence);
+    const now = () => (memory.view as () => Uint8Array)()[offset] as number;
+    return value <= this.#passed ? now() : device.wait(fence).then(now);
+  }
+
+  async #peekCopy(region: Region, after: Fence): Promise<number> {
+    const { device } = this;
+    const staging = device.alloc(region.bytes, "host");
+    try {
+      const copied = this.#next();
+      const to = { memory: staging, offset: 0, bytes: region.bytes };
+      device.submit("compute", [{ kind: "copy", from: region, to }], [after], copied);
+      await device.wait(copied);
+      return staging.view?.()[0] ?? 0;
+    } finally {
+      device.free(staging);
+    }
   }
 
   /** The highest point known to have passed without failure. */

@@ -17,6 +17,7 @@ export {
 } from "./create.ts";
 export type { TypedArray } from "./dtypes.ts";
 export { jit, type JitOptions } from "./jit.ts";
+export { cond, scan, type ScanOptions, whileLoop } from "./control.ts";
 export { type CumulativeOptions, cummax, cummin, cumprod, cumsum, logCumSumExp } from "./cumulative.ts";
 export { hessian, hvp, jacobian, jvp } from "./forward.ts";
 export type { Operand } from "./operand.ts";

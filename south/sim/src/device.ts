@@ -224,14 +224,14 @@ export class SimDevice implements Device {
       group,
       {
         count: regions.length,
-        read: (i, type) => decode(type.dtype, bytesOf(at(i)), knownSizes(type)),
-        write: (i, value) => {
+        read: (i, type, from) => decode(type.dtype, bytesOf(at(i)).subarray(from), knownSizes(type)),
+        write: (i, value, from) => {
           const size = byteSize(value.dtype, value.data.length);
-          if (size > at(i).bytes)
+          if (from + size > at(i).bytes)
             throw new DeviceError(
               `${executable.name}: a result of ${size} bytes does not fit a region of ${at(i).bytes}`,
             );
-          bytesOf(at(i)).set(encode(value));
+          bytesOf(at(i)).set(encode(value), from);
         },
       },
       scalars,
