@@ -46,13 +46,13 @@ export function kernelPlan(kernel: Fn): Plan {
     (_, index): Slot => ({ kind: index < buffers.length - 1 ? "input" : "output", index, bytes: 0 }),
   );
   const scratch: Slot[] =
-    artifact.scratchBytes > 0 ? [{ kind: "temporary", offset: 0, bytes: artifact.scratchBytes }] : [];
+    artifact.scratchBytes > 0 ? [{ kind: "temporary", block: 0, offset: 0, bytes: artifact.scratchBytes }] : [];
   const outputs = slots.map((s): Slot => (s.kind === "output" ? { ...s, index: 0 } : s));
   return {
     name: kernel.name,
     artifacts: [artifact],
     steps: [{ kernel: 0, slots: [...outputs, ...scratch], scalars: [] }],
-    arenaBytes: artifact.scratchBytes,
+    blocks: [artifact.scratchBytes],
     reuse: [-1],
   };
 }
@@ -95,10 +95,10 @@ export function runPlans(cases: readonly PlanCase[], fused: boolean): Uint8Array
 
 const includes = "#include <stdio.h>\n#include <stdlib.h>";
 
-/** A function that runs the steps over the inputs, the outputs and an arena. */
+/** A function that runs the steps over the inputs, the outputs and blocks of temporaries. */
 function planText(plan: Plan, i: number, nameOf: ReadonlyMap<Artifact, string>): string {
   const place = (slot: Slot): string =>
-    slot.kind === "temporary" ? `arena + ${slot.offset}` : `${slot.kind}s[${slot.index}]`;
+    slot.kind === "temporary" ? `block${slot.block} + ${slot.offset}` : `${slot.kind}s[${slot.index}]`;
   const steps = (plan.steps as readonly Launch[]).map(({ kernel, slots, scalars }) => {
     if (kernel < 0) return `  memmove(${place(slots[1] as Slot)}, ${place(slots[0] as Slot)}, ${slots[1]?.bytes});`;
     const name = nameOf.get(plan.artifacts[kernel] as Artifact);
@@ -106,8 +106,12 @@ function planText(plan: Plan, i: number, nameOf: ReadonlyMap<Artifact, string>):
     const numbers = scalars.length > 0 ? `(double[]){ ${scalars.map((s) => `scalars[${s}]`).join(", ")} }` : "0";
     return `  ${name}(${buffers}, ${numbers});`;
   });
-  const arena = `  char *arena = aligned_alloc(64, ${Math.ceil(plan.arenaBytes / 64) * 64 + 64});\n  memset(arena, ${filler}, ${plan.arenaBytes});`;
-  return `static void plan${i}(char **inputs, char **outputs, const double *scalars) {\n${arena}\n${steps.join("\n")}\n  free(arena);\n}`;
+  const blocks = plan.blocks.map(
+    (bytes, n) =>
+      `  char *block${n} = aligned_alloc(64, ${Math.ceil(bytes / 64) * 64 + 64});\n  memset(block${n}, ${filler}, ${bytes});`,
+  );
+  const freed = plan.blocks.map((_, n) => `  free(block${n});`);
+  return `static void plan${i}(char **inputs, char **outputs, const double *scalars) {\n${[...blocks, ...steps, ...freed].join("\n")}\n}`;
 }
 
 /** Reads the inputs of one plan after another, runs it, writes its outputs with the bytes around them. */

@@ -75,16 +75,16 @@ test("values whose lives do not overlap share memory, and those whose lives do, 
   const value = (bytes: number) => ({ bytes });
   const use = (reads: number[], writes: number[], inPlace: number[] = []) => ({ reads, writes, inPlace, scratch: 0 });
   const values = [{ bytes: 64, input: 0 }, value(64), value(64), value(64), { bytes: 64, output: 0 }];
-  const { offsets, arenaBytes, reuse } = planMemory(
+  const { places, blocks, reuse } = planMemory(
     values,
     [use([0], [1]), use([1], [2]), use([2], [3]), use([3], [4], [3])],
     1,
     64,
     new Set([0]),
   );
-  assert.notEqual(offsets[1], offsets[2]);
-  assert.equal(offsets[1], offsets[3]);
-  assert.equal(arenaBytes, 128);
+  assert.notDeepEqual(places[1], places[2]);
+  assert.deepEqual(places[1], places[3]);
+  assert.deepEqual(blocks, [128]);
   assert.deepEqual(reuse, [0]);
   const chained = planMemory(
     values,
@@ -93,8 +93,26 @@ test("values whose lives do not overlap share memory, and those whose lives do, 
     64,
     new Set(),
   );
-  assert.equal(chained.arenaBytes, 64);
+  assert.deepEqual(chained.blocks, [64]);
   assert.deepEqual(chained.reuse, [-1]);
+});
+
+test("what is longer than the device allocates goes into several blocks", () => {
+  const use = (reads: number[], writes: number[], scratch = 0) => ({ reads, writes, inPlace: [], scratch });
+  const value = (bytes: number) => ({ bytes });
+  const { places, blocks, scratch } = planMemory(
+    [{ bytes: 64, input: 0 }, value(640), value(128), value(64), value(192), { bytes: 64, output: 0 }],
+    [use([0], [1, 2]), use([1, 2], [3, 4], 64), use([3, 4], [5])],
+    1,
+    64,
+    new Set(),
+    256,
+  );
+  assert.deepEqual(blocks, [640, 256, 192]);
+  assert.deepEqual(places[1], { block: 0, offset: 0 });
+  const later = [places[2], places[3], places[4], scratch[1]];
+  assert.ok(later.every((place) => place !== undefined && place.block > 0));
+  assert.equal(new Set(later.map((place) => JSON.stringify(place))).size, 4, "all live at the second step");
 });
 
 test("an error of a code generator names the kernel and the user's line", async () => {

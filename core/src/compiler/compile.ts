@@ -7,7 +7,7 @@ import type { TensorType, TupleType } from "../ir/type.ts";
 import { define } from "../ops/table.ts";
 import type { Artifact } from "../runtime/driver.ts";
 import type { HardwareModel } from "../runtime/hardware.ts";
-import { type Plan, type Slot, type Step, typeBytes } from "../runtime/program.ts";
+import { type Place, type Plan, type Slot, type Step, typeBytes } from "../runtime/program.ts";
 import { absorb } from "./absorb.ts";
 import { canonicalDots } from "./canonical.ts";
 import { fuse } from "./fuse.ts";
@@ -57,6 +57,7 @@ function prepare(fn: Fn): Prepared {
 class Linker {
   readonly #fn: Fn;
   readonly #hardware: HardwareModel;
+  readonly #isInner: boolean;
   readonly #values: Value[] = [];
   readonly #uses: Use[] = [];
   readonly #steps: (
@@ -69,6 +70,7 @@ class Linker {
 
   constructor(fn: Fn, hardware: HardwareModel, outer?: Linker) {
     this.#fn = fn;
+    this.#isInner = outer !== undefined;
     this.#hardware = hardware;
     this.#artifacts = outer ? outer.#artifacts : [];
     this.#indexOf = outer ? outer.#indexOf : new Map<Artifact, number>();
@@ -82,22 +84,35 @@ class Linker {
     const results = this.#link(ready, args);
     this.#deliver(ready.fn, results);
     const { limits } = this.#hardware;
-    const memory = planMemory(this.#values, this.#uses, ready.fn.results.length, limits.alignment, donated);
+    const memory = planMemory(
+      this.#values,
+      this.#uses,
+      ready.fn.results.length,
+      limits.alignment,
+      donated,
+      // A plan within another has its memory in one place of that one's.
+      this.#isInner ? undefined : limits.maxBufferBytes,
+    );
+    const temporary = (place: Place | undefined, bytes: number): Slot => ({
+      kind: "temporary",
+      block: place?.block ?? 0,
+      offset: place?.offset ?? 0,
+      bytes,
+    });
     const slot = (v: number): Slot => {
       const { bytes, input, output } = this.#values[v] as Value;
       if (input !== undefined) return { kind: "input", index: input, bytes };
       if (output !== undefined) return { kind: "output", index: output, bytes };
-      return { kind: "temporary", offset: memory.offsets[v] as number, bytes };
+      return temporary(memory.places[v], bytes);
     };
     const steps = this.#steps.map((step, i): Step => {
-      if ("linked" in step) return step.linked.step(slot, Math.max(memory.scratch[i] as number, 0));
+      if ("linked" in step) return step.linked.step(slot, memory.scratch[i] ?? { block: 0, offset: 0 });
       const { kernel, values, scalars } = step;
       const scratch = this.#uses[i]?.scratch ?? 0;
       const slots = values.map(slot);
       return {
         kernel,
-        slots:
-          scratch > 0 ? [...slots, { kind: "temporary", offset: memory.scratch[i] as number, bytes: scratch }] : slots,
+        slots: scratch > 0 ? [...slots, temporary(memory.scratch[i], scratch)] : slots,
         scalars,
       };
     });
@@ -105,7 +120,7 @@ class Linker {
       name: this.#fn.name,
       artifacts: this.#artifacts,
       steps,
-      arenaBytes: memory.arenaBytes,
+      blocks: memory.blocks,
       reuse: memory.reuse,
     };
   }

@@ -2,7 +2,7 @@
  *  ops. */
 import type { Fn } from "../ir/fn.ts";
 import type { NodeOf, Op } from "../ir/node.ts";
-import type { Plan, Slot, Step } from "../runtime/program.ts";
+import type { Place, Plan, Slot, Step } from "../runtime/program.ts";
 
 export interface LinkTools {
   /** The values of the node's sources and of its results, by number. */
@@ -10,7 +10,7 @@ export interface LinkTools {
   readonly results: readonly number[];
   /** Bytes; every place in memory is a multiple. */
   readonly alignment: number;
-  /** The plan of a function that the step runs, which shares the program's kernels. `donated`: parameters that results may take over. */
+  /** The plan of a function that the step runs, which shares the program's kernels and has one block of memory at most. `donated`: parameters that results may take over. */
   plan(fn: Fn, donated: ReadonlySet<number>): Plan;
   bytes(value: number): number;
 }
@@ -18,8 +18,8 @@ export interface LinkTools {
 export interface Linked {
   /** Bytes of memory while the step runs. */
   readonly scratch: number;
-  /** The step, once it is known where values lie; `scratch` is an offset in the plan's own memory. */
-  step(slot: (value: number) => Slot, scratch: number): Step;
+  /** The step, once it is known where values lie; `scratch` is a place in the plan's own memory. */
+  step(slot: (value: number) => Slot, scratch: Place): Step;
 }
 
 export type Link<O extends Op> = (y: NodeOf<O>, tools: LinkTools) => Linked;

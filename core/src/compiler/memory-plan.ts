@@ -1,5 +1,7 @@
-/** Where values of a program lie: lifetimes over the steps, offsets in one arena (largest first into the lowest gap, as in
- *  Pisarchyk & Lee 2020), element-wise results over inputs that die there, outputs over donated inputs. */
+/** Where values of a program lie: lifetimes over the steps, offsets in blocks of memory (largest first into the lowest gap, as in
+ *  Pisarchyk & Lee 2020), one block unless that would be longer than the device allocates, element-wise results over inputs that die there, outputs over donated inputs. */
+
+import type { Place } from "../runtime/program.ts";
 
 export interface Value {
   readonly bytes: number;
@@ -18,11 +20,12 @@ export interface Use {
 }
 
 export interface MemoryPlan {
-  readonly arenaBytes: number;
-  /** Offset of each value in the arena; −1 for inputs and outputs. */
-  readonly offsets: readonly number[];
-  /** Offset of each step's scratch; −1 for none. */
-  readonly scratch: readonly number[];
+  /** The bytes of each block. */
+  readonly blocks: readonly number[];
+  /** Where each value lies; undefined for inputs and outputs. */
+  readonly places: readonly (Place | undefined)[];
+  /** Where each step's scratch lies; undefined for none. */
+  readonly scratch: readonly (Place | undefined)[];
   /** For each output the input whose memory it may take over, or −1. */
   readonly reuse: readonly number[];
 }
@@ -34,13 +37,15 @@ interface Span {
 }
 
 /** @param alignment  bytes; every offset is a multiple
- *  @param donated    inputs that the caller gives away */
+ *  @param donated    inputs that the caller gives away
+ *  @param most       bytes of a block; a longer value gets one of its own */
 export function planMemory(
   values: readonly Value[],
   uses: readonly Use[],
   outputs: number,
   alignment: number,
   donated: ReadonlySet<number>,
+  most = Number.POSITIVE_INFINITY,
 ): MemoryPlan {
   const first = values.map(() => -1);
   const last = values.map(() => -1);
@@ -77,51 +82,58 @@ export function planMemory(
     if (scratch > 0) scratchSpans.set(step, { bytes: scratch, from: step, to: step });
   });
 
-  const placed = place([...spans.values(), ...scratchSpans.values()], alignment);
+  const placed = place([...spans.values(), ...scratchSpans.values()], alignment, most);
   return {
-    arenaBytes: placed.bytes,
-    offsets: values.map((_, v) => {
+    blocks: placed.blocks,
+    places: values.map((_, v) => {
       const span = isTemporary(v) ? spans.get(find(v)) : undefined;
-      return span ? (placed.at.get(span) as number) : -1;
+      return span && placed.at.get(span);
     }),
     scratch: uses.map((_, step) => {
       const span = scratchSpans.get(step);
-      return span ? (placed.at.get(span) as number) : -1;
+      return span && placed.at.get(span);
     }),
     reuse: reuseOf(values, uses, outputs, first, last, donated),
   };
 }
 
-/** Offsets such that spans which overlap in time do not overlap in the arena. */
-function place(spans: readonly Span[], alignment: number): { bytes: number; at: Map<Span, number> } {
-  const at = new Map<Span, number>();
-  const done: Span[] = [];
-  let bytes = 0;
-  for (const span of [...spans].sort((a, b) => b.bytes - a.bytes || a.from - b.from)) {
+/** Places such that spans which overlap in time do not overlap in memory. */
+function place(
+  spans: readonly Span[],
+  alignment: number,
+  most: number,
+): { blocks: readonly number[]; at: ReadonlyMap<Span, Place> } {
+  const at = new Map<Span, Place>();
+  const blocks: { bytes: number; readonly done: Span[] }[] = [];
+  const offsetOf = (span: Span): number => (at.get(span) as Place).offset;
+  /** The lowest gap: `done` is kept in order of offset. */
+  const lowest = (span: Span, done: readonly Span[]): number => {
     let offset = 0;
-    // `done` is kept in order of offset, so the first gap wide enough is the lowest.
     for (const other of done) {
       if (other.to < span.from || other.from > span.to) continue;
-      const start = at.get(other) as number;
+      const start = offsetOf(other);
       if (start - offset >= span.bytes) break;
       offset = Math.max(offset, align(start + other.bytes, alignment));
     }
-    at.set(span, offset);
-    done.splice(position(done, at, offset), 0, span);
-    bytes = Math.max(bytes, align(offset + span.bytes, alignment));
+    return offset;
+  };
+  for (const span of [...spans].sort((a, b) => b.bytes - a.bytes || a.from - b.from)) {
+    let block = 0;
+    let offset = 0;
+    for (; ; block++) {
+      const done = blocks[block]?.done ?? [];
+      offset = lowest(span, done);
+      if (done.length === 0 || offset + span.bytes <= most) break;
+    }
+    // Values of no bytes lie in a block too.
+    const home = blocks[block] ?? { bytes: alignment, done: [] };
+    blocks[block] = home;
+    at.set(span, { block, offset });
+    const behind = home.done.findIndex((other) => offsetOf(other) > offset);
+    home.done.splice(behind < 0 ? home.done.length : behind, 0, span);
+    home.bytes = Math.max(home.bytes, align(offset + span.bytes, alignment));
   }
-  // Values of no bytes lie in the arena too.
-  return { bytes: spans.length > 0 ? Math.max(bytes, alignment) : 0, at };
-}
-
-function position(done: readonly Span[], at: ReadonlyMap<Span, number>, offset: number): number {
-  let [lo, hi] = [0, done.length];
-  while (lo < hi) {
-    const middle = (lo + hi) >> 1;
-    if ((at.get(done[middle] as Span) as number) <= offset) lo = middle + 1;
-    else hi = middle;
-  }
-  return lo;
+  return { blocks: blocks.map(({ bytes }) => bytes), at };
 }
 
 const align = (n: number, to: number): number => Math.ceil(n / to) * to;

@@ -5,7 +5,7 @@
  *  What a loop carries alternates between the place of the loop's result and one beside it, such that the last step writes the
  *  result; a body that may write over what it reads needs the one place only. The first step reads the initial value where it lies. */
 import type { Command, Executable, Memory, Region } from "../runtime/driver.ts";
-import type { Conduct, Controlled, Launch, Plan, Running, Slot } from "../runtime/program.ts";
+import type { Conduct, Controlled, Launch, Place, Plan, Running, Slot } from "../runtime/program.ts";
 
 /** Where a loop keeps one value of its carry. */
 export interface Carried {
@@ -25,7 +25,7 @@ export interface ScanStep extends Controlled {
   readonly stackedInputs: readonly Slot[];
   readonly stackedOutputs: readonly Slot[];
   /** Where the body's own memory begins. */
-  readonly scratch: number;
+  readonly scratch: Place;
 }
 
 export interface CondStep extends Controlled {
@@ -35,7 +35,7 @@ export interface CondStep extends Controlled {
   readonly no: Plan;
   readonly args: readonly Slot[];
   readonly results: readonly Slot[];
-  readonly scratch: number;
+  readonly scratch: Place;
 }
 
 export interface WhileStep extends Controlled {
@@ -45,7 +45,7 @@ export interface WhileStep extends Controlled {
   readonly consts: readonly Slot[];
   readonly carry: readonly Carried[];
   readonly verdict: Slot;
-  readonly scratch: number;
+  readonly scratch: Place;
 }
 
 export type ControlStep = ScanStep | CondStep | WhileStep;
@@ -55,8 +55,8 @@ interface Frame {
   readonly input: (index: number, bytes: number) => Region;
   readonly output: (index: number, bytes: number) => Region;
   readonly scalar: (index: number) => number;
-  /** Where its own memory begins in the arena. */
-  readonly base: number;
+  /** Where its own memory begins. */
+  readonly base: Place;
 }
 
 /** Commands of one submission: enough that submitting costs nothing, few enough that a long loop needs no memory for them. */
@@ -69,7 +69,7 @@ type Conducting = Generator<Region, void, number>;
 
 interface Machine {
   readonly executables: readonly Executable[];
-  readonly arena: Memory | null;
+  readonly blocks: readonly Memory[];
   emit(command: Command): void;
 }
 
@@ -82,7 +82,7 @@ export const conduct: Conduct = (running: Running): Promise<void> | undefined =>
   };
   const machine: Machine = {
     executables: running.executables,
-    arena: running.arena,
+    blocks: running.blocks,
     emit: (command) => {
       if (commands.push(command) >= batch) submit();
     },
@@ -92,7 +92,7 @@ export const conduct: Conduct = (running: Running): Promise<void> | undefined =>
     input: (i, bytes) => whole(running.input(i), bytes),
     output: (j, bytes) => whole(running.output(j), bytes),
     scalar: running.scalar,
-    base: 0,
+    base: { block: 0, offset: 0 },
   });
   const first = work.next();
   submit();
@@ -124,14 +124,23 @@ function* runPlan(plan: Plan, machine: Machine, frame: Frame): Conducting {
         input: (i) => region(step.args[i] as Slot),
         output: (j) => region(step.results[j] as Slot),
         scalar: frame.scalar,
-        base: frame.base + step.scratch,
+        base: within(frame.base, step.scratch),
       });
     } else yield* runWhile(step, machine, frame, region);
   }
 }
 
-function place(slot: Slot, { arena }: Machine, { input, output, base }: Frame): Region {
-  if (slot.kind === "temporary") return { memory: arena as Memory, offset: base + slot.offset, bytes: slot.bytes };
+/** A place of a plan that has its own memory at `base`. */
+const within = (base: Place, { block, offset }: Place): Place => ({
+  block: base.block + block,
+  offset: base.offset + offset,
+});
+
+function place(slot: Slot, { blocks }: Machine, { input, output, base }: Frame): Region {
+  if (slot.kind === "temporary") {
+    const { block, offset } = within(base, slot);
+    return { memory: blocks[block] as Memory, offset, bytes: slot.bytes };
+  }
   return (slot.kind === "input" ? input : output)(slot.index, slot.bytes);
 }
 
@@ -159,7 +168,7 @@ function* runScan(step: ScanStep, machine: Machine, frame: Frame, region: At): C
     input: (i) => inputs[i] as Region,
     output: (j) => outputs[j] as Region,
     scalar: () => row,
-    base: frame.base + step.scratch,
+    base: within(frame.base, step.scratch),
   };
   for (let t = 0; t < length; t++) {
     row = reverse ? length - 1 - t : t;
@@ -178,7 +187,7 @@ function* runWhile(step: WhileStep, machine: Machine, frame: Frame, region: At):
   const verdict = region(step.verdict);
   const outputs = carry.map((c) => region(c.result));
   const places = carry.map((c) => placesOf(c, region));
-  const base = frame.base + step.scratch;
+  const base = within(frame.base, step.scratch);
   const input = (i: number): Region => inputs[i] as Region;
   const scalar = frame.scalar;
   for (let t = 0; ; t++) {

@@ -8,7 +8,7 @@ import { within } from "../ir/scope.ts";
 import { tensorType } from "../ir/type.ts";
 import { build } from "../ops/build.ts";
 import { newScope } from "../ops/table.ts";
-import type { Plan, Slot } from "../runtime/program.ts";
+import type { Place, Plan, Slot } from "../runtime/program.ts";
 import { type Carried, conduct, type CondStep, type ScanStep, type WhileStep } from "./conduct.ts";
 
 const scanBodies = new WeakMap<Fn, Map<number, Fn>>();
@@ -34,6 +34,11 @@ function steppedBody(node: NodeOf<"scan">): Fn {
   scanBodies.set(fn, (scanBodies.get(fn) ?? new Map<number, Fn>()).set(length, made));
   return made;
 }
+
+/** Bytes of a plan's own memory, which is one block or none. */
+const memoryOf = ({ blocks: [bytes = 0] }: Plan): number => bytes;
+
+const behind = ({ block, offset }: Place, bytes: number): Place => ({ block, offset: offset + bytes });
 
 /** Inputs that the results of the same number may take over. */
 const carryOf = (consts: number, carry: number): Set<number> =>
@@ -65,12 +70,12 @@ const carriedAt = (
   second: readonly (number | undefined)[],
   initial: readonly Slot[],
   results: readonly Slot[],
-  at: number,
+  at: Place,
 ): Carried[] =>
   second.map((offset, k) => {
     const result = results[k] as Slot;
     const other: Slot | undefined =
-      offset === undefined ? undefined : { kind: "temporary", offset: at + offset, bytes: result.bytes };
+      offset === undefined ? undefined : { kind: "temporary", ...behind(at, offset), bytes: result.bytes };
     return { initial: initial[k] as Slot, result, other };
   });
 
@@ -78,7 +83,7 @@ export const linkScan: Link<"scan"> = (node, tools) => {
   const { consts, carry, length, reverse } = node.attr;
   const body = tools.plan(steppedBody(node), carryOf(consts, carry));
   const shelf = new Shelf(tools.alignment);
-  const own = shelf.put(body.arenaBytes);
+  const own = shelf.put(memoryOf(body));
   const second = secondPlaces(tools, body, consts, carry, shelf);
   return {
     scratch: shelf.bytes,
@@ -97,7 +102,7 @@ export const linkScan: Link<"scan"> = (node, tools) => {
         carry: carriedAt(second, args.slice(consts, consts + carry), results, at),
         stackedInputs: args.slice(consts + carry),
         stackedOutputs: results.slice(carry),
-        scratch: at + own,
+        scratch: behind(at, own),
       };
     },
   };
@@ -106,7 +111,7 @@ export const linkScan: Link<"scan"> = (node, tools) => {
 export const linkCond: Link<"cond"> = (node, tools) => {
   const [yes, no] = [tools.plan(node.attr.yes, new Set()), tools.plan(node.attr.no, new Set())];
   return {
-    scratch: Math.max(yes.arenaBytes, no.arenaBytes),
+    scratch: Math.max(memoryOf(yes), memoryOf(no)),
     step: (slot, at): CondStep => {
       const [predicate, ...args] = tools.args.map(slot) as [Slot, ...Slot[]];
       const results = tools.results.map(slot);
@@ -121,7 +126,7 @@ export const linkWhile: Link<"while"> = (node, tools) => {
   const test = tools.plan(node.attr.test, new Set());
   const body = tools.plan(node.attr.body, carryOf(consts, carry));
   const shelf = new Shelf(tools.alignment);
-  const own = shelf.put(Math.max(test.arenaBytes, body.arenaBytes));
+  const own = shelf.put(Math.max(memoryOf(test), memoryOf(body)));
   const verdict = shelf.put(1);
   const second = secondPlaces(tools, body, consts, carry, shelf);
   return {
@@ -137,8 +142,8 @@ export const linkWhile: Link<"while"> = (node, tools) => {
         body,
         consts: args.slice(0, consts),
         carry: carriedAt(second, args.slice(consts), tools.results.map(slot), at),
-        verdict: { kind: "temporary", offset: at + verdict, bytes: 1 },
-        scratch: at + own,
+        verdict: { kind: "temporary", ...behind(at, verdict), bytes: 1 },
+        scratch: behind(at, own),
       };
     },
   };

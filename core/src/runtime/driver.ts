@@ -47,6 +47,9 @@ export interface Artifact {
   readonly code: Uint8Array<ArrayBuffer> | string;
   /** Bytes of scratch memory that a launch takes as its last region; 0 for none. */
   readonly scratchBytes: number;
+  /** The code for regions that code of the usual kind cannot reach at once, made when it is asked for: for each region the number
+   *  of the address space that it lies in. For devices whose memory is several spaces. */
+  readonly apart?: (spaces: readonly number[]) => Artifact["code"];
 }
 
 export interface Executable {

@@ -41,6 +41,8 @@ export interface HardwareModel {
     readonly alignment: number;
     readonly maxBuffers: number;
     readonly maxBytes: number;
+    /** Bytes of one allocation, where that is less than `maxBytes`. */
+    readonly maxBufferBytes?: number;
     /** Vector registers that a schedule may count on. */
     readonly vectorRegisters: number;
     /** Whether two regions of one launch may overlap. */

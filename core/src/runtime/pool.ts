@@ -15,6 +15,8 @@ export function sizeClass(bytes: number): number {
 
 /** Smaller blocks are not worth an ArrayBuffer of their own. */
 const felt = 65536;
+/** Bytes that may be garbage before the collector gets a turn, where a quarter of the budget is more. */
+const mostGarbage = 2 ** 30;
 /** How the collector is urged: that many untouched ArrayBuffers of that size, dropped at once. They cost address space only, and
  *  V8 collects when it sees 2 GiB come (measured on 2 cores: 10 to 40 ms). */
 const urge = { count: 8, bytes: 2 ** 28, rounds: 4 } as const;
@@ -44,7 +46,8 @@ export class Pool {
 
   /** @throws OutOfMemoryError; `who` names the largest holders */
   take(bytes: number, who: () => string): Memory {
-    const size = sizeClass(bytes);
+    const { maxBufferBytes = Number.POSITIVE_INFINITY } = this.#device.hardware.limits;
+    const size = Math.max(bytes, Math.min(sizeClass(bytes), maxBufferBytes));
     const kept = this.#free.get(size)?.pop();
     if (kept) this.cached -= size;
     else if (this.live + this.cached + size > this.budget) this.trim(this.live + this.cached + size - this.budget);
@@ -95,13 +98,14 @@ export class Pool {
   /** Gives the collector a turn where what may be garbage exceeds a quarter of the budget: finalizers run only between
    *  macrotasks, and the collector by itself would let device memory run out. */
   async collect(): Promise<void> {
-    if (this.live - this.#low <= this.budget / 4) return;
+    const bearable = Math.min(this.budget / 4, mostGarbage);
+    if (this.live - this.#low <= bearable) return;
     for (let round = 0; round < urge.rounds; round++) {
       await hostTurn();
-      if (this.live - this.#low <= this.budget / 8) break;
+      if (this.live - this.#low <= bearable / 2) break;
       for (let i = 0; i < urge.count; i++) takeUp(urge.bytes);
     }
-    if (this.live - this.#floor > this.budget / 8) {
+    if (this.live - this.#floor > bearable / 2) {
       tooMuch.forEach(takeUp);
       await hostTurn();
       this.#floor = this.live;

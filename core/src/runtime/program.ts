@@ -1,4 +1,4 @@
-/** A compiled function on a device: kernels in order over inputs, outputs and one arena of temporaries whose layout the
+/** A compiled function on a device: kernels in order over inputs, outputs and blocks of temporaries whose layout the
  *  memory plan fixed. Running it is synchronous; results are buffers whose contents come later. */
 import { byteSize } from "../ir/dtype.ts";
 import { known, sizeOf } from "../ir/dim.ts";
@@ -10,10 +10,16 @@ import type { Artifact, Command, Executable, Memory, Region } from "./driver.ts"
 import type { HardwareModel } from "./hardware.ts";
 import type { Stream } from "./stream.ts";
 
-/** Where a kernel finds a value: an argument or result of the program, or a place in the arena. */
+/** Where a kernel finds a value: an argument or result of the program, or a place in a block. */
 export type Slot =
   | { readonly kind: "input" | "output"; readonly index: number; readonly bytes: number }
-  | { readonly kind: "temporary"; readonly offset: number; readonly bytes: number };
+  | (Place & { readonly kind: "temporary"; readonly bytes: number });
+
+/** A place in the blocks of temporaries of a plan. */
+export interface Place {
+  readonly block: number;
+  readonly offset: number;
+}
 
 /** A kernel. */
 export interface Launch {
@@ -44,7 +50,7 @@ export interface Running {
   readonly input: (index: number) => Memory;
   readonly output: (index: number) => Memory;
   readonly scalar: (index: number) => number;
-  readonly arena: Memory | null;
+  readonly blocks: readonly Memory[];
   submit(commands: readonly Command[]): void;
   /** The first byte of a region, once all that was submitted is done. */
   read(region: Region): number | Promise<number>;
@@ -55,7 +61,8 @@ export interface Plan {
   readonly name: string;
   readonly artifacts: readonly Artifact[];
   readonly steps: readonly Step[];
-  readonly arenaBytes: number;
+  /** Bytes of each block of temporaries. */
+  readonly blocks: readonly number[];
   /** For each output the input whose memory it takes over when that input is donated, or −1. */
   readonly reuse: readonly number[];
 }
@@ -143,11 +150,11 @@ export class Program {
     const { plan, executables } = this.#loaded as Loaded;
     const { pool } = this.#stream;
     const memories = args.map((a) => (a instanceof Buffer ? a.donated : null));
-    let arena: Memory | null = null;
+    const blocks: Memory[] = [];
     let isGoing = false;
     const finish = () => {
-      // The compute queue runs in order, so the arena may serve the next program at once.
-      if (arena) pool.give(arena);
+      // The compute queue runs in order, so the blocks may serve the next program at once.
+      for (const block of blocks) pool.give(block);
       for (const i of donated) {
         const arg = args[i];
         if (arg instanceof Buffer && arg.allocated) arg.release();
@@ -162,10 +169,14 @@ export class Program {
         else this.#stream.allocate(b);
       });
       const out = outputs.map((b) => b.donated);
-      if (plan.arenaBytes > 0) arena = pool.take(plan.arenaBytes, () => this.#stream.holders());
+      for (const bytes of plan.blocks) blocks.push(pool.take(bytes, () => this.#stream.holders()));
       const region = (slot: Slot): Region => {
         const memory =
-          slot.kind === "temporary" ? arena : slot.kind === "input" ? memories[slot.index] : out[slot.index];
+          slot.kind === "temporary"
+            ? blocks[slot.block]
+            : slot.kind === "input"
+              ? memories[slot.index]
+              : out[slot.index];
         return { memory: memory as Memory, offset: slot.kind === "temporary" ? slot.offset : 0, bytes: slot.bytes };
       };
       const conduct = conductOf(plan);
@@ -178,7 +189,7 @@ export class Program {
           input: (i) => memories[i] as Memory,
           output: (j) => out[j] as Memory,
           scalar: (i) => args[i] as number,
-          arena,
+          blocks,
           submit,
           read: (region) => this.#stream.peek(region, outputs),
         });

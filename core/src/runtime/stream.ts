@@ -9,7 +9,6 @@ import { failureOf } from "./failure.ts";
 import type { HardwareModel } from "./hardware.ts";
 import { mib, Pool } from "./pool.ts";
 
-const defaultBudget = 4 * 2 ** 30;
 let timelines = 0;
 
 interface Open {
@@ -33,7 +32,7 @@ export class Stream {
     this.#opening = opening.then((device) => {
       this.#open = {
         device,
-        pool: new Pool(device, Math.min(this.#budget ?? defaultBudget, device.hardware.limits.maxBytes)),
+        pool: new Pool(device, Math.min(this.#budget ?? Number.POSITIVE_INFINITY, device.hardware.limits.maxBytes)),
       };
     });
     this.#tail = this.#opening.then(
@@ -74,7 +73,7 @@ export class Stream {
     });
   }
 
-  /** Bytes that live tensors may take; the default is 4 GiB or what the device has. */
+  /** Bytes that live tensors may take; the default is what the device has. */
   set budget(bytes: number) {
     this.#budget = bytes;
     if (this.#open) this.#open.pool.budget = Math.min(bytes, this.#open.device.hardware.limits.maxBytes);

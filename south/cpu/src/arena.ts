@@ -1,15 +1,20 @@
-/** The memory of the device: one WebAssembly memory that grows, and which parts of it are free. Best fit over a list of
- *  free blocks in order of their offsets; neighbours are joined when a block comes back. */
+/** One WebAssembly memory that grows, and which parts of it are free. Best fit over a list of free blocks in order of their
+ *  offsets; neighbours are joined when a block comes back. */
 
 import { ArgumentError, OutOfMemoryError } from "sinan/south";
 
 export const alignment = 64;
-const pageBytes = 65536;
+export const pageBytes = 65536;
+/** What addresses of 32 bits reach. */
 const maxPages = 65536;
 
 export interface Arena {
   readonly memory: WebAssembly.Memory;
   readonly shared: boolean;
+  /** Its place among the arenas of a device. */
+  readonly index: number;
+  /** The offset of a block of at least that many bytes; undefined where the memory would have to grow. */
+  takeFree(bytes: number): number | undefined;
   /** The offset of a block of at least that many bytes.
    *  @throws OutOfMemoryError if the memory cannot grow enough */
   take(bytes: number): number;
@@ -25,13 +30,14 @@ interface Block {
 }
 
 /** A memory of as many pages as the host allows; the first block of it is kept for reads that a mask forbids. */
-function newMemory(shared: boolean): WebAssembly.Memory {
-  if (!shared) return new WebAssembly.Memory({ initial: 16 });
+function newMemory(shared: boolean, most: number): WebAssembly.Memory {
+  const initial = Math.min(16, most);
+  if (!shared) return new WebAssembly.Memory(most < maxPages ? { initial, maximum: most } : { initial });
   let refusal: unknown;
   // Where address space is scarce a shared memory, which reserves all of it, must be smaller.
-  for (let maximum = maxPages; maximum >= 1024; maximum /= 2) {
+  for (let maximum = most; maximum >= Math.min(most, 1024); maximum = Math.floor(maximum / 2)) {
     try {
-      return new WebAssembly.Memory({ initial: 16, maximum, shared });
+      return new WebAssembly.Memory({ initial, maximum, shared });
     } catch (cause) {
       refusal = cause;
     }
@@ -39,9 +45,11 @@ function newMemory(shared: boolean): WebAssembly.Memory {
   throw new OutOfMemoryError("cpu: no shared memory of even 64 MiB can be reserved", { cause: refusal });
 }
 
-/** @param shared  whether other threads may be given the memory */
-export function newArena(shared: boolean): Arena {
-  const memory = newMemory(shared);
+/** @param shared  whether other threads may be given the memory
+ *  @param most    the most bytes that it may grow to
+ *  @throws OutOfMemoryError if the host gives none */
+export function newArena(shared: boolean, most = maxPages * pageBytes, index = 0): Arena {
+  const memory = newMemory(shared, Math.min(maxPages, Math.ceil(most / pageBytes)));
   const taken = new Map<number, number>();
   let end = memory.buffer.byteLength;
   const free: Block[] = [{ offset: alignment, bytes: end - alignment }];
@@ -82,25 +90,33 @@ export function newArena(shared: boolean): Arena {
     return best;
   }
 
+  const blockBytes = (wanted: number): number => Math.max(Math.ceil(wanted / alignment), 1) * alignment;
+
+  function takeFree(wanted: number): number | undefined {
+    const bytes = blockBytes(wanted);
+    const at = bestFit(bytes);
+    if (at < 0) return undefined;
+    const block = free[at] as Block;
+    const { offset } = block;
+    block.offset += bytes;
+    block.bytes -= bytes;
+    if (block.bytes === 0) free.splice(at, 1);
+    taken.set(offset, bytes);
+    return offset;
+  }
+
   return {
     memory,
     shared,
+    index,
     bytes: () => new Uint8Array(memory.buffer),
+    takeFree,
 
     take(wanted) {
-      const bytes = Math.max(Math.ceil(wanted / alignment), 1) * alignment;
-      let at = bestFit(bytes);
-      if (at < 0) {
-        grow(bytes);
-        at = bestFit(bytes);
-      }
-      const block = free[at] as Block;
-      const { offset } = block;
-      block.offset += bytes;
-      block.bytes -= bytes;
-      if (block.bytes === 0) free.splice(at, 1);
-      taken.set(offset, bytes);
-      return offset;
+      const offset = takeFree(wanted);
+      if (offset !== undefined) return offset;
+      grow(blockBytes(wanted));
+      return takeFree(wanted) as number;
     },
 
     give(offset) {
@@ -108,12 +124,8 @@ export function newArena(shared: boolean): Arena {
       if (bytes === undefined)
         throw new ArgumentError(`cpu: memory at ${offset} is freed, but was not allocated, or was freed before`);
       taken.delete(offset);
-      let at = 0;
-      for (let high = free.length; at < high; ) {
-        const middle = (at + high) >> 1;
-        if ((free[middle] as Block).offset < offset) at = middle + 1;
-        else high = middle;
-      }
+      const behind = free.findIndex((block) => block.offset > offset);
+      const at = behind < 0 ? free.length : behind;
       const [before, after] = [free[at - 1], free[at]];
       const joinsBefore = before !== undefined && before.offset + before.bytes === offset;
       const joinsAfter = after !== undefined && offset + bytes === after.offset;

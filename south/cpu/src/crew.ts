@@ -5,6 +5,8 @@ import { type Start, threadProgram, webProgram } from "./worker.ts";
 export interface Crew {
   /** While held, the process lives on; otherwise its end need not wait for the workers. */
   hold(isHeld: boolean): void;
+  /** Sends each worker what there is now. */
+  send(start: Start): void;
   close(): Promise<void>;
 }
 
@@ -19,6 +21,7 @@ interface Thread {
   on(event: "message", listener: () => void): void;
   on(event: "error", listener: (cause: unknown) => void): void;
   on(event: "exit", listener: (code: number) => void): void;
+  postMessage(message: unknown, transfer: readonly unknown[]): void;
   ref(): void;
   unref(): void;
   terminate(): Promise<unknown>;
@@ -69,7 +72,7 @@ function startThreads({ Worker }: Threads, count: number, start: Start, listener
   let isClosed = false;
   const all = Array.from({ length: count }, (_, i) => {
     // Without the options of the process, which may load modules first.
-    const thread = new Worker(program, { eval: true, workerData: start, execArgv: [], name: `sinan ${i}` });
+    const thread = new Worker(program, { eval: true, execArgv: [], name: `sinan ${i}` });
     let isNew = true;
     let isLost = false;
     const lose = (cause: unknown): void => {
@@ -83,6 +86,7 @@ function startThreads({ Worker }: Threads, count: number, start: Start, listener
     });
     thread.on("error", lose);
     thread.on("exit", (code) => lose(new Error(`a worker thread ended with code ${code}`)));
+    thread.postMessage(start, []);
     thread.unref();
     return thread;
   });
@@ -92,6 +96,9 @@ function startThreads({ Worker }: Threads, count: number, start: Start, listener
         if (isHeld) thread.ref();
         else thread.unref();
       }
+    },
+    send(more) {
+      for (const thread of all) thread.postMessage(more, []);
     },
     async close() {
       isClosed = true;
@@ -125,6 +132,9 @@ function startWebWorkers(count: number, start: Start, listener: Listener, progra
   });
   return {
     hold() {},
+    send(more) {
+      for (const worker of all) worker.postMessage(more, []);
+    },
     async close() {
       for (const worker of all) worker.terminate();
     },

@@ -9,7 +9,31 @@ import { coreCount } from "./crew.ts";
 import { fusesMadd, probe } from "./wasm/probe.ts";
 import { codegenName } from "./wasm/render.ts";
 
-const host = globalThis as { readonly process?: { readonly env?: Readonly<Record<string, string | undefined>> } };
+const host = globalThis as {
+  readonly process?: {
+    readonly env?: Readonly<Record<string, string | undefined>>;
+    readonly getBuiltinModule?: (name: string) => unknown;
+    readonly constrainedMemory?: () => number;
+  };
+};
+
+interface OperatingSystem {
+  readonly totalmem: () => number;
+}
+
+/** What work may take of the machine's memory; what one memory of 32-bit addresses holds, where that is not known. */
+function memoryBytes(): number {
+  const { process } = host;
+  const os = process?.getBuiltinModule?.("node:os") as OperatingSystem | undefined;
+  const constrained = process?.constrainedMemory?.() ?? 0;
+  if (!os) return arenaBytes;
+  const total = os.totalmem();
+  const physical = constrained > 0 ? Math.min(constrained, total) : total;
+  return Math.floor((physical / 4) * 3);
+}
+
+/** What addresses of 32 bits reach, but for a page. */
+const arenaBytes = 2 ** 32 - 2 ** 16;
 
 const canShare = (): boolean => typeof SharedArrayBuffer === "function" && probe("threads");
 
@@ -18,6 +42,7 @@ function hardwareModel(shared: boolean, options: Options): HardwareModel {
   const simd = probe("simd");
   const available = simd && probe("bulkMemory");
   const threads = shared ? threadCount(options) : 1;
+  const most = memoryBytes();
   const features = [...(probe("relaxedSimd") ? ["relaxed-madd"] : []), ...(fusesMadd() ? ["fused-madd"] : [])];
   return {
     id: "cpu",
@@ -51,11 +76,18 @@ function hardwareModel(shared: boolean, options: Options): HardwareModel {
       { name: "l1", bytes: 32 * 2 ** 10, sharedBy: 1 },
       { name: "l2", bytes: 2 ** 20, sharedBy: 1 },
       { name: "l3", bytes: 16 * 2 ** 20 },
-      { name: "device", bytes: 2 ** 32 - 2 ** 16 },
+      { name: "device", bytes: most },
     ],
     unified: true,
     features,
-    limits: { alignment, maxBuffers: 512, maxBytes: 2 ** 32 - 2 ** 16, vectorRegisters: 16, aliasing: true },
+    limits: {
+      alignment,
+      maxBuffers: 512,
+      maxBytes: most,
+      maxBufferBytes: Math.min(most, (options.arenaBytes ?? arenaBytes) - alignment),
+      vectorRegisters: 16,
+      aliasing: true,
+    },
     launchNs: 500,
     sharedMemory: shared,
     threads,
@@ -67,6 +99,7 @@ interface Options {
   readonly threads?: number;
   readonly grain?: number;
   readonly worker?: string;
+  readonly arenaBytes?: number;
 }
 
 const mostThreads = 256;
@@ -79,13 +112,14 @@ function optionsOf(options: Json | undefined): Options {
   const wrong = (name: string, expected: string): never => {
     throw new DeviceError(`cpu: the option ${name} is ${expected}, got ${JSON.stringify(given[name])}`);
   };
-  const count = (name: "threads" | "grain", most: number): number | undefined => {
+  const count = (name: "threads" | "grain" | "arenaBytes", most: number): number | undefined => {
     const value = given[name];
     if (value === undefined) return undefined;
     return isCount(value, most) ? value : wrong(name, `a whole number from 1 to ${most}`);
   };
   const { shared, worker } = given;
   const [threads, grain] = [count("threads", mostThreads), count("grain", Number.MAX_SAFE_INTEGER)];
+  const own = count("arenaBytes", arenaBytes);
   return {
     ...(shared === undefined
       ? {}
@@ -95,6 +129,7 @@ function optionsOf(options: Json | undefined): Options {
     ...(worker === undefined
       ? {}
       : { worker: typeof worker === "string" ? worker : wrong("worker", "the address of a program") }),
+    ...(own === undefined ? {} : { arenaBytes: own }),
   };
 }
 
@@ -113,10 +148,10 @@ function threadCount({ threads }: Options): number {
 
 /** The processor this runs on. `open` takes `{ threads }`, how many of them share the loops of large kernels (all that the
  *  machine runs at once, if neither this nor the environment variable `SINAN_THREADS` says less), `{ grain }`, about how
- *  many operations make it worth while to share a loop, and `{ shared: false }` for a memory that no other thread can be given, as a page
- *  without cross-origin isolation has it: then there is one thread. In a page the workers are made of their program's text; where its
- *  content-security policy forbids that, the calling thread does all work, unless `{ worker }` is the address of a script that was
- *  bundled from `@sinan/cpu/worker`. */
+ *  many operations make it worth while to share a loop, `{ arenaBytes }`, the most bytes of one of its memories, and
+ *  `{ shared: false }` for memories that no other thread can be given, as a page without cross-origin isolation has them: then
+ *  there is one thread. In a page the workers are made of their program's text; where its content-security policy forbids that,
+ *  the calling thread does all work, unless `{ worker }` is the address of a script that was bundled from `@sinan/cpu/worker`. */
 export const cpuDriver: Driver = {
   name: "cpu",
   async probe() {
@@ -134,6 +169,7 @@ export const cpuDriver: Driver = {
       threads: hardware.threads ?? 1,
       grain: own.grain ?? usualGrain,
       worker: own.worker,
+      arenaBytes: own.arenaBytes ?? arenaBytes,
     });
   },
 };

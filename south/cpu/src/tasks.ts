@@ -9,6 +9,9 @@ export interface Task {
   /** Parts of it that threads take one at a time. */
   readonly chunks: number;
   readonly args: readonly number[];
+  /** The memories by their indices, and how many bytes they have: those of a kernel's instance, and then that of its code; those
+   *  of a copy or fill, the one that is written first. */
+  readonly memories: readonly { readonly index: number; readonly bytes: number }[];
   readonly submission: number;
   readonly kernel: number;
   readonly part: number;
@@ -42,21 +45,32 @@ export class TaskQueue {
     return ((this.completed - step) | 0) > 0;
   }
 
-  /** Appends a task; `false` if there is no room for it now. Workers see it once it is published.
-   *  @param memoryBytes  what the memory has now */
-  put(task: Task, memoryBytes: number): boolean {
+  /** Lets workers know how many memories there are; one that has fewer gives its thread a turn, to be sent them. */
+  announce(memories: number): void {
+    Atomics.store(this.#words, layout.memories, memories);
+    this.#wake();
+  }
+
+  #wake(): void {
+    Atomics.add(this.#words, layout.generation, 1);
+    Atomics.notify(this.#words, layout.generation);
+  }
+
+  /** Appends a task; `false` if there is no room for it now. Workers see it once it is published. */
+  put(task: Task): boolean {
     const { completed } = this;
     if (((this.#next - completed) | 0) >= layout.slots) return false;
     for (; this.#freed !== completed; this.#freed = (this.#freed + 1) | 0)
       this.#tail = this.#ends[this.#freed & (layout.slots - 1)] as number;
-    const count = task.args.length;
+    const all = [...task.args, ...task.memories.flatMap(({ index, bytes }) => [index, bytes])];
+    const count = all.length;
     const left = layout.room - (this.#head % layout.room);
     // Arguments lie side by side.
     const start = count <= left ? this.#head : this.#head + left;
     if (start + count - this.#tail > layout.room) return false;
     const slot = this.#next & (layout.slots - 1);
     this.#head = this.#ends[slot] = start + count;
-    this.#numbers.set(task.args, layout.slots * layout.fields + (start % layout.room));
+    this.#numbers.set(all, layout.slots * layout.fields + (start % layout.room));
     const record = slot * layout.fields;
     const write = (name: keyof typeof field, value: number): void => {
       this.#numbers[record + field[name]] = value;
@@ -65,10 +79,10 @@ export class TaskQueue {
     write("extent", task.extent);
     write("chunks", task.chunks);
     write("args", start % layout.room);
-    write("count", count);
+    write("count", task.args.length);
+    write("memories", task.memories.length);
     write("submission", task.submission);
     write("last", 0);
-    write("memory", memoryBytes);
     write("kernel", task.kernel);
     write("code", task.code);
     write("codeBytes", task.codeBytes);
@@ -86,8 +100,7 @@ export class TaskQueue {
     if (Atomics.load(this.#words, layout.published) === this.#next) return last;
     this.#numbers[(last & (layout.slots - 1)) * layout.fields + field.last] = 1;
     Atomics.store(this.#words, layout.published, this.#next);
-    Atomics.add(this.#words, layout.generation, 1);
-    Atomics.notify(this.#words, layout.generation);
+    this.#wake();
     return last;
   }
 

@@ -2,11 +2,12 @@
  *  as an entry of its own and give its address, `device("cpu", { options: { worker: "/sinan-worker.js" } })`. */
 
 import { math } from "./math.ts";
-import { field, layout, serve, type Start } from "./worker.ts";
+import { field, layout, serving, type Start } from "./worker.ts";
 
 const scope = globalThis as unknown as {
   addEventListener(type: "message", listener: (event: { readonly data: Start }) => void): void;
   postMessage(message: unknown, transfer: readonly unknown[]): void;
 };
 
-scope.addEventListener("message", ({ data }) => serve(layout, field, math, data, () => scope.postMessage(0, [])));
+const serve = serving(layout, field, math, () => scope.postMessage(0, []));
+scope.addEventListener("message", ({ data }) => serve(data));

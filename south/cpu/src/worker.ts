@@ -22,10 +22,11 @@ export const layout = {
   room,
   submissions,
   textLength,
-  /** Int32 places: changes with every event, steps published, steps completed. */
+  /** Int32 places: changes with every event, steps published, steps completed, memories that there are. */
   generation: 0,
   published: 1,
   completed: 2,
+  memories: 3,
   /** Int32 places of each submission: 0, or 1 and the number of the kernel that failed. */
   failed: 16,
   tickets: 16 + submissions,
@@ -40,7 +41,8 @@ export const layout = {
   patience: 2000,
 } as const;
 
-/** Numbers of a step, in order. `memory` is how many bytes the memory had; copies and fills have bytes as iterations. */
+/** Numbers of a step, in order. Behind its `count` arguments lie the index and the bytes of each of its `memories`. Copies and
+ *  fills have bytes as iterations. */
 export const field = {
   kind: 0,
   extent: 1,
@@ -49,7 +51,7 @@ export const field = {
   count: 4,
   submission: 5,
   last: 6,
-  memory: 7,
+  memories: 7,
   kernel: 8,
   code: 9,
   codeBytes: 10,
@@ -59,40 +61,52 @@ export const field = {
 export const kind = { launch: 0, copy: 1, fill: 2 } as const;
 
 export interface Start {
-  readonly memory: WebAssembly.Memory;
+  /** All that there are: more than at the last time. */
+  readonly memories: readonly WebAssembly.Memory[];
   readonly control: SharedArrayBuffer;
 }
 
 type Run = (...args: readonly number[]) => void;
 
-/** The worker's loop, which never ends. It stands for itself: a worker gets it as text.
+/** What a worker does with each message that it gets: it serves until there are memories that it was not sent. It stands for
+ *  itself: a worker gets it as text.
  *  @param tell  lets the owner know that the worker is there, or that a submission is done */
-export function serve(
+export function serving(
   at: typeof layout,
   of: typeof field,
   math: Record<string, (...args: never[]) => unknown>,
-  { memory, control }: Start,
   tell: () => void,
-): void {
-  const words = new Int32Array(control, 0, at.words);
-  const numbers = new Float64Array(control, at.numbersAt, at.numbers);
+): (start: Start) => void {
+  let control = new SharedArrayBuffer(0);
+  let words = new Int32Array(control);
+  let numbers = new Float64Array(control);
+  const memories: WebAssembly.Memory[] = [];
   const kernels = new Map<number, Readonly<Record<string, unknown>>>();
 
   const read = (record: number, name: keyof typeof of): number => numbers[record + of[name]] as number;
 
-  /** All of the memory: another thread may have made it grow, which this one need not have heard of. */
-  const bytes = (record: number): Uint8Array => {
-    if (memory.buffer.byteLength < read(record, "memory")) memory.grow(0);
-    return new Uint8Array(memory.buffer);
+  /** The memories of a step. Another thread may have made one grow, which this one need not have heard of. */
+  const memoriesOf = (record: number): WebAssembly.Memory[] => {
+    let place = at.slots * at.fields + read(record, "args") + read(record, "count");
+    return Array.from({ length: read(record, "memories") }, () => {
+      const memory = memories[numbers[place] as number] as WebAssembly.Memory;
+      if (memory.buffer.byteLength < (numbers[place + 1] as number)) memory.grow(0);
+      place += 2;
+      return memory;
+    });
   };
+  const bytesOf = (memory: WebAssembly.Memory | undefined): Uint8Array =>
+    new Uint8Array(memory?.buffer ?? new ArrayBuffer(0));
 
   const kernelOf = (record: number): Readonly<Record<string, unknown>> => {
+    const own = memoriesOf(record);
     const id = read(record, "kernel");
     const known = kernels.get(id);
     if (known) return known;
     const code = read(record, "code");
-    const module = new WebAssembly.Module(bytes(record).slice(code, code + read(record, "codeBytes")));
-    const { exports } = new WebAssembly.Instance(module, { env: { memory }, math });
+    const text = bytesOf(own.pop()).slice(code, code + read(record, "codeBytes"));
+    const env = Object.fromEntries(own.map((memory, n) => [n === 0 ? "memory" : `memory${n}`, memory]));
+    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(text), { env, math });
     kernels.set(id, exports);
     return exports;
   };
@@ -102,13 +116,14 @@ export function serve(
     const args = Array.from(numbers.subarray(first, first + read(record, "count")));
     if (read(record, "kind") === 0) {
       const exports = kernelOf(record);
-      if (memory.buffer.byteLength < read(record, "memory")) memory.grow(0);
       ((exports[`part${read(record, "part")}`] ?? exports["run"]) as Run)(...args, begin, end);
       return;
     }
     const [to = 0, from = 0] = args;
-    if (read(record, "kind") === 1) bytes(record).copyWithin(to + begin, from + begin, from + end);
-    else bytes(record).fill(from, to + begin, to + end);
+    const [target, source] = memoriesOf(record);
+    const all = bytesOf(target);
+    if (read(record, "kind") === 1) all.set(bytesOf(source).subarray(from + begin, from + end), to + begin);
+    else all.fill(from, to + begin, to + end);
   };
 
   const fail = (record: number, cause: unknown): void => {
@@ -153,27 +168,43 @@ export function serve(
     }
   };
 
-  tell();
-  for (;;) {
-    const generation = Atomics.load(words, at.generation);
-    const step = Atomics.load(words, at.completed);
-    if (step !== Atomics.load(words, at.published) && take(step)) continue;
-    let left: number = at.patience;
-    while (left > 0 && Atomics.load(words, at.generation) === generation) left--;
-    if (left === 0) Atomics.wait(words, at.generation, generation);
-  }
+  const serve = (): void => {
+    for (;;) {
+      const generation = Atomics.load(words, at.generation);
+      const step = Atomics.load(words, at.completed);
+      const isPublished = step !== Atomics.load(words, at.published);
+      // A step that was seen here uses no memory beyond these.
+      if (Atomics.load(words, at.memories) !== memories.length) return;
+      if (isPublished && take(step)) continue;
+      let left: number = at.patience;
+      while (left > 0 && Atomics.load(words, at.generation) === generation) left--;
+      if (left === 0) Atomics.wait(words, at.generation, generation);
+    }
+  };
+
+  return ({ memories: all, control: given }) => {
+    if (memories.length === 0) {
+      control = given;
+      words = new Int32Array(control, 0, at.words);
+      numbers = new Float64Array(control, at.numbersAt, at.numbers);
+      tell();
+    }
+    memories.push(...all.slice(memories.length));
+    serve();
+  };
 }
 
 // Tools that name functions for stack traces call `__name`.
 const prelude = "const __name = (f) => f;";
-const call = (start: string, tell: string): string =>
-  `(${serve.toString()})(${JSON.stringify(layout)}, ${JSON.stringify(field)}, ${mathText}, ${start}, ${tell})`;
+const called = (tell: string): string =>
+  `(${serving.toString()})(${JSON.stringify(layout)}, ${JSON.stringify(field)}, ${mathText}, ${tell})`;
 
-/** The program of a worker thread of Node, Deno or Bun, which finds a `Start` in its data. */
+/** The program of a worker thread of Node, Deno or Bun, which is sent each `Start`. */
 export const threadProgram = (): string => `${prelude}
-const { workerData, parentPort } = require("node:worker_threads");
-${call("workerData", "() => parentPort.postMessage(0)")};`;
+const { parentPort } = require("node:worker_threads");
+parentPort.on("message", ${called("() => parentPort.postMessage(0)")});`;
 
-/** The program of a Web Worker, which is sent a `Start`. */
+/** The program of a Web Worker, which is sent each `Start`. */
 export const webProgram = (): string => `${prelude}
-onmessage = ({ data }) => { ${call("data", "() => postMessage(0)")}; };`;
+const serve = ${called("() => postMessage(0)")};
+onmessage = ({ data }) => serve(data);`;

@@ -1,5 +1,5 @@
-/** Builds a WebAssembly module's bytes directly, without text in between: types, imports, functions, memory, globals,
- *  exports and the names that a trap's stack shows. Imports come before functions, so an index is final when given out.
+/** Builds a WebAssembly module's bytes directly, without text in between: types, imports, functions, memory, exports
+ *  and the names that a trap's stack shows. Imports come before functions, so an index is final when given out.
  *  Source: WebAssembly core specification 3.0, chapter 5.5. */
 
 import { ArgumentError, VerifyError } from "sinan/south";
@@ -31,15 +31,11 @@ export interface FunctionOptions {
   readonly export?: string | true | undefined;
 }
 
-export interface GlobalOptions {
-  readonly mutable?: boolean | undefined;
-  readonly export?: string | undefined;
-}
-
 export type Emit = (body: FunctionBody, ...params: number[]) => void;
 
 export interface WasmModule {
-  importMemory(module: string, name: string, limits: MemoryLimits): void;
+  /** Returns its index, by which loads and stores name it. */
+  importMemory(module: string, name: string, limits: MemoryLimits): number;
   memory(limits: MemoryLimits, exportName?: string): void;
   importFunction(module: string, name: string, params: readonly ValType[], results: readonly ValType[]): number;
   /** Emits a function; `emit` gets the body and the indices of the parameters. Returns the function's index. */
@@ -47,9 +43,6 @@ export interface WasmModule {
   /** A function to call before its body is known; `define` gives the body. */
   declare(params: readonly ValType[], results: readonly ValType[], options?: FunctionOptions): number;
   define(index: number, emit: Emit): void;
-  /** A global with a constant initial value. Returns its index. */
-  global(type: "i32" | "f32" | "f64", value: number, options?: GlobalOptions): number;
-  global(type: "i64", value: bigint, options?: GlobalOptions): number;
   export(name: string, functionIndex: number): void;
   /** A custom section of this text. */
   note(name: string, text: string): void;
@@ -57,8 +50,8 @@ export interface WasmModule {
   bytes(): Uint8Array<ArrayBuffer>;
 }
 
-const section = { custom: 0, type: 1, import: 2, function: 3, memory: 5, global: 6, export: 7, code: 10 } as const;
-const external = { function: 0, memory: 2, global: 3 } as const;
+const section = { custom: 0, type: 1, import: 2, function: 3, memory: 5, export: 7, code: 10 } as const;
+const external = { function: 0, memory: 2 } as const;
 const MAX_PAGES = 65536;
 
 interface Definition {
@@ -83,13 +76,11 @@ export function wasmModule(options: ModuleOptions = {}): WasmModule {
   const imports = list();
   const importedFunctions: { readonly type: number; readonly name: string }[] = [];
   const definitions: Definition[] = [];
-  const globals: { readonly type: ValType; readonly mutable: boolean }[] = [];
-  const globalEntries = list();
   const exports = list();
   const exportNames = new Set<string>();
   const notes: ByteWriter[] = [];
   let memoryEntry: ByteWriter | undefined;
-  let hasMemory = false;
+  let memoryCount = 0;
 
   const scope: ModuleScope = {
     typeIndex(params, results) {
@@ -104,7 +95,6 @@ export function wasmModule(options: ModuleOptions = {}): WasmModule {
       const entry = importedFunctions[index] ?? definitions[index - importedFunctions.length];
       return entry && types[entry.type];
     },
-    globalType: (index) => globals[index],
   };
 
   function addExport(name: string, kind: number, index: number): void {
@@ -116,26 +106,22 @@ export function wasmModule(options: ModuleOptions = {}): WasmModule {
     exports.entries.u32(index);
   }
 
-  function onlyMemory(): void {
-    if (hasMemory) throw new ArgumentError("wasm module: it has a memory already; a module here has one");
-    hasMemory = true;
-  }
-
   const self: WasmModule = {
     importMemory(module, name, limits) {
-      onlyMemory();
+      if (memoryEntry) throw new ArgumentError("wasm module: it has a memory of its own; import others before it");
       imports.count++;
       imports.entries.name(module);
       imports.entries.name(name);
       imports.entries.byte(external.memory);
       writeLimits(imports.entries, limits);
+      return memoryCount++;
     },
 
     memory(limits, exportName) {
-      onlyMemory();
+      if (memoryEntry) throw new ArgumentError("wasm module: it has a memory of its own already");
       memoryEntry = new ByteWriter(16);
       writeLimits(memoryEntry, limits);
-      if (exportName !== undefined) addExport(exportName, external.memory, 0);
+      if (exportName !== undefined) addExport(exportName, external.memory, memoryCount);
     },
 
     importFunction(module, name, params, results) {
@@ -179,19 +165,6 @@ export function wasmModule(options: ModuleOptions = {}): WasmModule {
       emit(body, ...type.params.keys());
       definition.body = new ByteWriter(1024);
       body.finish(definition.body);
-    },
-
-    global(type: "i32" | "i64" | "f32" | "f64", value: number | bigint, globalOptions: GlobalOptions = {}) {
-      const mutable = globalOptions.mutable === true;
-      const index = globals.push({ type, mutable }) - 1;
-      globalEntries.count++;
-      const out = globalEntries.entries;
-      out.byte(valTypeCode[type]);
-      out.byte(mutable ? 1 : 0);
-      writeConstant(out, type, value);
-      out.byte(0x0b);
-      if (globalOptions.export !== undefined) addExport(globalOptions.export, external.global, index);
-      return index;
     },
 
     export(name, functionIndex) {
@@ -245,7 +218,6 @@ export function wasmModule(options: ModuleOptions = {}): WasmModule {
       writeSection(out, section.import, imports);
       writeSection(out, section.function, functions);
       writeSection(out, section.memory, memories);
-      writeSection(out, section.global, globalEntries);
       writeSection(out, section.export, exports);
       writeSection(out, section.code, code);
       for (const content of notes) {
@@ -311,23 +283,4 @@ function writeLimits(out: ByteWriter, { min, max, shared = false }: MemoryLimits
   out.byte((max === undefined ? 0 : 1) | (shared ? 2 : 0));
   out.u32(min);
   if (max !== undefined) out.u32(max);
-}
-
-function writeConstant(out: ByteWriter, type: "i32" | "i64" | "f32" | "f64", value: number | bigint): void {
-  switch (type) {
-    case "i32":
-      out.byte(0x41);
-      return out.s32(Number(value));
-    case "i64":
-      out.byte(0x42);
-      return out.s64(BigInt(value));
-    case "f32":
-      out.byte(0x43);
-      return out.f32(Number(value));
-    case "f64":
-      out.byte(0x44);
-      return out.f64(Number(value));
-    default:
-      return type satisfies never;
-  }
 }

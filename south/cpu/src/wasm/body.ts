@@ -26,7 +26,6 @@ export interface FunctionType {
 export interface ModuleScope {
   typeIndex(params: readonly ValType[], results: readonly ValType[]): number;
   functionType(index: number): FunctionType | undefined;
-  globalType(index: number): { readonly type: ValType; readonly mutable: boolean } | undefined;
 }
 
 export class FunctionBody {
@@ -114,27 +113,6 @@ export class FunctionBody {
     this.#code.u32(local);
   }
 
-  globalGet(index: number): void {
-    if (this.#check) {
-      this.#check.begin("global.get");
-      const global = this.#scope.globalType(index) ?? this.#fail(`there is no global ${index}`);
-      this.#check.push([global.type]);
-    }
-    this.#code.byte(0x23);
-    this.#code.u32(index);
-  }
-
-  globalSet(index: number): void {
-    if (this.#check) {
-      this.#check.begin("global.set");
-      const global = this.#scope.globalType(index) ?? this.#fail(`there is no global ${index}`);
-      if (!global.mutable) this.#fail(`global ${index} is not mutable`);
-      this.#check.pop([global.type]);
-    }
-    this.#code.byte(0x24);
-    this.#code.u32(index);
-  }
-
   // Constants
 
   /** The low 32 bits count: -1 and 0xffffffff are one constant. */
@@ -151,17 +129,11 @@ export class FunctionBody {
     this.#code.s64(BigInt(value));
   }
 
-  /** Rounded to f32. A NaN's sign and payload are the engine's choice; `f32Bits` keeps them. */
+  /** Rounded to f32. A NaN's sign and payload are the engine's choice. */
   f32(value: number): void {
     this.#constant("f32.const", "f32");
     this.#code.byte(0x43);
     this.#code.f32(value);
-  }
-
-  f32Bits(bits: number): void {
-    this.#constant("f32.const", "f32");
-    this.#code.byte(0x43);
-    this.#code.bits32(bits);
   }
 
   f64(value: number): void {
@@ -170,28 +142,12 @@ export class FunctionBody {
     this.#code.f64(value);
   }
 
-  f64Bits(bits: bigint): void {
-    this.#constant("f64.const", "f64");
-    this.#code.byte(0x44);
-    this.#code.bits64(bits);
-  }
-
   /** 16 bytes, lowest address first.
    *  @throws ArgumentError if there are not 16 */
   v128(bytes: ArrayLike<number>): void {
     if (bytes.length !== 16) throw new ArgumentError(`v128.const takes 16 bytes, ${bytes.length} came`);
     this.#vectorConstant();
     this.#code.bytes(bytes);
-  }
-
-  f32x4(a: number, b: number, c: number, d: number): void {
-    this.#vectorConstant();
-    for (const lane of [a, b, c, d]) this.#code.f32(lane);
-  }
-
-  i32x4(a: number, b: number, c: number, d: number): void {
-    this.#vectorConstant();
-    for (const lane of [a, b, c, d]) this.#code.bits32(lane);
   }
 
   #vectorConstant(): void {
@@ -207,10 +163,10 @@ export class FunctionBody {
 
   // Instructions of fixed type
 
-  /** Any instruction of the table in `opcodes.ts`, with its immediates: a load's offset and alignment in bytes (0 and
-   *  natural when left out), a lane, a shuffle's 16 lanes. */
+  /** Any instruction of the table in `opcodes.ts`, with its immediates: a load's offset, alignment in bytes and memory (0,
+   *  natural and the first one when left out), a lane, a shuffle's 16 lanes. */
   op<N extends OpName>(name: N, ...immediates: Immediates<N>): void;
-  op(name: OpName, first?: ImmediateValue, second?: number, third?: number): void {
+  op(name: OpName, first?: ImmediateValue, second?: number, third?: number, fourth?: number): void {
     const opcode: Opcode = opcodes[name];
     if (this.#check) {
       this.#check.begin(name);
@@ -228,12 +184,9 @@ export class FunctionBody {
       case undefined:
         return;
       case "memory":
-        code.u32(log2(second ?? opcode.size));
-        code.u32((first as number | undefined) ?? 0);
-        return;
+        return this.#place(second ?? opcode.size, first as number | undefined, third);
       case "memoryLane":
-        code.u32(log2(third ?? opcode.size));
-        code.u32(second ?? 0);
+        this.#place(third ?? opcode.size, second, fourth);
         code.byte(first as number);
         return;
       case "lane":
@@ -248,6 +201,14 @@ export class FunctionBody {
       default:
         opcode.immediate satisfies never;
     }
+  }
+
+  /** Where an instruction finds what it loads or stores. A memory behind the first is announced by a bit of the alignment. */
+  #place(align: number, offset = 0, memory = 0): void {
+    const code = this.#code;
+    code.u32(log2(align) | (memory > 0 ? 0x40 : 0));
+    if (memory > 0) code.u32(memory);
+    code.u32(offset);
   }
 
   drop(): void {
@@ -325,21 +286,6 @@ export class FunctionBody {
     }
     this.#code.byte(0x0d);
     this.#code.u32(this.#depth - label);
-  }
-
-  /** Branches to `labels[i]` for the i32 operand i, to `otherwise` where i is past the last. */
-  brTable(labels: readonly Label[], otherwise: Label): void {
-    if (this.#check) {
-      this.#check.begin("br_table");
-      this.#check.pop(["i32"]);
-      for (const label of labels) this.#check.keep(this.#check.label(label));
-      this.#check.pop(this.#check.label(otherwise));
-      this.#check.stop();
-    }
-    this.#code.byte(0x0e);
-    this.#code.u32(labels.length);
-    for (const label of labels) this.#code.u32(this.#depth - label);
-    this.#code.u32(this.#depth - otherwise);
   }
 
   return(): void {

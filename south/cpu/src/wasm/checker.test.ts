@@ -6,6 +6,8 @@ import { stackChecker } from "./checker.ts";
 
 const checked = { check: stackChecker };
 
+const lanes = new Uint8Array(16);
+
 const mistakes: readonly [what: string, emit: Emit, message: RegExp][] = [
   [
     "a wrong operand",
@@ -33,12 +35,8 @@ const mistakes: readonly [what: string, emit: Emit, message: RegExp][] = [
   ["no such local", (f) => f.get(7), /there is no local 7/],
   ["a wrong local", (f) => [f.i32(1), f.set(f.local("f32"))], /expected an operand of type f32, found i32/],
   ["no such function", (f) => f.call(9), /there is no function 9/],
-  ["no such lane", (f) => [f.f32x4(1, 2, 3, 4), f.op("f32x4.extract_lane", 4)], /lane 4 is not an integer from 0 to 3/],
-  [
-    "no such byte",
-    (f) => [f.i32x4(1, 2, 3, 4), f.i32x4(1, 2, 3, 4), f.op("i8x16.shuffle", [32])],
-    /takes 16 lanes, 1 came/,
-  ],
+  ["no such lane", (f) => [f.v128(lanes), f.op("f32x4.extract_lane", 4)], /lane 4 is not an integer from 0 to 3/],
+  ["no such byte", (f) => [f.v128(lanes), f.v128(lanes), f.op("i8x16.shuffle", [32])], /takes 16 lanes, 1 came/],
   ["too large an alignment", (f) => [f.i32(0), f.op("f32.load", 0, 8)], /alignment 8 is not a power of two up to 4/],
   ["an unaligned atomic", (f) => [f.i32(0), f.i32(1), f.op("memory.atomic.notify", 0, 2)], /equal to 4 bytes/],
   ["a negative offset", (f) => [f.i32(0), f.op("f32.load", -4)], /offset -4/],

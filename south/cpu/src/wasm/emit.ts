@@ -277,8 +277,9 @@ class Emitter {
       const local = held.get(store.value);
       if (local === undefined) this.#push(store.value);
       else body.get(local);
-      if (store.lane === undefined) this.#untyped.op(store.op, store.offset);
-      else this.#untyped.op(store.op, store.lane, store.offset);
+      const place = store.memory === 0 ? [store.offset] : [store.offset, opcodes[store.op].size, store.memory];
+      if (store.lane === undefined) this.#untyped.op(store.op, ...place);
+      else this.#untyped.op(store.op, store.lane, ...place);
       if (store.mask) body.end();
     }
     body.release(...held.values());
@@ -330,7 +331,8 @@ class Emitter {
     const behind = this.#behind(pointer);
     if (behind > 0 && pointer && v.op && opcodes[v.op].immediate === "memory") {
       body.get(pointer.local as number);
-      return this.#untyped.op(v.op, (v.immediates[0] as number) + behind);
+      const [offset, ...place] = v.immediates;
+      return this.#untyped.op(v.op, (offset as number) + behind, ...place);
     }
     for (const a of v.args) this.#read(a);
     switch (v.kind) {

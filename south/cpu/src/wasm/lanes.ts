@@ -96,7 +96,7 @@ export function pack(machine: Machine, dtype: DType, values: readonly Value[]): 
       if (lane === lanes[0]) continue;
       const load = lane.op && !lane.pinned ? laneLoads[lane.op] : undefined;
       part = load
-        ? graph.op(load, [lane.args[0] as Value, part], i, lane.immediates[0] ?? 0)
+        ? graph.op(load, [lane.args[0] as Value, part], i, ...lane.immediates)
         : graph.op(`${shape}.replace_lane`, [part, lane], i);
     }
     parts.push(part);

@@ -16,13 +16,15 @@ import {
   vector,
 } from "./lanes.ts";
 import type { Loop, Lowering } from "./nest.ts";
-import type { OpName } from "./opcodes.ts";
+import { opcodes, type OpName } from "./opcodes.ts";
 import { constantOf, type Value } from "./value.ts";
 
 export interface Memory {
   readonly base: Value;
   /** Where the buffer begins behind `base`. */
   readonly bytes: number;
+  /** In which of the module's memories. */
+  readonly memory: number;
   /** The nest writes to it too: its loads stay where they are. */
   readonly pinned: boolean;
 }
@@ -35,12 +37,14 @@ export interface Store {
   readonly lane: number | undefined;
   readonly address: Value;
   readonly offset: number;
+  readonly memory: number;
   readonly value: Value;
 }
 
 interface Address {
   readonly pointer: Value;
   readonly offset: number;
+  readonly memory: number;
 }
 
 const loads = {
@@ -89,7 +93,7 @@ const safeOffset = 32768;
 /** The address of an element. The constant part goes into the instruction, unless what is left could be negative. */
 function addressOf(lowering: Lowering, buffer: Node, index: Node, at: Loop): Address {
   const { graph } = lowering;
-  const { base, bytes: start } = lowering.address(buffer);
+  const { base, bytes: start, memory } = lowering.address(buffer);
   const size = dtypes[dtypeOf(buffer)].bytes;
   const { constant: fixed, terms } = affine(index);
   let least = 0;
@@ -116,7 +120,7 @@ function addressOf(lowering: Lowering, buffer: Node, index: Node, at: Loop): Add
     const value = single(lowering.lower(atom, at));
     pointer = graph.op("i32.add", [pointer, graph.op("i32.mul", [value, graph.i32(step)])]);
   }
-  return { pointer, offset: total - inPointer };
+  return { pointer, offset: total - inPointer, memory };
 }
 
 /** Whether lanes lie side by side in memory. */
@@ -147,10 +151,10 @@ export function loadLanes(lowering: Lowering, node: NodeOf<"load">, at: Loop): L
 function guarded(lowering: Lowering, address: Address, mask: Value | undefined): Address {
   if (!mask || constantOf(mask) === 1) return address;
   const { graph } = lowering;
-  const { offset } = address;
+  const { offset, memory } = address;
   const far = offset >= safeOffset;
   const pointer = far ? graph.op("i32.add", [address.pointer, graph.i32(offset)]) : address.pointer;
-  return { pointer: graph.select(pointer, graph.i32(0), mask), offset: far ? 0 : offset };
+  return { pointer: graph.select(pointer, graph.i32(0), mask), offset: far ? 0 : offset, memory };
 }
 
 function maskOf(lowering: Lowering, node: NodeOf<"load"> | NodeOf<"store">, at: Loop): Value | undefined {
@@ -175,10 +179,11 @@ function loadOne(lowering: Lowering, node: NodeOf<"load">, at: Loop): Value {
   return mask ? graph.select(value, zero, mask) : value;
 }
 
-function read(lowering: Lowering, op: OpName, { pointer, offset }: Address, buffer: Node, at: Loop): Value {
+function read(lowering: Lowering, op: OpName, { pointer, offset, memory }: Address, buffer: Node, at: Loop): Value {
   const { graph } = lowering;
-  if (lowering.address(buffer).pinned) return graph.loadHere(op, pointer, offset, at.region);
-  return graph.op(op, [pointer], offset);
+  const place = memory === 0 ? [offset] : [offset, opcodes[op].size, memory];
+  if (lowering.address(buffer).pinned) return graph.loadHere(op, pointer, place, at.region);
+  return graph.op(op, [pointer], ...place);
 }
 
 /** Lanes that lie side by side, as parts; undefined where there is no instruction for so few. */
@@ -194,9 +199,9 @@ function loadParts(lowering: Lowering, node: NodeOf<"load">, at: Loop): Value[] 
   const mask = maskOf(lowering, node, at);
   if (mask && constantOf(mask) === 0) return new Array<Value>(count).fill(zero);
   const first = (lowering.inLanes(index) as [Node])[0];
-  const { pointer, offset } = guarded(lowering, addressOf(lowering, buffer, first, at), mask);
+  const { pointer, offset, memory } = guarded(lowering, addressOf(lowering, buffer, first, at), mask);
   const part = (op: OpName, i: number): Value =>
-    read(lowering, op, { pointer, offset: offset + i * lanesPerPart(dtype) * bytes }, buffer, at);
+    read(lowering, op, { pointer, offset: offset + i * lanesPerPart(dtype) * bytes, memory }, buffer, at);
   return Array.from({ length: count }, (_, i) => {
     const value = widened(lowering, dtype, few, (op) => part(op, i));
     return mask ? graph.select(value, zero, mask) : value;
@@ -251,9 +256,9 @@ const unmasked = (all: readonly Store[]): readonly Store[] =>
 
 function storeOne(lowering: Lowering, node: NodeOf<"store">, at: Loop, value: Value): Store {
   const [buffer, index] = node.src as [Node, Node];
-  const { pointer, offset } = addressOf(lowering, buffer, index, at);
+  const { pointer, offset, memory } = addressOf(lowering, buffer, index, at);
   const op = stores[plain(dtypeOf(buffer))];
-  return { mask: maskOf(lowering, node, at), op, lane: undefined, address: pointer, offset, value };
+  return { mask: maskOf(lowering, node, at), op, lane: undefined, address: pointer, offset, memory, value };
 }
 
 function storeLane(lowering: Lowering, node: NodeOf<"store">, at: Loop, buffer: Node, lanes: Lanes, i: number): Store {
@@ -281,10 +286,10 @@ function storeParts(lowering: Lowering, node: NodeOf<"store">, at: Loop, lanes: 
   if (few && bytes < 4) return undefined;
   const mask = maskOf(lowering, node, at);
   const first = (lowering.inLanes(index) as [Node])[0];
-  const { pointer, offset } = addressOf(lowering, buffer, first, at);
+  const { pointer, offset, memory } = addressOf(lowering, buffer, first, at);
   return lanes.parts.map((_, i) => {
     const part = inMemory(lowering, lanes, i);
-    const at = { mask, lane: undefined, address: pointer, offset: offset + i * lanesPerPart(dtype) * bytes };
+    const at = { mask, lane: undefined, address: pointer, offset: offset + i * lanesPerPart(dtype) * bytes, memory };
     if (few) return { ...at, op: "v128.store64_lane", lane: 0, value: part };
     if (bytes >= 4) return { ...at, op: "v128.store", value: part };
     // The lanes are in range, so that nothing saturates.

@@ -48,7 +48,7 @@ export interface NestCode {
 
 /** Where the function's parameters are: the buffers' addresses, and the scalars. */
 export interface Parameters {
-  readonly addresses: ReadonlyMap<Node, { readonly local: number; readonly bytes: number }>;
+  readonly addresses: ReadonlyMap<Node, { readonly local: number; readonly bytes: number; readonly memory: number }>;
   readonly scalars: ReadonlyMap<Node, { readonly local: number; readonly type: "i32" | "f32" | "f64" }>;
 }
 
@@ -137,7 +137,8 @@ export class Lowering {
   address(buffer: Node): Memory {
     const found = this.#parameters.addresses.get(buffer);
     if (!found) throw new VerifyError(`kernel: ${buffer.op} is not one of the kernel's buffers`);
-    return { base: this.graph.param(found.local, "i32"), bytes: found.bytes, pinned: this.#stored.has(buffer) };
+    const { local, bytes, memory } = found;
+    return { base: this.graph.param(local, "i32"), bytes, memory, pinned: this.#stored.has(buffer) };
   }
 
   /** Whether lanes differ in a node's value. */

@@ -4,14 +4,8 @@
 export const simd = {
   // loads and stores
   "v128.load": [0x00, "i:v", "memory", 16],
-  "v128.load8x8_s": [0x01, "i:v", "memory", 8],
-  "v128.load8x8_u": [0x02, "i:v", "memory", 8],
   "v128.load16x4_s": [0x03, "i:v", "memory", 8],
   "v128.load16x4_u": [0x04, "i:v", "memory", 8],
-  "v128.load32x2_s": [0x05, "i:v", "memory", 8],
-  "v128.load32x2_u": [0x06, "i:v", "memory", 8],
-  "v128.load8_splat": [0x07, "i:v", "memory", 1],
-  "v128.load16_splat": [0x08, "i:v", "memory", 2],
   "v128.load32_splat": [0x09, "i:v", "memory", 4],
   "v128.load64_splat": [0x0a, "i:v", "memory", 8],
   "v128.store": [0x0b, "iv:", "memory", 16],
@@ -28,7 +22,6 @@ export const simd = {
 
   // lanes
   "i8x16.shuffle": [0x0d, "vv:v", "shuffle", 32],
-  "i8x16.swizzle": [0x0e, "vv:v"],
   "i8x16.splat": [0x0f, "i:v"],
   "i16x8.splat": [0x10, "i:v"],
   "i32x4.splat": [0x11, "i:v"],
@@ -83,7 +76,6 @@ export const simd = {
   "v128.or": [0x50, "vv:v"],
   "v128.xor": [0x51, "vv:v"],
   "v128.bitselect": [0x52, "vvv:v"],
-  "v128.any_true": [0x53, "v:i"],
 
   // i8x16
   "i8x16.narrow_i16x8_s": [0x65, "vv:v"],
@@ -98,16 +90,10 @@ export const simd = {
   "i16x8.add": [0x8e, "vv:v"],
 
   // i32x4
-  "i32x4.extadd_pairwise_i16x8_s": [0x7e, "v:v"],
-  "i32x4.extadd_pairwise_i16x8_u": [0x7f, "v:v"],
   "i32x4.abs": [0xa0, "v:v"],
   "i32x4.neg": [0xa1, "v:v"],
-  "i32x4.all_true": [0xa3, "v:i"],
-  "i32x4.bitmask": [0xa4, "v:i"],
   "i32x4.extend_low_i16x8_s": [0xa7, "v:v"],
-  "i32x4.extend_high_i16x8_s": [0xa8, "v:v"],
   "i32x4.extend_low_i16x8_u": [0xa9, "v:v"],
-  "i32x4.extend_high_i16x8_u": [0xaa, "v:v"],
   "i32x4.shl": [0xab, "vi:v"],
   "i32x4.shr_s": [0xac, "vi:v"],
   "i32x4.shr_u": [0xad, "vi:v"],
@@ -118,11 +104,6 @@ export const simd = {
   "i32x4.min_u": [0xb7, "vv:v"],
   "i32x4.max_s": [0xb8, "vv:v"],
   "i32x4.max_u": [0xb9, "vv:v"],
-  "i32x4.dot_i16x8_s": [0xba, "vv:v"],
-  "i32x4.extmul_low_i16x8_s": [0xbc, "vv:v"],
-  "i32x4.extmul_high_i16x8_s": [0xbd, "vv:v"],
-  "i32x4.extmul_low_i16x8_u": [0xbe, "vv:v"],
-  "i32x4.extmul_high_i16x8_u": [0xbf, "vv:v"],
   "i32x4.trunc_sat_f32x4_s": [0xf8, "v:v"],
   "i32x4.trunc_sat_f32x4_u": [0xf9, "v:v"],
   "i32x4.trunc_sat_f64x2_s_zero": [0xfc, "v:v"],
@@ -181,13 +162,6 @@ export const simd = {
 } as const;
 
 export const relaxedSimd = {
-  "i16x8.relaxed_dot_i8x16_i7x16_s": [0x112, "vv:v"],
-  "i32x4.relaxed_laneselect": [0x10b, "vvv:v"],
-  "i32x4.relaxed_trunc_f32x4_s": [0x101, "v:v"],
-  "i32x4.relaxed_trunc_f32x4_u": [0x102, "v:v"],
-  "i32x4.relaxed_trunc_f64x2_s_zero": [0x103, "v:v"],
-  "i32x4.relaxed_trunc_f64x2_u_zero": [0x104, "v:v"],
-  "i32x4.relaxed_dot_i8x16_i7x16_add_s": [0x113, "vvv:v"],
   "f32x4.relaxed_madd": [0x105, "vvv:v"],
   "f64x2.relaxed_madd": [0x107, "vvv:v"],
 } as const;

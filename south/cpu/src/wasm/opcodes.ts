@@ -20,11 +20,6 @@ export type OpcodeRow =
   | readonly [code: number, signature: `${string}:${string}`, immediate: ImmediateKind, size: number];
 
 export const scalar = {
-  // control and memory size
-  nop: [0x01, ":"],
-  "memory.size": [0x3f, ":i", "zeros", 1],
-  "memory.grow": [0x40, "i:i", "zeros", 1],
-
   // loads and stores: the number is the natural alignment in bytes
   "i32.load": [0x28, "i:i", "memory", 4],
   "i64.load": [0x29, "i:l", "memory", 8],
@@ -34,21 +29,12 @@ export const scalar = {
   "i32.load8_u": [0x2d, "i:i", "memory", 1],
   "i32.load16_s": [0x2e, "i:i", "memory", 2],
   "i32.load16_u": [0x2f, "i:i", "memory", 2],
-  "i64.load8_s": [0x30, "i:l", "memory", 1],
-  "i64.load8_u": [0x31, "i:l", "memory", 1],
-  "i64.load16_s": [0x32, "i:l", "memory", 2],
-  "i64.load16_u": [0x33, "i:l", "memory", 2],
-  "i64.load32_s": [0x34, "i:l", "memory", 4],
-  "i64.load32_u": [0x35, "i:l", "memory", 4],
   "i32.store": [0x36, "ii:", "memory", 4],
   "i64.store": [0x37, "il:", "memory", 8],
   "f32.store": [0x38, "if:", "memory", 4],
   "f64.store": [0x39, "id:", "memory", 8],
   "i32.store8": [0x3a, "ii:", "memory", 1],
   "i32.store16": [0x3b, "ii:", "memory", 2],
-  "i64.store8": [0x3c, "il:", "memory", 1],
-  "i64.store16": [0x3d, "il:", "memory", 2],
-  "i64.store32": [0x3e, "il:", "memory", 4],
 
   // comparisons
   "i32.eqz": [0x45, "i:i"],
@@ -103,8 +89,6 @@ export const scalar = {
   "i32.shl": [0x74, "ii:i"],
   "i32.shr_s": [0x75, "ii:i"],
   "i32.shr_u": [0x76, "ii:i"],
-  "i32.rotl": [0x77, "ii:i"],
-  "i32.rotr": [0x78, "ii:i"],
   "i64.clz": [0x79, "l:l"],
   "i64.ctz": [0x7a, "l:l"],
   "i64.popcnt": [0x7b, "l:l"],
@@ -121,8 +105,6 @@ export const scalar = {
   "i64.shl": [0x86, "ll:l"],
   "i64.shr_s": [0x87, "ll:l"],
   "i64.shr_u": [0x88, "ll:l"],
-  "i64.rotl": [0x89, "ll:l"],
-  "i64.rotr": [0x8a, "ll:l"],
   "f32.abs": [0x8b, "f:f"],
   "f32.neg": [0x8c, "f:f"],
   "f32.ceil": [0x8d, "f:f"],
@@ -154,16 +136,8 @@ export const scalar = {
 
   // conversions
   "i32.wrap_i64": [0xa7, "l:i"],
-  "i32.trunc_f32_s": [0xa8, "f:i"],
-  "i32.trunc_f32_u": [0xa9, "f:i"],
-  "i32.trunc_f64_s": [0xaa, "d:i"],
-  "i32.trunc_f64_u": [0xab, "d:i"],
   "i64.extend_i32_s": [0xac, "i:l"],
   "i64.extend_i32_u": [0xad, "i:l"],
-  "i64.trunc_f32_s": [0xae, "f:l"],
-  "i64.trunc_f32_u": [0xaf, "f:l"],
-  "i64.trunc_f64_s": [0xb0, "d:l"],
-  "i64.trunc_f64_u": [0xb1, "d:l"],
   "f32.convert_i32_s": [0xb2, "i:f"],
   "f32.convert_i32_u": [0xb3, "i:f"],
   "f32.convert_i64_s": [0xb4, "l:f"],
@@ -195,7 +169,6 @@ export const saturatingAndBulk = {
   "i64.trunc_sat_f32_u": [0x05, "f:l"],
   "i64.trunc_sat_f64_s": [0x06, "d:l"],
   "i64.trunc_sat_f64_u": [0x07, "d:l"],
-  "memory.copy": [0x0a, "iii:", "zeros", 2],
   "memory.fill": [0x0b, "iii:", "zeros", 1],
 } as const;
 
@@ -218,9 +191,9 @@ export type OpName = keyof Rows;
 /** The immediates that `FunctionBody.op` takes for an instruction. Offsets and alignments are in bytes. */
 export type Immediates<N extends OpName> = Rows[N] extends readonly [number, string, infer Kind, number]
   ? Kind extends "memory"
-    ? [offset?: number, align?: number]
+    ? [offset?: number, align?: number, memory?: number]
     : Kind extends "memoryLane"
-      ? [lane: number, offset?: number, align?: number]
+      ? [lane: number, offset?: number, align?: number, memory?: number]
       : Kind extends "lane"
         ? [lane: number]
         : Kind extends "shuffle"

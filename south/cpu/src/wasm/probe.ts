@@ -2,7 +2,7 @@
 
 import { wasmModule } from "./assembler.ts";
 
-export type WasmFeature = "simd" | "relaxedSimd" | "threads" | "bulkMemory";
+export type WasmFeature = "simd" | "relaxedSimd" | "threads" | "bulkMemory" | "multiMemory";
 
 const samples: { readonly [F in WasmFeature]: () => Uint8Array<ArrayBuffer> } = {
   simd() {
@@ -45,6 +45,17 @@ const samples: { readonly [F in WasmFeature]: () => Uint8Array<ArrayBuffer> } = 
       f.get(value);
       f.get(length);
       f.op("memory.fill");
+    });
+    return module.bytes();
+  },
+
+  multiMemory() {
+    const module = wasmModule();
+    module.importMemory("env", "memory", { min: 1 });
+    const second = module.importMemory("env", "memory1", { min: 1 });
+    module.fn(["i32"], ["i32"], (f, address) => {
+      f.get(address);
+      f.op("i32.load", 0, 4, second);
     });
     return module.bytes();
   },

@@ -26,6 +26,10 @@ import { imported } from "./scalar-ops.ts";
 
 export const codegenName = "wasm-simd";
 
+/** The name by which a module imports its n-th memory. All buffers lie in the first, except in code that was rendered for
+ *  buffers in several. */
+export const memoryName = (n: number): string => (n === 0 ? "memory" : `memory${n}`);
+
 /** The module's section that says, for each of the functions `part0`, `part1` and so on which are to run in turn, how many
  *  iterations threads may share and about how many operations all of them are: [[iterations, operations], ...]. A module
  *  with one part that cannot be shared has no such functions: it is `run`. */
@@ -50,24 +54,29 @@ const alignment = 64;
 export interface RenderOptions {
   /** Follows the operand stack while emitting. */
   readonly check?: CheckerFor;
+  /** For each buffer, and then for the scratch memory, the number of the memory that it lies in; 0 where left out. */
+  readonly memories?: readonly number[];
 }
 
 /** Renders a kernel.
  *  @throws VerifyError if the function is not a kernel, or holds an op or dtype that has no rule here */
 export function render(
   kernel: Fn,
-  { features, sharedMemory: shared = false }: Pick<HardwareModel, "features" | "sharedMemory">,
-  { check }: RenderOptions = {},
+  hardware: Pick<HardwareModel, "features" | "sharedMemory">,
+  options: RenderOptions = {},
 ): Artifact {
-  const addresses = new Map<Node, { local: number; bytes: number }>();
+  const { features, sharedMemory: shared = false } = hardware;
+  const { check, memories = [] } = options;
+  const memoryOf = (region: number): number => memories[region] ?? 0;
+  const addresses = new Map<Node, { local: number; bytes: number; memory: number }>();
   const scalars = new Map<Node, { local: number; type: "i32" | "f32" | "f64" }>();
   const isScalar = (p: Node): boolean => tensorTypeOf(p).space === "host" && tensorTypeOf(p).dims.length === 0;
   const buffers = kernel.params.filter((p) => !isScalar(p));
-  buffers.forEach((p, local) => addresses.set(p, { local, bytes: 0 }));
+  buffers.forEach((p, local) => addresses.set(p, { local, bytes: 0, memory: memoryOf(local) }));
   const scratch = topological(kernel.results).filter((n): n is NodeOf<"scratch"> => n.op === "scratch");
   let scratchBytes = 0;
   for (const s of scratch.sort((a, b) => a.attr.id - b.attr.id)) {
-    addresses.set(s, { local: buffers.length, bytes: scratchBytes });
+    addresses.set(s, { local: buffers.length, bytes: scratchBytes, memory: memoryOf(buffers.length) });
     const bytes = byteSize(s.attr.type.dtype, known(s.attr.type.dims[0] ?? 1, kernel.name));
     scratchBytes += Math.ceil(bytes / alignment) * alignment;
   }
@@ -95,7 +104,8 @@ export function render(
   }
 
   const module = wasmModule({ check });
-  module.importMemory("env", "memory", shared ? { min: 1, max: 65536, shared } : { min: 1 });
+  for (let n = 0; n <= Math.max(0, ...memories); n++)
+    module.importMemory("env", memoryName(n), shared ? { min: 1, max: 65536, shared } : { min: 1 });
   const called = new Set(nests.flatMap((nest) => [...nest.graph.callees]));
   const callees = new Map<string, number>();
   for (const name of imported) {
@@ -133,7 +143,13 @@ export function render(
     { name: kernel.name, export: "run" },
   );
   if (shared) module.note(partsSection, JSON.stringify(parts.map(({ extent, work }) => [extent, work])));
-  return { codegen: codegenName, name: kernel.name, code: module.bytes(), scratchBytes };
+  return {
+    codegen: codegenName,
+    name: kernel.name,
+    code: module.bytes(),
+    scratchBytes,
+    apart: (of) => render(kernel, hardware, { ...options, memories: of }).code,
+  };
 }
 
 /** Kernels as WebAssembly with 128-bit SIMD. */

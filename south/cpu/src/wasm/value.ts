@@ -186,9 +186,9 @@ export class ValueGraph {
   }
 
   /** A load that must stay where it is, as the loop also stores to its buffer. */
-  loadHere(op: OpName, address: Value, offset: number, region: Region): Value {
+  loadHere(op: OpName, address: Value, place: readonly number[], region: Region): Value {
     const type = opcodes[op].results[0] ?? "i32";
-    return this.#make(undefined, { kind: "op", op, type, args: [address], immediates: [offset], region, pinned: true });
+    return this.#make(undefined, { kind: "op", op, type, args: [address], immediates: place, region, pinned: true });
   }
 
   op(name: OpName, args: readonly Value[], ...immediates: readonly Immediate[]): Value {

@@ -1,0 +1,367 @@
+/** What the workers of a device have under way: submissions become steps of the task queue, and when those are done, fences pass.
+ *  Nothing here waits. */
+
+import { type Command, DeviceError, type Fence, KernelError, type Region } from "sinan/south";
+import { type Arenas, type CpuMemory, give } from "./arenas.ts";
+import { type Crew, startCrew } from "./crew.ts";
+import { type Kernels, messageOf, noKernel } from "./kernels.ts";
+import { maxChunks, type Task, TaskQueue } from "./tasks.ts";
+import { kind, layout } from "./worker.ts";
+
+export interface Submission {
+  commands: readonly Command[];
+  readonly signal: Fence;
+  /** Fences that have not passed yet. */
+  waiting: number;
+  /** What workers run before it, that it depends on. */
+  readonly after: Flight[];
+  /** Why one of those that passed did so by failing. */
+  failure: Error | undefined;
+}
+
+/** A submission that the workers have, or a part of it where there is no room for all. */
+export interface Flight {
+  readonly submission: Submission;
+  /** Among those under way. */
+  readonly number: number;
+  /** The next command to give them, and the next part of it. */
+  command: number;
+  part: number;
+  isBegun: boolean;
+  /** The last step, once all are given. */
+  last: number | undefined;
+  /** Kernels by their ids, for messages. */
+  readonly names: Map<number, string>;
+  failure: Error | undefined;
+}
+
+/** Why a submission must not count as done, of what it waited for. */
+export const failureOf = ({ failure, after }: Submission): Error | undefined =>
+  failure ?? after.find((flight) => flight.failure)?.failure;
+
+export const asError = (error: unknown): Error =>
+  error instanceof Error ? error : new DeviceError(`cpu: ${String(error)}`);
+
+/** Operations in the time that moves a byte. */
+export const operationsPerByte = 4;
+/** Chunks for each thread: some finish sooner than others. */
+const chunksPerThread = 4;
+
+/** What the device does at the workers' events. */
+export interface Ground {
+  /** Passes a fence, or fails it. */
+  signal(fence: Fence, failure: Error | undefined): void;
+  /** Runs what waited. */
+  drain(): void;
+  /** Runs what no worker will, as none could begin. */
+  runHere(submission: Submission): void;
+  /** What a fence failed with. */
+  failure(fence: Fence): Error | undefined;
+  lost(reason: string, cause: unknown): void;
+}
+
+export interface FlightOptions {
+  readonly threads: number;
+  /** About how many operations are worth a thread's while. */
+  readonly grain: number;
+  /** Where the program of a Web Worker is, if it has a place of its own. */
+  readonly worker?: string | undefined;
+}
+
+export class Flights {
+  readonly #arenas: Arenas;
+  readonly #kernels: Kernels;
+  readonly #grain: number;
+  readonly #worker: string | undefined;
+  readonly #ground: Ground;
+  /** 1 once there turn out to be no workers. */
+  #threads: number;
+  #crew: Crew | undefined;
+  #tasks: TaskQueue | undefined;
+  /** In order. */
+  readonly #all: Flight[] = [];
+  readonly #numbers: number[] = [];
+  /** Memory given back while workers may still use it, and until when. */
+  #returned: { readonly memory: CpuMemory; readonly until: Flight }[] = [];
+  #begun = false;
+  #workers = 0;
+  #closed = false;
+
+  constructor(arenas: Arenas, kernels: Kernels, { threads, grain, worker }: FlightOptions, ground: Ground) {
+    this.#arenas = arenas;
+    this.#kernels = kernels;
+    this.#threads = threads;
+    this.#grain = grain;
+    this.#worker = worker;
+    this.#ground = ground;
+  }
+
+  get isEmpty(): boolean {
+    return this.#all.length === 0;
+  }
+
+  /** The flight whose end a fence is. */
+  of({ timeline, value }: Fence): Flight | undefined {
+    return this.#all.find(({ submission: { signal: s } }) => s.timeline === timeline && s.value === value);
+  }
+
+  /** Gives memory back at once, or when what the workers have so far is done. */
+  giveBack(memory: CpuMemory): void {
+    const until = this.#all.at(-1);
+    if (until) this.#returned.push({ memory, until });
+    else give(memory);
+  }
+
+  /** Gives back at once what workers may still use; `false` if there is nothing. For memory that only work will write, as work
+   *  runs in order. */
+  reclaim(): boolean {
+    const all = this.#returned.splice(0);
+    for (const { memory } of all) give(memory);
+    return all.length > 0;
+  }
+
+  /** Tells the workers of arenas that are new. */
+  arenasAdded(): void {
+    if (!this.#crew || !this.#tasks) return;
+    this.#crew.send(this.#start(this.#tasks));
+    this.#tasks.announce(this.#arenas.all.length);
+  }
+
+  #start(tasks: TaskQueue) {
+    return { memories: this.#arenas.all.map(({ memory }) => memory), control: tasks.control };
+  }
+
+  /** Whether there are workers, which begin at the first work for them. */
+  haveWorkers(): boolean {
+    if (this.#threads === 1) return false;
+    if (this.#crew) return true;
+    const tasks = new TaskQueue();
+    tasks.announce(this.#arenas.all.length);
+    this.#tasks = tasks;
+    this.#numbers.push(...Array.from({ length: layout.submissions }, (_, i) => i));
+    this.#workers = this.#threads;
+    try {
+      this.#crew = startCrew(
+        this.#threads,
+        this.#start(tasks),
+        {
+          progress: () => {
+            this.#begun = true;
+            this.#progress();
+          },
+          lost: (cause, isNew) => this.#lostWorker(cause, isNew),
+        },
+        this.#worker,
+      );
+    } catch {
+      this.#threads = 1;
+    }
+    return this.#crew !== undefined;
+  }
+
+  #progress(): void {
+    this.settle();
+    const last = this.#all.at(-1);
+    if (last?.last === undefined && last) this.#give(last);
+    this.#ground.drain();
+  }
+
+  /** Gives the workers a submission; `false` where they cannot take it yet. */
+  fly(submission: Submission): boolean {
+    const before = this.#all.at(-1);
+    if (before && before.last === undefined) return false;
+    const number = this.#numbers.pop();
+    if (number === undefined) return false;
+    this.#tasks?.clear(number);
+    const flight: Flight = {
+      submission,
+      number,
+      command: 0,
+      part: 0,
+      isBegun: false,
+      last: undefined,
+      names: new Map(),
+      failure: undefined,
+    };
+    if (failureOf(submission)) flight.command = submission.commands.length;
+    if (this.#all.push(flight) === 1) this.#crew?.hold(true);
+    this.#give(flight);
+    return true;
+  }
+
+  /** Gives workers what there is room for. */
+  #give(flight: Flight): void {
+    const tasks = this.#tasks as TaskQueue;
+    const { commands } = flight.submission;
+    try {
+      while (flight.command < commands.length) {
+        const command = commands[flight.command] as Command;
+        const all = this.#tasksOf(command, flight);
+        for (; flight.part < all.length; flight.part++) {
+          if (!tasks.put(all[flight.part] as Task)) {
+            tasks.publish();
+            return;
+          }
+          flight.isBegun = true;
+        }
+        flight.command++;
+        flight.part = 0;
+      }
+    } catch (error) {
+      flight.failure ??= asError(error);
+    }
+    if (!flight.isBegun && !tasks.put(nothing(flight))) {
+      tasks.publish();
+      return;
+    }
+    flight.last = tasks.publish();
+  }
+
+  #tasksOf(command: Command, flight: Flight): Task[] {
+    switch (command.kind) {
+      case "launch": {
+        const { executable, instance, args } = this.#kernels.launch(
+          command.executable,
+          command.regions,
+          command.scalars,
+        );
+        const { kernel, name } = executable;
+        const place = (instance.place ??= this.#place(instance.code));
+        const common = {
+          args,
+          // The memory of the code too, so that a worker finds it.
+          memories: [...instance.arenas, place.arena].map(memoryOf),
+          submission: flight.number,
+          kernel: instance.id,
+          code: place.offset,
+          codeBytes: place.bytes,
+        };
+        flight.names.set(instance.id, name);
+        return kernel.parts.map(({ extent, work }, part) => ({
+          ...common,
+          kind: kind.launch,
+          extent,
+          chunks: this.#chunks(extent, work),
+          part,
+        }));
+      }
+      case "copy": {
+        const [to, from] = copied(this.#arenas, command.from, command.to);
+        const [start, end] = [to.offset + command.to.offset, from.offset + command.from.offset];
+        const { bytes } = command.to;
+        const overlaps = to.arena === from.arena && Math.abs(start - end) < bytes;
+        return [this.#move(kind.copy, bytes, [start, end], [to, from], flight, !overlaps)];
+      }
+      case "fill": {
+        const to = this.#arenas.at(command.to);
+        const args = [to.offset + command.to.offset, command.byte];
+        return [this.#move(kind.fill, command.to.bytes, args, [to], flight, true)];
+      }
+      case "engineRun":
+      case "collective":
+        throw new DeviceError(`cpu: it has no command ${command.kind}`);
+      default:
+        return command satisfies never;
+    }
+  }
+
+  /** A copy or fill, done at a stroke unless it can be shared. */
+  #move(
+    kind: number,
+    bytes: number,
+    args: readonly number[],
+    memories: readonly CpuMemory[],
+    flight: Flight,
+    isShared: boolean,
+  ): Task {
+    const chunks = isShared ? this.#chunks(bytes, bytes * operationsPerByte) : 1;
+    return { ...nothing(flight), kind, extent: bytes, chunks, args, memories: memories.map((m) => memoryOf(m.arena)) };
+  }
+
+  #chunks(extent: number, work: number): number {
+    return Math.max(1, Math.min(extent, this.#threads * chunksPerThread, Math.floor(work / this.#grain), maxChunks));
+  }
+
+  /** Puts a kernel's code where workers find it: into memory that they share. */
+  #place(code: Uint8Array<ArrayBuffer>): CpuMemory {
+    const memory = this.#arenas.take(code.length, "host");
+    memory.view().set(code);
+    return memory;
+  }
+
+  /** Passes the fences of what workers have done. */
+  settle(): void {
+    const done: Flight[] = [];
+    for (let [next] = this.#all; next?.last !== undefined && this.#tasks?.isDone(next.last); [next] = this.#all) {
+      this.#all.shift();
+      const failed = this.#tasks.failureOf(next.number);
+      if (failed) {
+        const name = next.names.get(failed.kernel);
+        const what = name === undefined ? "a copy or fill failed" : `kernel ${name} trapped`;
+        next.failure ??= new KernelError(`cpu: ${what}: ${failed.message}`);
+      }
+      next.failure = failureOf(next.submission) ?? next.failure;
+      // What is done must not hold what was done before it.
+      next.submission.after.length = 0;
+      this.#numbers.push(next.number);
+      done.push(next);
+    }
+    if (done.length === 0) return;
+    const kept = this.#returned.filter(({ until }) => !done.includes(until));
+    for (const { memory, until } of this.#returned) if (done.includes(until)) give(memory);
+    this.#returned = kept;
+    if (this.#all.length === 0) this.#crew?.hold(false);
+    for (const { submission, failure } of done) this.#ground.signal(submission.signal, failure);
+  }
+
+  #lostWorker(cause: unknown, isNew: boolean): void {
+    if (this.#closed) return;
+    this.#workers--;
+    if (!isNew || (this.#workers === 0 && this.#begun))
+      return this.#ground.lost(`cpu: a worker was lost: ${messageOf(cause)}`, cause);
+    if (this.#workers > 0) return;
+    // None ever began, so none has touched what they were given.
+    this.#threads = 1;
+    this.#crew = undefined;
+    this.#tasks = undefined;
+    for (const flight of this.#all.splice(0)) {
+      this.#ground.runHere(flight.submission);
+      flight.failure = this.#ground.failure(flight.submission.signal);
+    }
+    this.reclaim();
+    this.#ground.drain();
+  }
+
+  /** Forgets what is under way and ends the workers. */
+  async close(): Promise<void> {
+    this.settle();
+    this.#closed = true;
+    const crew = this.#crew;
+    this.#crew = undefined;
+    if (this.#all.splice(0).length > 0) crew?.hold(false);
+    await crew?.close();
+  }
+}
+
+const memoryOf = ({ index, memory }: CpuMemory["arena"]) => ({ index, bytes: memory.buffer.byteLength });
+
+/** A step that does nothing. */
+const nothing = ({ number }: Flight): Task => ({
+  kind: kind.fill,
+  extent: 0,
+  chunks: 1,
+  args: [0, 0],
+  memories: [{ index: 0, bytes: 0 }],
+  submission: number,
+  kernel: noKernel,
+  part: 0,
+  code: 0,
+  codeBytes: 0,
+});
+
+/** The memories of a copy, its target first.
+ *  @throws DeviceError if they are not the device's, or not of one length */
+export function copied(arenas: Arenas, from: Region, to: Region): readonly [CpuMemory, CpuMemory] {
+  if (from.bytes !== to.bytes) throw new DeviceError(`cpu: a copy of ${from.bytes} bytes into ${to.bytes}`);
+  return [arenas.at(to), arenas.at(from)];
+}

@@ -1,0 +1,172 @@
+/** The kernels of a device: modules and their instances, one for each choice of the arenas in which the buffers of a launch
+ *  lie. */
+
+import { type Artifact, DeviceError, type Executable, type Region } from "sinan/south";
+import type { Arena } from "./arena.ts";
+import type { Arenas, CpuMemory } from "./arenas.ts";
+import { math } from "./math.ts";
+import { probe } from "./wasm/probe.ts";
+import { codegenName, memoryName, partsSection } from "./wasm/render.ts";
+
+type Run = (...args: readonly number[]) => void;
+
+/** What workers do one after another: so many iterations, about so many operations. */
+export interface Part {
+  readonly extent: number;
+  readonly work: number;
+}
+
+/** A kernel over the memories that its buffers lie in. */
+export interface Instance {
+  readonly id: number;
+  readonly run: Run;
+  readonly code: Uint8Array<ArrayBuffer>;
+  readonly arenas: readonly Arena[];
+  /** Where the workers find the code, once they were given it. */
+  place: CpuMemory | undefined;
+}
+
+export interface Kernel {
+  readonly code: Uint8Array<ArrayBuffer>;
+  readonly module: WebAssembly.Module;
+  readonly apart: Artifact["apart"];
+  readonly parts: readonly Part[];
+  /** About how many operations a launch is. */
+  readonly work: number;
+  /** How many regions and scalars it takes. */
+  readonly arity: number;
+  /** By the number of the one arena. */
+  readonly single: (Instance | undefined)[];
+  /** By the numbers of each buffer's arena. */
+  readonly several: Map<string, Instance>;
+  /** Modules for buffers in several memories, by the memory of each. */
+  readonly modules: Map<string, { readonly module: WebAssembly.Module; readonly code: Uint8Array<ArrayBuffer> }>;
+}
+
+export class CpuExecutable implements Executable {
+  readonly name: string;
+  readonly kernel: Kernel;
+
+  constructor(name: string, kernel: Kernel) {
+    this.name = name;
+    this.kernel = kernel;
+  }
+}
+
+/** A launch as it is run: addresses and scalars of an instance. */
+export interface Launch {
+  readonly executable: CpuExecutable;
+  readonly instance: Instance;
+  readonly args: number[];
+}
+
+/** The id of copies and fills. */
+export const noKernel = 0;
+
+export class Kernels {
+  readonly #arenas: Arenas;
+  #last = noKernel;
+
+  constructor(arenas: Arenas) {
+    this.#arenas = arenas;
+  }
+
+  async load({ codegen, name, code, apart }: Artifact): Promise<Executable> {
+    if (codegen !== codegenName || typeof code === "string")
+      throw new DeviceError(
+        `cpu: kernel ${name} is ${typeof code === "string" ? "text" : "code"} of ${codegen}; the device takes the bytes of ${codegenName}`,
+      );
+    return new CpuExecutable(name, await this.#compile(name, code.slice(), apart));
+  }
+
+  async #compile(name: string, code: Uint8Array<ArrayBuffer>, apart: Artifact["apart"]): Promise<Kernel> {
+    try {
+      const module = await WebAssembly.compile(code);
+      const first = this.#instance(module, code, this.#arenas.all.slice(0, 1));
+      const parts = partsOf(module);
+      const work = parts.reduce((sum, part) => sum + part.work, 0);
+      const arity = first.run.length;
+      return { code, module, apart, parts, work, arity, single: [first], several: new Map(), modules: new Map() };
+    } catch (cause) {
+      throw new DeviceError(`cpu: kernel ${name} is refused: ${messageOf(cause)}`, { cause });
+    }
+  }
+
+  #instance(module: WebAssembly.Module, code: Uint8Array<ArrayBuffer>, arenas: readonly Arena[]): Instance {
+    const env = Object.fromEntries(arenas.map(({ memory }, n) => [memoryName(n), memory]));
+    const { exports } = new WebAssembly.Instance(module, { env, math });
+    if (typeof exports["run"] !== "function") throw new DeviceError("it exports no function `run`");
+    return { id: ++this.#last, run: exports["run"], code, arenas, place: undefined };
+  }
+
+  /** @throws DeviceError if the executable or a region is of another device, or they do not fit together */
+  launch(executable: Executable, regions: readonly Region[], scalars: readonly number[]): Launch {
+    const own = ownExecutable(executable, regions.length, scalars.length);
+    const args: number[] = [];
+    let arena: Arena | undefined;
+    let isApart = false;
+    for (const region of regions) {
+      const memory = this.#arenas.at(region);
+      arena ??= memory.arena;
+      isApart ||= memory.arena !== arena;
+      args.push(memory.offset + region.offset);
+    }
+    for (const scalar of scalars) args.push(scalar);
+    const instance = isApart ? this.#across(own, regions) : this.#within(own.kernel, arena?.index ?? 0);
+    return { executable: own, instance, args };
+  }
+
+  #within(kernel: Kernel, index: number): Instance {
+    const arena = this.#arenas.all[index] as Arena;
+    return (kernel.single[index] ??= this.#instance(kernel.module, kernel.code, [arena]));
+  }
+
+  #across({ kernel }: CpuExecutable, regions: readonly Region[]): Instance {
+    const arenas = regions.map((region) => this.#arenas.at(region).arena);
+    const key = arenas.map(({ index }) => index).join();
+    const known = kernel.several.get(key);
+    if (known) return known;
+    const distinct = [...new Set(arenas)];
+    const spaces = arenas.map((arena) => distinct.indexOf(arena));
+    const { module, code } = moduleFor(kernel, spaces);
+    const instance = this.#instance(module, code, distinct);
+    kernel.several.set(key, instance);
+    return instance;
+  }
+}
+
+/** Whether a launch can reach regions in several arenas at once. */
+export const reachesSeveral = (executable: Executable): boolean =>
+  executable instanceof CpuExecutable && executable.kernel.apart !== undefined && probe("multiMemory");
+
+function ownExecutable(executable: Executable, regions: number, scalars: number): CpuExecutable {
+  if (!(executable instanceof CpuExecutable))
+    throw new DeviceError(`cpu: kernel ${executable.name} was loaded by another device`);
+  const { name, kernel } = executable;
+  if (regions + scalars !== kernel.arity)
+    throw new DeviceError(
+      `cpu: kernel ${name} takes ${kernel.arity} regions and scalars, got ${regions} and ${scalars}`,
+    );
+  return executable;
+}
+
+function moduleFor(kernel: Kernel, spaces: readonly number[]) {
+  const key = spaces.join();
+  const known = kernel.modules.get(key);
+  if (known) return known;
+  const code = kernel.apart?.(spaces);
+  if (code === undefined || typeof code === "string") throw new DeviceError("there is no code for it");
+  const made = { module: new WebAssembly.Module(code), code };
+  kernel.modules.set(key, made);
+  return made;
+}
+
+/** What the code generator wrote about a module's parts; code without that is one part of its own. */
+function partsOf(module: WebAssembly.Module): readonly Part[] {
+  const [section] = WebAssembly.Module.customSections(module, partsSection);
+  if (!section) return [{ extent: 1, work: 0 }];
+  const parts = JSON.parse(new TextDecoder().decode(section)) as readonly (readonly [number, number])[];
+  return parts.map(([extent, work]) => ({ extent, work }));
+}
+
+export const messageOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause));
