@@ -2,7 +2,24 @@
  *  doubles. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { argmax, cummax, cumsum, jit, key, random, tensor, vmap } from "../core/src/index.ts";
+import {
+  argmax,
+  cummax,
+  cumsum,
+  grad,
+  jit,
+  key,
+  putAlongAxis,
+  putAt,
+  type PutMode,
+  random,
+  stack,
+  takeAlongAxis,
+  takeAt,
+  type Tensor,
+  tensor,
+  vmap,
+} from "../core/src/index.ts";
 import { lower } from "../core/src/kernel/index.ts";
 import { parse } from "../core/src/ir/parse.ts";
 import { verify } from "../core/src/ir/verify.ts";
@@ -81,4 +98,45 @@ test("the nests of a cumulative op are legal", () => {
     const text = `fn @f(${params}) {\n  %2 = cumulate(${args}) {axis: 1, kind: "${kind}", reverse: true} : f32[2, ${n}]\n  return %2\n}\n`;
     verify(lower(parse(text)), "kernel");
   }
+});
+
+const ints = (values: readonly number[]): Tensor => tensor(values, { dtype: "i32" });
+
+onEachDevice("an index outside reads NaN and writes nothing, or means one inside", async () => {
+  const x = tensor([1, 2, 3]);
+  const i = ints([-1, 3, 1]);
+  assert.deepEqual([...(await takeAlongAxis(x, i, 0).data())], [Number.NaN, Number.NaN, 2]);
+  assert.deepEqual([...(await takeAlongAxis(x, i, 0, { outside: "clip" }).data())], [1, 3, 2]);
+  assert.deepEqual([...(await takeAlongAxis(x, i, 0, { outside: "wrap" }).data())], [3, 1, 2]);
+  assert.deepEqual([...(await putAlongAxis(x, i, 9, 0).data())], [1, 9, 3]);
+  assert.deepEqual([...(await putAlongAxis(x, i, 9, 0, { outside: "clip" }).data())], [9, 9, 9]);
+  assert.deepEqual([...(await takeAlongAxis(ints([1, 2, 3]), i, 0).data())], [0, 0, 2]);
+  // A pair is outside if either of its indices is, whatever position the two would add up to.
+  const square = tensor([
+    [1, 2],
+    [3, 4],
+  ]);
+  assert.deepEqual([...(await takeAt(square, [ints([0, 1]), ints([2, -1])]).data())], [Number.NaN, Number.NaN]);
+  for (const mode of ["set", "add", "mul", "max", "min"] as const) {
+    const gradient = grad((u: Tensor) => putAlongAxis(x, i, u, 0, { mode }).sum())(tensor([5, 6, 7]));
+    const values = await gradient.data();
+    assert.deepEqual([values[0], values[1]], [0, 0], mode);
+    assert.ok(Number.isFinite(values[2]), mode);
+  }
+});
+
+onEachDevice("indexed access is mapped as a loop would do it", async () => {
+  const x = random.normal(key(5), [3, 4, 2]);
+  const i = random.bits(key(6), [3, 5]).mod(4).cast("i32");
+  const u = random.normal(key(7), [3, 5, 2]);
+  const rows = <T>(make: (n: number) => T): T[] => [0, 1, 2].map(make);
+  for (const mode of ["set", "add", "mul", "max"] satisfies PutMode[]) {
+    const write = (a: Tensor, b: Tensor, c: Tensor): Tensor => putAt(a, [b], c, { mode });
+    const looped = stack(rows((n) => write(x.at(n), i.at(n), u.at(n))));
+    assert.deepEqual(await vmap(write)(x, i, u).data(), await looped.data(), mode);
+    const shared = stack(rows((n) => write(x.at(0), i.at(n), u.at(1))));
+    assert.deepEqual(await vmap((b: Tensor) => write(x.at(0), b, u.at(1)))(i).data(), await shared.data(), mode);
+  }
+  const read = (a: Tensor, b: Tensor): Tensor => takeAt(a, [b]);
+  assert.deepEqual(await vmap(read)(x, i).data(), await stack(rows((n) => read(x.at(n), i.at(n)))).data());
 });

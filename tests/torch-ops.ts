@@ -25,18 +25,6 @@ const reduction =
 
 const sigmoid = (x: Tensor): Tensor => s.div(1, x.neg().exp().add(1));
 
-/** Row-major positions in x of the elements that a `gather` or `scatter_add` of PyTorch names. */
-function positions(x: Tensor, index: Tensor, axis: number): Tensor {
-  const along = axis < 0 ? axis + x.rank : axis;
-  return x.shape.reduce(
-    (sum, _, a) => {
-      const stride = x.shape.slice(a + 1).reduce((p, d) => p * d, 1);
-      return sum.add((a === along ? index : s.iota(index.shape, a)).mul(stride));
-    },
-    s.zeros(index.shape, { dtype: "i32" }),
-  );
-}
-
 /** An einsum of two operands without repeated letters in one of them, its result in the order batch, left, right. */
 function einsum(equation: string, a: Tensor, b: Tensor): Tensor {
   const [left = "", right = "", out = ""] = equation.split(/,|->/);
@@ -135,12 +123,9 @@ export const torchOps: Readonly<Record<string, Operation>> = {
   einsum: ([a, b], { equation }) => einsum(equation as string, a as Tensor, b as Tensor),
   index_select: ([x, i], { axis }) => (x as Tensor).take(i as Tensor, int(axis)),
   embedding: ([table, i]) => (table as Tensor).take(i as Tensor),
-  gather: ([x, i], { axis }) => (x as Tensor).reshape([-1]).take(positions(x as Tensor, i as Tensor, int(axis))),
+  gather: ([x, i], { axis }) => s.takeAlongAxis(x as Tensor, i as Tensor, int(axis)),
   scatter_add: ([x, i, added], { axis }) =>
-    (x as Tensor)
-      .reshape([-1])
-      .scatter(positions(x as Tensor, i as Tensor, int(axis)), added as Tensor)
-      .reshape((x as Tensor).shape),
+    s.putAlongAxis(x as Tensor, i as Tensor, added as Tensor, int(axis), { mode: "add" }),
   softmax: ([x], { axis }) => (x as Tensor).softmax(int(axis)),
   log_softmax: ([x], { axis }) => (x as Tensor).logSoftmax(int(axis)),
   layer_norm: ([x, w, b], { epsilon }) => {

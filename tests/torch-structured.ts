@@ -18,5 +18,13 @@ export const torchStructured: Readonly<Record<string, Operation>> = {
   cummax: along(s.cummax),
   cummin: along(s.cummin),
   logcumsumexp: along(s.logCumSumExp),
+  take_along: ([x, i], { axis }) => s.takeAlongAxis(x as Tensor, i as Tensor, int(axis)),
+  put_along: ([x, i, u], { axis, mode }) =>
+    s.putAlongAxis(x as Tensor, i as Tensor, u as Tensor, int(axis), { mode: mode as s.PutMode }),
+  take_at: ([x, ...i], { outside = "fill" }) => s.takeAt(x as Tensor, i, { outside: outside as s.Outside }),
+  put_at: ([x, i, j, u], { mode }) =>
+    s.putAt(x as Tensor, [i as Tensor, j as Tensor], u as Tensor, { mode: mode as s.PutMode }),
+  searchsorted: ([sorted, values], { right }) =>
+    s.searchSorted(sorted as Tensor, values as Tensor, { right: right === true }),
   std: ([x], { axes, correction }) => s.std(x as Tensor, list(axes), { correction: int(correction) }),
 };

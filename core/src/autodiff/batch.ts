@@ -84,7 +84,9 @@ function carry(node: Node, mapped: ReadonlyMap<Node, Node>, size: Dim): Node {
     case "gather":
       return carryGather(node, x(0), x(1), has as [boolean, boolean], size);
     case "scatter":
-      return carryScatter(node, full(0), x(1), full(2), has[1] === true, size);
+      return carryScatter(node.attr.axis, { has, x, full, size }, (a, i, u, at) =>
+        b.scatter(a, i, u, at, node.attr.mode),
+      );
     case "random":
       return carryRandom(node, x(0), x(1), has as [boolean, boolean], size);
     case "stopGradient":
@@ -170,9 +172,14 @@ function carryGather(
   return b.permute(made, [at, ...dimsOf(made).flatMap((_, i) => (i === at ? [] : [i]))]);
 }
 
-function carryScatter(node: NodeOf<"scatter">, x: Node, indices: Node, updates: Node, index: boolean, size: Dim): Node {
-  const { axis: at, mode } = node.attr;
-  if (!index) return b.scatter(x, indices, updates, at + 1, mode);
+/** An op that writes updates along axis `at` of x. */
+export function carryScatter(
+  at: number,
+  { has, x: source, full, size }: Carried,
+  make: (x: Node, indices: Node, updates: Node, axis: number) => Node,
+): Node {
+  const [x, indices, updates] = [full(0), source(1), full(2)];
+  if (has[1] !== true) return make(x, indices, updates, at + 1);
   const stride = known(dimsOf(x)[at + 1] as Dim, "vmap of scatter");
   const before = behind(Array.from({ length: at }, (_, i) => i));
   const toEnd = (n: Node) =>
@@ -186,7 +193,7 @@ function carryScatter(node: NodeOf<"scatter">, x: Node, indices: Node, updates: 
   const moved = toEnd(x);
   const dims = dimsOf(moved);
   const flat = b.reshape(moved, [...dims.slice(0, at), known(size, "vmap") * stride, ...dims.slice(at + 2)]);
-  const made = b.reshape(b.scatter(flat, guarded(indices, stride, size), toEnd(updates), at, mode), dims);
+  const made = b.reshape(make(flat, guarded(indices, stride, size), toEnd(updates), at), dims);
   return b.permute(made, [at, ...dims.flatMap((_, i) => (i === at ? [] : [i]))]);
 }
 

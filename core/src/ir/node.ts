@@ -18,6 +18,9 @@ export type RangeKind = "loop" | "parallel" | "reduce" | "unroll" | "vector";
 
 /** The attributes of ops whose entries are loaded with the module of their builders: see `ops/rare.ts`. A new one begins here. */
 export interface RareAttrs {
+  /** As scatter, but what is there and the updates are multiplied, or the greatest or least of them stays. */
+  scatterReduce: { readonly axis: number; readonly kind: "prod" | "max" | "min" };
+
   /** What the elements of an axis up to each one (or, in reverse, from it on) combine to. */
   cumulate: { readonly kind: CumulateKind; readonly axis: number; readonly reverse: boolean };
   /** `src`: constants of the loop, the carry, stacked inputs. The body takes those (one row of each input) and gives the next carry

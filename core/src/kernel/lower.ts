@@ -77,7 +77,7 @@ export function lower(group: Fn): Fn {
       const out = params.outputs[i] as Node;
       const root = unmarked(result);
       if (root.op === "scatter") {
-        nests.push(...scatterNests(root, out, newRange, valueAt));
+        nests.push(...scatterNests(root, { out, newRange, valueAt }, scattered(root.attr.mode)));
         return;
       }
       const { lowerNests } = define<Op>(root.op);
@@ -145,10 +145,17 @@ function unmarked(node: Node): Node {
   }
 }
 
-/** `x` is copied, then the updates are applied in the order of their indices. */
-function scatterNests(y: NodeOf<"scatter">, out: Node, newRange: Context["newRange"], valueAt: ValueAt): NestNode[] {
-  const [x, indices, updates] = y.src as [Node, Node, Node];
-  const { axis, mode } = y.attr;
+/** An op that writes updates into a copy of x at the slices that indices name along an axis. */
+type Scattering = Pick<NodeOf<"scatter"> | NodeOf<"scatterReduce">, "src" | "attr">;
+
+/** `x` is copied, then the updates are applied in the order of their indices.
+ *  @param combine  what an element becomes; the update comes so many times */
+export function scatterNests(
+  { src, attr: { axis } }: Scattering,
+  { out, newRange, valueAt }: Omit<SinkTools, "newScratch">,
+  combine: (running: () => Node, update: Node, repeats: number) => Node,
+): NestNode[] {
+  const [x, indices, updates] = src as [Node, Node, Node];
   const xDims = knownDims(x);
   const copied = xDims.map((d) => newRange(d, "loop"));
   const copy = build("store", [out, flattenIndex(copied, xDims), valueAt(x, copied)], {});
@@ -160,15 +167,22 @@ function scatterNests(y: NodeOf<"scatter">, out: Node, newRange: Context["newRan
   const mask = betweenIndex(target[axis] as Node, xDims[axis] as number);
   const masked = mask ? [mask] : [];
   const update = valueAt(updates, ranges);
-  // Iterations that differ in nothing would fall out of the nest: they add the same update so many times.
+  // Iterations that differ in nothing would fall out of the nest: they apply the same update so many times.
   const seen = new Set(topological([index, update, ...masked]));
   const repeats = knownDims(updates).reduce((n, d, a) => (seen.has(ranges[a] as Node) ? n : n * d), 1);
   if (repeats === 0) return [makeNest([copy], idsOf(copied))];
-  const whole = repeats === 1 ? update : mul(update, scalar(repeats, dtypeOf(update)));
-  const value = mode === "set" ? update : add(build("load", [out, index, ...masked], {}), whole);
+  const value = combine(() => build("load", [out, index, ...masked], {}), update, repeats);
   const apply = build("store", [out, index, value, ...masked], {});
   return [makeNest([copy], idsOf(copied)), makeNest([apply], idsOf(ranges))];
 }
+
+/** An update that comes several times is added multiplied. */
+const scattered =
+  (mode: "add" | "set") =>
+  (running: () => Node, update: Node, repeats: number): Node => {
+    if (mode === "set") return update;
+    return add(running(), repeats === 1 ? update : mul(update, scalar(repeats, dtypeOf(update))));
+  };
 
 export type ValueAt = (node: Node, at: readonly Node[]) => Node;
 

@@ -3,8 +3,10 @@ import { ArgumentError, DTypeError, ShapeError } from "../errors.ts";
 import { type Dim, dimEqual, dimsEqual, dimText, known, sizeOf } from "../ir/dim.ts";
 import { dtypes, isFloat } from "../ir/dtype.ts";
 import { type Attrs, dimsOf, dtypeOf, type Node, type NodeOf } from "../ir/node.ts";
-import { tensorType, typeText } from "../ir/type.ts";
+import { tensorType, type TensorType, typeText } from "../ir/type.ts";
 import {
+  and,
+  cast,
   constantLike,
   div,
   dot,
@@ -14,7 +16,9 @@ import {
   flip,
   gather,
   iota,
+  lt,
   mul,
+  not,
   pad,
   permute,
   reduceKeep,
@@ -177,6 +181,23 @@ function checkIndices(op: string, indices: Node): void {
     throw new DTypeError(`${op}: expected i32 or u32 indices, got ${typeText(indices.type)}`);
 }
 
+/** The type of x with updates written along an axis.
+ *  @throws ShapeError, DTypeError */
+export function scatteredType(
+  op: string,
+  [x, indices, updates]: readonly [Node, Node, Node],
+  axis: number,
+): TensorType {
+  checkAxes(op, x, [axis]);
+  checkIndices(op, indices);
+  const wanted = tensorType(dtypeOf(x), gathered(x, indices, axis));
+  if (dtypeOf(x) !== dtypeOf(updates) || !dimsEqual(wanted.dims, dimsOf(updates)))
+    throw new ShapeError(
+      `${op}: for ${typeText(x.type)} at indices ${typeText(indices.type)} on axis ${axis} expected updates ${typeText(wanted)}, got ${typeText(updates.type)}`,
+    );
+  return tensorType(dtypeOf(x), dimsOf(x));
+}
+
 export const contraction = {
   reduce: {
     role: "reduce",
@@ -228,36 +249,35 @@ export const contraction = {
     flops: 1,
     claimable: true,
     infer: ([x, indices, updates], { axis, mode }) => {
-      const [a, i, u] = [x as Node, indices as Node, updates as Node];
-      checkAxes("scatter", a, [axis]);
-      checkIndices("scatter", i);
       if (mode !== "add" && mode !== "set")
         throw new ArgumentError(`scatter: expected mode "add" or "set", got ${JSON.stringify(mode)}`);
-      if (mode === "add") requireKinds("scatter", [a, u], ["float", "int", "uint"]);
-      if (dtypeOf(a) !== dtypeOf(u) || !dimsEqual(gathered(a, i, axis), dimsOf(u)))
-        throw new ShapeError(
-          `scatter: for ${typeText(a.type)} at indices ${typeText(i.type)} on axis ${axis} expected updates ${typeText(tensorType(dtypeOf(a), gathered(a, i, axis)))}, got ${typeText(u.type)}`,
-        );
-      return tensorType(dtypeOf(a), dimsOf(a));
+      if (mode === "add") requireKinds("scatter", [x as Node, updates as Node], ["float", "int", "uint"]);
+      return scatteredType("scatter", [x as Node, indices as Node, updates as Node], axis);
     },
     vjp: (g, y) => {
       const { axis, mode } = y.attr;
       const [, indices, updates] = y.src as [Node, Node, Node];
-      if (mode === "add") return [g, null, gather(g, indices, axis)];
+      const taken = where(insideOf(y), gather(g, indices, axis), zerosLike(updates));
+      if (mode === "add") return [g, null, taken];
       // Which update stayed: the one whose number is found again in its place.
-      const count = dimsOf(updates);
       const number = numbered(updates);
       const winner = scatter(fill(scalar(-1, "i32"), dimsOf(source(y))), indices, number, axis, "set");
       const kept = eq(gather(winner, indices, axis), number);
       const untouched = eq(winner, constantLike(winner, -1));
-      return [
-        where(untouched, g, zerosLike(g)),
-        null,
-        where(kept, gather(g, indices, axis), fill(scalar(0, dtypeOf(g)), count)),
-      ];
+      return [where(untouched, g, zerosLike(g)), null, where(kept, taken, zerosLike(updates))];
     },
   },
 } satisfies OpFamily<"reduce" | "dot" | "gather" | "scatter">;
+
+/** For each update whether its index is inside, and the update not dropped. */
+function insideOf({ src, attr: { axis } }: NodeOf<"scatter">): Node {
+  const [x, indices, updates] = src as [Node, Node, Node];
+  const signed = cast(indices, "i32");
+  const size = constantLike(signed, known(dimsOf(x)[axis] as Dim, "the gradient of scatter"));
+  const inside = and(not(lt(signed, zerosLike(signed))), lt(signed, size));
+  const dims = dimsOf(updates).map((d, a) => (a >= axis && a < axis + dimsOf(indices).length ? d : 1));
+  return expand(reshape(inside, dims), dimsOf(updates));
+}
 
 /** The row-major number of each element, i32. */
 function numbered(like: Node): Node {

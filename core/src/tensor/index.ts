@@ -16,6 +16,17 @@ export {
   type CreateOptions,
 } from "./create.ts";
 export type { TypedArray } from "./dtypes.ts";
+export {
+  type Outside,
+  putAlongAxis,
+  putAt,
+  type PutMode,
+  type PutOptions,
+  searchSorted,
+  takeAlongAxis,
+  takeAt,
+  type TakeOptions,
+} from "./indexed.ts";
 export { jit, type JitOptions } from "./jit.ts";
 export { cond, scan, type ScanOptions, whileLoop } from "./control.ts";
 export { type CumulativeOptions, cummax, cummin, cumprod, cumsum, logCumSumExp } from "./cumulative.ts";
