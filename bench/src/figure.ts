@@ -11,6 +11,7 @@ const better = {
   MB: "lower",
   KB: "lower",
   ulp: "lower",
+  x: "lower",
 } as const satisfies Record<string, "higher" | "lower">;
 
 export type Unit = keyof typeof better;
@@ -43,11 +44,16 @@ export interface Figure {
 /** One figure for each peer, or the figure alone where no peer was measured. */
 export function beside(figure: Omit<Figure, "peer" | "ratio">, peers: readonly Peer[]): Figure[] {
   if (peers.length === 0) return [figure];
-  return peers.map((peer) => ({ ...figure, peer, ratio: ratio(figure.value, peer.value, figure.unit) }));
+  return peers.map((peer) => {
+    const by = ratio(figure.value, peer.value, figure.unit);
+    return by === undefined ? { ...figure, peer } : { ...figure, peer, ratio: by };
+  });
 }
 
-function ratio(ours: number, theirs: number, unit: Unit): number {
-  return round(better[unit] === "higher" ? ours / theirs : theirs / ours);
+/** Undefined where we need nothing at all. */
+function ratio(ours: number, theirs: number, unit: Unit): number | undefined {
+  const by = better[unit] === "higher" ? ours / theirs : theirs / ours;
+  return Number.isFinite(by) ? round(by) : undefined;
 }
 
 /** Four significant digits: more is noise. */

@@ -149,3 +149,19 @@ export function dispatchPeers(leaves: number): Promise<PeerLine[]> {
     1,
   );
 }
+
+/** What chains take beyond input and output, in MB; the cases are those of bench/peers/memory.mjs. */
+export function memoryPeers(names: readonly string[]): Promise<PeerLine[]> {
+  const chain = (peer: string, needs: string, name: string): Program => ({
+    file: "memory.mjs",
+    args: ["--peer", peer, "--case", name],
+    needs,
+  });
+  return runAll(
+    names.flatMap((name) => [
+      chain("jaxjs", "@jax-js/jax", name),
+      chain("tfjs-wasm", "@tensorflow/tfjs-backend-wasm", name),
+    ]),
+    1,
+  );
+}

@@ -2,6 +2,7 @@
  *  a value was used more than once. Rules build ordinary nodes, so derivatives of derivatives need nothing more. */
 import { topological } from "../ir/fn.ts";
 import type { Node, Op } from "../ir/node.ts";
+import { freshId } from "../ir/scope.ts";
 import { isTuple } from "../ir/type.ts";
 import { add, zerosLike } from "../ops/build.ts";
 import type { OpDef } from "../ops/define.ts";
@@ -42,12 +43,19 @@ export function backward(
     }
     const g = isTuple(node.type) ? parts.get(node) : sums.has(node) ? [sums.get(node) as Node] : undefined;
     if (!g) continue;
+    const before = freshId();
     const flows = pullBack(
       node,
       g,
       node.src.map((s) => reached.has(s)),
     );
     node.src.forEach((s, j) => give(s, flows[j] ?? null));
+    // A rule makes the cotangents of all sources; those that nobody asked for are no uses of what they were made from.
+    if (node.scope.forget) {
+      const used = new Set(flows.filter((_, j) => reached.has(node.src[j] as Node)));
+      for (const flow of flows)
+        if (flow && !used.has(flow)) node.scope.forget(flow, (n) => n.id > before && !used.has(n));
+    }
   }
   return wrt.map((n) => sums.get(n) ?? null);
 }

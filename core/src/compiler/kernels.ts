@@ -1,6 +1,6 @@
 /** From a fusion group to an artifact, once for each structure and hardware. */
 import { type Fn, fnEqual } from "../ir/fn.ts";
-import { applySchedule, expandTranscendentals, lower, schedule, shareLoops } from "../kernel/index.ts";
+import { expandTranscendentals, lower, scheduled, shareLoops } from "../kernel/index.ts";
 import type { Artifact } from "../runtime/driver.ts";
 import type { HardwareModel } from "../runtime/hardware.ts";
 import { codegenFor } from "../runtime/registry.ts";
@@ -14,13 +14,12 @@ export function kernelFor(fn: Fn, hardware: HardwareModel): Artifact {
   rendered.set(key, list);
   const known = list.find((entry) => fnEqual(entry.fn, fn));
   if (known) return known.artifact;
-  const artifact = codegen.render(codegen.level === "graph" ? fn : scheduled(fn, hardware), hardware);
+  const artifact = codegen.render(codegen.level === "graph" ? fn : loops(fn, hardware), hardware);
   list.push({ fn, artifact });
   return artifact;
 }
 
-function scheduled(group: Fn, hardware: HardwareModel): Fn {
-  const kernel = lower(group);
-  const planned = applySchedule(kernel, schedule(kernel, hardware));
+function loops(group: Fn, hardware: HardwareModel): Fn {
+  const planned = scheduled(lower(group), hardware);
   return expandTranscendentals(hardware.sharedMemory ? shareLoops(planned) : planned);
 }

@@ -50,13 +50,54 @@ export function mixHash(h: number, value: number): number {
   return Math.imul(x, 0xc2b2ae35) >>> 0;
 }
 
-/** A quick hash of an op and its attributes: numbers and lists of numbers count, the rest is left to the check of equality. */
-export function attrHash(op: string, attr: object): number {
-  let h = op.length * 31 + op.charCodeAt(0) + (op.charCodeAt(1) << 8);
-  for (const key in attr) {
-    const value = (attr as Readonly<Record<string, unknown>>)[key];
-    if (typeof value === "number") h = mixHash(h, value);
-    else if (Array.isArray(value)) for (const v of value) h = mixHash(h, typeof v === "number" ? v : 1);
-  }
+const wordHashes = new Map<string, number>();
+
+/** The hash of a text that comes again and again: the name of an op, of an attribute, of a dtype. */
+function wordHash(word: string): number {
+  let h = wordHashes.get(word);
+  if (h === undefined) wordHashes.set(word, (h = hashText(word)));
   return h;
+}
+
+const double = new Float64Array(1);
+const halves = new Uint32Array(double.buffer);
+
+function numberHash(x: number): number {
+  if ((x | 0) === x) return x;
+  double[0] = x;
+  return mixHash(halves[0] as number, halves[1] as number);
+}
+
+function valueHash(value: Value): number {
+  if (typeof value === "number") return numberHash(value);
+  if (typeof value === "string") return wordHash(value);
+  if (typeof value === "boolean") return value ? 1 : 2;
+  if (isList(value)) return value.reduce<number>((h, v) => mixHash(h, valueHash(v)), value.length);
+  if (isPoly(value)) return hashText(value.text);
+  return isFn(value) ? value.hash : hashText(typeText(value));
+}
+
+/** A hash of an op and its attributes: equal for equal ones, in whatever order their keys stand. A parameter's name does not
+ *  count: it is for people. */
+export function attrHash(op: string, attr: object): number {
+  let h = wordHash(op);
+  for (const key in attr)
+    if (key !== "name")
+      h = (h + mixHash(wordHash(key), valueHash((attr as Readonly<Record<string, Value>>)[key] as Value))) >>> 0;
+  return h;
+}
+
+/** Whether two attributes are the same in every respect, functions by identity: those of one node then. */
+export function attrSame(a: unknown, b: unknown): boolean {
+  if (Object.is(a, b)) return true;
+  if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return false;
+  if (isFn(a) || isFn(b)) return false;
+  let keys = 0;
+  for (const key in a) {
+    keys++;
+    if (!attrSame((a as Readonly<Record<string, unknown>>)[key], (b as Readonly<Record<string, unknown>>)[key]))
+      return false;
+  }
+  for (const _ in b) keys--;
+  return keys === 0;
 }

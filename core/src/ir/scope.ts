@@ -2,8 +2,7 @@
  *  identity; the lazy scope of pending tensor operations (`tensor/pending.ts`) does not. The current scope is a stack that only
  *  synchronous code changes. */
 import { VerifyError } from "../errors.ts";
-import { attrText, hashText, mixHash } from "./attr.ts";
-import type { Fn } from "./fn.ts";
+import { attrHash, attrSame, mixHash } from "./attr.ts";
 import type { Attrs, Node, NodeOf, Op } from "./node.ts";
 import { type Type, typeText } from "./type.ts";
 
@@ -17,28 +16,25 @@ export interface Scope {
   make<O extends Op>(op: O, src: readonly Node[], attr: Attrs[O], site?: string): NodeOf<O>;
   /** The node of this scope that stands for a node of another one. */
   lift(node: Node): Node;
+  /** Says that a node will not be used, where the scope keeps count of that; and neither will what was made for it, as far as
+   *  `own` tells. */
+  forget?(node: Node, own: (node: Node) => boolean): void;
 }
 
 let nextId = 0;
 
 /** The structural hash of a node from its parts. */
 export function hashNode<O extends Op>(op: O, src: readonly Node[], attr: Attrs[O]): number {
-  let h = hashText(op);
-  const text = op === "param" ? paramText(attr as Attrs["param"]) : attrText(attr, fnHash);
-  if (text !== "") h = mixHash(h, hashText(text));
+  let h = attrHash(op, attr);
   for (const s of src) h = mixHash(h, s.hash);
   return h;
 }
 
-/** A parameter's name is for people: two functions that differ in it alone are the same. */
-const paramText = ({ index, type }: Attrs["param"]): string => `${index} ${typeText(type)}`;
-
-const fnHash = (fn: Fn): string => `#${fn.hash}`;
-const fnIdentity = (fn: Fn): string => `@${fn.id}`;
-
 export class InternScope implements Scope {
   readonly infer: Infer;
-  readonly #nodes = new Map<string, Node>();
+  /** By hash; nodes of one hash are a list. */
+  readonly #nodes = new Map<number, Node | Node[]>();
+  #size = 0;
   /** Says where the user's code was when a node was made; absent in compilation, where nobody's code runs. */
   readonly #site: (() => string | undefined) | undefined;
 
@@ -48,16 +44,12 @@ export class InternScope implements Scope {
   }
 
   get size(): number {
-    return this.#nodes.size;
+    return this.#size;
   }
 
   make<O extends Op>(op: O, src: readonly Node[], attr: Attrs[O], from?: string): NodeOf<O> {
-    let key: string = op;
     let own = true;
-    for (const s of src) {
-      if (s.scope !== this) own = false;
-      key += ` ${s.id}`;
-    }
+    for (const s of src) if (s.scope !== this) own = false;
     if (!own)
       return this.make(
         op,
@@ -65,9 +57,9 @@ export class InternScope implements Scope {
         attr,
         from,
       );
-    key += attrText(attr, fnIdentity);
-    const known = this.#nodes.get(key);
-    if (known) return known as NodeOf<O>;
+    const hash = hashNode(op, src, attr);
+    const known = this.#find(hash, op, src, attr);
+    if (known) return known as unknown as NodeOf<O>;
     const type = this.infer(op, src, attr);
     const site = from ?? this.#site?.();
     const node = Object.freeze({
@@ -77,11 +69,26 @@ export class InternScope implements Scope {
       attr,
       type,
       scope: this,
-      hash: hashNode(op, src, attr),
-      ...(site === undefined ? {} : { site }),
+      hash,
+      site,
     });
-    this.#nodes.set(key, node as unknown as Node);
+    this.#keep(node as unknown as Node);
     return node;
+  }
+
+  #find(hash: number, op: Op, src: readonly Node[], attr: object): Node | undefined {
+    const found = this.#nodes.get(hash);
+    if (found === undefined) return undefined;
+    if (Array.isArray(found)) return found.find((n) => isNode(n, op, src, attr));
+    return isNode(found, op, src, attr) ? found : undefined;
+  }
+
+  #keep(node: Node): void {
+    const found = this.#nodes.get(node.hash);
+    this.#size++;
+    if (found === undefined) this.#nodes.set(node.hash, node);
+    else if (Array.isArray(found)) found.push(node);
+    else this.#nodes.set(node.hash, [found, node]);
   }
 
   lift(node: Node): Node {
@@ -89,6 +96,13 @@ export class InternScope implements Scope {
       hint: "copy it with instantiate() first",
     });
   }
+}
+
+/** Whether a node is the one of this structure. */
+function isNode(n: Node, op: Op, src: readonly Node[], attr: object): boolean {
+  if (n.op !== op || n.src.length !== src.length) return false;
+  for (let i = 0; i < src.length; i++) if (n.src[i] !== src[i]) return false;
+  return attrSame(n.attr, attr);
 }
 
 /** A node like another, with other sources, in `scope`. */

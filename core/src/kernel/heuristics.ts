@@ -22,10 +22,15 @@ const PARTS = 8;
 const BLOCK = 4096;
 
 /** The options for a freshly lowered kernel, to be applied by `applySchedule`. */
-export function schedule(kernel: Fn, hardware: HardwareModel): Option[] {
+export const schedule = (kernel: Fn, hardware: HardwareModel): Option[] => [...planned(kernel, hardware).options];
+
+/** The kernel with those options applied. */
+export const scheduled = (kernel: Fn, hardware: HardwareModel): Fn => planned(kernel, hardware).kernel();
+
+function planned(kernel: Fn, hardware: HardwareModel): Plan {
   const plan = newPlan(kernel, hardware);
   for (let i = 0; i < plan.count(); ) i = scheduleNest(plan, i);
-  return [...plan.options];
+  return plan;
 }
 
 /** Schedules nest i and returns the position of the next one that is not scheduled yet. */

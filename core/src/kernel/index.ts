@@ -1,7 +1,7 @@
 /** The loop level: kernels, how they are lowered from fusion groups, and their schedules. */
 export { type Argument, type CLike, type FunctionText, helperName, renderCLike } from "./c-like.ts";
 export { evaluateKernel } from "./evaluate.ts";
-export { schedule } from "./heuristics.ts";
+export { schedule, scheduled } from "./heuristics.ts";
 export { lower } from "./lower.ts";
 export { accumulatesIn, kernelNode, loadsIn, nestsOf, rangesIn, storesOf } from "./nests.ts";
 export type { Option } from "./option.ts";

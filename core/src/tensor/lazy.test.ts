@@ -115,3 +115,17 @@ test("two tensors of zeros made alike have memory of their own", async () => {
     Array.from({ length: 8 }, () => 2),
   );
 });
+
+test("what a derivative makes and nobody asked for keeps no value of the forward pass", async () => {
+  const x = random.normal(key(4), [8]);
+  await x.data();
+  const scaled = (v: Tensor): Tensor => {
+    let y = v;
+    // The rule of mul also makes the cotangent of the constant, of y.
+    for (let i = 0; i < 6; i++) y = y.mul(tensor(0.5)).tanh();
+    return y.sum();
+  };
+  const [fn] = await counted(async () => void (await grad(scaled)(x).data()));
+  // The gradient, and the last tanh, of which the loss may still be asked for.
+  assert.equal(fn?.results.length, 2);
+});

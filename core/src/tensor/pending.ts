@@ -120,6 +120,18 @@ class LazyScope implements Scope {
   lift(node: Node): Node {
     return node;
   }
+
+  forget(node: Node, own: (node: Node) => boolean): void {
+    const stack = [node];
+    for (let n = stack.pop(); n; n = stack.pop()) {
+      const p = asPending(n);
+      if (!own(n) || p.uses > 0 || p.handles > 0 || p.value !== null) continue;
+      for (const s of n.src) {
+        asPending(s).uses--;
+        stack.push(s);
+      }
+    }
+  }
 }
 
 export const lazyScope: Scope = new LazyScope();

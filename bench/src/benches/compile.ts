@@ -1,0 +1,35 @@
+/** What the first step of a LLaMA costs, each in a process of its own: `first-step` whole at the sizes of `llama-train`; `layers-6`
+ *  and `layers-48` without a step's own time, for models whose step is short; `ratio` of these two. */
+import { cold } from "../cold.ts";
+import type { Figure } from "../figure.ts";
+import type { Cases } from "../main.ts";
+import { median } from "../measure.ts";
+
+const rounds = 3;
+
+interface Timed {
+  readonly first: number;
+  readonly later: number;
+}
+
+export const cases: Cases = async function* ({ threads }): AsyncGenerator<Figure> {
+  const measure = (layers: number, seq: number, batch: number): Promise<Timed> =>
+    cold("bench/src/first-step.ts", layers, seq, batch, threads);
+  const figure = { bench: "compile", device: "cpu-wasm", threads, unit: "s" } as const;
+
+  const whole: number[] = [];
+  const added = new Map<number, number[]>([
+    [6, []],
+    [48, []],
+  ]);
+  for (let round = 0; round < rounds; round++) {
+    whole.push((await measure(6, 256, 8)).first);
+    for (const [layers, taken] of added) {
+      const { first, later } = await measure(layers, 32, 1);
+      taken.push(first - later);
+    }
+  }
+  yield { ...figure, case: "first-step", value: median(whole) };
+  for (const [layers, taken] of added) yield { ...figure, case: `layers-${layers}`, value: median(taken) };
+  yield { ...figure, case: "ratio", value: median(added.get(48) ?? []) / median(added.get(6) ?? []), unit: "x" };
+};

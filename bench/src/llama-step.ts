@@ -1,0 +1,37 @@
+/** The training step that several benches time: AdamW on a LLaMA, f32, jitted with its state donated. */
+import { jit, key, optim, type Tensor, tensor, tree, valueAndGrad } from "sinan";
+import { llama, type Llama, llamaConfig, loss } from "@sinan/llm";
+
+export interface StepSize {
+  readonly layers: number;
+  readonly vocab: number;
+  readonly seq: number;
+  readonly batch: number;
+}
+
+/** A fresh model of `llama-bench`'s shape with so many layers, and its step: a call runs one and waits for the loss. */
+export async function llamaStep({ layers, vocab, seq, batch }: StepSize): Promise<() => Promise<void>> {
+  const adam = optim.adamW({ learningRate: 3e-4 });
+  const step = jit(
+    ({ state, inputs, targets }: { state: optim.AdamWState<Llama>; inputs: Tensor; targets: Tensor }) => {
+      const [value, grads] = valueAndGrad((model: Llama) => loss(model, inputs, targets))(state.model);
+      return { value, state: adam.update(state, grads) };
+    },
+    { donate: ["state"], name: "llamaTrainStep" },
+  );
+  const ids = (shift: number): Tensor =>
+    tensor(
+      Int32Array.from({ length: batch * seq }, (_, i) => ((i + shift) * 7919) % vocab),
+      { shape: [batch, seq] },
+    );
+  const [inputs, targets] = [ids(0), ids(1)];
+  const config = { ...llamaConfig("llama-bench"), numHiddenLayers: layers };
+  let state = adam.init(llama(config).init(key(0)));
+  // The weights are drawn before any step is timed.
+  for (const { tensor: leaf } of tree.tensors(state)) await leaf.data();
+  return async () => {
+    const out = step({ state, inputs, targets });
+    ({ state } = out);
+    await out.value.item();
+  };
+}
