@@ -7,7 +7,7 @@ import { barBytes, bundle } from "../bench/src/bundle.ts";
 const shown = 24;
 
 const { gzipBytes, bytes, modules } = await bundle("examples/mlp.ts");
-const kilobytes = (n: number): string => (n / 1000).toFixed(1);
+const kilobytes = (n: number): string => (n / 1024).toFixed(1);
 console.log(
   `examples/mlp.ts: ${kilobytes(gzipBytes)} of ${kilobytes(barBytes)} KB gzip, ${kilobytes(bytes)} KB in ${modules.length} modules`,
 );

@@ -5,5 +5,5 @@ import type { Cases } from "../main.ts";
 
 export const cases: Cases = async function* (): AsyncGenerator<Figure> {
   const { gzipBytes } = await bundle("examples/mlp.ts");
-  yield { bench: "size", case: "mlp", device: "cpu-wasm", threads: 1, value: gzipBytes / 1000, unit: "KB" };
+  yield { bench: "size", case: "mlp", device: "cpu-wasm", threads: 1, value: gzipBytes / 1024, unit: "KB" };
 };
