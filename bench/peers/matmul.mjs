@@ -78,8 +78,11 @@ const peers = {
       async prepare(n, a, b) {
         const model = onnxModel({
           nodes: [onnxNode("MatMul", ["a", "b"], ["c"])],
-          inputs: { a: [n, n], b: [n, n] },
-          outputs: { c: [n, n] },
+          inputs: [
+            ["a", [n, n], 1],
+            ["b", [n, n], 1],
+          ],
+          outputs: [["c", [n, n], 1]],
         });
         const session = await api.InferenceSession.create(new Uint8Array(model), {
           executionProviders: [name === "onnxruntime-web" ? "wasm" : "cpu"],

@@ -13,6 +13,8 @@ export interface PeerLine extends Peer {
   readonly case: string;
   readonly threads: number;
   readonly unit: Unit;
+  /** The sum of the magnitudes of what was computed, where the program says it. */
+  readonly check?: number;
 }
 
 /** The lines of a peer program's output that are figures; anything else that a library prints is passed over.
@@ -22,7 +24,7 @@ export function parseLines(output: string): PeerLine[] {
   for (const text of output.split("\n")) {
     if (!text.startsWith("{")) continue;
     const line = JSON.parse(text) as Partial<Record<keyof PeerLine, unknown>>;
-    const { name, version, case: of, threads, value, unit } = line;
+    const { name, version, case: of, threads, value, unit, check } = line;
     if (
       typeof name !== "string" ||
       typeof version !== "string" ||
@@ -32,7 +34,7 @@ export function parseLines(output: string): PeerLine[] {
       throw new SyntaxError(`peer: expected name, version, case and threads, got ${text}`);
     if (typeof value !== "number" || !(value > 0) || typeof unit !== "string" || !isUnit(unit))
       throw new SyntaxError(`peer: expected a positive value and a known unit, got ${text}`);
-    lines.push({ name, version, case: of, threads, value, unit });
+    lines.push({ name, version, case: of, threads, value, unit, ...(typeof check === "number" && { check }) });
   }
   return lines;
 }
@@ -162,6 +164,19 @@ export function memoryPeers(names: readonly string[]): Promise<PeerLine[]> {
       chain("jaxjs", "@jax-js/jax", name),
       chain("tfjs-wasm", "@tensorflow/tfjs-backend-wasm", name),
     ]),
+    1,
+  );
+}
+
+/** The JavaScript peers on the cases of bench/peers/ops.json, in ms. */
+export function opsPeers(seconds: number): Promise<PeerLine[]> {
+  const ops = (peer: string, needs: string): Program => ({
+    file: "ops.mjs",
+    args: ["--peer", peer, "--seconds", String(seconds)],
+    needs,
+  });
+  return runAll(
+    [ops("jaxjs", "@jax-js/jax"), ops("tfjs-wasm", "@tensorflow/tfjs-backend-wasm"), ops("ort-web", "onnxruntime-web")],
     1,
   );
 }
