@@ -5,12 +5,15 @@ import { cpSync, existsSync, globSync, mkdirSync, readFileSync, rmSync, writeFil
 import path from "node:path";
 import process from "node:process";
 
+/** By the conditions of those who import, such as `browser`; `default` is what types are taken from. */
+type Conditions = Readonly<Record<string, string>> & { readonly default: string };
+
 interface Manifest {
   name: string;
   version: string;
   private?: boolean;
   engines?: Record<string, string>;
-  exports?: Record<string, string>;
+  exports?: Record<string, string | Conditions>;
   bin?: Record<string, string>;
   sideEffects?: boolean | string[];
   [field: string]: unknown;
@@ -33,11 +36,16 @@ const built = (source: string, extension = ".js"): string => source.replace("./s
 const mapValues = <A, B>(record: Record<string, A>, f: (value: A) => B): Record<string, B> =>
   Object.fromEntries(Object.entries(record).map(([key, value]) => [key, f(value)]));
 
+function entry(source: string | Conditions): Record<string, string> {
+  const files = typeof source === "string" ? { default: source } : source;
+  return { types: built(files.default, ".d.ts"), ...mapValues(files, (file) => built(file)) };
+}
+
 function published({ private: _, exports, bin, sideEffects, ...rest }: Manifest): Record<string, unknown> {
   return {
     ...rest,
     engines,
-    ...(exports && { exports: mapValues(exports, (file) => ({ types: built(file, ".d.ts"), default: built(file) })) }),
+    ...(exports && { exports: mapValues(exports, entry) }),
     ...(bin && { bin: mapValues(bin, (file) => built(file)) }),
     ...(sideEffects !== undefined && {
       sideEffects: typeof sideEffects === "boolean" ? sideEffects : sideEffects.map((file) => built(file)),

@@ -14,6 +14,7 @@ const parts = new Map<string, string[][]>([
     "types",
     [
       ["tsc", "-p", "."],
+      ["tsc", "-p", "examples/browser"], // what runs in a page, with its types
       ["tsc", "-p", "core"], // again without the types of Node: what core itself may use
     ],
   ],
