@@ -105,9 +105,9 @@ test("the page trains, and its losses are Node's", { skip: noChromium }, async (
   assert.ok(last < first - 1, `${first} to ${last}`);
   for (const [name, { open, workers }] of Object.entries(settings))
     await t.test(name, async () => {
-      const { origin, close } = await open();
+      const served = await open();
       try {
-        const seen = await visit(origin);
+        const seen = await visit(served.origin);
         assert.equal(seen.state, "done");
         assert.deepEqual(losses(seen.heard), losses(expected));
         assert.deepEqual(written(seen.heard), written(expected));
@@ -115,7 +115,7 @@ test("the page trains, and its losses are Node's", { skip: noChromium }, async (
         assert.equal(seen.samples, steps / sampleEvery);
         assert.deepEqual(seen.workers, workers);
       } finally {
-        close();
+        served.close();
       }
     });
 });

@@ -22,7 +22,7 @@ const sampleEvery = Number(query.get("sample") ?? 50);
 const characters = Number(query.get("characters") ?? 300_000);
 
 const worker = new Worker(new URL("worker.js", location.href), { type: "module" });
-const ask = (asked: Asked): void => worker.postMessage(asked);
+const ask = (asked: Asked): void => worker.postMessage(asked, []);
 /** Tokens a second, smoothed; the first steps compile. */
 let pace = 0;
 let isRunning = false;
