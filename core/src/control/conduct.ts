@@ -87,7 +87,7 @@ export const conduct: Conduct = (running: Running): Promise<void> | undefined =>
       if (commands.push(command) >= batch) submit();
     },
   };
-  const whole = (memory: Memory, bytes: number): Region => ({ memory, offset: 0, bytes });
+  const whole = ({ memory, offset }: Region, bytes: number): Region => ({ memory, offset, bytes });
   const work = runPlan(running.plan, machine, {
     input: (i, bytes) => whole(running.input(i), bytes),
     output: (j, bytes) => whole(running.output(j), bytes),

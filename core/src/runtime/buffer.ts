@@ -5,26 +5,63 @@ import { byteSize } from "../ir/dtype.ts";
 import { known, sizeOf } from "../ir/dim.ts";
 import type { Site } from "../ir/site.ts";
 import { type TensorType, typeText } from "../ir/type.ts";
-import type { Memory } from "./driver.ts";
+import type { Memory, Region } from "./driver.ts";
 import type { Failure } from "./failure.ts";
 import type { Pool } from "./pool.ts";
 import type { Stream } from "./stream.ts";
 
-/** What the finalizer needs, apart from the buffer itself. */
+/** What the finalizer needs, apart from the block itself. */
 interface Holding {
   memory: Memory | null;
-  pool: Pool | null;
-  /** Its entry among the stream's live buffers. */
-  entry: WeakRef<Buffer> | null;
-  readonly stream: Stream;
+  readonly pool: Pool;
+  readonly live: Set<WeakRef<Block>>;
+  readonly entry: WeakRef<Block>;
 }
 
 const finalizers = new FinalizationRegistry<Holding>((holding) => giveBack(holding));
 
-function giveBack(holding: Holding): void {
-  if (holding.memory && holding.pool) holding.pool.give(holding.memory);
-  holding.memory = null;
-  if (holding.entry) holding.stream.live.delete(holding.entry);
+function giveBack({ memory, pool, live, entry }: Holding): void {
+  if (memory) pool.give(memory);
+  live.delete(entry);
+}
+
+/** Device memory with one buffer in it, or with several small ones that one call made: then one entry with the collector's
+ *  finalizer does for all of them. It goes back when all have been released, or when the collector has found the last. */
+export class Block {
+  readonly memory: Memory;
+  readonly bytes: number;
+  /** Of a block with one buffer: what it is and who made it, for messages about memory. */
+  readonly type: TensorType | undefined;
+  readonly site: Site | undefined;
+  readonly #holding: Holding;
+  /** Buffers in it that were not released; those that the collector took are counted too. */
+  #residents = 0;
+
+  constructor(memory: Memory, bytes: number, pool: Pool, live: Set<WeakRef<Block>>, type?: TensorType, site?: Site) {
+    this.memory = memory;
+    this.bytes = bytes;
+    this.type = type;
+    this.site = site;
+    const entry = new WeakRef<Block>(this);
+    this.#holding = { memory, pool, live, entry };
+    live.add(entry);
+    finalizers.register(this, this.#holding, this);
+  }
+
+  get residents(): number {
+    return this.#residents;
+  }
+
+  enter(): void {
+    this.#residents++;
+  }
+
+  leave(): void {
+    if (--this.#residents > 0) return;
+    finalizers.unregister(this);
+    giveBack(this.#holding);
+    this.#holding.memory = null;
+  }
 }
 
 export class Buffer {
@@ -37,7 +74,8 @@ export class Buffer {
   readonly site: Site | undefined;
   /** The point on the stream's timeline at which its contents are there. */
   fence = 0n;
-  readonly #holding: Holding;
+  #block: Block | null = null;
+  #region: Region | null = null;
   #failure: Failure | null = null;
   #gone: string | null = null;
   #donated = false;
@@ -45,19 +83,15 @@ export class Buffer {
   /** Calls and reads that were asked for and have not had it yet. */
   #waiting = 0;
 
-  constructor(type: TensorType, stream: Stream, site?: Site) {
+  constructor(type: TensorType, stream: Stream, site?: Site, bytes?: number) {
     this.type = type;
     this.stream = stream;
     this.site = site;
-    this.bytes = byteSize(type.dtype, known(sizeOf(type.dims), "a buffer"));
-    const entry = new WeakRef<Buffer>(this);
-    this.#holding = { memory: null, pool: null, entry, stream };
-    finalizers.register(this, this.#holding, this);
-    stream.live.add(entry);
+    this.bytes = bytes ?? byteSize(type.dtype, known(sizeOf(type.dims), "a buffer"));
   }
 
   get allocated(): boolean {
-    return this.#holding.memory !== null;
+    return this.#block !== null;
   }
 
   check(): void {
@@ -72,7 +106,13 @@ export class Buffer {
 
   letGo(): void {
     this.#waiting--;
-    if (this.#released && this.#waiting === 0) giveBack(this.#holding);
+    if (this.#released && this.#waiting === 0) this.#leave();
+  }
+
+  #leave(): void {
+    this.#block?.leave();
+    this.#block = null;
+    this.#region = null;
   }
 
   /** Like `check` for who holds it: a release since then does not matter.
@@ -90,34 +130,33 @@ export class Buffer {
     return this.#failure;
   }
 
-  /** Takes the memory that its work writes; also when it was donated or disposed before that work was submitted. */
-  adopt(memory: Memory, pool: Pool): void {
-    this.#holding.memory = memory;
-    this.#holding.pool = pool;
+  /** Takes the place that its work writes; also when it was donated or disposed before that work was submitted. */
+  adopt(block: Block, region: Region): void {
+    block.enter();
+    this.#block = block;
+    this.#region = region;
   }
 
   /** Its work was submitted: the memory of one that was disposed before goes now. */
   submitted(): void {
-    if (this.#released && this.#waiting === 0) giveBack(this.#holding);
+    if (this.#released && this.#waiting === 0) this.#leave();
   }
 
   fail(failure: Failure): void {
     this.#failure = failure;
   }
 
-  /** Its memory even after `donate` or an early `release`, for the work that makes it and the call that takes it. */
-  get donated(): Memory {
-    const { memory } = this.#holding;
-    if (!memory) throw new DisposedError(`${typeText(this.type)}: its memory is not there`);
-    return memory;
+  /** Its place even after `donate` or an early `release`, for the work that makes it and the call that takes it. */
+  get place(): Region {
+    if (!this.#region) throw new DisposedError(`${typeText(this.type)}: its memory is not there`);
+    return this.#region;
   }
 
-  /** Lets its memory go to another buffer. */
-  surrender(): Memory {
-    const memory = this.donated;
-    this.#holding.memory = null;
+  /** Lets another buffer of its size have its place. */
+  surrender(to: Buffer): void {
+    const { place } = this;
+    to.adopt(this.#block as Block, place);
     this.release();
-    return memory;
   }
 
   /** Marks it used up, at the call that took it; the memory goes when that call's work is submitted. */
@@ -130,7 +169,6 @@ export class Buffer {
   release(): void {
     this.#gone ??= "it was disposed";
     this.#released = true;
-    finalizers.unregister(this);
-    if (this.#waiting === 0) giveBack(this.#holding);
+    if (this.#waiting === 0) this.#leave();
   }
 }

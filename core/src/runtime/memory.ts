@@ -18,7 +18,7 @@ export interface MemoryReport {
 
 /** A count of the memory in use, in bytes. Before the device is open everything is 0. */
 export function memory(stream: Stream = defaultStream()): MemoryReport {
-  const tensors = [...stream.live].filter((ref) => ref.deref()?.allocated).length;
+  const tensors = [...stream.live].reduce((sum, ref) => sum + (ref.deref()?.residents ?? 0), 0);
   if (!stream.hardware) return { device: stream.name, live: 0, cached: 0, peak: 0, tensors, budget: 0 };
   const { live, cached, peak, budget } = stream.pool;
   return { device: stream.hardware.id, live, cached, peak, tensors, budget };

@@ -47,8 +47,8 @@ export type Conduct = (running: Running) => Promise<void> | undefined;
 export interface Running {
   readonly plan: Plan;
   readonly executables: readonly Executable[];
-  readonly input: (index: number) => Memory;
-  readonly output: (index: number) => Memory;
+  readonly input: (index: number) => Region;
+  readonly output: (index: number) => Region;
   readonly scalar: (index: number) => number;
   readonly blocks: readonly Memory[];
   submit(commands: readonly Command[]): void;
@@ -94,12 +94,26 @@ const largeBytes = 2 ** 20;
 interface Loaded {
   readonly plan: Plan;
   readonly executables: readonly Executable[];
+  /** Lists of outputs that share a block of memory. */
+  readonly together: readonly Shared[];
 }
+
+interface Shared {
+  readonly outputs: readonly number[];
+  /** Bytes from the beginning of one to that of the next. */
+  readonly step: number;
+}
+
+/** Results of one call share a block where they are of one size, this small, and together no larger: whoever keeps one of them
+ *  keeps all. */
+const small = { bytes: 4096, together: 65536 } as const;
 
 export class Program {
   readonly fn: Fn;
   readonly #stream: Stream;
   readonly #large: boolean;
+  readonly #types: readonly TensorType[];
+  readonly #bytes: readonly number[];
   #loaded: Loaded | null = null;
   readonly #loading: Promise<void>;
 
@@ -107,7 +121,9 @@ export class Program {
   constructor(fn: Fn, stream: Stream, compile: (fn: Fn, hardware: HardwareModel) => Plan) {
     this.fn = fn;
     this.#stream = stream;
-    this.#large = fn.results.reduce((sum, r) => sum + typeBytes(r.type as TensorType), 0) >= largeBytes;
+    this.#types = fn.results.map((r) => r.type as TensorType);
+    this.#bytes = this.#types.map(typeBytes);
+    this.#large = this.#bytes.reduce((sum, bytes) => sum + bytes, 0) >= largeBytes;
     this.#loading = stream.hardware
       ? this.#load(compile(fn, stream.hardware))
       : stream.opened().then((device) => this.#load(compile(fn, device.hardware)));
@@ -116,7 +132,9 @@ export class Program {
   }
 
   async #load(plan: Plan): Promise<void> {
-    this.#loaded = { plan, executables: await Promise.all(plan.artifacts.map((a) => load(this.#stream, a))) };
+    const executables = await Promise.all(plan.artifacts.map((a) => load(this.#stream, a)));
+    const { alignment } = this.#stream.device.hardware.limits;
+    this.#loaded = { plan, executables, together: sharing(plan, this.#bytes, alignment) };
   }
 
   /** The plan, once compiled. */
@@ -129,9 +147,13 @@ export class Program {
   run(args: readonly (Buffer | number)[], donated: ReadonlySet<number> = none, takeSite?: () => Site): Buffer[] {
     const stream = this.#stream;
     const site = this.#large ? takeSite?.() : undefined;
-    const outputs = this.fn.results.map(({ type }) => new Buffer(type as TensorType, stream, site));
-    const inputs = args.filter((a) => a instanceof Buffer);
-    for (const b of inputs) b.check();
+    const outputs = this.#types.map((type, i) => new Buffer(type, stream, site, this.#bytes[i]));
+    const inputs: Buffer[] = [];
+    for (const a of args)
+      if (typeof a !== "number") {
+        a.check();
+        inputs.push(a);
+      }
     for (const i of donated) {
       const arg = args[i];
       if (arg instanceof Buffer) arg.donate();
@@ -147,9 +169,9 @@ export class Program {
     inputs: readonly Buffer[],
     outputs: readonly Buffer[],
   ): Promise<void> | undefined {
-    const { plan, executables } = this.#loaded as Loaded;
+    const { plan, executables, together } = this.#loaded as Loaded;
     const { pool } = this.#stream;
-    const memories = args.map((a) => (a instanceof Buffer ? a.donated : null));
+    const given = args.map((a) => (typeof a === "number" ? null : a.place));
     const blocks: Memory[] = [];
     let isGoing = false;
     const finish = () => {
@@ -162,22 +184,25 @@ export class Program {
       for (const b of outputs) b.submitted();
     };
     try {
+      for (const { outputs: list, step } of together)
+        this.#stream.allocateTogether(
+          list.map((j) => outputs[j] as Buffer),
+          step,
+        );
       outputs.forEach((b, j) => {
+        if (b.allocated) return;
         const from = plan.reuse[j] ?? -1;
         const old = from >= 0 && donated.has(from) ? args[from] : undefined;
-        if (old instanceof Buffer) b.adopt(old.surrender(), pool);
+        if (old instanceof Buffer) old.surrender(b);
         else this.#stream.allocate(b);
       });
-      const out = outputs.map((b) => b.donated);
+      const out = outputs.map((b) => b.place);
       for (const bytes of plan.blocks) blocks.push(pool.take(bytes, () => this.#stream.holders()));
       const region = (slot: Slot): Region => {
-        const memory =
-          slot.kind === "temporary"
-            ? blocks[slot.block]
-            : slot.kind === "input"
-              ? memories[slot.index]
-              : out[slot.index];
-        return { memory: memory as Memory, offset: slot.kind === "temporary" ? slot.offset : 0, bytes: slot.bytes };
+        const { bytes } = slot;
+        if (slot.kind === "temporary") return { memory: blocks[slot.block] as Memory, offset: slot.offset, bytes };
+        const place = (slot.kind === "input" ? given[slot.index] : out[slot.index]) as Region;
+        return place.bytes === bytes ? place : { memory: place.memory, offset: place.offset, bytes };
       };
       const conduct = conductOf(plan);
       if (conduct) {
@@ -186,8 +211,8 @@ export class Program {
         const going = conduct({
           plan,
           executables,
-          input: (i) => memories[i] as Memory,
-          output: (j) => out[j] as Memory,
+          input: (i) => given[i] as Region,
+          output: (j) => out[j] as Region,
           scalar: (i) => args[i] as number,
           blocks,
           submit,
@@ -212,6 +237,23 @@ export class Program {
       if (!isGoing) finish();
     }
   }
+}
+
+/** Which outputs share a block: those that take over no input's memory. */
+function sharing(plan: Plan, bytes: readonly number[], alignment: number): Shared[] {
+  const bySize = new Map<number, number[]>();
+  bytes.forEach((n, j) => {
+    if ((plan.reuse[j] ?? -1) >= 0 || n > small.bytes) return;
+    const step = Math.max(1, Math.ceil(n / alignment)) * alignment;
+    const list = bySize.get(step);
+    if (list) list.push(j);
+    else bySize.set(step, [j]);
+  });
+  return [...bySize].flatMap(([step, list]) => {
+    const most = Math.floor(small.together / step);
+    const parts = Array.from({ length: Math.ceil(list.length / most) }, (_, i) => list.slice(i * most, (i + 1) * most));
+    return parts.filter((part) => part.length > 1).map((outputs) => ({ outputs, step }));
+  });
 }
 
 /** How its commands come about, where they are not its steps one after another. */

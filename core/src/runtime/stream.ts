@@ -3,7 +3,7 @@
 import { DeviceError } from "../errors.ts";
 import { type Site, siteText } from "../ir/site.ts";
 import { type TensorType, typeText } from "../ir/type.ts";
-import { Buffer } from "./buffer.ts";
+import { Block, Buffer } from "./buffer.ts";
 import type { Command, Device, Fence, Region } from "./driver.ts";
 import { failureOf } from "./failure.ts";
 import type { HardwareModel } from "./hardware.ts";
@@ -18,7 +18,7 @@ interface Open {
 
 export class Stream {
   readonly name: string;
-  readonly live = new Set<WeakRef<Buffer>>();
+  readonly live = new Set<WeakRef<Block>>();
   readonly #timeline = timelines++;
   #clock = 0n;
   #open: Open | null = null;
@@ -91,21 +91,19 @@ export class Stream {
       if (!failed) return task();
       for (const b of outputs) b.fail(failed);
     };
-    const done = () => {
-      for (const b of inputs) b.letGo();
-    };
-    for (const b of inputs) b.hold();
     if (!this.#tail && !ready) {
       try {
         // What goes on by itself comes with a promise to wait for, so this is done when it returns.
         void run();
       } catch (cause) {
         poison(outputs, cause);
-      } finally {
-        done();
       }
       return;
     }
+    const done = () => {
+      for (const b of inputs) b.letGo();
+    };
+    for (const b of inputs) b.hold();
     const before = this.#tail;
     const ticket = ++this.#tickets;
     this.#tail = (async () => {
@@ -128,8 +126,12 @@ export class Stream {
     const { device } = this;
     const signal = this.#next();
     const wait = new Map<bigint, Fence>();
-    for (const { fence } of inputs)
+    let seen = 0n;
+    for (const { fence } of inputs) {
+      if (fence === seen) continue;
+      seen = fence;
       if (fence > this.#passed) wait.set(fence, { timeline: this.#timeline, value: fence });
+    }
     for (const b of outputs) b.fence = signal.value;
     device.submit("compute", commands, [...wait.values()], signal);
     try {
@@ -184,12 +186,32 @@ export class Stream {
     return { timeline: this.#timeline, value: this.#clock };
   }
 
+  /** Gives a buffer memory. */
   allocate(buffer: Buffer): Region {
-    buffer.adopt(
-      this.pool.take(buffer.bytes, () => this.holders()),
-      this.pool,
+    const { type, site, bytes } = buffer;
+    const block = this.#block(bytes, type, site);
+    buffer.adopt(block, { memory: block.memory, offset: 0, bytes });
+    return buffer.place;
+  }
+
+  /** Gives several buffers of one size a block that they share, each beginning at a multiple of `step` bytes. */
+  allocateTogether(buffers: readonly Buffer[], step: number): void {
+    const block = this.#block(step * buffers.length);
+    buffers.forEach((b, i) => {
+      b.adopt(block, { memory: block.memory, offset: i * step, bytes: b.bytes });
+    });
+  }
+
+  #block(bytes: number, type?: TensorType, site?: Site): Block {
+    const { pool } = this;
+    return new Block(
+      pool.take(bytes, () => this.holders()),
+      bytes,
+      pool,
+      this.live,
+      type,
+      site,
     );
-    return whole(buffer);
   }
 
   /** A new buffer with these bytes, which are copied before this returns. */
@@ -200,15 +222,15 @@ export class Stream {
       this.allocate(buffer);
       const { device } = this;
       const idle = device.hardware.unified && this.#passed === this.#clock;
-      if (idle && buffer.donated.view) {
-        buffer.donated.view().set(own);
+      if (idle && buffer.place.memory.view) {
+        buffer.place.memory.view().set(own);
         buffer.submitted();
         return;
       }
       const staging = device.alloc(buffer.bytes, "host");
       staging.view?.().set(own);
       this.submit(
-        [{ kind: "copy", from: { memory: staging, offset: 0, bytes: buffer.bytes }, to: whole(buffer) }],
+        [{ kind: "copy", from: { memory: staging, offset: 0, bytes: buffer.bytes }, to: buffer.place }],
         [],
         [buffer],
       );
@@ -240,13 +262,14 @@ export class Stream {
     if (buffer.fence > this.#passed) await this.#settled(buffer, fence);
     let bytes: Uint8Array<ArrayBuffer>;
     buffer.checkHeld();
-    if (device.hardware.unified && buffer.donated.view) bytes = buffer.donated.view().slice(0, buffer.bytes);
+    const { memory, offset } = buffer.place;
+    if (device.hardware.unified && memory.view) bytes = memory.view().slice(offset, offset + buffer.bytes);
     else {
       const staging = device.alloc(buffer.bytes, "host");
       const copied = this.#next();
       device.submit(
         "compute",
-        [{ kind: "copy", from: whole(buffer), to: { memory: staging, offset: 0, bytes: buffer.bytes } }],
+        [{ kind: "copy", from: buffer.place, to: { memory: staging, offset: 0, bytes: buffer.bytes } }],
         [fence],
         copied,
       );
@@ -273,11 +296,11 @@ export class Stream {
 
   /** The largest live tensors, for a message about memory. */
   holders(): string {
-    const live = [...this.live].flatMap((ref) => ref.deref() ?? []).filter((b) => b.allocated);
+    const live = [...this.live].flatMap((ref) => ref.deref() ?? []);
     const largest = live.sort((a, b) => b.bytes - a.bytes).slice(0, 5);
-    const lines = largest.map((b) => {
-      const site = b.site && siteText(b.site);
-      return `${mib(b.bytes)} ${typeText(b.type)}${site ? ` made at ${site}` : ""}`;
+    const lines = largest.map(({ bytes, type, site, residents }) => {
+      const line = site && siteText(site);
+      return `${mib(bytes)} ${type ? typeText(type) : `${residents} small ones`}${line ? ` made at ${line}` : ""}`;
     });
     return `the largest of ${live.length} live tensors: ${lines.join("; ")}. A loop that never awaits a read gives the collector no turn: await one every few steps, donate the old state, or dispose with \`using\``;
   }
@@ -289,8 +312,6 @@ export class Stream {
     await this.device.close();
   }
 }
-
-export const whole = (buffer: Buffer): Region => ({ memory: buffer.donated, offset: 0, bytes: buffer.bytes });
 
 function poison(outputs: readonly Buffer[], cause: unknown): void {
   if (outputs.length === 0) return;
