@@ -121,7 +121,7 @@ for (let i = 1; i <= args.steps; i++) {
 const timed = times.length > 2 ? times.slice(2) : times;
 const tokensPerSecond = (seconds) => round((batch * seq) / seconds);
 report({
-  name: args.eager ? "jaxjs-eager" : "jaxjs",
+  name: `jaxjs${args.eager ? "-eager" : ""}${args.threads > 1 ? "-worker" : ""}`,
   version: packageVersion("@jax-js/jax"),
   case: "step",
   threads: args.threads > 1 ? args.threads : 1,

@@ -79,10 +79,10 @@ export function table(figures: readonly Figure[]): string {
       case: f.case,
       device: f.device,
       threads: String(f.threads),
-      value: plain(f.value),
+      value: number(f.value),
       unit: f.unit,
       peer: f.peer ? `${f.peer.name} ${f.peer.version}` : "",
-      theirs: f.peer ? plain(f.peer.value) : "",
+      theirs: f.peer ? number(f.peer.value) : "",
       ratio: f.ratio === undefined ? "" : f.ratio.toFixed(2),
       note: f.note ?? "",
     }),
@@ -98,7 +98,7 @@ export function table(figures: readonly Figure[]): string {
 }
 
 /** Four significant digits without an exponent. */
-function plain(value: number): string {
+export function number(value: number): string {
   const digits = Math.abs(value) >= 1000 || value === 0 ? 0 : Math.max(0, 3 - Math.floor(Math.log10(Math.abs(value))));
   return value.toFixed(Math.min(digits, 8));
 }

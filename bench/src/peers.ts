@@ -17,14 +17,15 @@ export interface PeerLine extends Peer {
   readonly check?: number;
 }
 
-/** The lines of a peer program's output that are figures; anything else that a library prints is passed over.
+/** The lines of a peer program's output that are figures; anything else that a library prints is passed over. The memory that a
+ *  process took at most is a figure of its own, `peak`.
  *  @throws SyntaxError if a line looks like a figure and is not a whole one */
 export function parseLines(output: string): PeerLine[] {
   const lines: PeerLine[] = [];
   for (const text of output.split("\n")) {
     if (!text.startsWith("{")) continue;
-    const line = JSON.parse(text) as Partial<Record<keyof PeerLine, unknown>>;
-    const { name, version, case: of, threads, value, unit, check } = line;
+    const line = JSON.parse(text) as Partial<Record<keyof PeerLine | "peakRssMb", unknown>>;
+    const { name, version, case: of, threads, value, unit, check, peakRssMb } = line;
     if (
       typeof name !== "string" ||
       typeof version !== "string" ||
@@ -35,6 +36,8 @@ export function parseLines(output: string): PeerLine[] {
     if (typeof value !== "number" || !(value > 0) || typeof unit !== "string" || !isUnit(unit))
       throw new SyntaxError(`peer: expected a positive value and a known unit, got ${text}`);
     lines.push({ name, version, case: of, threads, value, unit, ...(typeof check === "number" && { check }) });
+    if (typeof peakRssMb === "number")
+      lines.push({ name, version, case: "peak", threads, value: peakRssMb, unit: "MB" });
   }
   return lines;
 }
@@ -113,21 +116,29 @@ export interface LlamaSize {
   readonly batch: number;
 }
 
-/** One AdamW step of the LLaMA of that size, in tokens/s; the case is `step`. */
+/** One AdamW step of the LLaMA of that size, in tokens/s, as `step`; and as `peak` the most memory that the process held, in MB.
+ *  jax-js as it comes has one thread in Node; `jaxjs-worker` was given a Worker. */
 export async function llamaTrainPeers(size: LlamaSize, steps: number, threads: number): Promise<PeerLine[]> {
   const sizes = Object.entries({ ...size, steps }).flatMap(([name, value]) => [`--${name}`, String(value)]);
-  const own = ["--threads", String(threads)];
   const torch = (pool: number): Program => ({
     file: "torch-llama-train.py",
     args: [...sizes, "--threads", String(pool)],
     needs: "torch",
   });
+  const jaxjs = (workers: number): Program => ({
+    file: "jaxjs-llama-train.mjs",
+    args: [...sizes, "--threads", String(workers)],
+    needs: "@jax-js/jax",
+  });
   // PyTorch's own pool and its BLAS's get in each other's way: the better of sharing and of leaving the cores to the BLAS.
-  const arranged = await runAll(threads > 1 ? [torch(threads), torch(1)] : [torch(1)], threads);
-  const best = arranged.toSorted((a, b) => b.value - a.value).slice(0, 1);
+  const arranged: PeerLine[][] = [];
+  for (const pool of threads > 1 ? [threads, 1] : [1]) arranged.push(await runAll([torch(pool)], threads));
+  const speed = (lines: readonly PeerLine[]): number => lines.find(({ case: of }) => of === "step")?.value ?? 0;
+  const [best = []] = arranged.toSorted((a, b) => speed(b) - speed(a));
   const others = await runAll(
     [
-      { file: "jaxjs-llama-train.mjs", args: [...sizes, ...own], needs: "@jax-js/jax" },
+      jaxjs(1),
+      ...(threads > 1 ? [jaxjs(threads)] : []),
       { file: "tfjs-llama-train.mjs", args: sizes, needs: "@tensorflow/tfjs-backend-wasm" },
     ],
     threads,

@@ -1,4 +1,6 @@
-/** One AdamW step of a small LLaMA, f32, jitted with its state donated: the step of bench/peers, at the same sizes. */
+/** One AdamW step of a small LLaMA, f32, jitted with its state donated: the step of bench/peers, at the same sizes; and at batches
+ *  for which jax-js and TensorFlow.js do not have the addresses. */
+import process from "node:process";
 import { device, memory } from "sinan";
 import { beside, type Figure } from "../figure.ts";
 import { llamaStep } from "../llama-step.ts";
@@ -8,6 +10,7 @@ import { llamaTrainPeers, ofCase } from "../peers.ts";
 
 const size = { dim: 256, layers: 6, heads: 8, vocab: 4096, seq: 256, batch: 8 } as const;
 const steps = 8;
+const largeBatches = [16, 64] as const;
 
 export const cases: Cases = async function* ({ threads, peers, seconds }): AsyncGenerator<Figure> {
   await device("cpu", { options: { threads } });
@@ -23,5 +26,15 @@ export const cases: Cases = async function* ({ threads, peers, seconds }): Async
     ofCase(measured, "step"),
   );
   yield { ...figure, case: "first-step", value: first, unit: "s" };
-  yield { ...figure, case: "peak", value: memory().peak / 2 ** 20, unit: "MB" };
+  // As the peers', the most that the process held, code and all; and what of it were tensors.
+  yield* beside(
+    { ...figure, case: "peak", value: process.resourceUsage().maxRSS / 1024, unit: "MB" },
+    ofCase(measured, "peak"),
+  );
+  yield { ...figure, case: "peak-tensors", value: memory().peak / 2 ** 20, unit: "MB" };
+  for (const batch of largeBatches) {
+    const large = await llamaStep({ ...size, batch });
+    const taken = median(await times(large, { seconds: 0, warmup: 1, atLeast: 2 }));
+    yield { ...figure, case: `batch-${batch}`, value: (batch * size.seq) / taken, unit: "tokens/s" };
+  }
 };

@@ -1,0 +1,158 @@
+/** What the benches are held to, and for what is missed a word on what was tried. `scripts/performance.ts` makes the page of it. */
+export interface Bar {
+  readonly what: string;
+  readonly unit: string;
+  readonly bound: "at least" | "at most";
+  readonly bar: number;
+  /** What was measured; undefined where it, or the peer that it is a ratio to, was not. */
+  readonly of: (figures: Figures) => number | undefined;
+  /** Shown where the bar is missed. */
+  readonly tried?: string;
+}
+
+/** Figures by bench, case, threads and peer. */
+export interface Figures {
+  /** Our own figure. */
+  readonly ours: (bench: string, name: string, threads?: number) => number | undefined;
+  /** How many times better than a peer we are, or than the best of several. */
+  readonly ratio: (bench: string, name: string, threads: number, peers: readonly string[]) => number | undefined;
+}
+
+const inJavaScript = ["jaxjs", "tfjs-wasm", "ort-web"] as const;
+const inverse = (x: number | undefined): number | undefined => (x === undefined ? undefined : 1 / x);
+const quotient = (a: number | undefined, b: number | undefined): number | undefined =>
+  a === undefined || b === undefined ? undefined : a / b;
+
+const sizes = ["512", "1024", "2048"] as const;
+const swept = ["exp", "log", "sin", "cos", "tanh", "erf", "sigmoid", "softplus"] as const;
+
+export const bars: readonly Bar[] = [
+  ...sizes.map(
+    (n): Bar => ({
+      what: `product of ${n}³, one thread, to the fastest JavaScript peer`,
+      unit: "×",
+      bound: "at least",
+      bar: 1.25,
+      of: ({ ratio }) => ratio("gemm", n, 1, inJavaScript),
+    }),
+  ),
+  ...sizes.map(
+    (n): Bar => ({
+      what: `product of ${n}³, one thread, to a loop of nothing but multiply-adds`,
+      unit: "×",
+      bound: "at least",
+      bar: 0.85,
+      of: ({ ours }) => quotient(ours("gemm", n, 1), ours("gemm", "madd-only", 1)),
+    }),
+  ),
+  ...sizes.map(
+    (n): Bar => ({
+      what: `product of ${n}³, two threads to one`,
+      unit: "×",
+      bound: "at least",
+      bar: 1.8,
+      of: ({ ours }) => quotient(ours("gemm", n, 2), ours("gemm", n, 1)),
+    }),
+  ),
+  ...(
+    [
+      ["jax-js as it comes in Node", "jaxjs", 2],
+      ["jax-js with a Worker given to it", "jaxjs-worker", 1.3],
+      ["TensorFlow.js", "tfjs-wasm", 3],
+    ] as const
+  ).map(
+    ([name, peer, bar]): Bar => ({
+      what: `LLaMA training step, two threads, to ${name}`,
+      unit: "×",
+      bound: "at least",
+      bar,
+      of: ({ ratio }) => ratio("llama-train", "step", 2, [peer]),
+    }),
+  ),
+  ...(
+    [
+      ["jax-js's", "jaxjs", 0.3],
+      ["TensorFlow.js's", "tfjs-wasm", 0.3],
+      ["PyTorch's", "torch", 0.5],
+    ] as const
+  ).map(
+    ([name, peer, bar]): Bar => ({
+      what: `its peak memory, of ${name}`,
+      unit: "×",
+      bound: "at most",
+      bar,
+      of: ({ ratio }) => inverse(ratio("llama-train", "peak", 2, [peer])),
+      tried:
+        "The peak counts the whole process, Node and its compiled code too, which is some 150 MB of ours; the page's table has the part that are tensors.",
+    }),
+  ),
+  {
+    what: "geometric mean over operations and layers, to the best JavaScript peer of each",
+    unit: "×",
+    bound: "at least",
+    bar: 1.5,
+    of: ({ ratio }) => ratio("ops", "geometric-mean", 1, ["best"]),
+  },
+  ...(
+    [
+      ["call", "a jitted call read back", 5],
+      ["call-chain", "a jitted call in a chain", 3],
+      ["tree", "a jitted update of 300 leaves", 150],
+    ] as const
+  ).map(
+    ([name, what, bar]): Bar => ({
+      what,
+      unit: "µs",
+      bound: "at most",
+      bar,
+      of: ({ ours }) => ours("dispatch", name, 1),
+    }),
+  ),
+  ...(
+    [
+      ["chain", "memory of 24 element-wise ops over 4 MB, beyond input and output", 0],
+      ["chain-grad", "memory of their gradient", 4],
+      ["softmax-chain", "memory of 24 row-softmaxes", 4],
+    ] as const
+  ).map(
+    ([name, what, bar]): Bar => ({ what, unit: "MB", bound: "at most", bar, of: ({ ours }) => ours("memory", name) }),
+  ),
+  {
+    what: "the first LLaMA step, compiling included",
+    unit: "s",
+    bound: "at most",
+    bar: 3,
+    of: ({ ours }) => ours("compile", "first-step"),
+  },
+  {
+    what: "compiling 48 layers to compiling 6",
+    unit: "×",
+    bound: "at most",
+    bar: 1.5,
+    of: ({ ours }) => ours("compile", "ratio"),
+  },
+  {
+    what: "import to first result",
+    unit: "ms",
+    bound: "at most",
+    bar: 150,
+    of: ({ ours }) => ours("startup", "result"),
+  },
+  {
+    what: "a bundled MLP that trains, gzip",
+    unit: "KB",
+    bound: "at most",
+    bar: 80,
+    of: ({ ours }) => ours("size", "mlp"),
+  },
+  ...swept.map(
+    (name): Bar => ({
+      what: `error of ${name} over every f32`,
+      unit: "ulp",
+      bound: "at most",
+      bar: 2,
+      of: ({ ours }) => ours("accuracy", name),
+    }),
+  ),
+  { what: "error of pow", unit: "ulp", bound: "at most", bar: 4, of: ({ ours }) => ours("accuracy", "pow") },
+];
