@@ -28,6 +28,10 @@ const SMALL = 16384;
  *  copying it would take as long as what it saves. */
 const FEW_ROW_TILES = 6;
 const FEW_COLUMN_TILES = 4;
+/** Rows longer than this many elements lie on pages of their own: the innermost loop would read as many pages at once as a tile
+ *  has rows. They are packed if there are many tiles of columns to read them. */
+const LONG = 1024;
+const MANY_COLUMN_TILES = 48;
 
 const sumOf = (nest: NestNode): AccumulateNode => accumulatesIn(nest.src)[0] as AccumulateNode;
 
@@ -43,6 +47,7 @@ export function scheduleProduct(plan: Plan, i: number, pack: (plan: Plan, i: num
   if (!worthPacking(plan, i, tile)) return tileColumns(plan, i, tile);
   const { m, n, operand } = tile;
   const before = plan.count();
+  const steps = stepsOf(plan.nest(i));
   const repeated = operand === 0 ? 1 : 0;
   const [rowTiles, columnTiles] = [
     plan.range(i, m as number).attr.extent / tile.rows,
@@ -51,7 +56,8 @@ export function scheduleProduct(plan: Plan, i: number, pack: (plan: Plan, i: num
   if (rowTiles > FEW_ROW_TILES || !isContiguous(plan.nest(i), operand, n))
     plan.add({ option: "stage", nest: i, operand, range: n, tile: tile.vectors * lanes });
   const main = i + plan.count() - before;
-  if (!isReadAlong(plan.nest(main), repeated))
+  const isFarApart = steps >= LONG && columnTiles >= MANY_COLUMN_TILES;
+  if (isFarApart || !isReadAlong(plan.nest(main), repeated))
     if (columnTiles > FEW_COLUMN_TILES || !isContiguous(plan.nest(main), repeated, m as number))
       plan.add({ option: "stage", nest: main, operand: repeated, range: m as number, tile: tile.rows });
   // The nests that pack lie between i and the product, behind which are as many as before.
@@ -105,11 +111,14 @@ function chooseTile(plan: Plan, i: number, lanes: number): Tile | undefined {
   return { m, n, operand, lanes, rows, vectors: count === 1 ? 8 : count === 2 ? 4 : 2 };
 }
 
-function worthPacking(plan: Plan, i: number, { m, n, lanes, rows, vectors }: Tile): boolean {
-  const extents = sumOf(plan.nest(i))
+/** The terms of a sum. */
+const stepsOf = (nest: NestNode): number =>
+  sumOf(nest)
     .src.slice(1)
-    .map((r) => (r as RangeNode).attr.extent);
-  const steps = extents.reduce((c, e) => c * e, 1);
+    .reduce((c, r) => c * (r as RangeNode).attr.extent, 1);
+
+function worthPacking(plan: Plan, i: number, { m, n, lanes, rows, vectors }: Tile): boolean {
+  const steps = stepsOf(plan.nest(i));
   if (m === undefined) return false;
   const [rowCount, columns] = [plan.range(i, m).attr.extent, plan.range(i, n).attr.extent];
   return rowCount >= 2 * rows && columns >= vectors * lanes && steps >= 8 && rowCount * columns * steps >= SMALL;
@@ -170,9 +179,7 @@ function tileRows(plan: Plan, i: number, tile: Tile): number {
 
 /** Tiles of rows of which half of the second cache holds a block; not few, as each block reads the other operand anew. */
 function tilesOfBlock(plan: Plan, i: number, rows: number): number {
-  const steps = sumOf(plan.nest(i))
-    .src.slice(1)
-    .reduce((c, r) => c * (r as RangeNode).attr.extent, 1);
+  const steps = stepsOf(plan.nest(i));
   const cache = plan.hardware.memory.find((l) => l.name === "l2")?.bytes ?? 2 ** 19;
   return Math.max(8, Math.min(32, Math.floor(cache / 2 / (4 * rows * steps))));
 }
