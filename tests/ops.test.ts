@@ -1,15 +1,16 @@
-/** Every operation of `fixtures/ops` and `fixtures/structured` on every device: values, gradients and Hessian-vector products against PyTorch's in f64.
+/** Every operation of `fixtures/ops`, `structured` and `elementwise` on every device: values, gradients and Hessian-vector products against PyTorch's in f64.
  *  In f32 operations are lazy, in f64 the whole case is one jitted call, so both ways of running are held to the numbers. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type DType, fromBytes, grad, jit, type Tensor, tensor } from "../core/src/index.ts";
 import { onEachDevice } from "./devices.ts";
 import { loadCases, type Loaded, type OpCase } from "./fixtures/load.ts";
+import { torchElementwise } from "./torch-elementwise.ts";
 import { torchOps, viewed } from "./torch-ops.ts";
 import { torchStructured } from "./torch-structured.ts";
 
-const cases = [...loadCases("ops").cases, ...loadCases("structured").cases];
-const operations = { ...torchOps, ...torchStructured };
+const cases = (["ops", "structured", "elementwise"] as const).flatMap((folder) => loadCases(folder).cases);
+const operations = { ...torchOps, ...torchStructured, ...torchElementwise };
 
 test("every operation of the fixtures has its expression here", () => {
   const missing = [...new Set(cases.map(({ op }) => op))].filter((op) => !operations[op]);

@@ -11,6 +11,7 @@ import { within } from "../../core/src/ir/scope.ts";
 import { tensorType } from "../../core/src/ir/type.ts";
 import { sizeOfDims, type Value, valueOf } from "../../core/src/interpreter/value.ts";
 import * as b from "../../core/src/ops/build.ts";
+import "../../core/src/ops/special.ts";
 import { addIndex, constIndex, flattenIndex, mulIndex, subIndex } from "../../core/src/ops/indexing.ts";
 import { newScope } from "../../core/src/ops/table.ts";
 
@@ -51,6 +52,10 @@ const unaryOps = [
   "cos",
   "tanh",
   "erf",
+  "expm1",
+  "atan",
+  "asinh",
+  "erfc",
   "floor",
   "round",
   "not",

@@ -40,6 +40,22 @@ export interface RareAttrs {
   pick: None;
   /** A stack of `length` rows of which one, at `src[1]`, is written: how the plan of a scan's body writes. */
   put: { readonly length: number };
+  expm1: None;
+  log1p: None;
+  exp2: None;
+  log2: None;
+  log10: None;
+  tan: None;
+  asin: None;
+  acos: None;
+  atan: None;
+  atan2: None;
+  sinh: None;
+  cosh: None;
+  asinh: None;
+  acosh: None;
+  atanh: None;
+  erfc: None;
 }
 
 /** The attributes of each op. A new op begins here: the tables that must know it then no longer compile. */

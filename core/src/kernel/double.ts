@@ -23,7 +23,7 @@ export function exactSum(a: Node, b: Node): Double {
 }
 
 /** The upper 12 bits, by the mask; and what is left of them. */
-function halves(x: Node): Double {
+export function halves(x: Node): Double {
   const hi = bitcast(and(bitcast(x, "i32"), i32(-4096)), "f32");
   return { hi, lo: sub(x, hi) };
 }

@@ -3,72 +3,7 @@ import { test } from "node:test";
 import { erf as exactErf } from "../ops/erf.ts";
 import { cos, erf, exp, log, pow, sin, tanh } from "../ops/build.ts";
 import type { Node } from "../ir/node.ts";
-import { evaluateKernel } from "./evaluate.ts";
-import { group } from "./kernel.fixture.ts";
-import { lower } from "./lower.ts";
-import { topological } from "../ir/fn.ts";
-import { expandTranscendentals } from "./transcendental.ts";
-
-const bits = new DataView(new ArrayBuffer(4));
-const fromBits = (n: number): number => {
-  bits.setUint32(0, n);
-  return bits.getFloat32(0);
-};
-
-/** The distance of a positive f32 from the next one; that of the least subnormal below it. */
-const ulp = (y: number): number => Math.max(2 ** -149, 2 ** (Math.floor(Math.log2(Math.abs(y))) - 23));
-
-function run(op: (x: Node, y: Node) => Node, xs: readonly number[], ys: readonly number[] = xs): Float64Array {
-  const fn = group(
-    [
-      ["f32", [xs.length]],
-      ["f32", [xs.length]],
-    ],
-    (x, y) => op(x, y),
-  );
-  const kernel = expandTranscendentals(lower(fn));
-  const left = topological(kernel.results).filter((n) =>
-    ["exp", "log", "tanh", "erf", "sin", "cos", "pow"].includes(n.op),
-  );
-  assert.deepEqual(left, []);
-  return evaluateKernel(kernel, [Float64Array.from(xs), Float64Array.from(ys)])[0] as Float64Array;
-}
-
-/** The greatest error in ulp of the exact result. Where that overflows, infinity must come. */
-function worst(got: Float64Array, want: (i: number) => number): { readonly error: number; readonly at: number } {
-  let worstSoFar = { error: 0, at: -1 };
-  got.forEach((y, i) => {
-    const exact = want(i);
-    const rounded = Math.fround(exact);
-    const same = Object.is(y, rounded) || (Number.isNaN(y) && Number.isNaN(rounded));
-    const error = same
-      ? 0
-      : Number.isFinite(y) && Number.isFinite(rounded)
-        ? Math.abs(y - exact) / ulp(exact)
-        : Number.POSITIVE_INFINITY;
-    if (error > worstSoFar.error) worstSoFar = { error, at: i };
-  });
-  return worstSoFar;
-}
-
-/** Numbers between two bounds, evenly in value; and f32 of all magnitudes. */
-const between = (lo: number, hi: number, count = 4000): number[] =>
-  Array.from({ length: count }, (_, i) => Math.fround(lo + ((hi - lo) * (i + 0.37)) / count));
-const magnitudes = (loBits: number, hiBits: number, count = 3000): number[] =>
-  Array.from({ length: count }, (_, i) => fromBits(Math.floor(loBits + ((hiBits - loBits) * (i + 0.61)) / count)));
-const specials = [
-  0,
-  -0,
-  Number.POSITIVE_INFINITY,
-  Number.NEGATIVE_INFINITY,
-  Number.NaN,
-  1,
-  -1,
-  2 ** -149,
-  2 ** -126,
-  3.4028234663852886e38,
-  -3.4028234663852886e38,
-];
+import { between, magnitudes, run, specials, ulp, worst } from "./accuracy.fixture.ts";
 
 const cases: readonly [
   name: string,

@@ -1,7 +1,7 @@
 /** f32 exp, log, tanh, erf and pow as sums and products of scalars, so that every renderer and every lane of a vector computes
  *  the same bits. Errors in units in the last place, as tested: exp 1, log 1, tanh 2, erf 2, pow 2; sin and cos are in trigonometry.ts.
  *  There is no fused multiply-add at this level: where a product must be exact, an operand is split. */
-import type { Fn } from "../ir/fn.ts";
+import { type Fn, topological } from "../ir/fn.ts";
 import { dtypeOf, type Node } from "../ir/node.ts";
 import { within } from "../ir/scope.ts";
 import {
@@ -27,17 +27,27 @@ import {
   where,
   xor,
 } from "../ops/build.ts";
+import { define } from "../ops/table.ts";
 import { type Double, double, exactProduct, exactSum, productOf, quickSum, sumOf } from "./double.ts";
 import { f32, i32, polynomial, withSignOf } from "./float.ts";
 import { kernelNode, makeKernel, makeNest, nestsOf } from "./nests.ts";
 import { substitute } from "./substitute.ts";
 import { cosine, sine } from "./trigonometry.ts";
 
-/** The kernel with every f32 transcendental op expanded. f64 ones stay. */
+/** The kernel with every f32 transcendental op expanded, and ops that are made of others in f64 too. The f64 ones of this
+ *  file stay. */
 export function expandTranscendentals(kernel: Fn): Fn {
+  const made = topological(kernel.results).some((n) => define(n.op).expand);
+  return expanded(
+    made ? expanded(kernel, (n, src) => define(n.op).expand?.(src[0] as Node, src[1] as Node)) : kernel,
+    expansion,
+  );
+}
+
+function expanded(kernel: Fn, node: (n: Node, src: readonly Node[]) => Node | undefined): Fn {
   return within(kernelNode(kernel).scope, () => {
     const nests = nestsOf(kernel).map((nest) =>
-      makeNest(substitute(nest.src, { range: () => undefined, node: expansion }), nest.attr.order),
+      makeNest(substitute(nest.src, { range: () => undefined, node }), nest.attr.order),
     );
     return makeKernel(kernel.name, kernel.params, nests);
   });
@@ -68,7 +78,7 @@ function expansion(n: Node, [x, y]: readonly Node[]): Node | undefined {
 const infinity = Number.POSITIVE_INFINITY;
 
 /** 2ⁿ for an i32 in −126 … 127. */
-const powerOfTwo = (n: Node): Node => bitcast(shl(add(n, i32(127)), i32(23)), "f32");
+export const powerOfTwo = (n: Node): Node => bitcast(shl(add(n, i32(127)), i32(23)), "f32");
 
 /** y · 2ⁿ, rounded once, for n in −252 … 254. */
 function scaleBy(y: Node, n: Node): Node {
@@ -170,7 +180,7 @@ function quotientOf(a: Double, b: Double): Double {
 
 /** ln x of a positive x with some 40 bits: ln m = 2 artanh((m − 1) / (m + 1)).
  *  Source: SLEEF `logkf` (Shibata & Petrogalli 2020). */
-function longLogarithm(x: Node): Double {
+export function longLogarithm(x: Node): Double {
   const { e, m } = parts(x);
   const ratio = quotientOf({ hi: sub(m, f32(1)), lo: f32(0) }, exactSum(m, f32(1)));
   const square = productOf(ratio, ratio);
@@ -182,7 +192,7 @@ function longLogarithm(x: Node): Double {
 }
 
 /** eˣ of a double. Source: SLEEF `expkf`. */
-function longExponential(x: Double): Node {
+export function longExponential(x: Double): Node {
   const hi = min(max(x.hi, f32(-110)), f32(100));
   const lo = where(eq(hi, x.hi), x.lo, f32(0));
   const n = round(mul(add(hi, lo), f32(Math.LOG2E)));

@@ -61,7 +61,7 @@ function atQuadrant({ quadrant, rest: { hi: r, lo } }: Reduced, shift: 0 | 1): N
 /** From here on the multiple of π/2 has too many bits for exact parts. */
 const LARGE = 2 ** 17;
 
-function reduced(a: Node): Reduced {
+export function reduced(a: Node): Reduced {
   const [near, far] = [nearby(a), distant(a)];
   const isNear = lt(a, f32(LARGE));
   const choose = (n: Node, f: Node): Node => where(isNear, n, f);

@@ -55,7 +55,11 @@ interface Common<O extends Op> {
   readonly lower?: LowerValue<O>;
   readonly lowerNests?: LowerNests<O>;
   readonly link?: Link<O>;
+  readonly expand?: Expand;
 }
+
+/** What an element-wise op of a rare family is made of, in scalars of f32 or f64. */
+export type Expand = (x: Node, y: Node) => Node;
 
 /** What an op is to the passes. A `movement` op is defined by `index`: for symbolic indices of the result, the indices of
  *  source `part` and, where the source has no such element, the condition under which it does. */
@@ -77,13 +81,17 @@ export interface Placement {
 export type OpFamily<O extends Op> = { readonly [P in O]: OpDef<P> };
 
 /** An entry that is whole: no pass knows its op. A sink lowers to nests, what runs functions to a step of the plan, any other op to
- *  a value. */
+ *  a value; an element-wise one is made of others. */
 export type RareDef<O extends RareOp> = OpDef<O> &
-  Required<Pick<Common<O>, "attrs" | "evaluate" | "batch">> &
+  Required<Pick<Common<O>, "attrs">> &
   (
-    | { readonly fusion: "sink"; readonly lowerNests: LowerNests<O> }
-    | { readonly fusion?: "anchor"; readonly lower: LowerValue<O> }
-    | ({ readonly role: "control" } & Required<Pick<Common<O>, "pull" | "push" | "link">>)
+    | { readonly role: "elementwise"; readonly expand: Expand }
+    | (Required<Pick<Common<O>, "evaluate" | "batch">> &
+        (
+          | { readonly fusion: "sink"; readonly lowerNests: LowerNests<O> }
+          | { readonly fusion?: "anchor"; readonly lower: LowerValue<O> }
+          | ({ readonly role: "control" } & Required<Pick<Common<O>, "pull" | "push" | "link">>)
+        ))
   );
 
 export type RareFamily<O extends RareOp> = { readonly [P in O]: RareDef<P> };

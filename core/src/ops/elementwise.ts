@@ -6,6 +6,7 @@ import { dtypeOf, type Node, type NodeOf, type Op, tensorTypeOf } from "../ir/no
 import { tensorType } from "../ir/type.ts";
 import {
   add,
+  and,
   cast,
   constantLike,
   cos,
@@ -16,6 +17,7 @@ import {
   log,
   mul,
   neg,
+  or,
   pow,
   sign,
   sin,
@@ -165,9 +167,12 @@ export const elementwise = {
     flops: 30,
     scalar: ([a, b]) => powOf(a as number, b as number),
     vjp: two((g, a, b, y) => [
-      // b·a^(b−1), with 0 where b = 0 so that pow(0, 0) has no NaN; ln 0 is only reached where the power's own value is 0.
+      // b·a^(b−1), with 0 where b = 0 so that pow(0, 0) has no NaN; ln 0 is only reached where b is negative.
       where(eq(b, zerosLike(b)), zerosLike(a), mul(g, mul(b, pow(a, sub(b, constantLike(b, 1)))))),
-      mul(g, where(eq(y, zerosLike(y)), zerosLike(y), mul(y, log(a)))),
+      mul(
+        g,
+        where(or(eq(y, zerosLike(y)), and(eq(a, zerosLike(a)), eq(b, zerosLike(b)))), zerosLike(y), mul(y, log(a))),
+      ),
     ]),
   }),
   max: op("max", 2, {

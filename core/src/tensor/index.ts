@@ -27,6 +27,7 @@ export {
   takeAt,
   type TakeOptions,
 } from "./indexed.ts";
+export * from "./elementwise.ts";
 export { jit, type JitOptions } from "./jit.ts";
 export { cond, scan, type ScanOptions, whileLoop } from "./control.ts";
 export { type CumulativeOptions, cummax, cummin, cumprod, cumsum, logCumSumExp } from "./cumulative.ts";
@@ -37,6 +38,7 @@ export { key, type Key } from "./random.ts";
 export * from "./reduce.ts";
 export { customVjp, region, type RegionOptions, remat, type VjpRule } from "./region.ts";
 export * from "./shape.ts";
+export * from "./special.ts";
 export { type Nested, Tensor } from "./tensor.ts";
 export { grad, valueAndGrad, valueAndGradWith, vjp } from "./transform.ts";
 export * as tree from "./tree.ts";

@@ -92,6 +92,10 @@ export function meet(op: string, operands: readonly Operand[]): Node[] {
   return nodes.map((n) => broadcastTo(n, dims));
 }
 
+/** The operands met, for functions that are composed of others. */
+export const metTensors = (op: string, operands: readonly Operand[]): Tensor[] =>
+  located(() => meet(op, operands).map((n) => new Tensor(n)));
+
 /** The operand in a float dtype, as division, exp and their like need. */
 export function floatNode(op: string, x: Operand): Node {
   const node = nodeOf(op, x);
