@@ -7,6 +7,8 @@ import type { Operation } from "./torch-ops.ts";
 const list = (a: Attribute | undefined): readonly number[] => a as readonly number[];
 const int = (a: Attribute | undefined): number => a as number;
 
+const per = (a: Attribute | undefined): s.PerAxis => a as s.PerAxis;
+
 const along =
   (f: (x: Tensor, axis: number) => Tensor): Operation =>
   ([x], { axis }) =>
@@ -26,5 +28,28 @@ export const torchStructured: Readonly<Record<string, Operation>> = {
     s.putAt(x as Tensor, [i as Tensor, j as Tensor], u as Tensor, { mode: mode as s.PutMode }),
   searchsorted: ([sorted, values], { right }) =>
     s.searchSorted(sorted as Tensor, values as Tensor, { right: right === true }),
+  conv: ([x, w], { stride, padding, dilation, groups }) =>
+    s.conv(x as Tensor, w as Tensor, {
+      stride: per(stride),
+      padding: per(padding),
+      dilation: per(dilation),
+      groups: int(groups),
+    }),
+  conv_transpose: ([x, w], { stride, padding, outputPadding, dilation, groups }) =>
+    s.convTranspose(x as Tensor, w as Tensor, {
+      stride: per(stride),
+      padding: per(padding),
+      outputPadding: per(outputPadding),
+      dilation: per(dilation),
+      groups: int(groups),
+    }),
+  max_pool: ([x], { size, stride, padding, dilation }) =>
+    s.maxPool(x as Tensor, per(size), { stride: per(stride), padding: per(padding), dilation: per(dilation) }),
+  avg_pool: ([x], { size, stride, padding, countPadding }) =>
+    s.avgPool(x as Tensor, per(size), {
+      stride: per(stride),
+      padding: per(padding),
+      countPadding: countPadding === true,
+    }),
   std: ([x], { axes, correction }) => s.std(x as Tensor, list(axes), { correction: int(correction) }),
 };

@@ -53,7 +53,8 @@ export function fuse(fn: Fn): Fusion {
   for (const r of fn.results) need(r);
   for (const n of order) {
     if (runsFunctions(n)) n.src.forEach(need);
-    if (define<Op>(n.op).rereads) n.src.forEach((s) => needsMaterial(s, flops) && need(firstComputed(s)));
+    const { rereads } = define<Op>(n.op);
+    if (rereads) n.src.forEach((s) => needsMaterial(s, flops, rereads === "unmasked") && need(firstComputed(s)));
   }
 
   for (let i = order.length - 1; i >= 0; i--) {
@@ -126,9 +127,10 @@ function inlinedFlops(order: readonly Node[]): Map<Node, number> {
 }
 
 /** An operand of a product is read many times: anything that computes is stored first; movement and casts ride along. */
-function needsMaterial(operand: Node, flops: ReadonlyMap<Node, number>): boolean {
+function needsMaterial(operand: Node, flops: ReadonlyMap<Node, number>, unmasked: boolean): boolean {
   const n = firstComputed(operand);
-  return !isStoredByItself(n) && !isHost(n) && (isAnchor(n) || (flops.get(n) ?? 0) > 1);
+  const masked = n.op === "pad" || n.op === "concat";
+  return !isStoredByItself(n) && !isHost(n) && (isAnchor(n) || (flops.get(n) ?? 0) > 1 || (unmasked && masked));
 }
 
 /** The node below movements and casts. */

@@ -18,6 +18,11 @@ export type RangeKind = "loop" | "parallel" | "reduce" | "unroll" | "vector";
 
 /** The attributes of ops whose entries are loaded with the module of their builders: see `ops/rare.ts`. A new one begins here. */
 export interface RareAttrs {
+  /** Over the last axes of x [images, groups, channels, ...space] and w [groups, out, channels, ...window]. */
+  conv: { readonly strides: readonly number[]; readonly dilations: readonly number[] };
+  /** What the elements of windows over the last axes combine to. */
+  window: Attrs["conv"] & { readonly kind: "sum" | "max" | "min"; readonly sizes: readonly number[] };
+
   /** As scatter, but what is there and the updates are multiplied, or the greatest or least of them stays. */
   scatterReduce: { readonly axis: number; readonly kind: "prod" | "max" | "min" };
 

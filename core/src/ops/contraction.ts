@@ -218,7 +218,7 @@ export const contraction = {
   dot: {
     role: "contraction",
     fusion: "anchor",
-    rereads: true,
+    rereads: "values",
     arity: 2,
     flops: 2,
     claimable: true,

@@ -178,7 +178,7 @@ export const cumulative = {
   cumulate: {
     role: "reduce",
     fusion: "sink",
-    rereads: true,
+    rereads: "values",
     arity: [1, 2],
     flops: 1,
     attrs: { kind: [...reduceKinds, "affine"], axis: "count", reverse: "boolean" },

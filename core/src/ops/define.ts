@@ -45,8 +45,9 @@ interface Common<O extends Op> {
   /** To fusion: an `anchor` brings loops of its own, and a group has one at most; a `sink` writes its result in an order of its
    *  own, so nothing can follow it in its kernel. */
   readonly fusion?: "anchor" | "sink";
-  /** It reads elements of its sources many times: what computes there is stored first. */
-  readonly rereads?: true;
+  /** It reads elements of its sources many times, so what computes there is stored first; for `unmasked` padding is too, so that no
+   *  condition stands between its loads. */
+  readonly rereads?: "values" | "unmasked";
 
   // What the passes know themselves of the ops that every program has, an entry of a rare family brings along.
   readonly attrs?: AttrKinds<O>;

@@ -5,6 +5,7 @@ import type { Attrs, Node, Op, RareOp } from "../ir/node.ts";
 import { type Infer, InternScope } from "../ir/scope.ts";
 import type { control } from "../control/ops.ts";
 import { contraction } from "./contraction.ts";
+import type { convolution } from "./convolution.ts";
 import type { cumulative } from "./cumulative.ts";
 import type { OpDef } from "./define.ts";
 import { elementwise } from "./elementwise.ts";
@@ -19,7 +20,7 @@ export const ops = { ...structure, ...elementwise, ...movement, ...contraction, 
 
 /** The rare families. Each is a module of its own, with the builders of its ops, and joins when that is loaded: a program that
  *  imports none of the builders is bundled without it. An op of `RareAttrs` that none of them has does not compile. */
-type Rare = typeof cumulative & typeof control & typeof scattering & typeof special;
+type Rare = typeof cumulative & typeof convolution & typeof control & typeof scattering & typeof special;
 const rare: { [O in RareOp]?: Rare[O] } = {};
 
 /** Adds the entries of a rare family. */

@@ -3,6 +3,20 @@ import "./methods.ts";
 
 export * from "./arithmetic.ts";
 export {
+  avgPool,
+  conv,
+  conv1d,
+  conv2d,
+  conv3d,
+  type ConvOptions,
+  convTranspose,
+  type ConvTransposeOptions,
+  maxPool,
+  type Padding,
+  type PerAxis,
+  type PoolOptions,
+} from "./convolution.ts";
+export {
   arange,
   eye,
   fromBytes,
