@@ -13,6 +13,7 @@ import { isTuple } from "../ir/type.ts";
 import { define } from "../ops/table.ts";
 import { storageOf } from "./groups.ts";
 import { joinGroups, type Piece } from "./join.ts";
+import { joinRows } from "./join-rows.ts";
 
 export interface Fusion {
   /** In an order in which each reads only what is there before. Calls stand among them. */
@@ -98,7 +99,8 @@ export function fuse(fn: Fn): Fusion {
     if (runsFunctions(n)) return [{ call: n }];
     return stored.has(n) && !isStoredByItself(n) ? [{ roots: [n], anchor: anchors.get(n) }] : [];
   });
-  return { groups: joinGroups(groups, stored), stored };
+  const rows = joinRows(groups, stored, mustStore);
+  return { groups: joinGroups(rows.pieces, rows.stored), stored: rows.stored };
 }
 
 function usersOf(order: readonly Node[]): Map<Node, Node[]> {

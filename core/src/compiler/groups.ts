@@ -7,12 +7,15 @@ import { dimsOf, type Node, type NodeOf } from "../ir/node.ts";
 import { currentScope, remake, type Scope, within } from "../ir/scope.ts";
 import { tensorType, type TensorType } from "../ir/type.ts";
 import { reshape } from "../ops/build.ts";
+import { rowsOf } from "../kernel/rows.ts";
 import { define, newScope } from "../ops/table.ts";
 
 export interface Group {
-  /** The stored values, never reshapes. Several only of an element-wise group (see `join.ts`), all of one size. */
+  /** The stored values, never reshapes. Several of an element-wise group (see `join.ts`), all of one size, or of rows. */
   readonly roots: readonly Node[];
   readonly anchor: Node | undefined;
+  /** Where it is computed row by row (see `join-rows.ts`): how many rows. */
+  readonly rows?: number | undefined;
 }
 
 export interface GroupFn {
@@ -37,17 +40,23 @@ export function inputsOf(roots: readonly Node[], stored: ReadonlySet<Node>): Nod
   return topological(roots, (n) => !isInput(n)).filter(isInput);
 }
 
-export function groupFn({ roots, anchor }: Group, stored: ReadonlySet<Node>): GroupFn {
+export function groupFn({ roots, anchor, rows }: Group, stored: ReadonlySet<Node>): GroupFn {
   const scope = newScope();
   return within(scope, () => {
     const inputs = inputsOf(roots, stored);
     const known = new Map<Node, Node>(inputs.map((n, index) => [n, parameter(scope, n, index)]));
     const [root] = roots as [Node];
-    const results = anchor && anchor !== root ? [epilogueOf(root, anchor, known)] : alike(copy(roots, known));
+    const results =
+      rows !== undefined
+        ? copy(roots, known)
+        : anchor && anchor !== root
+          ? [epilogueOf(root, anchor, known)]
+          : alike(copy(roots, known));
     const params = inputs.map((n) => known.get(n) as NodeOf<"param">);
     const all = new Set(inputs);
-    const inPlace = anchor ? [] : readInPlace(roots, all);
-    return { fn: makeFn(nameOf(roots, anchor, all), params, results), inputs, inPlace };
+    const fn = makeFn(nameOf(roots, rows === undefined ? anchor : undefined, all), params, results);
+    if (rows !== undefined) return { fn, inputs, inPlace: overwrittenRows(fn).flatMap((i) => inputs[i] ?? []) };
+    return { fn, inputs, inPlace: anchor ? [] : readInPlace(roots, all) };
   });
 }
 
@@ -87,6 +96,22 @@ function epilogueOf(root: Node, anchor: Node, known: Map<Node, Node>): Node {
 
 /** All results in the dims of the first: they then share one loop nest, in which every read precedes every write of a position. */
 const alike = (results: readonly Node[]): Node[] => results.map((r) => reshape(r, dimsOf(results[0] as Node)));
+
+/** The parameters of a group of rows that a result may lie over: none of a row is read after the first result of that row is
+ *  stored, and while it is stored only the element in its place. */
+function overwrittenRows(group: Fn): number[] {
+  const rows = rowsOf(group);
+  if (!rows) return [];
+  const { fn, kept, byRow } = rows;
+  const first = kept.findIndex((n) => fn.results.includes(n));
+  const steps = kept.map((n) => {
+    const others = new Set<Node>([...kept.filter((k) => k !== n), ...fn.params]);
+    return { reads: new Set(topological([n], (m) => !others.has(m))), straight: readInPlace([n], others) };
+  });
+  const isPast = (p: Node): boolean =>
+    steps.every((s, at) => !s.reads.has(p) || at < first || (at === first && s.straight.includes(p)));
+  return fn.params.flatMap((p, i) => (byRow[i] && isPast(p) ? [i] : []));
+}
 
 /** Inputs whose every use on the way to the roots keeps its position. */
 export function readInPlace(roots: readonly Node[], inputs: ReadonlySet<Node>): Node[] {

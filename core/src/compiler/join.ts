@@ -17,6 +17,7 @@ export type Piece = Group | { readonly call: Node };
 interface Part {
   roots: Node[];
   readonly anchor: Node | undefined;
+  readonly rows: number | undefined;
   readonly call: Node | undefined;
   inputs: Set<Node>;
   /** Inputs read only at the position that is written. */
@@ -53,7 +54,7 @@ export function joinGroups(pieces: readonly Piece[], stored: ReadonlySet<Node>):
     host.roots = [...host.roots, ...part.roots];
     settle(host, part.roots, maker, readers);
   }
-  return parts.map(({ roots, anchor, call }): Piece => (call ? { call } : { roots, anchor }));
+  return parts.map(({ roots, anchor, rows, call }): Piece => (call ? { call } : { roots, anchor, rows }));
 }
 
 /** Small parts that need no large one, such as a rate made from the number of the step, go to the front: what they make must not
@@ -79,6 +80,7 @@ function partOf(piece: Piece, stored: ReadonlySet<Node>): Part {
     return {
       roots: [call],
       anchor: undefined,
+      rows: undefined,
       call,
       inputs: new Set(call.src.map(storageOf)),
       straight: new Set(),
@@ -93,6 +95,7 @@ function partOf(piece: Piece, stored: ReadonlySet<Node>): Part {
   return {
     roots: [...piece.roots],
     anchor: piece.anchor,
+    rows: piece.rows,
     call: undefined,
     inputs: new Set(inputs),
     straight: new Set(straight),

@@ -81,12 +81,13 @@ const attrKinds: { readonly [O in Exclude<Op, RareOp>]: AttrKinds<O> } = {
   call: { fn: "fn" },
   tuple: {},
   item: { index: "count" },
-  range: { id: "integer", extent: "count", kind: ["loop", "parallel", "reduce", "unroll", "vector"] },
+  range: { id: "integer", extent: "count", kind: ["loop", "parallel", "reduce", "unroll", "vector", "outer"] },
   scratch: { id: "integer", type: "tensor" },
   load: {},
   store: {},
   accumulate: { kind: reduceKinds },
   nest: { order: "integers" },
+  loop: { kind: ["serial", "parallel"] },
   kernel: {},
 };
 

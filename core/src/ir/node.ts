@@ -13,8 +13,9 @@ export type ReduceKind = "sum" | "prod" | "max" | "min";
 /** `affine`: y = a·y′ + x, where y′ is the element before. */
 export type CumulateKind = ReduceKind | "affine";
 
-/** What a loop of a kernel is to the machine. `reduce` loops run inside the output loops of their nest. */
-export type RangeKind = "loop" | "parallel" | "reduce" | "unroll" | "vector";
+/** What a loop of a kernel is to the machine. `reduce` loops run inside the output loops of their nest; an `outer` one is that of a
+ *  `loop` node around whole nests. */
+export type RangeKind = "loop" | "parallel" | "reduce" | "unroll" | "vector" | "outer";
 
 /** The attributes of ops whose entries are loaded with the module of their builders: see `ops/rare.ts`. A new one begins here. */
 export interface RareAttrs {
@@ -143,6 +144,8 @@ export interface Attrs extends RareAttrs {
   accumulate: { readonly kind: ReduceKind; readonly product?: true };
   /** One loop nest: the order of its ranges from the outermost, by id. */
   nest: { readonly order: readonly number[] };
+  /** Nests and loops that run in turn, once for each iteration of an outer range below a limit. */
+  loop: { readonly kind: "serial" | "parallel" };
   kernel: None;
 }
 

@@ -18,7 +18,26 @@ export function verifyKernel(fn: Fn, all: readonly Node[], blame: Blame): void {
     scratch.set(n.attr.id, n);
   }
   const free = freeRanges(all, blame);
-  for (const nest of kernel.src) if (nest.op === "nest") checkNest(nest, free, blame);
+  const walk = (items: readonly Node[], around: Ranges): void => {
+    for (const item of items)
+      if (item.op === "nest") checkNest(item, free, around, blame);
+      else if (item.op === "loop") walk(item.src.slice(2), checkLoop(item, free, around, blame));
+  };
+  walk(kernel.src, new Set());
+}
+
+/** What may be used inside of the loop: its range, and those around it. */
+function checkLoop(loop: NodeOf<"loop">, free: ReadonlyMap<Node, Ranges>, around: Ranges, blame: Blame): Ranges {
+  const [range, limit] = loop.src as readonly [Node, Node];
+  if (range.op !== "range" || range.attr.kind !== "outer")
+    return blame(loop, `expected an outer range, got ${range.op}`);
+  if (!isScalar(limit, "i32")) blame(loop, `its limit should be i32[], not ${typeText(limit.type)}`);
+  if (loop.attr.kind === "parallel" && (limit.op !== "const" || limit.attr.value !== range.attr.extent))
+    blame(loop, `the limit of a parallel loop is its range's extent, ${range.attr.extent}`);
+  const stray = [...(free.get(limit) as Ranges)].find((r) => !around.has(r));
+  if (stray) blame(loop, `its limit uses range ${stray.attr.id}, which is not one around it`);
+  if (around.has(range)) blame(loop, `range ${range.attr.id} is walked by a loop around it`);
+  return new Set([...around, range]);
 }
 
 const isBuffer = (n: Node): boolean => n.op === "scratch" || (n.op === "param" && !isHost(n));
@@ -35,7 +54,7 @@ function isScalar(n: Node | undefined, dtype?: string): boolean {
 }
 
 /** The ops whose sources are structure rather than scalars, and what each may be. */
-const structure = { kernel: "nest", nest: "store" } as const;
+const structure = { kernel: ["nest", "loop"], loop: ["nest", "loop"], nest: ["store"] } as const;
 
 function checkNode(n: Node, blame: Blame): void {
   switch (n.op) {
@@ -43,10 +62,13 @@ function checkNode(n: Node, blame: Blame): void {
     case "scratch":
       return checkBuffer(n, blame);
     case "kernel":
-    case "nest":
-      for (const s of n.src)
-        if (s.op !== structure[n.op]) blame(n, `its sources should be ${structure[n.op]}s, not ${s.op}`);
+    case "loop":
+    case "nest": {
+      const allowed: readonly string[] = structure[n.op];
+      for (const s of n.op === "loop" ? n.src.slice(2) : n.src)
+        if (!allowed.includes(s.op)) blame(n, `its sources should be ${allowed.join("s or ")}s, not ${s.op}`);
       return;
+    }
     case "load":
       return checkAccess(n, n.src[2], blame);
     case "store":
@@ -80,7 +102,7 @@ function checkAccumulate(n: NodeOf<"accumulate">, blame: Blame): void {
     blame(n, "expected distinct ranges after its value");
   for (const r of ranges) {
     if (r.op !== "range") return blame(n, `expected ranges after its value, got ${r.op}`);
-    if (r.attr.kind === "loop" || r.attr.kind === "parallel")
+    if (r.attr.kind === "loop" || r.attr.kind === "parallel" || r.attr.kind === "outer")
       blame(n, `a ${r.attr.kind} range cannot be accumulated over`);
   }
 }
@@ -125,7 +147,7 @@ function union(sets: readonly Ranges[]): Ranges {
   return new Set(sets.flatMap((s) => [...s]));
 }
 
-function checkNest(nest: NodeOf<"nest">, free: ReadonlyMap<Node, Ranges>, blame: Blame): void {
+function checkNest(nest: NodeOf<"nest">, free: ReadonlyMap<Node, Ranges>, around: Ranges, blame: Blame): void {
   const { order } = nest.attr;
   const walked = union(nest.src.map((s) => free.get(s) as Ranges));
   const ranges = new Map<number, NodeOf<"range">>();
@@ -138,6 +160,10 @@ function checkNest(nest: NodeOf<"nest">, free: ReadonlyMap<Node, Ranges>, blame:
     stack.push(...n.src);
     if (n.op === "accumulate") for (const r of n.src.slice(1)) bound.add(r as NodeOf<"range">);
     if (n.op !== "range") continue;
+    if (n.attr.kind === "outer") {
+      if (!around.has(n)) blame(n, "it is used outside of its loop");
+      continue;
+    }
     if (ranges.has(n.attr.id)) blame(n, `two ranges of one nest have the id ${n.attr.id}`);
     ranges.set(n.attr.id, n);
     if (!order.includes(n.attr.id)) blame(n, `its nest orders ${order.join(", ") || "nothing"}, not this range`);
@@ -145,11 +171,12 @@ function checkNest(nest: NodeOf<"nest">, free: ReadonlyMap<Node, Ranges>, blame:
   if (new Set(order).size !== order.length) blame(nest, "a range stands twice in the order");
   const missing = order.find((id) => !ranges.has(id));
   if (missing !== undefined) blame(nest, `no store of it depends on range ${missing} of its order`);
-  for (const r of walked) {
+  const own = new Set([...walked].filter((r) => r.attr.kind !== "outer"));
+  for (const r of own) {
     if (r.attr.kind === "reduce") blame(r, "a reduce range is walked only inside an accumulate");
     if (bound.has(r)) blame(r, "it is accumulated over, and used outside of that too");
   }
-  checkVectors(nest, ranges, walked, blame);
+  checkVectors(nest, ranges, own, blame);
 }
 
 /** One vector range at most, and no output range inside it; one parallel range at most. */

@@ -11,7 +11,17 @@ import { type Fn, topological } from "../ir/fn.ts";
 import { dtypeOf, type Node, type Op, type ReduceKind, tensorTypeOf } from "../ir/node.ts";
 import { within } from "../ir/scope.ts";
 import { constIndex } from "../ops/indexing.ts";
-import { type AccumulateNode, kernelNode, type NestNode, nestsOf, type RangeNode, type StoreNode } from "./nests.ts";
+import {
+  type AccumulateNode,
+  bodyOf,
+  type Item,
+  itemsOf,
+  kernelNode,
+  type NestNode,
+  type RangeNode,
+  rangeOfLoop,
+  type StoreNode,
+} from "./nests.ts";
 import { substitute } from "./substitute.ts";
 
 /** A buffer or scalar of a kernel: its name in the text, and its place among the buffers or the scalars. */
@@ -43,7 +53,7 @@ export interface CLike {
   /** How names are given to a value, and to an accumulator that begins with it. */
   readonly constant: (type: string, name: string, value: string) => string;
   readonly variable: (type: string, name: string, value: string) => string;
-  readonly loop: (index: string, extent: number) => string;
+  readonly loop: (index: string, extent: number | string) => string;
   /** The definition of a helper function: an op that is no operator of the language, at a dtype (`max_f32`); a cast or
    *  bitcast between two; `fma`, one rounding for a · b + c. Undefined where the language has no rule for it. */
   readonly helper: (op: Op | "fma", dtype: DType, from: DType) => string | undefined;
@@ -141,7 +151,7 @@ function kernelText(kernel: Fn, name: string, context: Context): RenderedKernel 
     return [{ ...argument(n, "t", n.attr.id), offset }];
   });
   const body = within(kernelNode(kernel).scope, () =>
-    nestsOf(kernel).flatMap((nest) => new NestText(nest, names, context).lines()),
+    itemsOf(kernel).flatMap((item) => itemLines(item, names, context)),
   );
   const text = context.language.fn({
     name,
@@ -151,6 +161,21 @@ function kernelText(kernel: Fn, name: string, context: Context): RenderedKernel 
     body: body.map((line) => `  ${line}`).join("\n"),
   });
   return { name, scratchBytes, text };
+}
+
+/** A nest, or a loop around nests. */
+function itemLines(item: Item, names: ReadonlyMap<Node, string>, context: Context): string[] {
+  if (item.op === "nest") return new NestText(item.src as readonly StoreNode[], names, context).lines(item);
+  const limit = new NestText([], names, context).scalar(item.src[1] as Node);
+  const inside = bodyOf(item).flatMap((inner) => itemLines(inner, names, context));
+  return [
+    "{",
+    ...limit.lines.map((line) => `  ${line}`),
+    `  ${context.language.loop(indexName(rangeOfLoop(item)), limit.value)} {`,
+    ...inside.map((line) => `    ${line}`),
+    "  }",
+    "}",
+  ];
 }
 
 /** A loop, or the code around all loops of a nest. Values that need results of accumulates stand behind those: `values[l]` needs
@@ -182,7 +207,6 @@ const combiner = { sum: "add", prod: "mul", max: "max", min: "min" } as const sa
 const shortText = 40;
 
 class NestText {
-  readonly #nest: NestNode;
   readonly #arguments: ReadonlyMap<Node, string>;
   readonly #context: Context;
   readonly #root = newBlock();
@@ -192,26 +216,31 @@ class NestText {
   readonly #stored: ReadonlySet<Node>;
   #count = 0;
 
-  constructor(nest: NestNode, args: ReadonlyMap<Node, string>, context: Context) {
-    this.#nest = nest;
+  constructor(stores: readonly StoreNode[], args: ReadonlyMap<Node, string>, context: Context) {
     this.#arguments = args;
     this.#context = context;
-    this.#stored = new Set(nest.src.map((s) => s.src[0] as Node));
+    this.#stored = new Set(stores.map((s) => s.src[0] as Node));
   }
 
-  lines(): string[] {
+  /** An i32 scalar, and the lines before it. */
+  scalar(node: Node): { readonly lines: readonly string[]; readonly value: string } {
+    const value = this.#value(node, this.#root);
+    return { lines: this.#text(this.#root), value };
+  }
+
+  lines(nest: NestNode): string[] {
     const ranges = new Map<number, RangeNode>();
     const bound = new Set<Node>();
-    for (const n of topological(this.#nest.src)) {
+    for (const n of topological(nest.src)) {
       if (n.op === "range") ranges.set(n.attr.id, n);
       if (n.op === "accumulate") for (const r of n.src.slice(1)) bound.add(r);
     }
-    const outputs = this.#nest.attr.order.flatMap((id) => ranges.get(id) ?? []).filter((r) => !bound.has(r));
+    const outputs = nest.attr.order.flatMap((id) => ranges.get(id) ?? []).filter((r) => !bound.has(r));
     if (outputs.some((r) => r.attr.extent === 0)) return [];
     let at = this.#root;
     for (const r of outputs.filter(isSerial)) at = at.inner = newBlock(r, at);
     const instances = points(outputs.filter((r) => !isSerial(r)));
-    const stores = instances.map((point) => this.#at(this.#nest.src, point) as StoreNode[]);
+    const stores = instances.map((point) => this.#at(nest.src, point) as StoreNode[]);
     for (const instance of stores) this.#stores(instance, at);
     return ["{", ...this.#text(this.#root).map((line) => `  ${line}`), "}"];
   }

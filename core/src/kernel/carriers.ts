@@ -13,7 +13,7 @@ import { within } from "../ir/scope.ts";
 import { isTuple } from "../ir/type.ts";
 import { build, cast, scalar } from "../ops/build.ts";
 import { define } from "../ops/table.ts";
-import { kernelNode, makeKernel, makeNest, nestsOf } from "./nests.ts";
+import { kernelNode, makeNest, replaceNests } from "./nests.ts";
 import { substitute } from "./substitute.ts";
 
 /** The kernel with narrow dtypes at loads, stores and casts alone. */
@@ -21,15 +21,24 @@ export function computeInCarriers(kernel: Fn): Fn {
   if (!topological(kernel.results).some(isNarrowWork)) return kernel;
   return within(kernelNode(kernel).scope, () => {
     const node = carriers();
-    const nests = nestsOf(kernel).map((nest) =>
+    return replaceNests(kernel, (nest) => [
       makeNest(substitute(nest.src, { range: () => undefined, node }), nest.attr.order),
-    );
-    return makeKernel(kernel.name, kernel.params, nests);
+    ]);
   });
 }
 
 const isNarrow = (n: Node): boolean => !isTuple(n.type) && carrierOf(n.type.dtype) !== n.type.dtype;
-const kept: ReadonlySet<Op> = new Set<Op>(["load", "store", "param", "scratch", "cast", "bitcast", "kernel", "nest"]);
+const kept: ReadonlySet<Op> = new Set<Op>([
+  "load",
+  "store",
+  "param",
+  "scratch",
+  "cast",
+  "bitcast",
+  "kernel",
+  "loop",
+  "nest",
+]);
 const isNarrowWork = (n: Node): boolean => !kept.has(n.op) && [n, ...n.src].some(isNarrow);
 
 /** Ops that choose among their operands or clear digits of them: of representable values the result is one. */

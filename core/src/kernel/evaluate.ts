@@ -9,7 +9,17 @@ import { type DType, roundTo } from "../ir/dtype.ts";
 import { type Fn, topological } from "../ir/fn.ts";
 import { dtypeOf, type Node, type Op, type ReduceKind, tensorTypeOf } from "../ir/node.ts";
 import { define } from "../ops/table.ts";
-import { type AccumulateNode, type NestNode, nestsOf, type RangeNode, type StoreNode, storesOf } from "./nests.ts";
+import {
+  type AccumulateNode,
+  bodyOf,
+  type Item,
+  itemsOf,
+  type NestNode,
+  type RangeNode,
+  rangeOfLoop,
+  type StoreNode,
+  storesOf,
+} from "./nests.ts";
 
 /** Runs the kernel.
  *  @param inputs one for each input buffer, in the order of the kernel's parameters
@@ -33,8 +43,32 @@ export function evaluateKernel(kernel: Fn, inputs: readonly Data[], scalars: rea
   });
   for (const n of topological(kernel.results))
     if (n.op === "scratch") memory.set(n, unwritten(n.attr.type.dtype, known(n.attr.type.dims[0] ?? 1, "scratch")));
-  for (const nest of nestsOf(kernel)) runNest(nest, memory, values);
+  const run = (item: Item): void => {
+    if (item.op === "nest") return runNest(item, memory, values);
+    const limit = item.src[1] as Node;
+    const range = rangeOfLoop(item);
+    const body = bodyOf(item);
+    const atMost = indexOf(limit, values);
+    for (let i = 0; i < atMost; i++) {
+      // The order of a parallel loop's iterations is nobody's.
+      values.set(range, item.attr.kind === "parallel" ? atMost - 1 - i : i);
+      body.forEach(run);
+    }
+    values.delete(range);
+  };
+  itemsOf(kernel).forEach(run);
   return outputs;
+}
+
+/** A limit of a loop, from the ranges further out. */
+function indexOf(limit: Node, ranges: Env): number {
+  const known = new Map(ranges);
+  for (const n of topological([limit]))
+    if (!known.has(n)) {
+      const x = n.src.map((s) => known.get(s) as Scalar);
+      known.set(n, n.op === "const" ? n.attr.value : scalarOp(n, x));
+    }
+  return Number(known.get(limit));
 }
 
 /** BigInt for i64, a number for any other dtype. */
@@ -62,8 +96,8 @@ function runNest(nest: NestNode, memory: ReadonlyMap<Node, Data>, scalars: Env):
     .map((id) => byId.get(id))
     .filter((r): r is RangeNode => r !== undefined && !inner.has(r));
   const listed = new Set(nest.attr.order);
-  for (const id of byId.keys())
-    if (!listed.has(id))
+  for (const [id, r] of byId)
+    if (!listed.has(id) && r.attr.kind !== "outer")
       throw new VerifyError(`nest: range ${id} is used but not in the order [${nest.attr.order.join(", ")}]`);
   const outside = order.filter(
     (n) => ![...(depends.get(n) as Set<Node>)].some((r) => inner.has(r)) && n.op !== "store" && n.op !== "range",
@@ -87,9 +121,12 @@ function runNest(nest: NestNode, memory: ReadonlyMap<Node, Data>, scalars: Env):
     const done = bodies.get(n);
     if (done) return done;
     const own = n.src.slice(1);
-    const body = topological([n.src[0] as Node]).filter(
-      (m) => m.op !== "range" && own.some((r) => (depends.get(m) as Set<Node>).has(r)),
-    );
+    const below = topological([n.src[0] as Node]);
+    // What an accumulate further in makes anew belongs to that one.
+    const further = below.flatMap((m) => (m.op === "accumulate" ? m.src.slice(1) : []));
+    const reachesOne = (m: Node, ranges: readonly Node[]): boolean =>
+      ranges.some((r) => (depends.get(m) as Set<Node>).has(r));
+    const body = below.filter((m) => m.op !== "range" && reachesOne(m, own) && !reachesOne(m, further));
     bodies.set(n, body);
     return body;
   };

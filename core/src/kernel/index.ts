@@ -3,7 +3,18 @@ export { type Argument, type CLike, type FunctionText, helperName, renderCLike }
 export { evaluateKernel } from "./evaluate.ts";
 export { schedule, scheduled } from "./heuristics.ts";
 export { lower } from "./lower.ts";
-export { accumulatesIn, kernelNode, loadsIn, nestsOf, rangesIn, storesOf } from "./nests.ts";
+export {
+  accumulatesIn,
+  bodyOf,
+  type Item,
+  itemsOf,
+  kernelNode,
+  loadsIn,
+  nestsOf,
+  rangeOfLoop,
+  rangesIn,
+  storesOf,
+} from "./nests.ts";
 export type { Option } from "./option.ts";
 export { shareLoops, workOf } from "./parallel.ts";
 export { apply, applySchedule } from "./schedule.ts";

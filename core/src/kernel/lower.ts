@@ -15,7 +15,9 @@ import { freeAxes } from "../ops/contraction.ts";
 import { allOf, betweenIndex, constIndex, flattenIndex, knownDims } from "../ops/indexing.ts";
 import { define, newScope } from "../ops/table.ts";
 import { computeInCarriers } from "./carriers.ts";
+import { lowerRows } from "./lower-rows.ts";
 import { makeKernel, makeNest, makeRange, type NestNode } from "./nests.ts";
+import { rowsOf } from "./rows.ts";
 import { threefry2x32 } from "./threefry.ts";
 
 /** A value that is wanted: a node of the group, at indices, where the mask holds (elsewhere it may be anything). */
@@ -57,16 +59,29 @@ export type LowerNests<O extends Op> = (y: NodeOf<O>, tools: SinkTools) => NestN
 interface Context {
   readonly params: ReadonlyMap<Node, Node>;
   readonly newRange: NewRange;
+  /** Values that are in memory already. */
+  readonly kept?: ReadonlyMap<Node, (at: readonly Node[]) => Node>;
 }
 
 /** The kernel of a group: parameters are the group's buffers, one flat buffer a result, then the host scalars.
  *  @throws VerifyError for an op that does not belong into a group; ShapeError for a dimension without a value */
-export function lower(group: Fn): Fn {
+export function lower(whole: Fn): Fn {
+  const rows = rowsOf(whole);
+  const group = rows?.fn ?? whole;
   return within(newScope(), () => {
     const params = kernelParams(group);
     let nextRange = 0;
     const newRange: Context["newRange"] = (extent, kind) =>
       extent === 1 ? constIndex(0) : makeRange(nextRange++, extent, kind);
+    if (rows) {
+      const items = lowerRows(rows, {
+        outputs: params.outputs,
+        newRange,
+        evaluator: (kept) => evaluator({ params: params.inputs, newRange, kept }),
+        nextId: () => nextRange++,
+      });
+      return computeInCarriers(makeKernel(group.name, params.all, items));
+    }
     const valueAt = evaluator({ params: params.inputs, newRange });
     const nests: NestNode[] = [];
     let nextScratch = 0;
@@ -220,6 +235,8 @@ function evaluator(context: Context): ValueAt {
 const constant = (value: number, dtype: DType): Node => scalar(roundTo(dtype, value), dtype);
 
 function* make({ node, at, mask }: Wanted, context: Context): Making {
+  const kept = context.kept?.get(node);
+  if (kept) return kept(at);
   switch (node.op) {
     case "const":
       return constant(node.attr.value, node.attr.dtype);

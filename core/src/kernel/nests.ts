@@ -7,6 +7,9 @@ import { build } from "../ops/build.ts";
 
 export type RangeNode = NodeOf<"range">;
 export type NestNode = NodeOf<"nest">;
+export type LoopNode = NodeOf<"loop">;
+/** What a kernel runs in turn. */
+export type Item = NestNode | LoopNode;
 export type StoreNode = NodeOf<"store">;
 export type LoadNode = NodeOf<"load">;
 export type AccumulateNode = NodeOf<"accumulate">;
@@ -20,7 +23,29 @@ export function kernelNode(kernel: Fn): NodeOf<"kernel"> {
   );
 }
 
-export const nestsOf = (kernel: Fn): readonly NestNode[] => kernelNode(kernel).src as readonly NestNode[];
+export const itemsOf = (kernel: Fn): readonly Item[] => kernelNode(kernel).src as readonly Item[];
+export const bodyOf = (loop: LoopNode): readonly Item[] => loop.src.slice(2) as Item[];
+export const rangeOfLoop = (loop: LoopNode): RangeNode => loop.src[0] as RangeNode;
+
+/** Every nest in the order in which they stand, those inside of loops included. */
+export const nestsOf = (kernel: Fn): readonly NestNode[] => placedNests(kernel).map(({ nest }) => nest);
+
+/** Every nest with the loops around it, the outermost first. */
+export function placedNests(kernel: Fn): { readonly nest: NestNode; readonly around: readonly LoopNode[] }[] {
+  const walk = (items: readonly Item[], around: readonly LoopNode[]): ReturnType<typeof placedNests> =>
+    items.flatMap((item) => (item.op === "nest" ? [{ nest: item, around }] : walk(bodyOf(item), [...around, item])));
+  return walk(itemsOf(kernel), []);
+}
+
+/** The kernel with other nests in the place of each; the loops around them stay. */
+export function replaceNests(kernel: Fn, change: (nest: NestNode, i: number) => readonly NestNode[]): Fn {
+  let next = 0;
+  const walk = (items: readonly Item[]): Item[] =>
+    items.flatMap((item): readonly Item[] => (item.op === "nest" ? change(item, next++) : [rebuilt(item)]));
+  const rebuilt = (loop: LoopNode): LoopNode =>
+    build("loop", [...loop.src.slice(0, 2), ...walk(bodyOf(loop))], loop.attr);
+  return makeKernel(kernel.name, kernel.params, walk(itemsOf(kernel)));
+}
 export const storesOf = (nest: NestNode): readonly StoreNode[] => nest.src as readonly StoreNode[];
 
 export const makeRange = (id: number, extent: number, kind: RangeKind): RangeNode =>
@@ -48,20 +73,24 @@ export function reduceIds(roots: readonly Node[]): Set<number> {
 }
 
 /** Loops outside, then reductions, then the instances that lie side by side in registers, then the lanes. */
-const depth = { loop: 0, parallel: 0, reduce: 1, unroll: 2, vector: 3 } as const satisfies Record<RangeKind, number>;
+const depth = { outer: 0, loop: 0, parallel: 0, reduce: 1, unroll: 2, vector: 3 } as const satisfies Record<
+  RangeKind,
+  number
+>;
 
 /** A nest whose order holds the ranges that are left of `order`, then new ones by id, each kind at its depth. A range that no
  *  store reaches but that is an output loop stays out: its iterations would all store the same. */
 export function makeNest(stores: readonly Node[], order: readonly number[]): NestNode {
   const ranges = rangesIn(stores);
   const known = order.filter((id) => ranges.has(id));
-  const fresh = [...ranges.keys()].filter((id) => !known.includes(id)).sort((a, b) => a - b);
-  const depthOf = (id: number): number => depth[(ranges.get(id) as RangeNode).attr.kind];
+  const kindOf = (id: number): RangeKind => (ranges.get(id) as RangeNode).attr.kind;
+  const fresh = [...ranges.keys()].filter((id) => !known.includes(id) && kindOf(id) !== "outer").sort((a, b) => a - b);
+  const depthOf = (id: number): number => depth[kindOf(id)];
   const all = [...known, ...fresh];
   return build("nest", stores, { order: all.sort((a, b) => depthOf(a) - depthOf(b)) });
 }
 
-export const makeKernel = (name: string, params: Fn["params"], nests: readonly NestNode[]): Fn =>
+export const makeKernel = (name: string, params: Fn["params"], nests: readonly Item[]): Fn =>
   makeFn(name, params, [build("kernel", nests, {})]);
 
 /** The first id that no range, and no scratch buffer, of the kernel has. */

@@ -46,6 +46,8 @@ export interface Site {
   readonly kernel: Fn;
   readonly nest: NestNode;
   readonly ranges: ReadonlyMap<number, RangeNode>;
+  /** The ranges of the parallel loops around the nest: what it keeps in scratch memory is one for each iteration of those. */
+  readonly around: readonly RangeNode[];
   readonly newRange: (extent: number, kind: RangeKind) => RangeNode;
 }
 

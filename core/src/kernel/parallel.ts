@@ -3,14 +3,15 @@
 import { ScheduleError } from "../errors.ts";
 import { type Fn, topological } from "../ir/fn.ts";
 import type { Node } from "../ir/node.ts";
-import { accumulatesIn, type NestNode, nestsOf, type RangeNode, rangesIn, reduceIds } from "./nests.ts";
+import { accumulatesIn, type NestNode, nestsOf, placedNests, type RangeNode, rangesIn, reduceIds } from "./nests.ts";
 import { apply } from "./schedule.ts";
 
 /** A loop of fewer iterations is passed over for a longer one inside of it: it could not be shared evenly. */
 const ENOUGH = 16;
 
-/** The kernel with one loop of each nest marked `parallel` where one can be. A late step: later ones need not know of it. */
-export const shareLoops = (kernel: Fn): Fn => nestsOf(kernel).reduce((k, _, i) => shareNest(k, i), kernel);
+/** The kernel with one loop of each nest that stands by itself marked `parallel` where one can be. A late step: later ones need not know of it. */
+export const shareLoops = (kernel: Fn): Fn =>
+  placedNests(kernel).reduce((k, { around }, i) => (around.length > 0 ? k : shareNest(k, i)), kernel);
 
 function shareNest(kernel: Fn, i: number): Fn {
   for (const range of candidates(nestsOf(kernel)[i] as NestNode)) {

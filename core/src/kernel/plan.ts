@@ -54,7 +54,9 @@ export function newPlan(start: Fn, hardware: HardwareModel): Plan {
     add,
     tries,
     peel: (i, range, at) => {
-      const ids = [...rangesIn(nest(i).src).keys()].sort((a, b) => a - b);
+      const ids = [...rangesIn(nest(i).src)]
+        .flatMap(([id, r]) => (r.attr.kind === "outer" ? [] : [id]))
+        .sort((a, b) => a - b);
       const first = nextIds(kernel).range;
       return tries({ option: "peel", nest: i, range, at })
         ? new Map(ids.map((id, rank) => [id, first + rank]))

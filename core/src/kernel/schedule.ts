@@ -20,16 +20,17 @@ import {
   accumulatesIn,
   kernelNode,
   loadsIn,
-  makeKernel,
   makeNest,
   makeRange,
   type NestNode,
-  nestsOf,
   nextIds,
+  placedNests,
   type RangeNode,
+  rangeOfLoop,
   rangesIn,
   reaches,
   reduceIds,
+  replaceNests,
   storesOf,
 } from "./nests.ts";
 import { type Option, rangeOf, reduced, refuse, type Site } from "./option.ts";
@@ -42,19 +43,17 @@ export const applySchedule = (kernel: Fn, options: readonly Option[]): Fn => opt
 /** The kernel after one option.
  *  @throws ScheduleError if it is not legal there */
 export function apply(kernel: Fn, option: Option): Fn {
-  const nests = nestsOf(kernel);
-  const nest = nests[option.nest];
-  if (!nest)
+  const nests = placedNests(kernel);
+  const place = nests[option.nest];
+  if (!place)
     throw new ScheduleError(`${option.option}: there is no nest ${option.nest}; ${kernel.name} has ${nests.length}`);
+  const { nest } = place;
+  const around = place.around.filter((l) => l.attr.kind === "parallel").map(rangeOfLoop);
   return within(kernelNode(kernel).scope, () => {
     let next = nextIds(kernel).range;
     const newRange: Site["newRange"] = (extent, kind) => makeRange(next++, extent, kind);
-    const made = rewrite({ option, kernel, nest, ranges: rangesIn(nest.src), newRange });
-    return makeKernel(kernel.name, kernel.params, [
-      ...nests.slice(0, option.nest),
-      ...made,
-      ...nests.slice(option.nest + 1),
-    ]);
+    const made = rewrite({ option, kernel, nest, ranges: rangesIn(nest.src), around, newRange });
+    return replaceNests(kernel, (other, i) => (i === option.nest ? made : [other]));
   });
 }
 
@@ -171,9 +170,9 @@ function peel(site: Site, id: number, at: number): readonly NestNode[] {
   const first = makeRange(id, at, "loop");
   const main = makeNest(rebuilt(site, { range: (n) => (n === r ? first : undefined) }), site.nest.attr.order);
   const fresh = new Map<RangeNode, RangeNode>();
-  const ordered = [...site.ranges.values()].sort((a, b) => a.attr.id - b.attr.id);
+  const ordered = [...site.ranges.values()].filter(isOwn).sort((a, b) => a.attr.id - b.attr.id);
   for (const n of ordered) fresh.set(n, site.newRange(n === r ? r.attr.extent - at : n.attr.extent, n.attr.kind));
-  const moved = (n: RangeNode): RangeNode => fresh.get(n) as RangeNode;
+  const moved = (n: RangeNode): RangeNode => fresh.get(n) ?? n;
   const rest = rebuilt(site, {
     range: (n) => (n === r ? addIndex(moved(n), constIndex(at)) : moved(n)),
     over: (n) => [moved(n)],
@@ -181,6 +180,9 @@ function peel(site: Site, id: number, at: number): readonly NestNode[] {
   const ids = new Map([...fresh].map(([from, to]) => [from.attr.id, [to.attr.id]]));
   return [main, makeNest(rest, reordered(site.nest.attr.order, ids))];
 }
+
+/** Whether a range belongs to the nest rather than to a loop around it. */
+const isOwn = (r: RangeNode): boolean => r.attr.kind !== "outer";
 
 function pad(site: Site, id: number, multiple: number): NestNode {
   const r = output(site, id);

@@ -59,7 +59,8 @@ export function stage(site: Site, operand: 0 | 1, id: number, tile: number): rea
   const { extent } = along.attr;
   const panels = Math.ceil(extent / tile);
   const extents = (ranges: readonly RangeNode[]): number[] => ranges.map((r) => r.attr.extent);
-  const dims = [...extents(others), panels, ...extents(reduces), tile];
+  const { around } = site;
+  const dims = [...extents(around), ...extents(others), panels, ...extents(reduces), tile];
   const scratch = newScratch(site, x, dims);
 
   const pack = (first: number, count: number, filled: number): NestNode => {
@@ -74,7 +75,7 @@ export function stage(site: Site, operand: 0 | 1, id: number, tile: number): rea
     });
     const value = inside ? where(inside, packed as Node, scalar(0, dtypeOf(x))) : (packed as Node);
     const place = (ranges: readonly RangeNode[]): Node[] => ranges.map((r) => fresh.get(r) as Node);
-    const index = flattenIndex([...place(others), at, ...place(reduces), inner], dims);
+    const index = flattenIndex([...around, ...place(others), at, ...place(reduces), inner], dims);
     const order = [...place(others), panel, ...place(reduces), inner].flatMap((r) =>
       r.op === "range" ? [r.attr.id] : [],
     );
@@ -86,7 +87,7 @@ export function stage(site: Site, operand: 0 | 1, id: number, tile: number): rea
     ...(full < panels ? [pack(full, 1, extent - full * tile)] : []),
   ];
 
-  const index = flattenIndex([...others, divIndex(along, tile), ...reduces, modIndex(along, tile)], dims);
+  const index = flattenIndex([...around, ...others, divIndex(along, tile), ...reduces, modIndex(along, tile)], dims);
   const staged = build("load", [scratch, index], {});
   const factors = product.src.map((s, i) => (i === operand ? staged : s));
   const replaced = build("accumulate", [build("mul", factors, {}), ...reduces], sum.attr);
@@ -103,10 +104,18 @@ export function accumulateBlocks(site: Site, id: number, block: number): readonl
   const { extent } = r.attr;
   if (extent <= block) refuse(site, `${extent} iterations are no more than one block of ${block}`);
   if (sum.src.length !== 2) refuse(site, "the accumulate has other ranges", "collapse them first");
+  if (
+    accumulatesIn(site.nest.src).some(
+      (n) => n !== sum && (accumulatesIn([n]).includes(sum) || accumulatesIn([sum]).includes(n)),
+    )
+  )
+    refuse(site, "the accumulate is part of another one, or has one in it");
   const outputs = outputsOf(site, sum.src[0] as Node);
   requireLoops(site, outputs);
   const blocks = Math.ceil(extent / block);
-  const dims = [blocks, ...outputs.map((n) => n.attr.extent)];
+  const { around } = site;
+  const dims = [...around, ...outputs].map((n) => n.attr.extent);
+  dims.splice(around.length, 0, blocks);
   const scratch = newScratch(site, sum, dims);
 
   const partial = (first: number, count: number, length: number): NestNode => {
@@ -120,7 +129,7 @@ export function accumulateBlocks(site: Site, id: number, block: number): readonl
     const total = inner.op === "range" ? build("accumulate", [value as Node, inner], sum.attr) : (value as Node);
     const places = outputs.map((n) => fresh.get(n) as RangeNode);
     const order = [number, ...places].flatMap((n) => (n.op === "range" ? [n.attr.id] : []));
-    return makeNest([build("store", [scratch, flattenIndex([at, ...places], dims), total], {})], order);
+    return makeNest([build("store", [scratch, flattenIndex([...around, at, ...places], dims), total], {})], order);
   };
   const full = Math.floor(extent / block);
   const nests = [partial(0, full, block), ...(full < blocks ? [partial(full, 1, extent - full * block)] : [])];
@@ -128,7 +137,7 @@ export function accumulateBlocks(site: Site, id: number, block: number): readonl
   const over = site.newRange(blocks, "reduce");
   const total = build(
     "accumulate",
-    [build("load", [scratch, flattenIndex([over, ...outputs], dims)], {}), over],
+    [build("load", [scratch, flattenIndex([...around, over, ...outputs], dims)], {}), over],
     sum.attr,
   );
   const stores = substitute(site.nest.src, { range: () => undefined, node: (n) => (n === sum ? total : undefined) });

@@ -30,7 +30,7 @@ import {
 import { define } from "../ops/table.ts";
 import { type Double, double, exactProduct, exactSum, productOf, quickSum, sumOf } from "./double.ts";
 import { f32, i32, polynomial, withSignOf } from "./float.ts";
-import { kernelNode, makeKernel, makeNest, nestsOf } from "./nests.ts";
+import { kernelNode, makeNest, replaceNests } from "./nests.ts";
 import { substitute } from "./substitute.ts";
 import { cosine, sine } from "./trigonometry.ts";
 
@@ -45,12 +45,11 @@ export function expandTranscendentals(kernel: Fn): Fn {
 }
 
 function expanded(kernel: Fn, node: (n: Node, src: readonly Node[]) => Node | undefined): Fn {
-  return within(kernelNode(kernel).scope, () => {
-    const nests = nestsOf(kernel).map((nest) =>
+  return within(kernelNode(kernel).scope, () =>
+    replaceNests(kernel, (nest) => [
       makeNest(substitute(nest.src, { range: () => undefined, node }), nest.attr.order),
-    );
-    return makeKernel(kernel.name, kernel.params, nests);
-  });
+    ]),
+  );
 }
 
 function expansion(n: Node, [x, y]: readonly Node[]): Node | undefined {

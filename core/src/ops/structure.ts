@@ -106,5 +106,8 @@ export const loops = {
   /** The combination of a value over reduce ranges, in their order: `src = [value, …ranges]`. */
   accumulate: { role: "kernel", arity: [1, Number.POSITIVE_INFINITY], flops: 1, infer: same },
   nest: { role: "kernel", arity: [1, Number.POSITIVE_INFINITY], infer: () => nothing },
+  /** `src = [range, limit, …nests and loops]`: runs them in turn for each value of the range below the limit, an i32 scalar of the
+   *  ranges further out that is at most the range's extent. Iterations of a parallel one touch no element that another writes. */
+  loop: { role: "kernel", arity: [3, Number.POSITIVE_INFINITY], infer: () => nothing },
   kernel: { role: "kernel", arity: [0, Number.POSITIVE_INFINITY], infer: () => nothing },
-} satisfies OpFamily<"range" | "scratch" | "load" | "store" | "accumulate" | "nest" | "kernel">;
+} satisfies OpFamily<"range" | "scratch" | "load" | "store" | "accumulate" | "nest" | "loop" | "kernel">;

@@ -6,7 +6,7 @@ import { dimsOf, type Node, type ReduceKind } from "../ir/node.ts";
 import { typeText } from "../ir/type.ts";
 import * as build from "../ops/build.ts";
 import { axesOf, axisOf, broadcastDims, broadcastTo, floatNode, type Operand, result } from "./operand.ts";
-import { add, div, exp, log, square, sub, where } from "./arithmetic.ts";
+import { add, div, exp, log, mul, square, sub, where } from "./arithmetic.ts";
 import { promote } from "./dtypes.ts";
 import type { Tensor } from "./tensor.ts";
 
@@ -117,7 +117,8 @@ const shiftOf = (x: Tensor, axes?: Axes): Tensor => {
 /** exp x / Σ exp x over an axis, without overflow. */
 export const softmax = (x: Tensor, axis = -1): Tensor => {
   const e = exp(sub(x, shiftOf(x, axis)));
-  return div(e, sum(e, axis, { keepDims: true }));
+  // One division a row, and none in the derivative.
+  return mul(e, div(1, sum(e, axis, { keepDims: true })));
 };
 
 /** x − log Σ exp x over an axis. */

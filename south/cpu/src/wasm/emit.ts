@@ -16,22 +16,27 @@ export interface Share {
   readonly end: number;
 }
 
+/** The locals that hold the numbers of iterations of the loops around a nest, by the id of their range. */
+export type Outers = ReadonlyMap<number, number>;
+
 /** @param share  without it, the parallel loop runs whole */
 export function emitNest(
   body: FunctionBody,
-  { root }: NestCode,
+  { graph, root, value }: NestCode,
   callees: ReadonlyMap<string, number>,
+  outers: Outers,
   share?: Share,
 ): void {
-  countUses(root);
-  new Emitter(body, callees, share).root(root);
+  for (const [id, outer] of graph.outers) outer.local = outers.get(id);
+  countUses(root, value);
+  new Emitter(body, callees, share).root(root, value);
 }
 
 const isLeaf = (v: Value): boolean =>
   v.kind === "param" || v.kind === "accumulator" || (v.kind === "const" && v.type !== "v128");
 
 /** Counts how often each value that the loops need is read, and from where. */
-function countUses(root: Loop): void {
+function countUses(root: Loop, value: Value | undefined): void {
   const used: Value[] = [];
   const stack: [Value, Region][] = [];
   const visit = (value: Value, from: Region): void => {
@@ -53,6 +58,7 @@ function countUses(root: Loop): void {
       for (const a of v.args) stack.push([a, inside]);
     }
   };
+  if (value) visit(value, root.region);
   for (const loop of loopsOf(root)) {
     for (const group of loop.groups) {
       const inner = (group.loops.at(-1) ?? loop).region;
@@ -126,8 +132,9 @@ class Emitter {
     this.#callees = callees;
   }
 
-  root(loop: Loop): void {
-    this.#within(() => this.#inside(loop));
+  /** The code of a nest, or a value that stays on the stack. */
+  root(loop: Loop, value: Value | undefined): void {
+    this.#within(() => (value ? this.#push(value) : this.#inside(loop)));
   }
 
   #within(emit: () => void): void {

@@ -44,6 +44,8 @@ export interface Accumulator {
 export interface NestCode {
   readonly graph: ValueGraph;
   readonly root: Loop;
+  /** Where the code is for a value rather than for what it stores. */
+  readonly value?: Value | undefined;
 }
 
 /** Where the function's parameters are: the buffers' addresses, and the scalars. */
@@ -81,6 +83,14 @@ export function lowerNest(nest: NodeOf<"nest">, parameters: Parameters, fused: b
     at.stores.push(stores);
   }
   return { graph, root: lowering.root };
+}
+
+/** An i32 scalar that only outer ranges change. */
+export function lowerScalar(node: Node, parameters: Parameters): NestCode {
+  const graph = new ValueGraph();
+  const lowering = new Lowering({ graph, width: 1, fused: false }, undefined, parameters, new Set(), graph.root);
+  const [value] = lowering.lower(node, lowering.root).parts;
+  return { graph, root: lowering.root, value };
 }
 
 /** Whether a range is a loop at run time. */
@@ -233,6 +243,7 @@ export class Lowering {
         this.#laneBindings.map((_, i) => graph.i32(i)),
       );
     if (n.attr.extent === 1) return uniform("i32", graph.i32(0));
+    if (n.attr.kind === "outer") return uniform("i32", graph.outer(n.attr.id));
     const loop = this.home(n, at);
     if (loop.range !== n)
       throw new VerifyError(`kernel: range ${n.attr.id} is used outside of its loop`, {

@@ -4,24 +4,28 @@
 
 import {
   type Artifact,
+  bodyOf,
   byteSize,
   type Codegen,
   dtypeOf,
   type Fn,
   type HardwareModel,
+  type Item,
+  itemsOf,
   known,
-  nestsOf,
   type Node,
   type NodeOf,
+  rangeOfLoop,
   tensorTypeOf,
   topological,
   workOf,
 } from "sinan/south";
 import { wasmModule } from "./assembler.ts";
+import type { FunctionBody } from "./body.ts";
+import { emitNest, type Outers, type Share } from "./emit.ts";
 import type { CheckerFor } from "./checker.ts";
-import { emitNest } from "./emit.ts";
 import { scalarType } from "./lanes.ts";
-import { type Loop, lowerNest, type NestCode, type Parameters } from "./nest.ts";
+import { lowerNest, lowerScalar, type NestCode, type Parameters } from "./nest.ts";
 import { imported } from "./scalar-ops.ts";
 
 export const codegenName = "wasm-simd";
@@ -35,18 +39,82 @@ export const memoryName = (n: number): string => (n === 0 ? "memory" : `memory${
  *  with one part that cannot be shared has no such functions: it is `run`. */
 export const partsSection = "sinan.parts";
 
+/** A loop around nests. */
+interface LoopCode {
+  readonly range: NodeOf<"range">;
+  readonly parallel: boolean;
+  readonly limit: NestCode;
+  readonly items: readonly Code[];
+}
+
+type Code = NestCode | LoopCode;
+
 interface Part {
-  readonly nests: NestCode[];
+  readonly items: Code[];
   readonly extent: number;
   work: number;
 }
 
+const isLoop = (code: Code): code is LoopCode => "items" in code;
+
 /** The iterations of the parallel loop; 1 where there is none. */
-function sharedExtent(root: Loop): number {
-  for (let loop = root.inner; loop; loop = loop.inner)
+function sharedExtent(code: Code): number {
+  if (isLoop(code)) return code.parallel ? code.range.attr.extent : 1;
+  for (let loop = code.root.inner; loop; loop = loop.inner)
     if (loop.range?.attr.kind === "parallel") return loop.range.attr.extent;
   return 1;
 }
+
+/** @returns undefined if nothing in it has iterations */
+function lowerItem(item: Item, parameters: Parameters, fused: boolean): Code | undefined {
+  if (item.op === "nest") return lowerNest(item, parameters, fused);
+  const items = bodyOf(item).flatMap((inner) => lowerItem(inner, parameters, fused) ?? []);
+  const range = rangeOfLoop(item);
+  if (items.length === 0 || range.attr.extent === 0) return undefined;
+  const limit = lowerScalar(item.src[1] as Node, parameters);
+  return { range, parallel: item.attr.kind === "parallel", limit, items };
+}
+
+const codesIn = (code: Code): NestCode[] => (isLoop(code) ? [code.limit, ...code.items.flatMap(codesIn)] : [code]);
+
+const workIn = (item: Item): number =>
+  item.op === "nest" ? workOf(item) : bodyOf(item).reduce((sum, inner) => sum + workIn(inner), 0);
+
+/** Writes an item; a parallel loop runs the iterations of the share, or all of them. */
+function emitItem(
+  body: FunctionBody,
+  code: Code,
+  callees: ReadonlyMap<string, number>,
+  outers: Outers,
+  share: Share | undefined,
+): void {
+  if (!isLoop(code)) return emitNest(body, code, callees, outers, share);
+  const [number, limit] = [body.local("i32"), body.local("i32")];
+  if (share) body.get(share.begin);
+  else body.i32(0);
+  body.set(number);
+  if (share) body.get(share.end);
+  else emitNest(body, code.limit, callees, outers);
+  body.set(limit);
+  const done = body.block();
+  const again = body.loop();
+  body.get(number);
+  body.get(limit);
+  body.op("i32.ge_s");
+  body.brIf(done);
+  const inside = new Map(outers).set(code.range.attr.id, number);
+  for (const item of code.items) emitItem(body, item, callees, inside, undefined);
+  body.get(number);
+  body.i32(1);
+  body.op("i32.add");
+  body.set(number);
+  body.br(again);
+  body.end();
+  body.end();
+  body.release(number, limit);
+}
+
+const none: Outers = new Map();
 
 /** Bytes to which each scratch buffer is aligned. */
 const alignment = 64;
@@ -89,24 +157,24 @@ export function render(
   });
   const parameters: Parameters = { addresses, scalars };
   const fused = features.includes("relaxed-madd");
-  const nests: NestCode[] = [];
+  const codes: Code[] = [];
   const parts: Part[] = [];
-  for (const nest of nestsOf(kernel)) {
-    const code = lowerNest(nest, parameters, fused);
+  for (const item of itemsOf(kernel)) {
+    const code = lowerItem(item, parameters, fused);
     if (!code) continue;
-    nests.push(code);
-    const extent = shared ? sharedExtent(code.root) : 1;
+    codes.push(code);
+    const extent = shared ? sharedExtent(code) : 1;
     const last = parts.at(-1);
     if (extent === 1 && last?.extent === 1) {
-      last.nests.push(code);
-      last.work += workOf(nest);
-    } else parts.push({ nests: [code], extent, work: workOf(nest) });
+      last.items.push(code);
+      last.work += workIn(item);
+    } else parts.push({ items: [code], extent, work: workIn(item) });
   }
 
   const module = wasmModule({ check });
   for (let n = 0; n <= Math.max(0, ...memories); n++)
     module.importMemory("env", memoryName(n), shared ? { min: 1, max: 65536, shared } : { min: 1 });
-  const called = new Set(nests.flatMap((nest) => [...nest.graph.callees]));
+  const called = new Set(codes.flatMap(codesIn).flatMap((code) => [...code.graph.callees]));
   const callees = new Map<string, number>();
   for (const name of imported) {
     if (!called.has(name)) continue;
@@ -123,7 +191,7 @@ export function render(
           [],
           (body) => {
             const share = { begin: types.length, end: types.length + 1 };
-            for (const nest of part.nests) emitNest(body, nest, callees, part.extent > 1 ? share : undefined);
+            for (const item of part.items) emitItem(body, item, callees, none, part.extent > 1 ? share : undefined);
           },
           { name: `${kernel.name} ${i}`, export: `part${i}` },
         ),
@@ -132,7 +200,7 @@ export function render(
     types,
     [],
     (body) => {
-      if (whole) for (const nest of nests) emitNest(body, nest, callees);
+      if (whole) for (const code of codes) emitItem(body, code, callees, none, undefined);
       for (const [i, callee] of functions.entries()) {
         for (const local of types.keys()) body.get(local);
         body.i32(0);

@@ -92,6 +92,8 @@ export class ValueGraph {
   readonly root: Region;
   /** The imported functions that are called. */
   readonly callees = new Set<string>();
+  /** By the id of their range. */
+  readonly outers = new Map<number, Value>();
   readonly #interned = new Map<string, Value>();
   #next = 0;
 
@@ -151,6 +153,13 @@ export class ValueGraph {
 
   param(local: number, type: ValType): Value {
     return this.#make(`param ${local}`, { kind: "param", type, local });
+  }
+
+  /** The number of an iteration of a loop around the whole nest; whoever emits that loop sets the local. */
+  outer(id: number): Value {
+    const value = this.#make(`outer ${id}`, { kind: "param", type: "i32" });
+    this.outers.set(id, value);
+    return value;
   }
 
   select(a: Value, b: Value, condition: Value): Value {
