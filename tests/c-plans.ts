@@ -54,6 +54,12 @@ export function kernelPlan(kernel: Fn): Plan {
     steps: [{ kernel: 0, slots: [...outputs, ...scratch], scalars: [] }],
     blocks: [artifact.scratchBytes],
     reuse: [-1],
+    layout: {
+      values: [],
+      uses: [],
+      memory: { blocks: [artifact.scratchBytes], places: [], scratch: [], reuse: [-1] },
+      alignment: 64,
+    },
   };
 }
 

@@ -3,10 +3,12 @@ import { type Fn, fnEqual } from "../ir/fn.ts";
 import { Program } from "../runtime/program.ts";
 import type { Stream } from "../runtime/stream.ts";
 import { compile } from "./compile.ts";
+import type { Fit } from "./layout.ts";
 
 interface Entry {
   readonly fn: Fn;
   readonly donated: string;
+  readonly fit: Fit | undefined;
   readonly program: Program;
 }
 
@@ -15,18 +17,18 @@ const listeners = new Set<(fn: Fn) => void>();
 let compilations = 0;
 
 /** The program of a function on a device, compiled at the first request. `donated`: inputs that its calls will give away. */
-export function programFor(fn: Fn, stream: Stream, donated: ReadonlySet<number> = none): Program {
+export function programFor(fn: Fn, stream: Stream, donated: ReadonlySet<number> = none, fit?: Fit): Program {
   const own = programs.get(stream) ?? new Map<number, Entry[]>();
   programs.set(stream, own);
   const key = [...donated].join(",");
   const list = own.get(fn.hash) ?? [];
   own.set(fn.hash, list);
-  const known = list.find((e) => e.donated === key && fnEqual(e.fn, fn));
+  const known = list.find((e) => e.donated === key && e.fit === fit && fnEqual(e.fn, fn));
   if (known) return known.program;
   compilations++;
   for (const tell of listeners) tell(fn);
-  const program = new Program(fn, stream, (f, hardware) => compile(f, hardware, donated));
-  list.push({ fn, donated: key, program });
+  const program = new Program(fn, stream, (f, hardware) => compile(f, hardware, donated, fit));
+  list.push({ fn, donated: key, fit, program });
   return program;
 }
 

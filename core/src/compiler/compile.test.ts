@@ -73,7 +73,13 @@ test("a product read transposed is the product of its operands exchanged", () =>
 
 test("values whose lives do not overlap share memory, and those whose lives do, do not", () => {
   const value = (bytes: number) => ({ bytes });
-  const use = (reads: number[], writes: number[], inPlace: number[] = []) => ({ reads, writes, inPlace, scratch: 0 });
+  const use = (reads: number[], writes: number[], inPlace: number[] = []) => ({
+    reads,
+    writes,
+    inPlace,
+    scratch: 0,
+    work: 0,
+  });
   const values = [{ bytes: 64, input: 0 }, value(64), value(64), value(64), { bytes: 64, output: 0 }];
   const { places, blocks, reuse } = planMemory(
     values,
@@ -98,7 +104,7 @@ test("values whose lives do not overlap share memory, and those whose lives do, 
 });
 
 test("what is longer than the device allocates goes into several blocks", () => {
-  const use = (reads: number[], writes: number[], scratch = 0) => ({ reads, writes, inPlace: [], scratch });
+  const use = (reads: number[], writes: number[], scratch = 0) => ({ reads, writes, inPlace: [], scratch, work: 0 });
   const value = (bytes: number) => ({ bytes });
   const { places, blocks, scratch } = planMemory(
     [{ bytes: 64, input: 0 }, value(640), value(128), value(64), value(192), { bytes: 64, output: 0 }],

@@ -1,8 +1,9 @@
 /** From a function to a plan: the passes in their order, then kernels, then memory. A called function goes through the passes
  *  once however often it is called; the memory plan sees its kernels in place, so lifetimes cross calls. */
 import { SinanError } from "../errors.ts";
+import { known, sizeOf } from "../ir/dim.ts";
 import type { Fn } from "../ir/fn.ts";
-import type { Node, Op } from "../ir/node.ts";
+import { dimsOf, type Node, type Op } from "../ir/node.ts";
 import type { TensorType, TupleType } from "../ir/type.ts";
 import { define } from "../ops/table.ts";
 import type { Artifact } from "../runtime/driver.ts";
@@ -13,8 +14,9 @@ import { canonicalDots } from "./canonical.ts";
 import { fuse } from "./fuse.ts";
 import { groupFn, type GroupFn, storageOf } from "./groups.ts";
 import { kernelFor } from "./kernels.ts";
+import type { Fit, Scheduled } from "./layout.ts";
 import type { Link, Linked } from "./link.ts";
-import { planMemory, type Use, type Value } from "./memory-plan.ts";
+import { planMemory, renamed, updatesLast, type Use, type Value } from "./memory-plan.ts";
 import { type Pass, runPasses } from "./pass.ts";
 import { simplify } from "./simplify.ts";
 
@@ -27,9 +29,9 @@ export const passes: readonly Pass[] = [
 
 /** @param donated  inputs whose memory results may take over
  *  @throws whatever a pass or a code generator throws, SinanErrors all */
-export function compile(fn: Fn, hardware: HardwareModel, donated: ReadonlySet<number> = new Set()): Plan {
+export function compile(fn: Fn, hardware: HardwareModel, donated: ReadonlySet<number> = new Set(), fit?: Fit): Plan {
   const linker = new Linker(fn, hardware);
-  return linker.plan(donated);
+  return linker.plan(donated, fit);
 }
 
 /** A function ready to be linked: its groups with their functions, each made once. */
@@ -53,17 +55,18 @@ function prepare(fn: Fn): Prepared {
   return made;
 }
 
+type LinkStep =
+  | { readonly kernel: number; readonly values: readonly number[]; readonly scalars: readonly number[] }
+  | { readonly linked: Linked };
+
 /** Lays the kernels of a function and of all it calls end to end. */
 class Linker {
   readonly #fn: Fn;
   readonly #hardware: HardwareModel;
   readonly #isInner: boolean;
-  readonly #values: Value[] = [];
+  readonly #values: (Value & { readonly node: Node })[] = [];
   readonly #uses: Use[] = [];
-  readonly #steps: (
-    | { readonly kernel: number; readonly values: readonly number[]; readonly scalars: readonly number[] }
-    | { readonly linked: Linked }
-  )[] = [];
+  readonly #steps: LinkStep[] = [];
   /** Those of the program, which plans within it share. */
   readonly #artifacts: Artifact[];
   readonly #indexOf: Map<Artifact, number>;
@@ -76,23 +79,25 @@ class Linker {
     this.#indexOf = outer ? outer.#indexOf : new Map<Artifact, number>();
   }
 
-  plan(donated: ReadonlySet<number>): Plan {
+  plan(donated: ReadonlySet<number>, fit?: Fit): Plan {
     const ready = prepare(this.#fn);
     const args = ready.fn.params.map((p, input) =>
       isHost(p as Node) ? -1 - input : this.#value(p as Node, { input }),
     );
     const results = this.#link(ready, args);
     this.#deliver(ready.fn, results);
-    const { limits } = this.#hardware;
-    const memory = planMemory(
-      this.#values,
-      this.#uses,
-      ready.fn.results.length,
-      limits.alignment,
-      donated,
-      // A plan within another has its memory in one place of that one's.
-      this.#isInner ? undefined : limits.maxBufferBytes,
-    );
+    const { alignment, maxBufferBytes } = this.#hardware.limits;
+    const outputs = ready.fn.results.length;
+    if (donated.size > 0) this.#reorder(updatesLast(this.#values, this.#uses, donated));
+    const repeatable = this.#steps.map((s) => !("linked" in s));
+    // A plan within another has its memory in one place of that one's.
+    const mostBytes = this.#isInner ? undefined : maxBufferBytes;
+    const draft = { name: this.#fn.name, repeatable, outputs, alignment, donated, mostBytes };
+    const fitted = fit?.({ ...draft, values: this.#values, uses: this.#uses });
+    const values = fitted?.values ?? this.#values;
+    const order = fitted?.steps ?? this.#steps.map((_, origin): Scheduled => ({ origin, rename: none }));
+    const uses = fitted ? order.map((s) => renamed(this.#uses[s.origin] as Use, s.rename)) : this.#uses;
+    const memory = planMemory(values, uses, outputs, alignment, donated, mostBytes);
     const temporary = (place: Place | undefined, bytes: number): Slot => ({
       kind: "temporary",
       block: place?.block ?? 0,
@@ -100,16 +105,18 @@ class Linker {
       bytes,
     });
     const slot = (v: number): Slot => {
-      const { bytes, input, output } = this.#values[v] as Value;
+      const { bytes, input, output } = values[v] as Value;
       if (input !== undefined) return { kind: "input", index: input, bytes };
       if (output !== undefined) return { kind: "output", index: output, bytes };
       return temporary(memory.places[v], bytes);
     };
-    const steps = this.#steps.map((step, i): Step => {
-      if ("linked" in step) return step.linked.step(slot, memory.scratch[i] ?? { block: 0, offset: 0 });
-      const { kernel, values, scalars } = step;
-      const scratch = this.#uses[i]?.scratch ?? 0;
-      const slots = values.map(slot);
+    const steps = order.map(({ origin, rename }, i): Step => {
+      const step = this.#steps[origin] as LinkStep;
+      const at = (v: number): Slot => slot(rename.get(v) ?? v);
+      if ("linked" in step) return step.linked.step(at, memory.scratch[i] ?? { block: 0, offset: 0 });
+      const { kernel, scalars } = step;
+      const scratch = uses[i]?.scratch ?? 0;
+      const slots = step.values.map(at);
       return {
         kernel,
         slots: scratch > 0 ? [...slots, temporary(memory.scratch[i], scratch)] : slots,
@@ -122,15 +129,24 @@ class Linker {
       steps,
       blocks: memory.blocks,
       reuse: memory.reuse,
+      layout: { values, uses, memory, alignment },
     };
   }
 
-  #value(node: Node, more: Partial<Value> = {}): number {
-    return this.#typed(node.type as TensorType, more);
+  #reorder(order: readonly number[]): void {
+    const [steps, uses] = [[...this.#steps], [...this.#uses]];
+    order.forEach((from, to) => {
+      this.#steps[to] = steps[from] as LinkStep;
+      this.#uses[to] = uses[from] as Use;
+    });
   }
 
-  #typed(type: TensorType, more: Partial<Value> = {}): number {
-    this.#values.push({ bytes: typeBytes(type), ...more });
+  #value(node: Node, more: Partial<Value> = {}): number {
+    return this.#typed(node, node.type as TensorType, more);
+  }
+
+  #typed(node: Node, type: TensorType, more: Partial<Value> = {}): number {
+    this.#values.push({ bytes: typeBytes(type), node, ...more });
     return this.#values.length - 1;
   }
 
@@ -171,6 +187,10 @@ class Linker {
         writes: made,
         inPlace: group.inPlace.filter((n) => !isHost(n)).map(valueOf),
         scratch: artifact.scratchBytes,
+        work: workOf(
+          group.anchor,
+          [...buffers, ...made].map((v) => (this.#values[v] as Value).bytes),
+        ),
       });
     }
     return fn.results.map(valueOf);
@@ -179,7 +199,7 @@ class Linker {
   /** Appends a step that runs plans of its own. */
   #control(node: Node, args: readonly number[]): number[] {
     const { tuple } = node.type as TupleType;
-    const results = tuple.map((t) => this.#typed(t as TensorType));
+    const results = tuple.map((t) => this.#typed(node, t as TensorType));
     const linked = (define(node.op).link as Link<Op>)(node, {
       args,
       results,
@@ -188,7 +208,8 @@ class Linker {
       bytes: (v) => (this.#values[v] as Value).bytes,
     });
     this.#steps.push({ linked });
-    this.#uses.push({ reads: args, writes: results, inPlace: [], scratch: linked.scratch });
+    const reads = args.filter((v) => v >= 0);
+    this.#uses.push({ reads, writes: results, inPlace: [], scratch: linked.scratch, work: 0 });
     return results;
   }
 
@@ -214,16 +235,30 @@ class Linker {
   /** Makes values the program's outputs: written there by their kernel, or copied where the value is an input or goes to two. */
   #deliver(fn: Fn, results: readonly number[]): void {
     results.forEach((v, output) => {
-      const value = this.#values[v] as Value;
+      const value = this.#values[v] as Value & { readonly node: Node };
       if (value.input === undefined && value.output === undefined) {
         this.#values[v] = { ...value, output };
         return;
       }
       const copy = this.#value(fn.results[output] as Node, { output });
       this.#steps.push({ kernel: -1, values: [v, copy], scalars: [] });
-      this.#uses.push({ reads: [v], writes: [copy], inPlace: [], scratch: 0 });
+      this.#uses.push({ reads: [v], writes: [copy], inPlace: [], scratch: 0, work: 2 * value.bytes });
     });
   }
+}
+
+const none: ReadonlyMap<number, number> = new Map();
+
+/** Operations in the time that moves a byte. */
+const operationsPerByte = 4;
+
+/** About how many operations a kernel is. */
+function workOf(anchor: Node | undefined, bytes: readonly number[]): number {
+  const moved = operationsPerByte * bytes.reduce((a, b) => a + b, 0);
+  if (!anchor) return moved;
+  const [lhs] = anchor.src as [Node];
+  const steps = anchor.op === "dot" ? known(dimsOf(lhs)[anchor.attr.contract[0][0] ?? 0] ?? 1, "a product") : 1;
+  return moved + 2 * steps * known(sizeOf(dimsOf(anchor)), "a kernel");
 }
 
 const isHost = (n: Node): boolean => n.op === "param" && (n.attr.type as TensorType).space === "host";

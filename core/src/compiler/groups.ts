@@ -20,6 +20,7 @@ export interface Group {
 
 export interface GroupFn {
   readonly fn: Fn;
+  readonly anchor: Node | undefined;
   /** Stored nodes (or host scalars) that the parameters stand for, in order. */
   readonly inputs: readonly Node[];
   /** Inputs that may share memory with a result: read only at the place that is written. */
@@ -55,8 +56,8 @@ export function groupFn({ roots, anchor, rows }: Group, stored: ReadonlySet<Node
     const params = inputs.map((n) => known.get(n) as NodeOf<"param">);
     const all = new Set(inputs);
     const fn = makeFn(nameOf(roots, rows === undefined ? anchor : undefined, all), params, results);
-    if (rows !== undefined) return { fn, inputs, inPlace: overwrittenRows(fn).flatMap((i) => inputs[i] ?? []) };
-    return { fn, inputs, inPlace: anchor ? [] : readInPlace(roots, all) };
+    if (rows !== undefined) return { fn, anchor, inputs, inPlace: overwrittenRows(fn).flatMap((i) => inputs[i] ?? []) };
+    return { fn, anchor, inputs, inPlace: anchor ? [] : readInPlace(roots, all) };
   });
 }
 

@@ -17,6 +17,16 @@ export interface Use {
   readonly inPlace: readonly number[];
   /** Bytes of scratch while the step runs. */
   readonly scratch: number;
+  /** About how many operations it is, a byte moved counting as some. */
+  readonly work: number;
+}
+
+/** The use with other values in the places of some. */
+export function renamed(use: Use, rename: ReadonlyMap<number, number>): Use {
+  const now = (v: number): number => rename.get(v) ?? v;
+  return rename.size === 0
+    ? use
+    : { ...use, reads: use.reads.map(now), writes: use.writes.map(now), inPlace: use.inPlace.map(now) };
 }
 
 export interface MemoryPlan {
@@ -32,7 +42,7 @@ export interface MemoryPlan {
 
 interface Span {
   readonly bytes: number;
-  readonly from: number;
+  from: number;
   to: number;
 }
 
@@ -74,8 +84,10 @@ export function planMemory(
     if (!isTemporary(v) || first[v] === -1) return;
     const root = find(v);
     const span = spans.get(root);
-    if (span) span.to = Math.max(span.to, last[v] as number);
-    else spans.set(root, { bytes, from: first[v] as number, to: last[v] as number });
+    if (span) {
+      span.from = Math.min(span.from, first[v] as number);
+      span.to = Math.max(span.to, last[v] as number);
+    } else spans.set(root, { bytes, from: first[v] as number, to: last[v] as number });
   });
   const scratchSpans = new Map<number, Span>();
   uses.forEach(({ scratch }, step) => {
@@ -166,4 +178,24 @@ function reuseOf(
     free.delete(chosen);
   });
   return reuse;
+}
+
+/** An order in which what overwrites a donated input comes after all that reads it, where nothing needs its results before: so the
+ *  update of a weight waits for the backward pass through that weight. */
+export function updatesLast(values: readonly Value[], uses: readonly Use[], donated: ReadonlySet<number>): number[] {
+  const lastRead = values.map(() => -1);
+  uses.forEach(({ reads }, step) => {
+    for (const v of reads) lastRead[v] = step;
+  });
+  const behind = new Map<number, number[]>();
+  const moved = new Set<number>();
+  uses.forEach(({ writes, inPlace }, step) => {
+    const given = inPlace.filter((v) => donated.has(values[v]?.input ?? -1));
+    const until = Math.max(step, ...given.map((v) => lastRead[v] as number));
+    if (until === step || writes.some((v) => (lastRead[v] as number) >= 0)) return;
+    behind.set(until, [...(behind.get(until) ?? []), step]);
+    moved.add(step);
+  });
+  const placed = (step: number): number[] => [step, ...(behind.get(step) ?? []).flatMap(placed)];
+  return uses.flatMap((_, step) => (moved.has(step) ? [] : placed(step)));
 }

@@ -2,6 +2,7 @@
  *  memory plan fixed. Running it is synchronous; results are buffers whose contents come later. */
 import { byteSize } from "../ir/dtype.ts";
 import { known, sizeOf } from "../ir/dim.ts";
+import type { Layout } from "../compiler/layout.ts";
 import type { Fn } from "../ir/fn.ts";
 import type { Site } from "../ir/site.ts";
 import type { TensorType } from "../ir/type.ts";
@@ -65,6 +66,8 @@ export interface Plan {
   readonly blocks: readonly number[];
   /** For each output the input whose memory it takes over when that input is donated, or −1. */
   readonly reuse: readonly number[];
+  /** What lies where and when: see `compiler/footprint.ts`. */
+  readonly layout: Layout;
 }
 
 const loaded = new WeakMap<Stream, Map<string, Promise<Executable>>>();
@@ -197,7 +200,7 @@ export class Program {
         else this.#stream.allocate(b);
       });
       const out = outputs.map((b) => b.place);
-      for (const bytes of plan.blocks) blocks.push(pool.take(bytes, () => this.#stream.holders()));
+      for (const bytes of plan.blocks) blocks.push(pool.take(bytes, () => this.#stream.holders(plan)));
       const region = (slot: Slot): Region => {
         const { bytes } = slot;
         if (slot.kind === "temporary") return { memory: blocks[slot.block] as Memory, offset: slot.offset, bytes };

@@ -295,14 +295,15 @@ export class Stream {
   }
 
   /** The largest live tensors, for a message about memory. */
-  holders(): string {
+  holders(plan?: { readonly name: string; readonly blocks: readonly number[] }): string {
     const live = [...this.live].flatMap((ref) => ref.deref() ?? []);
     const largest = live.sort((a, b) => b.bytes - a.bytes).slice(0, 5);
     const lines = largest.map(({ bytes, type, site, residents }) => {
       const line = site && siteText(site);
       return `${mib(bytes)} ${type ? typeText(type) : `${residents} small ones`}${line ? ` made at ${line}` : ""}`;
     });
-    return `the largest of ${live.length} live tensors: ${lines.join("; ")}. A loop that never awaits a read gives the collector no turn: await one every few steps, donate the old state, or dispose with \`using\``;
+    const step = plan ? `the temporaries of ${plan.name} take ${mib(plan.blocks.reduce((a, b) => a + b, 0))}; ` : "";
+    return `${step}the largest of ${live.length} live tensors: ${lines.join("; ")}. A loop that never awaits a read gives the collector no turn: await one every few steps, donate the old state, or dispose with \`using\``;
   }
 
   /** Waits for everything asked for so far, then closes the device. */

@@ -45,6 +45,7 @@ export * from "./elementwise.ts";
 export { jit, type JitOptions } from "./jit.ts";
 export { cond, scan, type ScanOptions, whileLoop } from "./control.ts";
 export { type CumulativeOptions, cummax, cummin, cumprod, cumsum, logCumSumExp } from "./cumulative.ts";
+export { footprint } from "./footprint.ts";
 export { hessian, hvp, jacobian, jvp } from "./forward.ts";
 export type { Operand } from "./operand.ts";
 export * as random from "./random.ts";

@@ -1,12 +1,14 @@
 /** `jit`: a function traced once for each structure of its arguments and run as one program. */
 import { ArgumentError, DisposedError, TraceError } from "../errors.ts";
 import { programFor } from "../compiler/cache.ts";
+import type { Fit } from "../compiler/layout.ts";
 import { dimText } from "../ir/dim.ts";
 import type { Node } from "../ir/node.ts";
 import { currentScope } from "../ir/scope.ts";
 import { located, takeSite } from "../ir/site.ts";
 import { type TensorType, tensorType } from "../ir/type.ts";
 import type { Buffer } from "../runtime/buffer.ts";
+import type { Program } from "../runtime/program.ts";
 import { encode } from "./dtypes.ts";
 import { flush, streamOf } from "./flush.ts";
 import { isPending, isTransforming, lazyScope, leaf } from "./pending.ts";
@@ -26,6 +28,8 @@ export interface JitOptions<A extends readonly unknown[]> {
   /** Arguments that are part of the program: told apart by identity, traced as they are. */
   readonly static?: Names<A>;
   readonly name?: string;
+  /** Makes the plan need less memory: `memoryBudget(bytes)`. */
+  readonly fit?: Fit;
 }
 
 /** The predicate of leaves under some named arguments. */
@@ -42,7 +46,11 @@ function under(names: readonly (string | number)[] | undefined, arity: number): 
 interface Compiled {
   readonly traced: Traced;
   readonly donated: ReadonlySet<number>;
+  readonly fit: Fit | undefined;
 }
+
+/** For each jitted function what finds the program of a call without running it. */
+export const programOfCall = new WeakMap<object, (args: readonly unknown[]) => Program>();
 
 const traceWarning = 3;
 
@@ -59,22 +67,30 @@ export function jit<A extends readonly unknown[], Y>(
   const name = nameOf(f, options.name);
   const compiled = new Map<string, Compiled>();
   let last: Signature | undefined;
-  return (...args: A): Y => {
-    // Inside a trace or a transform its operations are those of the caller.
-    if (currentScope() !== lazyScope || isTransforming()) return f(...args);
+  const prepare = (args: A): { entry: Compiled; signature: Signature } => {
     const signature = signatureOf(args, under(options.static, args.length));
     let entry = compiled.get(signature.key);
     if (!entry || !stillFits(entry.traced)) {
       if (compiled.size >= traceWarning - 1 && last && !entry)
         console.warn(retraceMessage(name, compiled.size + 1, last, signature));
       const traced = traceCall(name, f, args, signature, "host");
-      entry = { traced, donated: donatedInputs(signature, under(options.donate, args.length)) };
+      entry = { traced, donated: donatedInputs(signature, under(options.donate, args.length)), fit: options.fit };
       compiled.set(signature.key, entry);
     }
     last = signature;
-    const found = entry;
-    return located(() => execute(found, signature, name)) as Y;
+    return { entry, signature };
   };
+  const jitted = (...args: A): Y => {
+    // Inside a trace or a transform its operations are those of the caller.
+    if (currentScope() !== lazyScope || isTransforming()) return f(...args);
+    const { entry, signature } = prepare(args);
+    return located(() => execute(entry, signature, name)) as Y;
+  };
+  programOfCall.set(jitted, (args) => {
+    const { entry, signature } = prepare(args as A);
+    return programOf(entry, argumentsOf(entry, signature, name));
+  });
+  return jitted;
 }
 
 /** A captured tensor may have been given another shape since. */
@@ -99,7 +115,26 @@ function donatedInputs({ leaves, entries }: Signature, isDonated: (path: string)
   return donated;
 }
 
-function execute({ traced, donated }: Compiled, { leaves, entries }: Signature, name: string): unknown {
+function execute(compiled: Compiled, signature: Signature, name: string): unknown {
+  const { traced, donated } = compiled;
+  const args = argumentsOf(compiled, signature, name);
+  const outputs = programOf(compiled, args).run(args, donated, takeSite);
+  const results = outputs.map((buffer) => leaf(buffer.type, buffer));
+  const own = results.length - traced.assigned.length;
+  traced.assigned.forEach((t, i) => {
+    t.rebind(results[own + i] as Node);
+  });
+  return rebuild(
+    traced.output,
+    results.slice(0, own).map((n) => new Tensor(n)),
+  );
+}
+
+const programOf = ({ traced, donated, fit }: Compiled, args: readonly (Buffer | number)[]): Program =>
+  programFor(traced.fn, streamOf(args), donated, fit);
+
+/** The buffers and numbers that a call gives its program. */
+function argumentsOf({ traced, donated }: Compiled, { leaves, entries }: Signature, name: string): (Buffer | number)[] {
   const inputs: Tensor[] = [];
   const args: (Buffer | number)[] = [];
   const pending: Node[] = [];
@@ -124,17 +159,7 @@ function execute({ traced, donated }: Compiled, { leaves, entries }: Signature, 
     if (!isNumber[i]) args[i] = bufferOf(inputs[next++] as Tensor);
   });
   checkDonation(args, donated, name);
-  const stream = streamOf(args);
-  const outputs = programFor(traced.fn, stream, donated).run(args, donated, takeSite);
-  const results = outputs.map((buffer) => leaf(buffer.type, buffer));
-  const own = results.length - traced.assigned.length;
-  traced.assigned.forEach((t, i) => {
-    t.rebind(results[own + i] as Node);
-  });
-  return rebuild(
-    traced.output,
-    results.slice(0, own).map((n) => new Tensor(n)),
-  );
+  return args;
 }
 
 /** The buffer of a tensor; a number given where a tensor was traced becomes one. */
