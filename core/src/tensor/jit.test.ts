@@ -6,6 +6,7 @@ import {
   ArgumentError,
   device,
   DisposedError,
+  full,
   grad,
   jit,
   key,
@@ -14,7 +15,7 @@ import {
   random,
   region,
   ShapeError,
-  type Tensor,
+  Tensor,
   tensor,
   TraceError,
   zeros,
@@ -328,4 +329,48 @@ test("a captured tensor of another shape is traced for again", async () => {
   w.dispose();
   assert.throws(() => run(tensor(2)), DisposedError);
   assert.equal(count.traces, 1);
+});
+
+test("a call is recognised by its structure alone, and by all of it", async () => {
+  let traces = 0;
+  const f = jit(
+    (
+      tree: Readonly<Record<string, Tensor | number | string | undefined>>,
+      list: readonly Tensor[],
+      how: { scale: number },
+    ) => {
+      traces++;
+      const parts = Object.keys(tree)
+        .sort()
+        .map((k) => (tree[k] instanceof Tensor ? tree[k] : full([2], Number(tree[k] ?? 7))));
+      return { sum: [...parts, ...list].reduce((a, b) => a.add(b)).mul(how.scale), same: "as it was" };
+    },
+    { static: [2] },
+  );
+  const [a, b] = [tensor([1, 2]), tensor([10, 20])];
+  const twice = { scale: 2 };
+  const read = async (...args: Parameters<typeof f>) => [...(await f(...args).sum.data())];
+  const warn = console.warn;
+  console.warn = () => {};
+  try {
+    for (let i = 0; i < 3; i++) assert.deepEqual(await read({ x: a, n: 1 }, [b], twice), [24, 46]);
+    assert.equal(traces, 1);
+    // Keys in another order, another number and values that are still pending are the same call.
+    assert.deepEqual(await read({ n: 3, x: a.mul(2) }, [b.add(0)], twice), [30, 54]);
+    assert.equal(traces, 1);
+    // Another dtype, length, key, fixed value or static value is not.
+    assert.deepEqual(await read({ x: a, n: 1 }, [b, b], twice), [44, 86]);
+    assert.deepEqual(await read({ y: a, n: 1 }, [b, b], twice), [44, 86]);
+    assert.deepEqual(await read({ y: a, n: undefined }, [b, b], twice), [56, 98]);
+    assert.deepEqual(await read({ y: a, m: undefined }, [b, b], twice), [56, 98]);
+    assert.deepEqual(await read({ y: a, m: "1" }, [b, b], twice), [44, 86]);
+    assert.deepEqual(await read({ y: a, m: "2" }, [b, b], twice), [46, 88]);
+    assert.deepEqual(await read({ y: a, m: "2" }, [b, b], { scale: 1 }), [23, 44]);
+    assert.deepEqual(await read({ y: a.cast("f64"), m: "2" }, [b, b], twice), [46, 88]);
+    assert.equal(traces, 9);
+    a.dispose();
+    assert.throws(() => f({ x: a, n: 1 }, [b], twice), { name: "DisposedError" });
+  } finally {
+    console.warn = warn;
+  }
 });

@@ -9,12 +9,14 @@ import { located, takeSite } from "../ir/site.ts";
 import { type TensorType, tensorType } from "../ir/type.ts";
 import type { Buffer } from "../runtime/buffer.ts";
 import type { Program } from "../runtime/program.ts";
+import type { Stream } from "../runtime/stream.ts";
 import { encode } from "./dtypes.ts";
 import { flush, streamOf } from "./flush.ts";
 import { isPending, isTransforming, lazyScope, leaf } from "./pending.ts";
+import { matches, type Pattern, patternOf, valueOf } from "./repeat.ts";
 import { Tensor } from "./tensor.ts";
 import { type Entry, nameOf, type Signature, signatureOf, traceCall } from "./signature.ts";
-import { rebuild, type Traced } from "./trace.ts";
+import { builderOf, type Traced } from "./trace.ts";
 
 /** Positions of arguments, or the keys of a single record argument. */
 type Names<A extends readonly unknown[]> = readonly (
@@ -45,8 +47,14 @@ function under(names: readonly (string | number)[] | undefined, arity: number): 
 
 interface Compiled {
   readonly traced: Traced;
+  /** Of the arguments that were traced. */
+  readonly pattern: Pattern;
   readonly donated: ReadonlySet<number>;
   readonly fit: Fit | undefined;
+  /** Puts the results' tree around the outputs of a call. */
+  readonly build: (outputs: readonly Tensor[]) => unknown;
+  /** The program, on the device of the last call. */
+  program: { readonly on: Stream; readonly run: Program } | undefined;
 }
 
 /** For each jitted function what finds the program of a call without running it. */
@@ -67,28 +75,44 @@ export function jit<A extends readonly unknown[], Y>(
   const name = nameOf(f, options.name);
   const compiled = new Map<string, Compiled>();
   let last: Signature | undefined;
+  let recent: Compiled | undefined;
   const prepare = (args: A): { entry: Compiled; signature: Signature } => {
-    const signature = signatureOf(args, under(options.static, args.length));
+    const isStatic = under(options.static, args.length);
+    const signature = signatureOf(args, isStatic);
     let entry = compiled.get(signature.key);
     if (!entry || !stillFits(entry.traced)) {
       if (compiled.size >= traceWarning - 1 && last && !entry)
         console.warn(retraceMessage(name, compiled.size + 1, last, signature));
       const traced = traceCall(name, f, args, signature, "host");
-      entry = { traced, donated: donatedInputs(signature, under(options.donate, args.length)), fit: options.fit };
+      entry = {
+        traced,
+        pattern: patternOf(args, isStatic),
+        donated: donatedInputs(signature, under(options.donate, args.length)),
+        fit: options.fit,
+        build: builderOf(traced.output),
+        program: undefined,
+      };
       compiled.set(signature.key, entry);
     }
     last = signature;
+    recent = entry;
     return { entry, signature };
   };
   const jitted = (...args: A): Y => {
     // Inside a trace or a transform its operations are those of the caller.
     if (currentScope() !== lazyScope || isTransforming()) return f(...args);
+    if (recent) {
+      const again = recent;
+      const inputs: (Buffer | number)[] = [];
+      if (matches(again.pattern, args, inputs) && addCaptured(again.traced, inputs))
+        return located(() => execute(again, inputs, name)) as Y;
+    }
     const { entry, signature } = prepare(args);
-    return located(() => execute(entry, signature, name)) as Y;
+    return located(() => execute(entry, argumentsOf(entry.traced, signature, name), name)) as Y;
   };
   programOfCall.set(jitted, (args) => {
     const { entry, signature } = prepare(args as A);
-    return programOf(entry, argumentsOf(entry, signature, name));
+    return programOf(entry, argumentsOf(entry.traced, signature, name));
   });
   return jitted;
 }
@@ -115,26 +139,39 @@ function donatedInputs({ leaves, entries }: Signature, isDonated: (path: string)
   return donated;
 }
 
-function execute(compiled: Compiled, signature: Signature, name: string): unknown {
-  const { traced, donated } = compiled;
-  const args = argumentsOf(compiled, signature, name);
+function execute(compiled: Compiled, args: readonly (Buffer | number)[], name: string): unknown {
+  const { traced, donated, build } = compiled;
+  checkDonation(args, donated, name);
   const outputs = programOf(compiled, args).run(args, donated, takeSite);
   const results = outputs.map((buffer) => leaf(buffer.type, buffer));
   const own = results.length - traced.assigned.length;
   traced.assigned.forEach((t, i) => {
     t.rebind(results[own + i] as Node);
   });
-  return rebuild(
-    traced.output,
-    results.slice(0, own).map((n) => new Tensor(n)),
-  );
+  return build(results.slice(0, own).map((n) => new Tensor(n)));
 }
 
-const programOf = ({ traced, donated, fit }: Compiled, args: readonly (Buffer | number)[]): Program =>
-  programFor(traced.fn, streamOf(args), donated, fit);
+function programOf(compiled: Compiled, args: readonly (Buffer | number)[]): Program {
+  const { traced, donated, fit, program } = compiled;
+  const on = streamOf(args);
+  if (program?.on === on) return program.run;
+  const run = programFor(traced.fn, on, donated, fit);
+  compiled.program = { on, run };
+  return run;
+}
 
-/** The buffers and numbers that a call gives its program. */
-function argumentsOf({ traced, donated }: Compiled, { leaves, entries }: Signature, name: string): (Buffer | number)[] {
+/** Adds the values of what the function captured to those of its arguments; false where one has none yet, or another shape. */
+function addCaptured({ fn, captured }: Traced, args: (Buffer | number)[]): boolean {
+  for (const t of captured) {
+    const value = typeof t === "number" ? args[t] : valueOf(t, fn.params[args.length]?.type as TensorType);
+    if (value === undefined) return false;
+    args.push(value);
+  }
+  return true;
+}
+
+/** The buffers and numbers that a call gives its program, computed where they are pending. */
+function argumentsOf(traced: Traced, { leaves, entries }: Signature, name: string): (Buffer | number)[] {
   const inputs: Tensor[] = [];
   const args: (Buffer | number)[] = [];
   const pending: Node[] = [];
@@ -158,7 +195,6 @@ function argumentsOf({ traced, donated }: Compiled, { leaves, entries }: Signatu
   args.forEach((_, i) => {
     if (!isNumber[i]) args[i] = bufferOf(inputs[next++] as Tensor);
   });
-  checkDonation(args, donated, name);
   return args;
 }
 

@@ -183,9 +183,11 @@ export const isTransforming = (): boolean => transforms > 0;
 export const isPending = (node: Node): boolean => node.scope === lazyScope;
 export const asPending = (node: Node): Pending => node as unknown as Pending;
 
+const noSources: readonly Node[] = Object.freeze([]);
+
 /** A leaf with a value. */
 export function leaf(type: Type, value: Buffer | number): Node {
-  const node = new Pending("param", [], { index: 0, name: "", type }, type);
+  const node = new Pending("param", noSources, { index: 0, name: "", type }, type);
   node.value = value;
   if (typeof value !== "number") value.holders++;
   return node;

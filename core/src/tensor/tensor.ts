@@ -92,6 +92,14 @@ export class Tensor {
     });
   }
 
+  /** The buffer behind the value where there is one already; undefined for what is pending, traced or disposed.
+   *  @internal */
+  get settled(): Buffer | undefined {
+    if (this.#disposed || !isPending(this.#node)) return undefined;
+    const { value } = asPending(this.#node);
+    return value !== null && typeof value !== "number" ? value : undefined;
+  }
+
   /** A copy of the values, row-major: Float32Array for f32, f16 and bf16, Uint8Array of 0 and 1 for bool, and so on.
    *  @throws (as a rejection) what made the computation fail: KernelError, OutOfMemoryError, DeviceLostError */
   async data(): Promise<TypedArray> {

@@ -8,7 +8,7 @@ import { siteText, takeSite } from "../ir/site.ts";
 import { type TensorType, tensorType, typeText } from "../ir/type.ts";
 import { assign } from "../ops/build.ts";
 import { infer } from "../ops/table.ts";
-import { mapLeaves } from "./tree.ts";
+import { childrenOf, isPlain, mapLeaves, type TreeNode, treeNode } from "./tree.ts";
 import { type CapturingScope, Tensor } from "./tensor.ts";
 
 export class TraceScope extends InternScope implements CapturingScope {
@@ -100,5 +100,22 @@ export function trace(name: string, types: readonly TensorType[], body: (params:
 }
 
 /** The result tree around these outputs. */
-export const rebuild = (output: unknown, outputs: readonly Tensor[]): unknown =>
-  mapLeaves(output, (value) => (value instanceof Output ? outputs[value.index] : value));
+export const rebuild = (output: unknown, outputs: readonly Tensor[]): unknown => builderOf(output)(outputs);
+
+/** What puts a call's outputs into the places of a result tree, found out once for all calls. */
+export function builderOf(output: unknown): (outputs: readonly Tensor[]) => unknown {
+  if (output instanceof Output) return (outputs) => outputs[output.index];
+  const parts = childrenOf(output);
+  if (!parts) return () => output;
+  if (Array.isArray(output)) {
+    const items = output.map(builderOf);
+    return (outputs) => items.map((item) => item(outputs));
+  }
+  const inner = new Map(parts.map(([key, part]) => [key, builderOf(part)]));
+  // A record is written in the order of its own keys.
+  const keys = isPlain(output) ? Object.keys(output) : [...inner.keys()];
+  const builders = keys.map((key) => inner.get(key) as (outputs: readonly Tensor[]) => unknown);
+  const record = (outputs: readonly Tensor[]) =>
+    Object.fromEntries(keys.map((key, i) => [key, (builders[i] as (outputs: readonly Tensor[]) => unknown)(outputs)]));
+  return isPlain(output) ? record : (outputs) => (output as TreeNode)[treeNode].rebuild(record(outputs));
+}

@@ -18,7 +18,7 @@ export interface TreeNode {
 
 const isNode = (x: unknown): x is TreeNode =>
   x !== null && (typeof x === "object" || typeof x === "function") && treeNode in x;
-const isPlain = (x: unknown): x is Record<string, unknown> => {
+export const isPlain = (x: unknown): x is Record<string, unknown> => {
   if (x === null || typeof x !== "object" || Array.isArray(x) || x instanceof Tensor) return false;
   const prototype: unknown = Object.getPrototypeOf(x);
   return prototype === Object.prototype || prototype === null;
@@ -34,7 +34,7 @@ export interface Leaf {
 }
 
 /** The parts of an inner node by sorted key; undefined for a leaf. */
-function children(x: unknown): readonly (readonly [string, unknown])[] | undefined {
+export function childrenOf(x: unknown): readonly (readonly [string, unknown])[] | undefined {
   if (x instanceof Tensor) return undefined;
   if (isNode(x)) return sorted(x[treeNode].children);
   if (Array.isArray(x)) return x.map((v, i) => [String(i), v]);
@@ -49,7 +49,7 @@ const sorted = (x: Readonly<Record<string, unknown>>): [string, unknown][] =>
 export function flatten(tree: unknown): Leaf[] {
   const found: Leaf[] = [];
   const visit = (x: unknown, path: string): void => {
-    const parts = children(x);
+    const parts = childrenOf(x);
     if (!parts) found.push({ path, value: x });
     else for (const [k, v] of parts) visit(v, path === "" ? k : `${path}.${k}`);
   };
@@ -59,7 +59,7 @@ export function flatten(tree: unknown): Leaf[] {
 
 /** The tree with each leaf replaced. */
 export function mapLeaves(tree: unknown, f: (value: unknown, path: string) => unknown, path = ""): unknown {
-  const parts = children(tree);
+  const parts = childrenOf(tree);
   if (!parts) return f(tree, path);
   const made: [string, unknown][] = parts.map(([k, v]) => [k, mapLeaves(v, f, path === "" ? k : `${path}.${k}`)]);
   if (Array.isArray(tree)) return made.map(([, v]) => v);
@@ -99,10 +99,10 @@ function matched(tree: unknown, other: unknown): Map<string, Tensor> {
 export function structure(tree: unknown): string {
   if (tree instanceof Tensor) return "*";
   if (isNode(tree))
-    return `${tree[treeNode].key}{${(children(tree) ?? []).map(([k, v]) => `${JSON.stringify(k)}:${structure(v)}`).join(",")}}`;
+    return `${tree[treeNode].key}{${(childrenOf(tree) ?? []).map(([k, v]) => `${JSON.stringify(k)}:${structure(v)}`).join(",")}}`;
   if (Array.isArray(tree)) return `[${tree.map(structure).join(",")}]`;
   if (isPlain(tree))
-    return `{${(children(tree) ?? []).map(([k, v]) => `${JSON.stringify(k)}:${structure(v)}`).join(",")}}`;
+    return `{${(childrenOf(tree) ?? []).map(([k, v]) => `${JSON.stringify(k)}:${structure(v)}`).join(",")}}`;
   if (typeof tree === "number") return "#";
   return `${typeof tree}:${identity(tree)}`;
 }

@@ -1,0 +1,95 @@
+/** A call that looks like the one before it, recognised without spelling out its structure: the arguments are walked along a
+ *  pattern of those that were traced, which gives the program's inputs on the way. What does not match, or has no value yet, goes
+ *  the longer way of `signature.ts`. */
+import { dimEqual } from "../ir/dim.ts";
+import type { TensorType } from "../ir/type.ts";
+import type { Buffer } from "../runtime/buffer.ts";
+import { Tensor } from "./tensor.ts";
+import { childrenOf, isPlain, type TreeNode, treeNode } from "./tree.ts";
+
+/** The shape of a tree of arguments. Parts stand in the order in which trees are flattened. */
+export type Pattern =
+  | { readonly kind: "tensor"; type: TensorType }
+  | { readonly kind: "number" }
+  | { readonly kind: "fixed"; readonly value: unknown }
+  | { readonly kind: "list"; readonly parts: readonly Pattern[] }
+  | { readonly kind: "record"; readonly keys: readonly string[]; readonly parts: readonly Pattern[] }
+  | { readonly kind: "node"; readonly key: string; readonly children: Pattern };
+
+/** The pattern of a tree in which the leaves that `isStatic` names are part of the program. */
+export function patternOf(tree: unknown, isStatic: (path: string) => boolean, path = ""): Pattern {
+  const parts = childrenOf(tree);
+  const inner = (parts ?? []).map(([k, v]) => patternOf(v, isStatic, path === "" ? k : `${path}.${k}`));
+  if (!parts) {
+    if (isStatic(path)) return { kind: "fixed", value: tree };
+    if (tree instanceof Tensor) return { kind: "tensor", type: tree.type };
+    return typeof tree === "number" ? { kind: "number" } : { kind: "fixed", value: tree };
+  }
+  if (Array.isArray(tree)) return { kind: "list", parts: inner };
+  const record: Pattern = { kind: "record", keys: parts.map(([k]) => k), parts: inner };
+  return isPlain(tree) ? record : { kind: "node", key: (tree as TreeNode)[treeNode].key, children: record };
+}
+
+/** Whether a tree is of the pattern; its varying leaves are added to `into`. */
+export function matches(pattern: Pattern, tree: unknown, into: (Buffer | number)[]): boolean {
+  switch (pattern.kind) {
+    case "tensor": {
+      if (!(tree instanceof Tensor)) return false;
+      const buffer = valueOf(tree, pattern.type);
+      if (!buffer) return false;
+      // Results of one program have one type object: the next comparison is that of two references.
+      pattern.type = tree.type;
+      into.push(buffer);
+      return true;
+    }
+    case "number":
+      return typeof tree === "number" && into.push(tree) > 0;
+    case "fixed":
+      return Object.is(pattern.value, tree);
+    case "list": {
+      const { parts } = pattern;
+      if (!Array.isArray(tree) || tree.length !== parts.length) return false;
+      for (let i = 0; i < parts.length; i++) if (!matches(parts[i] as Pattern, tree[i], into)) return false;
+      return true;
+    }
+    case "record":
+      return isPlain(tree) && matchesRecord(pattern.keys, pattern.parts, tree, into);
+    case "node": {
+      const own = tree !== null && (typeof tree === "object" || typeof tree === "function") && treeNode in tree;
+      if (!own) return false;
+      const { key, children } = (tree as TreeNode)[treeNode];
+      return key === pattern.key && matches(pattern.children, children, into);
+    }
+    default:
+      return pattern satisfies never;
+  }
+}
+
+function matchesRecord(
+  keys: readonly string[],
+  parts: readonly Pattern[],
+  tree: Readonly<Record<string, unknown>>,
+  into: (Buffer | number)[],
+): boolean {
+  if (Object.keys(tree).length !== keys.length) return false;
+  for (let i = 0; i < keys.length; i++) {
+    const key = keys[i] as string;
+    const value = tree[key];
+    if (!matches(parts[i] as Pattern, value, into) || (value === undefined && !Object.hasOwn(tree, key))) return false;
+  }
+  return true;
+}
+
+/** The buffer of a tensor of this type, if it is there. */
+export function valueOf(tensor: Tensor, type: TensorType): Buffer | undefined {
+  const buffer = tensor.settled;
+  return buffer && sameType(tensor.type, type) ? buffer : undefined;
+}
+
+function sameType(a: TensorType, b: TensorType): boolean {
+  if (a === b) return true;
+  if (a.dtype !== b.dtype || a.dims.length !== b.dims.length || a.space !== b.space || a.shard !== b.shard)
+    return false;
+  for (let i = 0; i < a.dims.length; i++) if (!dimEqual(a.dims[i] as number, b.dims[i] as number)) return false;
+  return true;
+}
