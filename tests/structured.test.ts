@@ -4,8 +4,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
   argmax,
+  argsort,
   cummax,
   cumsum,
+  type DType,
   grad,
   jit,
   key,
@@ -13,6 +15,7 @@ import {
   putAt,
   type PutMode,
   random,
+  sort,
   stack,
   takeAlongAxis,
   takeAt,
@@ -139,4 +142,31 @@ onEachDevice("indexed access is mapped as a loop would do it", async () => {
   }
   const read = (a: Tensor, b: Tensor): Tensor => takeAt(a, [b]);
   assert.deepEqual(await vmap(read)(x, i).data(), await stack(rows((n) => read(x.at(n), i.at(n)))).data());
+});
+
+onEachDevice("every dtype is sorted, stably, in short and in long rows", async () => {
+  const dtypes: readonly DType[] = ["bool", "u8", "i8", "u16", "i16", "u32", "i32", "i64", "f16", "bf16", "f32", "f64"];
+  for (const dtype of dtypes)
+    for (const n of [1, 2, 13, 64, 65, 300]) {
+      const drawn = random.normal(key(n), [2, n]).mul(90);
+      const x = (dtype.startsWith("u") ? drawn.abs() : drawn).cast(dtype);
+      const values = [...(await x.data())].map(Number);
+      const order = [...(await argsort(x, 1, { descending: n % 2 === 0 }).data())].map(Number);
+      for (const row of [0, 1]) {
+        const at = (i: number): number => values[row * n + i] as number;
+        const sign = n % 2 === 0 ? -1 : 1;
+        const wanted = Array.from({ length: n }, (_, i) => i).sort((i, j) => sign * (at(i) - at(j)));
+        assert.deepEqual(order.slice(row * n, (row + 1) * n), wanted, `${dtype}[${n}]`);
+      }
+    }
+});
+
+onEachDevice("many numbers are in order, whatever axis they lie on", async () => {
+  const x = random.normal(key(8), [1000, 3]);
+  const { values, indices } = sort(x, 0);
+  const rows = await vmap((column: Tensor) => sort(column).values, { in: [1], out: 1 })(x).data();
+  assert.deepEqual(await values.data(), rows);
+  assert.deepEqual(await takeAlongAxis(x, indices, 0).data(), rows);
+  const long = (await sort(random.bits(key(9), [100_003])).values.data()) as Uint32Array;
+  assert.ok(long.every((v, i) => i === 0 || (long[i - 1] as number) <= v));
 });

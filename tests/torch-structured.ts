@@ -28,6 +28,9 @@ export const torchStructured: Readonly<Record<string, Operation>> = {
     s.putAt(x as Tensor, [i as Tensor, j as Tensor], u as Tensor, { mode: mode as s.PutMode }),
   searchsorted: ([sorted, values], { right }) =>
     s.searchSorted(sorted as Tensor, values as Tensor, { right: right === true }),
+  sort: ([x], { axis, descending }) => s.sort(x as Tensor, int(axis), { descending: descending === true }).values,
+  argsort: ([x], { axis, descending }) => s.argsort(x as Tensor, int(axis), { descending: descending === true }),
+  topk: ([x], { k, axis, largest }) => s.topK(x as Tensor, int(k), int(axis), { largest: largest === true }).values,
   conv: ([x, w], { stride, padding, dilation, groups }) =>
     s.conv(x as Tensor, w as Tensor, {
       stride: per(stride),

@@ -19,6 +19,8 @@ export type RangeKind = "loop" | "parallel" | "reduce" | "unroll" | "vector" | "
 
 /** The attributes of ops whose entries are loaded with the module of their builders: see `ops/rare.ts`. A new one begins here. */
 export interface RareAttrs {
+  argsort: { readonly axis: number; readonly descending: boolean };
+
   /** Over the last axes of x [images, groups, channels, ...space] and w [groups, out, channels, ...window]. */
   conv: { readonly strides: readonly number[]; readonly dilations: readonly number[] };
   /** What the elements of windows over the last axes combine to. */

@@ -11,6 +11,7 @@ import type { OpDef } from "./define.ts";
 import { elementwise } from "./elementwise.ts";
 import { movement } from "./movement.ts";
 import type { scattering } from "./scattering.ts";
+import type { sorting } from "./sorting.ts";
 import type { special } from "./special.ts";
 import { loops, structure } from "./structure.ts";
 
@@ -20,7 +21,12 @@ export const ops = { ...structure, ...elementwise, ...movement, ...contraction, 
 
 /** The rare families. Each is a module of its own, with the builders of its ops, and joins when that is loaded: a program that
  *  imports none of the builders is bundled without it. An op of `RareAttrs` that none of them has does not compile. */
-type Rare = typeof cumulative & typeof convolution & typeof control & typeof scattering & typeof special;
+type Rare = typeof cumulative &
+  typeof convolution &
+  typeof control &
+  typeof scattering &
+  typeof sorting &
+  typeof special;
 const rare: { [O in RareOp]?: Rare[O] } = {};
 
 /** Adds the entries of a rare family. */

@@ -54,6 +54,7 @@ export * from "./reduce.ts";
 export { customVjp, region, type RegionOptions, remat, type VjpRule } from "./region.ts";
 export * from "./shape.ts";
 export * from "./special.ts";
+export { argsort, sort, type Sorted, type SortOptions, topK } from "./sorting.ts";
 export { type Nested, Tensor } from "./tensor.ts";
 export { grad, valueAndGrad, valueAndGradWith, vjp } from "./transform.ts";
 export * as tree from "./tree.ts";
