@@ -2,7 +2,7 @@
  *
  *  The order of a sum follows from the number of its terms alone. A dot adds its steps in order. A reduction of E terms, numbered
  *  row-major over its axes, adds term k to partial sum k mod 8 and combines those in a tree; the last E mod 8 terms follow in
- *  order; above 4096 terms this is done for blocks of 4096, and then for the sums of the blocks. The partial sums are the lanes of
+ *  order; above 4096 terms this is done for blocks of 512, and then for the sums of the blocks. The partial sums are the lanes of
  *  vectors where the reduced axis is contiguous, and accumulators of their own where an output axis is. */
 import { ScheduleError } from "../errors.ts";
 import { isFloat } from "../ir/dtype.ts";
@@ -18,8 +18,9 @@ import { collapseNeighbours, lanesOf, newPlan, outputIds, type Plan, vectorizeLo
 
 /** Partial sums of a reduction. Part of what results are, bit for bit: see the header. */
 const PARTS = 8;
-/** Terms of a block of a long reduction. Likewise. */
-const BLOCK = 4096;
+/** Reductions of more terms are done in blocks of so many: a sum of 10⁸ then errs by some 64 roundings a level. Likewise. */
+const LONG = 4096;
+const BLOCK = 512;
 
 /** The options for a freshly lowered kernel, to be applied by `applySchedule`. */
 export const schedule = (kernel: Fn, hardware: HardwareModel): Option[] => [...planned(kernel, hardware).options];
@@ -129,7 +130,7 @@ function scheduleReduction(plan: Plan, i: number, first: AccumulateNode): number
   const sum = (): AccumulateNode => accumulatesIn(plan.nest(i).src)[0] as AccumulateNode;
   const left = (): RangeNode[] => sum().src.slice(1) as RangeNode[];
   const terms = left().reduce((c, r) => c * r.attr.extent, 1);
-  const blocked = first.attr.kind === "sum" && isFloat(dtypeOf(first)) && terms > BLOCK;
+  const blocked = first.attr.kind === "sum" && isFloat(dtypeOf(first)) && terms > LONG;
   // Partial sums along the innermost range are those along all of them only if no round ends within it.
   if (left().length > 1 && (blocked || (terms >= PARTS && (left().at(-1) as RangeNode).attr.extent % PARTS !== 0)))
     plan.add({ option: "collapse", nest: i, ranges: left().map((r) => r.attr.id) });

@@ -121,8 +121,11 @@ export const softmax = (x: Tensor, axis = -1): Tensor => {
   return mul(e, div(1, sum(e, axis, { keepDims: true })));
 };
 
-/** x − log Σ exp x over an axis. */
-export const logSoftmax = (x: Tensor, axis = -1): Tensor => sub(x, logSumExp(x, axis, { keepDims: true }));
+/** log(exp x / Σ exp x) over an axis. The largest element is subtracted before the logarithm is, so that large x keep their digits. */
+export const logSoftmax = (x: Tensor, axis = -1): Tensor => {
+  const y = sub(x, shiftOf(x, axis));
+  return sub(y, log(sum(exp(y), axis, { keepDims: true })));
+};
 
 /** The product of matrices, batched: `[..., m, k] · [..., k, n] → [..., m, n]`; leading axes broadcast, a vector on either
  *  side is a row or a column whose axis then goes.
