@@ -46,9 +46,7 @@ export function expandTranscendentals(kernel: Fn): Fn {
 
 function expanded(kernel: Fn, node: (n: Node, src: readonly Node[]) => Node | undefined): Fn {
   return within(kernelNode(kernel).scope, () =>
-    replaceNests(kernel, (nest) => [
-      makeNest(substitute(nest.src, { range: () => undefined, node }), nest.attr.order),
-    ]),
+    replaceNests(kernel, (nest) => [makeNest(substitute(nest.src, { range: () => undefined, node }), nest.attr.order)]),
   );
 }
 

@@ -104,9 +104,12 @@ export const logSumExp: Reduce = (x, axes, { keepDims = false } = {}) => {
     : result(() => build.reshape(kept.node, dimsOf(build.reduce("max", x.node, axesOf("logSumExp", x.rank, axes)))));
 };
 
-/** The largest element, which softmax and log-sum-exp subtract; 0 where it is infinite, so that ∞ − ∞ does not arise. */
+const topOf = (x: Tensor, axes?: Axes): Tensor =>
+  result(() => build.stopGradient(max(x, axes, { keepDims: true }).node));
+
+/** The largest element, which log-sum-exp subtracts; 0 where it is infinite, so that ∞ − ∞ does not arise. */
 const shiftOf = (x: Tensor, axes?: Axes): Tensor => {
-  const m = result(() => build.stopGradient(max(x, axes, { keepDims: true }).node));
+  const m = topOf(x, axes);
   return where(
     result(() => build.lt(build.abs(m.node), build.constantLike(m.node, Number.POSITIVE_INFINITY))),
     m,
@@ -114,16 +117,17 @@ const shiftOf = (x: Tensor, axes?: Axes): Tensor => {
   );
 };
 
-/** exp x / Σ exp x over an axis, without overflow. */
+/** exp x / Σ exp x over an axis, without overflow. NaN in all of a row that holds ∞, or nothing but −∞, as PyTorch has it. */
 export const softmax = (x: Tensor, axis = -1): Tensor => {
-  const e = exp(sub(x, shiftOf(x, axis)));
+  const e = exp(sub(x, topOf(x, axis)));
   // One division a row, and none in the derivative.
   return mul(e, div(1, sum(e, axis, { keepDims: true })));
 };
 
-/** log(exp x / Σ exp x) over an axis. The largest element is subtracted before the logarithm is, so that large x keep their digits. */
+/** log(exp x / Σ exp x) over an axis. The largest element is subtracted before the logarithm is, so that large x keep their digits.
+ *  NaN where softmax is. */
 export const logSoftmax = (x: Tensor, axis = -1): Tensor => {
-  const y = sub(x, shiftOf(x, axis));
+  const y = sub(x, topOf(x, axis));
   return sub(y, log(sum(exp(y), axis, { keepDims: true })));
 };
 
