@@ -14,6 +14,12 @@ const along =
   ([x], { axis }) =>
     f(x as Tensor, int(axis));
 
+/** The layer for x with some of its parameters given. */
+function batchNorm(x: Tensor, parts: Readonly<Record<string, Tensor>>): s.nn.BatchNorm {
+  const layer = s.nn.batchNorm(x.shape[1] as number, { dtype: x.dtype }).init(s.key(0));
+  return s.nn.withUpdates(layer, parts);
+}
+
 export const torchStructured: Readonly<Record<string, Operation>> = {
   cumsum: along(s.cumsum),
   cumprod: along(s.cumprod),
@@ -54,5 +60,24 @@ export const torchStructured: Readonly<Record<string, Operation>> = {
       padding: per(padding),
       countPadding: countPadding === true,
     }),
+  batch_norm: ([x, weight, bias]) => {
+    const layer = batchNorm(x as Tensor, { weight: weight as Tensor, bias: bias as Tensor });
+    return layer(x as Tensor, { train: true });
+  },
+  batch_norm_still: ([x, weight, bias, running_mean, running_var]) => {
+    const parts = { weight, bias, running_mean, running_var } as Record<string, Tensor>;
+    return batchNorm(x as Tensor, parts)(x as Tensor);
+  },
+  batch_norm_running: ([x, running_mean, running_var]) => {
+    const updates: Record<string, Tensor> = {};
+    const layer = batchNorm(x as Tensor, { running_mean, running_var } as Record<string, Tensor>);
+    layer(x as Tensor, { train: true, updates });
+    const next = s.nn.withUpdates(layer, updates);
+    return s.stack([next.running_mean, next.running_var]);
+  },
+  group_norm: ([x, weight, bias], { groups }) => {
+    const layer = s.nn.groupNorm(int(groups), (x as Tensor).shape[1] as number, { dtype: (x as Tensor).dtype });
+    return s.nn.withParameters(layer, { weight: weight as Tensor, bias: bias as Tensor })(x as Tensor);
+  },
   std: ([x], { axes, correction }) => s.std(x as Tensor, list(axes), { correction: int(correction) }),
 };

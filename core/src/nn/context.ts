@@ -10,6 +10,8 @@ export interface Context {
   readonly train: boolean;
   /** A new one each step, for instance `random.fold(key, step)`; needed where something is drawn. */
   readonly key?: Key;
+  /** Where layers that keep statistics leave their new ones, by path; the caller makes them part of the model (`nn.withUpdates`). */
+  readonly updates?: Record<string, Tensor>;
   /** Where the caller stands, below the module that was called first; modules fill it in. */
   readonly path?: string;
   /** Set by `contextAt`: the context belongs to one module, which is not to enter its name again. */
@@ -35,11 +37,12 @@ export const joinPath = (path: string, name: string): string =>
 
 /** The context of a module named `name`, called with `ctx`. */
 export function enter(ctx: Context, name: string): Context {
-  const { train, key, path, entered = false, placeless = false } = ctx;
+  const { train, key, updates, path, entered = false, placeless = false } = ctx;
   const lost = placeless || (path !== undefined && name === "" && !entered);
   return {
     train,
     ...(key === undefined ? {} : { key }),
+    ...(updates === undefined ? {} : { updates }),
     path: entered ? (path ?? "") : joinPath(path ?? "", name),
     ...(lost ? { placeless: true } : {}),
   };

@@ -2,6 +2,27 @@
 export { gelu, geluTanh, relu, sigmoid, silu, softplus, tanh } from "./activations.ts";
 export { type AttentionOptions, rope, type RopeOptions, ropeTables, scaledDotProductAttention } from "./attention.ts";
 export { type Context, contextAt, keyOf } from "./context.ts";
+export {
+  avgPool,
+  type Conv,
+  conv1d,
+  conv2d,
+  conv3d,
+  type ConvLayerOptions,
+  convTranspose1d,
+  convTranspose2d,
+  convTranspose3d,
+  type ConvTransposeLayerOptions,
+  maxPool,
+} from "./convolution.ts";
+export {
+  type BatchNorm,
+  batchNorm,
+  type BatchNormOptions,
+  type GroupNorm,
+  groupNorm,
+  withUpdates,
+} from "./normalization.ts";
 export * as functional from "./functional.ts";
 export * as initializers from "./initializers.ts";
 export type { Initializer } from "./initializers.ts";

@@ -1,0 +1,129 @@
+/** Norms over channels: of each batch, and of groups in each example. Parameters have PyTorch's shapes and names. */
+import { ArgumentError, ShapeError } from "../errors.ts";
+import type { DType } from "../ir/dtype.ts";
+import { typeText } from "../ir/type.ts";
+import { add, mean, mul, reshape, rsqrt, square, stopGradient, sub, type Tensor } from "../tensor/index.ts";
+import { type Context, joinPath } from "./context.ts";
+import { ones, zeros } from "./initializers.ts";
+import { type Built, type Module, module, type Parameter, parameter } from "./module.ts";
+import { namedParameters, withParameters } from "./parameters.ts";
+
+const channelsOf = (layer: string, x: Tensor, channels: number): number[] => {
+  if (x.rank < 2 || x.dims[1] !== channels)
+    throw new ShapeError(`${layer}: expected [batch, ${channels}, ...], got ${typeText(x.type)}`);
+  return x.dims.map((_, a) => (a === 1 ? channels : 1));
+};
+
+type BatchNormParts = Readonly<Record<string, unknown>> & {
+  readonly weight: Parameter | null;
+  readonly bias: Parameter | null;
+  readonly running_mean: Parameter;
+  readonly running_var: Parameter;
+  readonly channels: number;
+  readonly epsilon: number;
+  readonly momentum: number;
+};
+
+export type BatchNorm = Module<Tensor, Tensor, BatchNormParts>;
+
+export interface BatchNormOptions {
+  readonly epsilon?: number;
+  /** The share of the new batch in the running statistics. */
+  readonly momentum?: number;
+  /** Whether it scales and shifts. */
+  readonly affine?: boolean;
+  readonly dtype?: DType;
+}
+
+/** Batch norm: `(x − mean) / sqrt(variance + epsilon) · weight + bias` for each channel of `[batch, channels, ...]`. In training mean
+ *  and variance are the batch's, and the new running ones go into `ctx.updates`, if that is there; elsewhere they are
+ *  `running_mean` and `running_var`, which have no gradient.
+ *  @see Ioffe & Szegedy 2015, arXiv:1502.03167
+ *  @example
+ *  const updates = {};
+ *  const y = model(x, { train: true, updates });     // inside of a transform: return updates as well
+ *  const next = nn.withUpdates(model, updates); */
+export function batchNorm(
+  channels: number,
+  { epsilon = 1e-5, momentum = 0.1, affine = true, dtype = "f32" }: BatchNormOptions = {},
+): BatchNorm {
+  const parts: BatchNormParts = {
+    weight: affine ? parameter([channels], ones, { dtype }) : null,
+    bias: affine ? parameter([channels], zeros, { dtype }) : null,
+    running_mean: parameter([channels], zeros, { dtype }),
+    running_var: parameter([channels], ones, { dtype }),
+    channels,
+    epsilon,
+    momentum,
+  };
+  return module("batchNorm", parts, batchNormForward);
+}
+
+function batchNormForward(self: Built<BatchNormParts>, x: Tensor, ctx: Context): Tensor {
+  const { weight, bias, running_mean, running_var, channels, epsilon, momentum } = self;
+  const dims = channelsOf("batchNorm", x, channels);
+  const across = x.dims.flatMap((_, a) => (a === 1 ? [] : [a]));
+  let [center, spread] = [stopGradient(running_mean), stopGradient(running_var)];
+  if (ctx.train) {
+    center = mean(x, across);
+    spread = mean(square(sub(x, reshape(center, dims))), across);
+    if (ctx.updates) {
+      const count = x.size / channels;
+      const kept = (old: Tensor, now: Tensor): Tensor => stopGradient(add(mul(old, 1 - momentum), mul(now, momentum)));
+      // Running variances are those of samples, as PyTorch keeps them.
+      const sampled = mul(spread, count / Math.max(count - 1, 1));
+      ctx.updates[joinPath(ctx.path ?? "", "running_mean")] = kept(running_mean, center);
+      ctx.updates[joinPath(ctx.path ?? "", "running_var")] = kept(running_var, sampled);
+    }
+  }
+  const y = mul(sub(x, reshape(center, dims)), rsqrt(add(reshape(spread, dims), epsilon)));
+  const scaled = weight ? mul(y, reshape(weight, dims)) : y;
+  return bias ? add(scaled, reshape(bias, dims)) : scaled;
+}
+
+/** The model with the updates that its layers left in `ctx.updates`.
+ *  @throws TreeError for a path that the model does not have */
+export const withUpdates = <M>(model: M, updates: Readonly<Record<string, Tensor>>): M =>
+  withParameters(model, { ...namedParameters(model), ...updates });
+
+type GroupNormParts = Readonly<Record<string, unknown>> & {
+  readonly weight: Parameter | null;
+  readonly bias: Parameter | null;
+  readonly groups: number;
+  readonly channels: number;
+  readonly epsilon: number;
+};
+
+export type GroupNorm = Module<Tensor, Tensor, GroupNormParts>;
+
+/** Group norm: mean and variance over each group of channels of each example of `[batch, channels, ...]`, then weight and bias for each
+ *  channel. One group is a layer norm over all, as many as channels an instance norm.
+ *  @throws ArgumentError unless the channels are `groups` equal groups
+ *  @see Wu & He 2018, arXiv:1803.08494
+ *  @example const layer = nn.groupNorm(4, 16).init(key(0)); */
+export function groupNorm(
+  groups: number,
+  channels: number,
+  { epsilon = 1e-5, affine = true, dtype = "f32" }: Omit<BatchNormOptions, "momentum"> = {},
+): GroupNorm {
+  if (!Number.isSafeInteger(groups) || groups < 1 || channels % groups !== 0)
+    throw new ArgumentError(`groupNorm: ${channels} channels are not ${groups} equal groups`);
+  const parts: GroupNormParts = {
+    weight: affine ? parameter([channels], ones, { dtype }) : null,
+    bias: affine ? parameter([channels], zeros, { dtype }) : null,
+    groups,
+    channels,
+    epsilon,
+  };
+  return module("groupNorm", parts, groupNormForward);
+}
+
+function groupNormForward({ weight, bias, groups, channels, epsilon }: Built<GroupNormParts>, x: Tensor): Tensor {
+  const dims = channelsOf("groupNorm", x, channels);
+  const grouped = reshape(x, [x.shape[0] ?? 1, groups, -1]);
+  const centred = sub(grouped, mean(grouped, 2, { keepDims: true }));
+  const scale = rsqrt(add(mean(square(centred), 2, { keepDims: true }), epsilon));
+  const y = reshape(mul(centred, scale), x.dims);
+  const scaled = weight ? mul(y, reshape(weight, dims)) : y;
+  return bias ? add(scaled, reshape(bias, dims)) : scaled;
+}
