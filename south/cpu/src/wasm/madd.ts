@@ -1,6 +1,6 @@
 /** The most that a product can reach: a loop of nothing but relaxed multiply-adds on a register tile of 6 × 8, as the kernels have
  *  it, whose operands lie in the first cache. Made with the assembler that makes the kernels. */
-import { type WasmModule, wasmModule } from "../../south/cpu/src/wasm/assembler.ts";
+import { type WasmModule, wasmModule } from "./assembler.ts";
 
 const [rows, vectors, steps] = [6, 2, 256] as const;
 /** Floating-point operations of one call. */
