@@ -30,7 +30,7 @@ const FEW_ROW_TILES = 6;
 const FEW_COLUMN_TILES = 4;
 /** Rows longer than this many elements lie on pages of their own: the innermost loop would read as many pages at once as a tile
  *  has rows. They are packed if there are many tiles of columns to read them. */
-const LONG = 1024;
+const LONG = 960;
 const MANY_COLUMN_TILES = 48;
 
 const sumOf = (nest: NestNode): AccumulateNode => accumulatesIn(nest.src)[0] as AccumulateNode;

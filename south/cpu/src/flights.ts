@@ -46,6 +46,8 @@ export const asError = (error: unknown): Error =>
 export const operationsPerByte = 4;
 /** Chunks for each thread: some finish sooner than others. */
 const chunksPerThread = 4;
+/** Of fewer iterations than this in a chunk, chunks of one more or less would not be even: each iteration is one. */
+const fewIterations = 8;
 
 /** What the device does at the workers' events. */
 export interface Ground {
@@ -279,7 +281,9 @@ export class Flights {
   }
 
   #chunks(extent: number, work: number): number {
-    return Math.max(1, Math.min(extent, this.#threads * chunksPerThread, Math.floor(work / this.#grain), maxChunks));
+    const worthWhile = Math.min(extent, Math.floor(work / this.#grain), maxChunks);
+    const chunks = Math.max(1, Math.min(worthWhile, this.#threads * chunksPerThread));
+    return worthWhile === extent && extent < chunks * fewIterations ? extent : chunks;
   }
 
   /** Puts a kernel's code where workers find it: into memory that they share. */
