@@ -72,10 +72,8 @@ function pagePlugin(entry: string, missing: Set<string>): Plugin {
     name: "page",
     setup(build) {
       // Packages say that their files have no side effects; tests are nothing else.
-      build.onResolve({ filter: /\.ts$/ }, ({ importer, path: name }) =>
-        importer.startsWith("page of ") && name.startsWith("./")
-          ? { path: path.join(root, entry), sideEffects: true }
-          : undefined,
+      build.onResolve({ filter: /\.ts$/ }, ({ path: name, resolveDir }) =>
+        resolveDir === root && name === `./${entry}` ? { path: path.join(root, entry), sideEffects: true } : undefined,
       );
       build.onResolve({ filter: /^node:/ }, ({ path: name }) => {
         const standIn = standIns[name];

@@ -38,6 +38,9 @@ interface Suite {
   readonly runs: (() => Promise<void>)[];
 }
 
+/** Tests of the file, chosen or not. */
+let collected = 0;
+
 const newSuite = (): Suite => ({ before: [], after: [], runs: [] });
 const root = newSuite();
 let current: { readonly suite: Suite; readonly path: readonly string[] } = { suite: root, path: [] };
@@ -119,6 +122,7 @@ function isChosen(path: readonly string[]): boolean {
 function test(name: string, ...rest: readonly [Body] | readonly [Options, Body]): void {
   const { options, body } = split(rest);
   const path = [...current.path, name];
+  collected++;
   if (isChosen(path)) current.suite.runs.push(() => runTest(path, options, body));
 }
 
@@ -173,6 +177,7 @@ export const mock = {
 
 /** Runs what was collected; the last line of a page's program. */
 export async function runAll(): Promise<void> {
+  if (collected === 0) throw new Error("the file has no tests: was it bundled whole?");
   try {
     await runSuite(root);
   } finally {
