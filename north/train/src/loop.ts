@@ -136,7 +136,7 @@ export async function* train<M, S extends TrainState<M>, B>(
       loss,
       norm,
       rate,
-      tokensPerSecond: (task.tokensPerStep * 1000) / (performance.now() - start),
+      tokensPerSecond: (task.tokensPerStep * 1000) / Math.max(performance.now() - start, clockMs),
     };
     if (task.evaluate && done < steps && done % evaluateEvery === 0)
       yield { event: "eval", step: done, ...(await task.evaluate(state.model)) };
@@ -151,6 +151,9 @@ export async function* train<M, S extends TrainState<M>, B>(
   const seconds = (performance.now() - begin) / 1000;
   return { model: state.model, step: done, stopped: done < steps, seconds, evaluation, checkpoint };
 }
+
+/** By how much the clock of a page goes on at a time, at least where it is not isolated: a step may take none of it. */
+const clockMs = 0.1;
 
 function checkCounts(counts: Readonly<Record<string, number>>): void {
   for (const [name, count] of Object.entries(counts)) {
