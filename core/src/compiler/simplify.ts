@@ -210,6 +210,7 @@ const precision: Readonly<Record<DType, number>> = {
   f64: 53,
   q8_0: 0,
   q4_0: 0,
+  q4_k: 0,
 };
 
 /** Whether a cast from a by way of b to c is the cast from a to c: b holds every value of a, and the kinds convert alike. */

@@ -44,6 +44,7 @@ const hardware: HardwareModel = {
     f64: "native",
     q8_0: "emulated",
     q4_0: "emulated",
+    q4_k: "emulated",
   },
   compute: [{ unit: "scalar", dtype: "f64", lanes: 1 }],
   memory: [{ name: "host", bytes: 2 ** 34 }],

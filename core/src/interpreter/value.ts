@@ -1,7 +1,18 @@
 /** Tensors as the interpreter holds them: doubles (BigInts for i64) in row-major order, whatever the dtype; and the way
  *  between them and the bytes that devices and files keep. */
 import { ArgumentError, DTypeError } from "../errors.ts";
-import { byteSize, type DType, dtypes, fromBf16, fromF16, isFloat, roundTo, toBf16, toF16 } from "../ir/dtype.ts";
+import {
+  type BlockDType,
+  byteSize,
+  type DType,
+  dtypes,
+  fromBf16,
+  fromF16,
+  isFloat,
+  roundTo,
+  toBf16,
+  toF16,
+} from "../ir/dtype.ts";
 
 export type Data = Float64Array | BigInt64Array;
 
@@ -10,6 +21,8 @@ export interface Value {
   readonly dims: readonly number[];
   /** Row-major; BigInt64Array for i64, Float64Array for every other dtype (bool is 0 or 1). */
   readonly data: Data;
+  /** Of a block-quantised dtype: what it is kept as. Its data are then what that decodes to. */
+  readonly bytes?: Uint8Array;
 }
 
 export const sizeOfDims = (dims: readonly number[]): number => dims.reduce((n, d) => n * d, 1);
@@ -93,29 +106,40 @@ export function decode(dtype: DType, bytes: Uint8Array, dims: readonly number[])
       return { dtype, dims, data: new Float64Array(buffer) };
     case "q8_0":
     case "q4_0":
-      return { dtype, dims, data: dequantise(dtype, new DataView(buffer), count) };
+    case "q4_k": {
+      const held = new Uint8Array(buffer);
+      return { dtype, dims, data: dequantise(dtype, new DataView(buffer), count), bytes: held };
+    }
     default:
       return dtype satisfies never;
   }
 }
 
-/** ggml's layouts: an f16 scale, then signed bytes (q8_0) or nibbles less 8, the low ones being the first half (q4_0). */
-function dequantise(dtype: "q8_0" | "q4_0", view: DataView, count: number): Float64Array {
+/** ggml's layouts, element by element: see the dtypes. Of each 32 bytes of nibbles (16 in q4_0) the low ones come first. */
+function dequantise(dtype: BlockDType, view: DataView, count: number): Float64Array {
   const { block, bytes } = dtypes[dtype];
-  const data = new Float64Array(count);
-  for (let i = 0; i < count; i++) {
+  const half = (at: number): number => fromF16(view.getUint16(at, true));
+  const nibble = (at: number, k: number, run: number): number =>
+    (view.getUint8(at + Math.floor(k / (2 * run)) * run + (k % run)) >> (k % (2 * run) < run ? 0 : 4)) & 15;
+  return Float64Array.from({ length: count }, (_, i) => {
     const at = Math.floor(i / block) * bytes;
     const k = i % block;
-    const q =
-      dtype === "q8_0" ? view.getInt8(at + 2 + k) : ((view.getUint8(at + 2 + (k % 16)) >> (k < 16 ? 0 : 4)) & 15) - 8;
-    data[i] = fromF16(view.getUint16(at, true)) * q;
-  }
-  return data;
+    if (dtype === "q8_0") return half(at) * view.getInt8(at + 2 + k);
+    if (dtype === "q4_0") return half(at) * (nibble(at + 2, k, 16) - 8);
+    const j = k >> 5;
+    const six = (first: number): number => {
+      const whole = (at4: number): number => view.getUint8(at + 4 + first + at4);
+      if (j < 4) return whole(j) & 63;
+      const low = (view.getUint8(at + 12 + j - 4) >> (first === 0 ? 0 : 4)) & 15;
+      return low | ((whole(j - 4) >> 2) & 0x30);
+    };
+    return half(at) * six(0) * nibble(at + 16, k, 32) - half(at + 2) * six(4);
+  });
 }
 
 /** The bytes of a value, little-endian, each element rounded to the dtype.
  *  @throws DTypeError for a block-quantised dtype */
-export function encode({ dtype, data }: Value): Uint8Array<ArrayBuffer> {
+export function encode({ dtype, data, bytes }: Value): Uint8Array<ArrayBuffer> {
   if (data instanceof BigInt64Array) return new Uint8Array(data.slice().buffer);
   switch (dtype) {
     case "bool":
@@ -144,7 +168,9 @@ export function encode({ dtype, data }: Value): Uint8Array<ArrayBuffer> {
       throw new DTypeError("encode: expected a BigInt64Array for i64, got a Float64Array");
     case "q8_0":
     case "q4_0":
-      throw new DTypeError(`encode: ${dtype} is only read; keep its bytes as they came`);
+    case "q4_k":
+      if (bytes) return new Uint8Array(bytes);
+      throw new DTypeError(`encode: ${dtype} is not made from its values; keep its bytes as they came`);
     default:
       return dtype satisfies never;
   }

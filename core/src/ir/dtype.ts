@@ -48,13 +48,18 @@ export const dtypes = {
   q8_0: blocks(8.5, 32, 34),
   /** 32 weights: an f16 scale and 16 bytes of nibbles, value = scale · (q − 8) (ggml's q4_0). */
   q4_0: blocks(4.5, 32, 18),
+  /** 256 weights in 8 parts: f16 d and m, 8 scales and 8 minima of 6 bits, 128 bytes of nibbles, value = d · scale · q − m · minimum
+   *  (ggml's q4_K). */
+  q4_k: blocks(4.5, 256, 144),
 } as const satisfies Record<string, DTypeInfo>;
 
 export type DType = keyof typeof dtypes;
+export type BlockDType = "q8_0" | "q4_0" | "q4_k";
 export type FloatDType = "f16" | "bf16" | "f32" | "f64";
 
 export const isDType = (name: string): name is DType => Object.hasOwn(dtypes, name);
 export const isFloat = (dtype: DType): dtype is FloatDType => dtypes[dtype].kind === "float";
+export const isBlock = (dtype: DType): dtype is BlockDType => dtypes[dtype].role === "block";
 export const isInteger = (dtype: DType): boolean => dtypes[dtype].kind === "int" || dtypes[dtype].kind === "uint";
 /** Whether arithmetic is defined on it, rather than only keeping, copying and casting. */
 export const isFull = (dtype: DType): boolean => dtypes[dtype].role === "full";
@@ -68,6 +73,12 @@ export function carrierOf(dtype: DType): DType {
 export function byteSize(dtype: DType, count: number): number {
   const { block, bytes } = dtypes[dtype];
   return Math.ceil(count / block) * bytes;
+}
+
+/** The dims of a tensor of blocks with bytes in the place of the elements of its last axis. */
+export function byteDims(dtype: DType, dims: readonly number[]): number[] {
+  const { block, bytes } = dtypes[dtype];
+  return [...dims.slice(0, -1), ((dims.at(-1) ?? 1) / block) * bytes];
 }
 
 /** Round a double to the nearest value of the dtype, ties to even, as a conversion of the hardware does; integers wrap. */
@@ -100,6 +111,7 @@ export function roundTo(dtype: DType, x: number): number {
       return Number.isFinite(x) ? Math.trunc(x) : 0;
     case "q8_0":
     case "q4_0":
+    case "q4_k":
       return x;
     default:
       return dtype satisfies never;

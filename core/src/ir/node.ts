@@ -48,6 +48,11 @@ export interface RareAttrs {
   pick: None;
   /** A stack of `length` rows of which one, at `src[1]`, is written: how the plan of a scan's body writes. */
   put: { readonly length: number };
+  /** The f32 values of a tensor of blocks. */
+  dequantize: None;
+  /** What a tensor of blocks is kept as, u8, and the tensor made of such bytes. */
+  bytes: None;
+  blocks: { readonly dtype: DType };
   expm1: None;
   log1p: None;
   exp2: None;

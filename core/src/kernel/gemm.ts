@@ -4,6 +4,7 @@
  *  The register tile is m × n outputs: with 16 vector registers 6 rows of 2 vectors are 12 accumulators, 2 vectors of the one operand
  *  and 1 element of the other, repeated. Where there are several tiles of rows, operands are packed first, so that the
  *  innermost loop reads memory in order (Goto & van de Geijn 2008; the 6-row tile as in BLIS's haswell configuration). */
+import { topological } from "../ir/fn.ts";
 import type { Node } from "../ir/node.ts";
 import { affine } from "../ops/indexing.ts";
 import { type AccumulateNode, accumulatesIn, type NestNode, type RangeNode, rangesIn, storesOf } from "./nests.ts";
@@ -108,7 +109,7 @@ function chooseTile(plan: Plan, i: number, lanes: number): Tile | undefined {
   const rows = plan.hardware.limits.vectorRegisters >= 16 ? 6 : 4;
   const count = m === undefined ? 1 : extent(m);
   // A sum is a chain of dependent additions: few rows need more vectors side by side.
-  return { m, n, operand, lanes, rows, vectors: count === 1 ? 8 : count === 2 ? 4 : 2 };
+  return { m, n, operand, lanes, rows, vectors: isLong(nest, operand) ? 2 : count === 1 ? 8 : count === 2 ? 4 : 2 };
 }
 
 /** The terms of a sum. */
@@ -116,6 +117,11 @@ const stepsOf = (nest: NestNode): number =>
   sumOf(nest)
     .src.slice(1)
     .reduce((c, r) => c * (r as RangeNode).attr.extent, 1);
+
+/** Whether an element of the operand takes many operations, as one of a block of 4-bit weights does: side by side they would be
+ *  more code than an engine compiles well. */
+const isLong = (nest: NestNode, operand: 0 | 1): boolean =>
+  topological([(sumOf(nest).src[0] as Node).src[operand] as Node], (n) => n.op !== "load").length > 24;
 
 function worthPacking(plan: Plan, i: number, { m, n, lanes, rows, vectors }: Tile): boolean {
   const steps = stepsOf(plan.nest(i));

@@ -5,7 +5,7 @@
  */
 import { VerifyError } from "../errors.ts";
 import { known, sizeOf } from "../ir/dim.ts";
-import { carrierOf, type DType, isFloat, roundTo } from "../ir/dtype.ts";
+import { byteDims, byteSize, carrierOf, type DType, isBlock, isFloat, roundTo } from "../ir/dtype.ts";
 import { type Fn, topological } from "../ir/fn.ts";
 import { type Attrs, dtypeOf, type Node, type NodeOf, type Op, tensorTypeOf } from "../ir/node.ts";
 import { currentScope, remake, within } from "../ir/scope.ts";
@@ -138,7 +138,8 @@ function kernelParams(group: Fn) {
   const inputs = new Map<Node, Node>();
   const all: NodeOf<"param">[] = [];
   const push = (name: string, dtype: DType, count: number | "host"): Node => {
-    const type = count === "host" ? tensorType(dtype, [], "host") : tensorType(dtype, [count]);
+    const flat = (n: number) => (isBlock(dtype) ? tensorType("u8", [byteSize(dtype, n)]) : tensorType(dtype, [n]));
+    const type = count === "host" ? tensorType(dtype, [], "host") : flat(count);
     const param = build("param", [], { index: all.length, name, type });
     all.push(param);
     return param;
@@ -307,7 +308,8 @@ function parameter(node: Node, at: readonly Node[], mask: Node | undefined, { pa
   const param = params.get(node);
   if (!param) throw new VerifyError(`lower: a parameter of another function is used in a group`);
   if (isHostScalar(node)) return param;
-  return build("load", [param, flattenIndex(at, knownDims(node)), ...(mask ? [mask] : [])], {});
+  const dims = isBlock(dtypeOf(node)) ? byteDims(dtypeOf(node), knownDims(node)) : knownDims(node);
+  return build("load", [param, flattenIndex(at, dims), ...(mask ? [mask] : [])], {});
 }
 
 function accumulated(attr: Attrs["accumulate"], value: Node, ranges: readonly Node[]): Node {

@@ -66,7 +66,7 @@ export type Expand = (x: Node, y: Node) => Node;
  *  source `part` and, where the source has no such element, the condition under which it does. */
 export type OpDef<O extends Op> = Common<O> &
   (
-    | { readonly role: "leaf" | "reduce" | "contraction" | "indexed" | "mark" | "control" | "kernel" }
+    | { readonly role: "leaf" | "reduce" | "contraction" | "indexed" | "storage" | "mark" | "control" | "kernel" }
     | { readonly role: "elementwise"; readonly scalar: Scalar }
     | { readonly role: "movement"; readonly index: (i: readonly Node[], y: NodeOf<O>, part: number) => Placement }
   );

@@ -6,6 +6,7 @@ import { type Infer, InternScope } from "../ir/scope.ts";
 import type { control } from "../control/ops.ts";
 import { contraction } from "./contraction.ts";
 import type { convolution } from "./convolution.ts";
+import type { blockOps } from "./blocks.ts";
 import type { cumulative } from "./cumulative.ts";
 import type { OpDef } from "./define.ts";
 import { elementwise } from "./elementwise.ts";
@@ -26,7 +27,8 @@ type Rare = typeof cumulative &
   typeof control &
   typeof scattering &
   typeof sorting &
-  typeof special;
+  typeof special &
+  typeof blockOps;
 const rare: { [O in RareOp]?: Rare[O] } = {};
 
 /** Adds the entries of a rare family. */

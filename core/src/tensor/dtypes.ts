@@ -116,7 +116,8 @@ export function encode(dtype: DType, values: ArrayLike<number | bigint | boolean
     }
     case "q8_0":
     case "q4_0":
-      throw new DTypeError(`${dtype}: blocks are not made from numbers`);
+    case "q4_k":
+      throw new DTypeError(`${dtype}: blocks are not made from numbers; quantize a float tensor`);
     default:
       return dtype satisfies never;
   }
@@ -152,6 +153,7 @@ export function decode(dtype: DType, bytes: Uint8Array<ArrayBuffer>): TypedArray
     case "bool":
     case "q8_0":
     case "q4_0":
+    case "q4_k":
       return bytes;
     default:
       return dtype satisfies never;

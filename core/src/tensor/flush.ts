@@ -117,7 +117,8 @@ function keep(order: readonly Pending[], roots: ReadonlySet<Pending>): number[] 
     if (pending.value !== null || isTuple(pending.type)) return;
     const { role } = define(pending.op);
     const again = pending.passed || pending.uses - pending.settled > pending.inside;
-    if (roots.has(pending) || anchors.has(role) || (again && role !== "movement")) kept.push(position);
+    if (roots.has(pending) || anchors.has(role) || (again && role !== "movement" && role !== "storage"))
+      kept.push(position);
     else pending.passed = true;
   });
   return kept;

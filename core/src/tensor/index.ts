@@ -52,6 +52,7 @@ export * as random from "./random.ts";
 export { key, type Key } from "./random.ts";
 export * from "./reduce.ts";
 export { customVjp, region, type RegionOptions, remat, type VjpRule } from "./region.ts";
+export { type BlockDType, dequantize, fakeQuantize, quantize } from "./quantised.ts";
 export * from "./shape.ts";
 export * from "./special.ts";
 export { argsort, sort, type Sorted, type SortOptions, topK } from "./sorting.ts";

@@ -65,6 +65,9 @@ function hardwareModel(shared: boolean, options: Options): HardwareModel {
       i16: "emulated",
       f16: "emulated",
       bf16: "emulated",
+      q8_0: "emulated",
+      q4_0: "emulated",
+      q4_k: "emulated",
     },
     compute: [
       { unit: "vector", dtype: "f32", lanes: 4 },

@@ -25,6 +25,7 @@ const model = ({ memoryBytes, aliasing }: Settings): HardwareModel => ({
     f64: "native",
     q8_0: "emulated",
     q4_0: "emulated",
+    q4_k: "emulated",
   },
   compute: [{ unit: "scalar", dtype: "f64", lanes: 1 }],
   memory: [{ name: "device", bytes: memoryBytes }],
