@@ -25,11 +25,16 @@ export function programFor(fn: Fn, stream: Stream, donated: ReadonlySet<number> 
   own.set(fn.hash, list);
   const known = list.find((e) => e.donated === key && e.fit === fit && fnEqual(e.fn, fn));
   if (known) return known.program;
-  compilations++;
-  for (const tell of listeners) tell(fn);
-  const program = new Program(fn, stream, (f, hardware) => compile(f, hardware, donated, fit));
+  const program = newProgram(fn, stream, donated, fit);
   list.push({ fn, donated: key, fit, program });
   return program;
+}
+
+/** A program that the caller keeps. */
+export function newProgram(fn: Fn, stream: Stream, donated: ReadonlySet<number> = none, fit?: Fit): Program {
+  compilations++;
+  for (const tell of listeners) tell(fn);
+  return new Program(fn, stream, (f, hardware) => compile(f, hardware, donated, fit));
 }
 
 /** How many programs have been compiled so far in this process. */

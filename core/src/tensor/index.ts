@@ -56,6 +56,7 @@ export { type BlockDType, dequantize, fakeQuantize, quantize } from "./quantised
 export * from "./shape.ts";
 export * from "./special.ts";
 export { argsort, sort, type Sorted, type SortOptions, topK } from "./sorting.ts";
+export { type SymbolicDims, symbolic, type Symbols } from "./symbolic.ts";
 export { type Nested, Tensor } from "./tensor.ts";
 export { grad, valueAndGrad, valueAndGradWith, vjp } from "./transform.ts";
 export * as tree from "./tree.ts";

@@ -1,6 +1,6 @@
 /** `jit`: a function traced once for each structure of its arguments and run as one program. */
 import { ArgumentError, DisposedError, TraceError } from "../errors.ts";
-import { programFor } from "../compiler/cache.ts";
+import { newProgram, programFor } from "../compiler/cache.ts";
 import type { Fit } from "../compiler/layout.ts";
 import { dimText } from "../ir/dim.ts";
 import type { Node } from "../ir/node.ts";
@@ -16,6 +16,7 @@ import { isPending, isTransforming, lazyScope, leaf } from "./pending.ts";
 import { matches, type Pattern, patternOf, valueOf } from "./repeat.ts";
 import { Tensor } from "./tensor.ts";
 import { type Entry, nameOf, type Signature, signatureOf, traceCall } from "./signature.ts";
+import type { Symbols } from "./symbolic.ts";
 import { builderOf, type Traced } from "./trace.ts";
 
 /** Positions of arguments, or the keys of a single record argument. */
@@ -32,6 +33,8 @@ export interface JitOptions<A extends readonly unknown[]> {
   readonly name?: string;
   /** Makes the plan need less memory: `memoryBudget(bytes)`. */
   readonly fit?: Fit;
+  /** Sizes that may change without a new trace: `symbolic({ … })`. */
+  readonly symbols?: Symbols;
 }
 
 /** The predicate of leaves under some named arguments. */
@@ -51,6 +54,8 @@ interface Compiled {
   readonly pattern: Pattern;
   readonly donated: ReadonlySet<number>;
   readonly fit: Fit | undefined;
+  /** Whether it is one of many of a trace, for certain sizes. */
+  readonly isBound: boolean;
   /** Puts the results' tree around the outputs of a call. */
   readonly build: (outputs: readonly Tensor[]) => unknown;
   /** The program, on the device of the last call. */
@@ -61,6 +66,8 @@ interface Compiled {
 export const programOfCall = new WeakMap<object, (args: readonly unknown[]) => Program>();
 
 const traceWarning = 3;
+/** Sizes for which the program of one jitted function is kept, the last used ones. */
+const keptSizes = 32;
 
 /** f compiled: traced at the first call for each structure of arguments (dtypes, shapes, keys), then run as one program.
  *
@@ -73,27 +80,40 @@ export function jit<A extends readonly unknown[], Y>(
   options: JitOptions<A> = {},
 ): (...args: A) => Y {
   const name = nameOf(f, options.name);
+  const { fit, symbols } = options;
+  const traces = new Map<string, Traced>();
   const compiled = new Map<string, Compiled>();
   let last: Signature | undefined;
   let recent: Compiled | undefined;
   const prepare = (args: A): { entry: Compiled; signature: Signature } => {
     const isStatic = under(options.static, args.length);
-    const signature = signatureOf(args, isStatic);
-    let entry = compiled.get(signature.key);
+    const sizes = new Map<string, number>();
+    const typeAt = symbols && ((path: string, type: TensorType) => symbols.typeAt(path, type, sizes));
+    const signature = signatureOf(args, isStatic, typeAt);
+    const key = symbols ? `${signature.key} ${[...sizes].join(" ")}` : signature.key;
+    let entry = compiled.get(key);
     if (!entry || !stillFits(entry.traced)) {
-      if (compiled.size >= traceWarning - 1 && last && !entry)
-        console.warn(retraceMessage(name, compiled.size + 1, last, signature));
-      const traced = traceCall(name, f, args, signature, "host");
+      let traced = traces.get(signature.key);
+      if (!traced || !stillFits(traced)) {
+        if (traces.size >= traceWarning - 1 && last && !traced)
+          console.warn(retraceMessage(name, traces.size + 1, last, signature));
+        traced = traceCall(name, f, args, signature, "host");
+        traces.set(signature.key, traced);
+      }
       entry = {
-        traced,
+        traced: symbols ? { ...traced, fn: symbols.bind(traced.fn, sizes) } : traced,
         pattern: patternOf(args, isStatic),
         donated: donatedInputs(signature, under(options.donate, args.length)),
-        fit: options.fit,
+        fit,
+        isBound: symbols !== undefined,
         build: builderOf(traced.output),
         program: undefined,
       };
-      compiled.set(signature.key, entry);
     }
+    // The order of the map is that of the last use.
+    if (symbols) compiled.delete(key);
+    compiled.set(key, entry);
+    if (symbols && compiled.size > keptSizes) compiled.delete([...compiled.keys()][0] ?? key);
     last = signature;
     recent = entry;
     return { entry, signature };
@@ -152,10 +172,10 @@ function execute(compiled: Compiled, args: readonly (Buffer | number)[], name: s
 }
 
 function programOf(compiled: Compiled, args: readonly (Buffer | number)[]): Program {
-  const { traced, donated, fit, program } = compiled;
+  const { traced, donated, fit, isBound, program } = compiled;
   const on = streamOf(args);
   if (program?.on === on) return program.run;
-  const run = programFor(traced.fn, on, donated, fit);
+  const run = (isBound ? newProgram : programFor)(traced.fn, on, donated, fit);
   compiled.program = { on, run };
   return run;
 }

@@ -44,8 +44,14 @@ export const all: Reduce = reduction("min");
 /** Whether any is true. */
 export const any: Reduce = reduction("max");
 
-const count = (x: Tensor, axes: Axes | undefined): number =>
-  known(sizeOf(axesOf("mean", x.rank, axes).map((a) => x.dims[a] as Dim)), "mean");
+/** How many elements are reduced; one by one, where a size is a symbol. */
+function count(x: Tensor, axes: Axes | undefined): Tensor | number {
+  const dims = axesOf("mean", x.rank, axes).map((a) => x.dims[a] as Dim);
+  const size = sizeOf(dims);
+  if (typeof size === "number") return size;
+  const each = result(() => build.fill(build.scalar(1, isFloat(x.dtype) ? x.dtype : "f32"), dims));
+  return sum(each);
+}
 
 /** The arithmetic mean, of integers in f32. */
 export const mean: Reduce = (x, axes, options) =>
@@ -56,8 +62,11 @@ export const variance = (
   x: Tensor,
   axes?: Axes,
   { keepDims = false, correction = 0 }: ReduceOptions & { readonly correction?: number } = {},
-): Tensor =>
-  div(sum(square(sub(x, mean(x, axes, { keepDims: true }))), axes, { keepDims }), count(x, axes) - correction);
+): Tensor => {
+  const n = count(x, axes);
+  const total = sum(square(sub(x, mean(x, axes, { keepDims: true }))), axes, { keepDims });
+  return div(total, typeof n === "number" ? n - correction : sub(n, correction));
+};
 
 /** The root of the variance. Its gradient where that is 0 is 0. */
 export const std = (x: Tensor, axes?: Axes, options?: Parameters<typeof variance>[2]): Tensor =>

@@ -17,7 +17,12 @@ export interface Signature {
   readonly entries: readonly Entry[];
 }
 
-export function signatureOf(args: readonly unknown[], isStatic: (path: string) => boolean): Signature {
+/** @param typeAt  the type by which a tensor is traced, where that is not its own */
+export function signatureOf(
+  args: readonly unknown[],
+  isStatic: (path: string) => boolean,
+  typeAt?: (path: string, type: TensorType) => TensorType,
+): Signature {
   const leaves = flatten(args);
   let key = structure(args);
   const entries = leaves.map(({ path, value }): Entry => {
@@ -26,9 +31,11 @@ export function signatureOf(args: readonly unknown[], isStatic: (path: string) =
       return { kind: "fixed" };
     }
     if (value instanceof Tensor) {
+      const own = tensorType(value.dtype, value.dims);
+      const type = typeAt ? typeAt(path, own) : own;
       key += `|${value.dtype}`;
-      for (const d of value.dims) key += typeof d === "number" ? ` ${d}` : ` ${dimText(d)}`;
-      return { kind: "tensor", type: tensorType(value.dtype, value.dims) };
+      for (const d of type.dims) key += typeof d === "number" ? ` ${d}` : ` ${dimText(d)}`;
+      return { kind: "tensor", type };
     }
     if (typeof value === "number") {
       key += "|#";

@@ -83,8 +83,17 @@ export class Output {
   }
 }
 
+const listeners = new Set<(name: string) => void>();
+
+/** Tells the name of every function that is traced; returns how to stop. */
+export function onTrace(listener: (name: string) => void): () => void {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
 /** Traces `body` over parameters of the given types. */
 export function trace(name: string, types: readonly TensorType[], body: (params: Tensor[]) => unknown): Traced {
+  for (const tell of listeners) tell(name);
   const scope = new TraceScope();
   return within(scope, () => {
     const params = types.map((t) => new Tensor(scope.parameter(t, "") as Node));

@@ -4,8 +4,8 @@
 import {
   add,
   ArgumentError,
-  arange,
   cast,
+  type Dim,
   DisposedError,
   div,
   equal,
@@ -19,6 +19,8 @@ import {
   type Operand,
   random,
   reshape,
+  symbol,
+  symbolic,
   take,
   type Tensor,
   tensor,
@@ -95,7 +97,7 @@ export class Session {
       Int32Array.from({ length: padded }, (_, i) => tokens[i] ?? 0),
       { shape: [1, padded] },
     );
-    const step = stepFor(config, padded, this.capacity, draw !== null);
+    const step = stepFor(config, padded === 1, this.capacity, draw !== null);
     const after = step({ model: this.model, ids, start, last: tokens.length - 1, rope, caches, draw });
     this.#state.caches = after.caches;
     this.#length += tokens.length;
@@ -140,7 +142,7 @@ interface StepOutput {
 
 /** What padding writes lies behind the last token: no query looks there before a later token has overwritten it. */
 function step({ model, ids, start, last, rope, caches, draw }: StepInput): StepOutput {
-  const positions = add(arange(ids.shape[1] as number), cast(start, "i32"));
+  const positions = add(iota([ids.dims[1] as Dim], 0), cast(start, "i32"));
   const at = { cos: take(rope.cos, positions), sin: take(rope.sin, positions) };
   const after = trunk(model, ids, { train: false }, { positions, rope: at, caches });
   const final = take(after.x, reshape(cast(last, "i32"), [1]), 1);
@@ -159,17 +161,21 @@ function argmax(x: Tensor): Tensor {
 
 const steps = new Map<string, (input: StepInput) => StepOutput>();
 
-/** One compiled step for each shape, shared by all sessions. */
+/** One step for prompts of any length and one for single tokens, shared by all sessions: prompts are traced once, and compiled for
+ *  each power of two. */
 function stepFor(
   config: LlamaConfig,
-  time: number,
+  isSingle: boolean,
   capacity: number,
   draws: boolean,
 ): (input: StepInput) => StepOutput {
-  const key = `${JSON.stringify(config)} ${time} ${capacity} ${draws}`;
+  const key = `${JSON.stringify(config)} ${isSingle} ${capacity} ${draws}`;
   const known = steps.get(key);
   if (known) return known;
-  const made = jit(step, { donate: ["caches"], name: time === 1 ? "decode" : "prefill" });
+  const time = symbol("time", { hi: capacity });
+  const made = isSingle
+    ? jit(step, { donate: ["caches"], name: "decode" })
+    : jit(step, { donate: ["caches"], name: "prefill", symbols: symbolic({ ids: [1, time] }) });
   steps.set(key, made);
   return made;
 }

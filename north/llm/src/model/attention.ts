@@ -1,6 +1,6 @@
 /** Causal attention with grouped queries, on a cache of earlier keys and values or without one. */
 
-import { expandDims, iota, lessEqual, nn, reshape, scatter, type Tensor, transpose } from "sinan";
+import { type Dim, expandDims, iota, lessEqual, nn, reshape, scatter, type Tensor, transpose } from "sinan";
 import type { LlamaConfig } from "../config.ts";
 import { plainLinear, type Projection } from "./projection.ts";
 
@@ -72,7 +72,7 @@ interface Attention {
 
 function attend(self: Attention, { x, rope, past }: LayerInput): LayerOutput {
   const { heads, groups, headDim } = self;
-  const [batch, time] = x.shape as [number, number];
+  const [batch, time] = x.dims as [Dim, Dim];
   const split = (y: Tensor, n: number): Tensor => transpose(reshape(y, [batch, time, n, headDim]), [0, 2, 1, 3]);
   const turn = (y: Tensor): Tensor => nn.rope(y, rope.cos, rope.sin);
 
@@ -86,12 +86,12 @@ function attend(self: Attention, { x, rope, past }: LayerInput): LayerOutput {
   const mixed =
     past && cache
       ? nn.scaledDotProductAttention(q, cache.key, cache.value, {
-          mask: notAfter(past.positions, cache.key.shape[2] as number),
+          mask: notAfter(past.positions, cache.key.dims[2] as Dim),
         })
       : nn.scaledDotProductAttention(q, k, v, { causal: true });
   return { x: self.o_proj(reshape(transpose(mixed, [0, 2, 1, 3]), [batch, time, heads * headDim])), cache };
 }
 
 /** Whether a place of the cache is no later than a position: bool `[time, capacity]`. */
-const notAfter = (positions: Tensor, capacity: number): Tensor =>
-  lessEqual(iota([positions.shape[0] as number, capacity], 1), expandDims(positions, 1));
+const notAfter = (positions: Tensor, capacity: Dim): Tensor =>
+  lessEqual(iota([positions.dims[0] as Dim, capacity], 1), expandDims(positions, 1));

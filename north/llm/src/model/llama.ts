@@ -2,7 +2,7 @@
  *  of Hugging Face (`model.layers.0.self_attn.q_proj.weight`), so that reading and writing checkpoints is a walk. Its layers
  *  have one shape, so they go through a `region`: traced, differentiated and compiled once however many there are. */
 
-import { nn, region, ShapeError, type Tensor, type TreeNode, treeNode } from "sinan";
+import { type Dim, nn, region, ShapeError, type Tensor, type TreeNode, treeNode } from "sinan";
 import type { LlamaConfig } from "../config.ts";
 import type { LayerCache, LayerInput, LayerOutput, RopeTables } from "./attention.ts";
 import { decoderLayer } from "./layer.ts";
@@ -86,11 +86,11 @@ export function trunk(
   past?: Continuation,
 ): { x: Tensor; caches: readonly LayerCache[] } {
   const [, time] = ids.dims;
-  if (ids.rank !== 2 || typeof time !== "number" || !["i32", "u32"].includes(ids.dtype))
+  if (ids.rank !== 2 || time === undefined || !["i32", "u32"].includes(ids.dtype))
     throw new ShapeError(`llama: expected ids i32[batch, time], got ${ids.dtype}[${String(ids.dims)}]`);
-  if (time > config.maxPositionEmbeddings)
+  if (typeof time === "number" && time > config.maxPositionEmbeddings)
     throw new ShapeError(`llama: ${time} tokens are longer than the model's ${config.maxPositionEmbeddings} positions`);
-  const rope = past?.rope ?? ropeTables(config, time, model.embed_tokens.weight);
+  const rope = past?.rope ?? ropeTables(config, lengthOf(time), model.embed_tokens.weight);
   const caches: LayerCache[] = [];
   let x = model.embedding_dropout(model.embed_tokens(ids), ctx);
   model.layers.forEach((layer, i) => {
@@ -102,6 +102,14 @@ export function trunk(
     if (after.cache) caches.push(after.cache);
   });
   return { x: model.norm(x), caches };
+}
+
+/** Tables are made of numbers. */
+function lengthOf(time: Dim): number {
+  if (typeof time === "number") return time;
+  throw new ShapeError("llama: a sequence of symbolic length needs tables of its positions", {
+    hint: "give them as `past.rope`",
+  });
 }
 
 /** Logits of the trunk's output. */
