@@ -10,45 +10,34 @@ import { extended } from "../autodiff/marks.ts";
 import { makeFn, nodesOf } from "../ir/fn.ts";
 import type { Fn } from "../ir/fn.ts";
 import type { Node, NodeOf } from "../ir/node.ts";
-import { remake, within } from "../ir/scope.ts";
+import { remake } from "../ir/scope.ts";
 import { newScope } from "../ops/table.ts";
 
 export function absorb(fn: Fn): Fn {
-  const calls = nodesOf(fn).filter((n) => n.op === "call");
-  if (calls.length === 0) return fn;
-  const scope = newScope();
-  return within(scope, () => {
-    const known = new Map<Node, Node>();
-    // Sources first, so that equal arguments are already one node when the calls are compared. A call waits for its larger
-    // brother, which has the same sources, hence never depends on it.
-    const brothers = new Map<string, Node[]>();
-    const place = (src: readonly Node[]) => src.map((s) => s.id).join(" ");
-    for (const node of nodesOf(fn)) {
-      const src = node.src.map((s) => known.get(s) as Node);
-      const copy = remake(scope, node, src);
-      known.set(node, copy);
-      if (copy.op === "call") brothers.set(place(src), [...(brothers.get(place(src)) ?? []), copy]);
+  // Nodes of one scope are interned, so equal arguments are one node. A call waits for its larger brother, which has the same
+  // sources, hence never depends on it.
+  const brothers = new Map<string, NodeOf<"call">[]>();
+  for (const node of nodesOf(fn)) {
+    if (node.op !== "call") continue;
+    const place = node.src.map((s) => s.id).join(" ");
+    const group = brothers.get(place);
+    if (group) group.push(node);
+    else brothers.set(place, [node]);
+  }
+  const instead = new Map<Node, Node>();
+  for (const group of brothers.values())
+    for (const call of group) {
+      const better = group.find((other) => other !== call && extended.get(other.attr.fn) === call.attr.fn);
+      if (better) instead.set(call as Node, better as Node);
     }
-    const instead = new Map<Node, Node>();
-    for (const group of brothers.values()) {
-      const larger = group.filter((n) => n.op === "call" && extended.has(n.attr.fn));
-      for (const call of group) {
-        const better = larger.find(
-          (n) => n !== call && n.op === "call" && call.op === "call" && extended.get(n.attr.fn) === call.attr.fn,
-        );
-        if (better) instead.set(call, better);
-      }
-    }
-    return redirect(fn, known, instead);
-  });
+  return instead.size === 0 ? fn : redirect(fn, instead);
 }
 
 /** The function rebuilt with calls exchanged; sources are dealt with on the way, iteratively. */
-function redirect(fn: Fn, copies: ReadonlyMap<Node, Node>, instead: ReadonlyMap<Node, Node>): Fn {
+function redirect(fn: Fn, instead: ReadonlyMap<Node, Node>): Fn {
   const scope = newScope();
-  const params = fn.params.map((p) => copies.get(p as Node) as Node);
   const known = new Map<Node, Node>();
-  const stack: Node[] = [...fn.results.map((r) => copies.get(r) as Node), ...params].reverse();
+  const stack: Node[] = [...fn.results, ...fn.params].reverse();
   for (let node = stack.at(-1); node; node = stack.at(-1)) {
     if (known.has(node)) {
       stack.pop();
@@ -67,7 +56,7 @@ function redirect(fn: Fn, copies: ReadonlyMap<Node, Node>, instead: ReadonlyMap<
   }
   return makeFn(
     fn.name,
-    params.map((p) => known.get(p) as NodeOf<"param">),
-    fn.results.map((r) => known.get(copies.get(r) as Node) as Node),
+    fn.params.map((p) => known.get(p as Node) as NodeOf<"param">),
+    fn.results.map((r) => known.get(r) as Node),
   );
 }

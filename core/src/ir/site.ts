@@ -37,6 +37,26 @@ export function located<T>(body: () => T): T {
 
 const known = new WeakSet<SinanError>();
 
+let line: { found: boolean; text: string | undefined } | undefined;
+
+/** Runs what makes many nodes and calls no code of the user's: all of them are of the line that calls it, which is found once. */
+export function atOneLine<T>(body: () => T): T {
+  if (line) return body();
+  line = { found: false, text: undefined };
+  try {
+    return body();
+  } finally {
+    line = undefined;
+  }
+}
+
+/** The user's line now, as text. */
+export function currentLine(): string | undefined {
+  if (!line) return siteText(takeSite());
+  if (!line.found) line = { found: true, text: siteText(takeSite()) };
+  return line.text;
+}
+
 /** `file.ts:41:18`, or undefined. */
 export function siteText(site: Site): string | undefined {
   for (const line of (site.stack ?? "").split("\n").slice(1)) {

@@ -1,5 +1,6 @@
 /** AdamW: Adam with weight decay apart from the gradient. */
-import { add, cast, div, mul, sqrt, sub, tanh, type Tensor } from "../tensor/index.ts";
+import type { DType } from "../ir/dtype.ts";
+import { add, cast, div, mul, region, sqrt, sub, tanh, type Tensor } from "../tensor/index.ts";
 import {
   checkRange,
   checkRate,
@@ -22,6 +23,13 @@ export interface AdamWOptions {
   readonly weightDecay?: number;
   /** Which parameters decay; by default those with two or more axes. */
   readonly decay?: Decay;
+}
+
+/** What the parameters of one dtype have in common in a step. */
+interface Scalars {
+  readonly shrink: Tensor;
+  readonly size: Tensor;
+  readonly root: Tensor;
 }
 
 export interface AdamWState<M> extends State<M> {
@@ -62,24 +70,48 @@ export function adamW({
   checkRange("adamW", "epsilon", epsilon);
   checkRange("adamW", "weightDecay", weightDecay);
   const [beta1, beta2] = betas;
+  // Parameters of one shape share the work of compiling. What comes of the rate and the step's number is made once, outside.
+  const updated = region(
+    (p: Tensor, mean: Tensor, square: Tensor, g: Tensor, shrink: Tensor | null, size: Tensor, root: Tensor) => {
+      const m = add(mul(mean, beta1), mul(g, 1 - beta1));
+      const v = add(mul(square, beta2), mul(mul(g, g), 1 - beta2));
+      const kept = shrink ? mul(p, shrink) : p;
+      return { p: sub(kept, mul(size, div(m, add(div(sqrt(v), root), epsilon)))), m, v };
+    },
+    { name: "adamW" },
+  );
   return {
     init: (model) => ({ model, step: firstStep(), m: zerosOf(model), v: zerosOf(model) }),
     update: (state, grads, overrides = {}) => {
       const rate = checkRate("adamW", overrides.learningRate ?? learningRate);
       const step = add(state.step, 1);
-      const m = mapParameters((_, mean, g) => add(mul(mean, beta1), mul(g, 1 - beta1)), state.m, grads);
-      const v = mapParameters((_, square, g) => add(mul(square, beta2), mul(mul(g, g), 1 - beta2)), state.v, grads);
+      const scalars = new Map<DType, Scalars>();
+      const scalarsOf = (dtype: DType): Scalars => {
+        let known = scalars.get(dtype);
+        if (!known) {
+          const t = cast(step, dtype);
+          const shrink = cast(sub(1, mul(rate, weightDecay)), dtype);
+          known = { shrink, size: div(rate, correction(beta1, t)), root: sqrt(correction(beta2, t)) };
+          scalars.set(dtype, known);
+        }
+        return known;
+      };
+      const moments = new Map<string, { readonly m: Tensor; readonly v: Tensor }>();
       const model = mapParameters(
-        (path, p, mean, square) => {
-          const t = cast(step, p.dtype);
-          const kept = weightDecay > 0 && decay(path, p) ? mul(p, sub(1, mul(rate, weightDecay))) : p;
-          const size = div(rate, correction(beta1, t));
-          return sub(kept, mul(size, div(mean, add(div(sqrt(square), sqrt(correction(beta2, t))), epsilon))));
+        (path, p, mean, square, g) => {
+          const { shrink, size, root } = scalarsOf(p.dtype);
+          const isShrunk = weightDecay > 0 && decay(path, p);
+          const next = updated(p, mean, square, g, isShrunk ? shrink : null, size, root);
+          moments.set(path, next);
+          return next.p;
         },
         state.model,
-        m,
-        v,
+        state.m,
+        state.v,
+        grads,
       );
+      const m = mapParameters((path, mean) => moments.get(path)?.m ?? mean, state.m);
+      const v = mapParameters((path, square) => moments.get(path)?.v ?? square, state.v);
       return { ...state, model, step, m, v };
     },
   };

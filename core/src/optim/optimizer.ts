@@ -2,6 +2,7 @@
  *  the next state from gradients; the model is part of the state, so one `donate: ["state"]` covers all of it. */
 import { ArgumentError, TreeError } from "../errors.ts";
 import { filled } from "../nn/initializers.ts";
+import { atOneLine } from "../ir/site.ts";
 import { Tensor, tensor, tree } from "../tensor/index.ts";
 
 /** A rate or count: a number, or a scalar tensor. An argument of a jitted function that is typed `number` is traced, so it may
@@ -45,18 +46,20 @@ export function mapParameters<M>(
         throw new TreeError(
           `update: the state or the gradients have a tensor at ${path || "the root"}, where the model has none`,
         );
-  return tree.mapLeaves(model, (leaf, path) => {
-    if (!(leaf instanceof Tensor)) return leaf;
-    const at = found.map((o) => {
-      const other = o.get(path);
-      if (!other)
-        throw new TreeError(`update: the state or the gradients have no tensor at ${path || "the root"}`, {
-          hint: "make the state with init(model), of this model",
-        });
-      return other;
-    });
-    return f(path, leaf, ...at);
-  }) as M;
+  return atOneLine(() =>
+    tree.mapLeaves(model, (leaf, path) => {
+      if (!(leaf instanceof Tensor)) return leaf;
+      const at = found.map((o) => {
+        const other = o.get(path);
+        if (!other)
+          throw new TreeError(`update: the state or the gradients have no tensor at ${path || "the root"}`, {
+            hint: "make the state with init(model), of this model",
+          });
+        return other;
+      });
+      return f(path, leaf, ...at);
+    }),
+  ) as M;
 }
 
 /** A rate checked where it is a plain number. */

@@ -5,7 +5,7 @@ import { type Dim, dimEqual, dimsEqual } from "../ir/dim.ts";
 import { type DType, isFloat, isFull, roundTo } from "../ir/dtype.ts";
 import { dimsOf, dtypeOf, type Node } from "../ir/node.ts";
 import { currentScope } from "../ir/scope.ts";
-import { located } from "../ir/site.ts";
+import { atOneLine, located } from "../ir/site.ts";
 import { isTuple, tensorType, typeText } from "../ir/type.ts";
 import { cast, expand, reshape, scalar } from "../ops/build.ts";
 import { promote, promoteNumber } from "./dtypes.ts";
@@ -103,7 +103,7 @@ export function floatNode(op: string, x: Operand): Node {
 }
 
 /** The result of an operation as a tensor. */
-export const result = (body: () => Node): Tensor => new Tensor(located(body));
+export const result = (body: () => Node): Tensor => new Tensor(located(() => atOneLine(body)));
 
 /** Axes counted from the end made plain, each checked, ascending; all of them where none is named.
  *  @throws ShapeError */

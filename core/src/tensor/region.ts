@@ -6,6 +6,7 @@ import { instantiate } from "../ir/copy.ts";
 import type { Fn } from "../ir/fn.ts";
 import type { Node } from "../ir/node.ts";
 import { currentScope, type Scope } from "../ir/scope.ts";
+import { atOneLine } from "../ir/site.ts";
 import { tensorType, typeText } from "../ir/type.ts";
 import { call, item, zerosLike } from "../ops/build.ts";
 import { numberNode } from "./operand.ts";
@@ -66,7 +67,11 @@ export const customVjp = <A extends readonly unknown[], Y>(
     return called(fn, inputs);
   });
 
-const called = (fn: Fn, inputs: readonly Node[]): Node[] => fn.results.map((_, i) => item(call(fn, inputs), i));
+const called = (fn: Fn, inputs: readonly Node[]): Node[] =>
+  atOneLine(() => {
+    const made = call(fn, inputs);
+    return fn.results.map((_, i) => item(made, i));
+  });
 
 type Use<A extends readonly unknown[]> = (
   fn: Fn,

@@ -4,7 +4,7 @@ import { backwardOrZero } from "../autodiff/backward.ts";
 import { isFloat } from "../ir/dtype.ts";
 import type { Node } from "../ir/node.ts";
 import { freshId } from "../ir/scope.ts";
-import { located } from "../ir/site.ts";
+import { atOneLine, located } from "../ir/site.ts";
 import { typeText } from "../ir/type.ts";
 import { build, scalar } from "../ops/build.ts";
 import { remember, transforming } from "./pending.ts";
@@ -55,10 +55,12 @@ function derive<X, A>(name: string, f: (x: X) => readonly [Tensor, A], x: X): [T
           hint: "reduce the loss with mean() or sum()",
         },
       );
-    const grads = backwardOrZero(
-      [value.node],
-      [scalar(1, value.dtype)],
-      variables.map((v) => v.node),
+    const grads = atOneLine(() =>
+      backwardOrZero(
+        [value.node],
+        [scalar(1, value.dtype)],
+        variables.map((v) => v.node),
+      ),
     );
     return [
       value,
