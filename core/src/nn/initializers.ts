@@ -16,7 +16,16 @@ export const constant =
 
 /** A constant with memory of its own, where equal lazy constants would share theirs. */
 export const filled = (dims: readonly number[], value: number, dtype: DType): Tensor =>
-  fromBytes(dtype, dims, encode(dtype, new Float64Array(dims.reduce((a, b) => a * b, 1)).fill(value)));
+  fromBytes(dtype, dims, repeated(encode(dtype, [value]), dims.reduce((a, b) => a * b, 1)));
+
+/** The bytes of one element so many times. */
+function repeated(element: Uint8Array, count: number): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(element.length * count);
+  if (bytes.length === 0 || element.every((byte) => byte === 0)) return bytes;
+  bytes.set(element);
+  for (let done = element.length; done < bytes.length; done *= 2) bytes.copyWithin(done, 0, done);
+  return bytes;
+}
 
 export const zeros: Initializer = constant(0);
 export const ones: Initializer = constant(1);
