@@ -2,7 +2,7 @@
  *  what one thread could reach, a loop of nothing but multiply-adds (`madd`), measured between the products. */
 import { device, jit, key, matmul, random } from "sinan";
 import { beside, type Figure } from "../figure.ts";
-import { maddFlops, maddLoop } from "@sinan/cpu/madd";
+import { maddFlops, maddLoop } from "@sinan/cpu/bounds";
 import type { Cases } from "../main.ts";
 import { median, times } from "../measure.ts";
 import { gemmPeers, ofCase } from "../peers.ts";
