@@ -108,8 +108,10 @@ function chooseTile(plan: Plan, i: number, lanes: number): Tile | undefined {
   const m = free[0].includes(n) || free[1].includes(n) ? longest(free[operand === 0 ? 1 : 0]) : undefined;
   const rows = plan.hardware.limits.vectorRegisters >= 16 ? 6 : 4;
   const count = m === undefined ? 1 : extent(m);
-  // A sum is a chain of dependent additions: few rows need more vectors side by side.
-  return { m, n, operand, lanes, rows, vectors: isLong(nest, operand) ? 2 : count === 1 ? 8 : count === 2 ? 4 : 2 };
+  // A sum is a chain of dependent additions: few rows need more vectors side by side; not too many where these are columns of
+  // rows that lie along k, of which four iterations are in registers at a time.
+  const few = isReadAlong(nest, operand) ? 4 : 8;
+  return { m, n, operand, lanes, rows, vectors: isLong(nest, operand) ? 2 : count === 1 ? few : count === 2 ? 4 : 2 };
 }
 
 /** The terms of a sum. */

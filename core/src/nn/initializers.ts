@@ -16,7 +16,14 @@ export const constant =
 
 /** A constant with memory of its own, where equal lazy constants would share theirs. */
 export const filled = (dims: readonly number[], value: number, dtype: DType): Tensor =>
-  fromBytes(dtype, dims, repeated(encode(dtype, [value]), dims.reduce((a, b) => a * b, 1)));
+  fromBytes(
+    dtype,
+    dims,
+    repeated(
+      encode(dtype, [value]),
+      dims.reduce((a, b) => a * b, 1),
+    ),
+  );
 
 /** The bytes of one element so many times. */
 function repeated(element: Uint8Array, count: number): Uint8Array<ArrayBuffer> {

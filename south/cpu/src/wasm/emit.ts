@@ -5,6 +5,7 @@ import type { FunctionBody } from "./body.ts";
 import type { Accumulator, Group, Loop, NestCode } from "./nest.ts";
 import { opcodes, type OpName } from "./opcodes.ts";
 import type { Store } from "./memory.ts";
+import { block, emitColumns, readsColumns, rowsOf } from "./transpose.ts";
 import type { Region, Value } from "./value.ts";
 
 /** Expressions deeper than this are cut, so that neither this code nor the engine's runs out of stack. */
@@ -100,6 +101,10 @@ const isCount = ({ args: [init], immediates }: Value): boolean =>
 /** How often the body of a reduction is written: small bodies pay for the pointers and the branch of each round. */
 const copiesOf = (accumulators: number): number => (accumulators <= 16 ? 4 : 2);
 
+/** Whether an innermost output loop reads rows that are to be turned. Threads share loops by single iterations. */
+const goesAlongRows = (loop: Loop): boolean =>
+  !loop.inner && loop.groups.length === 0 && loop.range?.attr.kind !== "parallel" && readsColumns(loop);
+
 /** A loop and all the loops in it. */
 function loopsOf(root: Loop): Loop[] {
   const all: Loop[] = [root];
@@ -124,6 +129,8 @@ class Emitter {
   #held: Value[] = [];
   /** While a copy of an unrolled loop's body is written: the loop, and by how many iterations its pointers are behind. */
   #copy: { readonly region: Region; readonly ahead: number } | undefined;
+  /** While a round of four copies is written: the loop, and the columns that its rows were turned into. */
+  #turned: { readonly region: Region; readonly columns: Map<Value, readonly number[]> } | undefined;
 
   constructor(body: FunctionBody, callees: ReadonlyMap<string, number>, share: Share | undefined) {
     this.#share = share;
@@ -152,7 +159,7 @@ class Emitter {
   #inside(loop: Loop): void {
     for (const group of loop.groups.toSorted((a, b) => a.stage - b.stage)) this.#group(group);
     const { inner } = loop;
-    if (inner) this.#loop(inner, () => this.#inside(inner));
+    if (inner) this.#loop(inner, () => this.#inside(inner), goesAlongRows(inner) ? block : 1);
     for (const instance of loop.stores) this.#stores(instance);
   }
 
@@ -208,7 +215,13 @@ class Emitter {
       }
       this.#copy = undefined;
     };
-    if (rounds > 1 || share) this.#rounds(live, rounds, copies, share, () => bodies(copies));
+    if (rounds > 1 || share)
+      this.#rounds(live, rounds, copies, share, () => {
+        this.#turned = copies === block ? { region, columns: new Map() } : undefined;
+        bodies(copies);
+        for (const columns of this.#turned?.columns.values() ?? []) body.release(...columns);
+        this.#turned = undefined;
+      });
     bodies(rounds > 1 || share ? extent - rounds * copies : extent);
     body.release(...live.map((v) => v.local as number));
     for (const v of live) v.local = undefined;
@@ -332,8 +345,20 @@ class Emitter {
     return copy && v?.kind === "induction" && v.region === copy.region ? copy.ahead * (v.immediates[0] as number) : 0;
   }
 
+  /** A column of rows that this loop goes along. */
+  #column(v: Value): number | undefined {
+    const turned = this.#turned;
+    const rows = turned && v.op === "v128.load32_lane" ? rowsOf(v, turned.region) : undefined;
+    if (!turned || !rows) return undefined;
+    const columns = turned.columns.get(v) ?? emitColumns(this.#body, rows);
+    turned.columns.set(v, columns);
+    return columns[this.#copy?.ahead ?? 0];
+  }
+
   #instruction(v: Value): void {
     const body = this.#body;
+    const column = this.#column(v);
+    if (column !== undefined) return body.get(column);
     const [pointer] = v.args;
     const behind = this.#behind(pointer);
     if (behind > 0 && pointer && v.op && opcodes[v.op].immediate === "memory") {
