@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import * as s from "../core/src/index.ts";
-import { type DType, dtypes, jit, type Tensor, tensor, type TypedArray } from "../core/src/index.ts";
+import { type DType, dtypes, jit, nn, optim, type Tensor, tensor, type TypedArray } from "../core/src/index.ts";
 import { onEachDevice } from "./devices.ts";
 
 const integers = ["i8", "u8", "i16", "u16", "i32", "u32", "i64"] as const;
@@ -189,6 +189,17 @@ onEachDevice("floats to integers stop at the ends, NaN gives 0; integers to narr
     );
 });
 
+onEachDevice("indices of any integer dtype; an i64 beyond 32 bits is outside", async () => {
+  const x = tensor([10, 20, 30]);
+  for (const dtype of integers) {
+    const at = tensor([2, 0, 5], { dtype });
+    assert.deepEqual(await x.take(at).toArray(), [30, 10, Number.NaN], dtype);
+    assert.deepEqual(await x.scatter(at, tensor([1, 2, 3])).toArray(), [12, 20, 31], dtype);
+    assert.deepEqual(await s.takeAlongAxis(x, at, 0).toArray(), [30, 10, Number.NaN], dtype);
+  }
+  assert.deepEqual(await x.take(tensor([2n ** 32n, -(2n ** 32n), 1n])).toArray(), [Number.NaN, Number.NaN, 20]);
+});
+
 onEachDevice("typed arrays become the dtype that they hold, and come back", async () => {
   const arrays: readonly (readonly [TypedArray, DType])[] = [
     [Int8Array.of(-128, 0, 127), "i8"],
@@ -222,5 +233,29 @@ test("a jitted function takes and gives every dtype", async () => {
     const y = twice(tensor([1, 2, 3, 4, 5], { dtype }));
     assert.equal(y.dtype, dtype);
     assert.deepEqual(Array.from(await y.data(), Number), [2, 4, 6, 8, 10]);
+  }
+});
+
+onEachDevice("a network of 16-bit parameters trains, its means in f32", async () => {
+  const x = s.random.normal(s.key(1), [24, 8]);
+  const y = s.arange(24).mod(3);
+  for (const dtype of ["bf16", "f16"] as const) {
+    const model = nn.sequential(nn.linear(8, 16), nn.layerNorm(16), nn.gelu, nn.linear(16, 3)).init(s.key(0));
+    const adam = optim.adamW({ learningRate: 3e-2 });
+    let state = adam.init(s.tree.map((p: Tensor) => p.cast(dtype), model));
+    const step = jit((now: typeof state) => {
+      const [loss, grads] = s.valueAndGrad((m: typeof model) => nn.crossEntropy(m(x.cast(dtype)), y))(now.model);
+      const { grads: clipped } = optim.clipByGlobalNorm(grads, 1);
+      return { loss, next: adam.update(now, clipped) };
+    });
+    const losses: number[] = [];
+    for (let i = 0; i < 20; i++) {
+      const { loss, next } = step(state);
+      state = next;
+      losses.push(await loss.item());
+    }
+    assert.ok((losses[19] as number) < 0.2 * (losses[0] as number), `${dtype}: ${losses.join(" ")}`);
+    assert.ok(s.tree.tensors(state.model).every((l) => l.tensor.dtype === dtype));
+    assert.ok(s.tree.tensors(state.m).every((l) => l.tensor.dtype === "f32"));
   }
 });

@@ -27,7 +27,7 @@ export function linear(x: Tensor, weight: Tensor, bias?: Tensor | null): Tensor 
 
 /** Rows of a table. An id outside it gives NaN.
  *
- *  @param ids     [...], i32 or u32
+ *  @param ids     [...], an integer dtype
  *  @param weight  [count, dim]
  *  @returns       [..., dim]
  *  @throws DTypeError, ShapeError

@@ -39,7 +39,7 @@ export interface CrossEntropyOptions {
  *  A target outside 0..C−1 that is not `ignoreIndex` gives NaN. A mean over no target at all is 0, where PyTorch has NaN.
  *
  *  @param logits   [..., C], a float dtype
- *  @param targets  [...], i32 or u32, each in 0..C−1
+ *  @param targets  [...], an integer dtype, each in 0..C−1
  *  @returns        a scalar, or [...] for the reduction "none"
  *  @throws ShapeError, DTypeError
  *  @see Szegedy et al. 2015, arXiv:1512.00567, section 7 (label smoothing)
@@ -56,7 +56,9 @@ export function crossEntropy(
     );
   if (!isFloat(logits.dtype)) throw new DTypeError(`crossEntropy: expected float logits, got ${typeText(logits.type)}`);
   if (!["int", "uint"].includes(dtypes[targets.dtype].kind))
-    throw new DTypeError(`crossEntropy: expected targets of class numbers, i32 or u32, got ${typeText(targets.type)}`);
+    throw new DTypeError(
+      `crossEntropy: expected targets of class numbers, an integer dtype, got ${typeText(targets.type)}`,
+    );
   const index = targets.cast("i32");
   const lse = logSumExp(logits, -1);
   // A comparison picks the logit, not a gather: it fuses into the pass over the logits, and so does its gradient.

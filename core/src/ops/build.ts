@@ -2,7 +2,7 @@
  *  written with these; shapes are already equal here, broadcasting is explicit. */
 import type { Dim } from "../ir/dim.ts";
 import { dimsEqual } from "../ir/dim.ts";
-import { carrierOf, type DType, isFloat } from "../ir/dtype.ts";
+import { carrierOf, type DType, isFloat, isInteger } from "../ir/dtype.ts";
 import type { Fn } from "../ir/fn.ts";
 import { type Attrs, dimsOf, dtypeOf, type Node, type NodeOf, type Op, type ReduceKind } from "../ir/node.ts";
 import { currentScope } from "../ir/scope.ts";
@@ -104,12 +104,19 @@ export const concat = (parts: readonly Node[], axis: number): Node => build("con
 export const reduce = (kind: ReduceKind, x: Node, axes: readonly number[]): Node =>
   axes.length === 0 ? x : build("reduce", [x], { kind, axes: [...axes].sort((a, b) => a - b) });
 export const dot = (a: Node, b: Node, attr: Attrs["dot"]): Node => build("dot", [a, b], attr);
-export const gather = (x: Node, indices: Node, axis: number): Node => build("gather", [x, indices], { axis });
+/** Indices of any integer dtype in 32 bits; what an i64 has beyond them stays outside of any axis. */
+export function asIndices(x: Node): Node {
+  const dtype = dtypeOf(x);
+  if (dtype === "i64") return cast(min(max(x, constantLike(x, -(2 ** 31))), constantLike(x, 2 ** 31 - 1)), "i32");
+  return isInteger(dtype) && dtype !== "u32" ? cast(x, "i32") : x;
+}
+export const gather = (x: Node, indices: Node, axis: number): Node =>
+  build("gather", [x, asIndices(indices)], { axis });
 /** Sums of f16 and bf16 are taken in f32 and rounded once. */
 export function scatter(x: Node, indices: Node, updates: Node, axis: number, mode: "add" | "set"): Node {
   const dtype = dtypeOf(x);
   const wide = mode === "add" && isFloat(dtype) ? carrierOf(dtype) : dtype;
-  return cast(build("scatter", [cast(x, wide), indices, cast(updates, wide)], { axis, mode }), dtype);
+  return cast(build("scatter", [cast(x, wide), asIndices(indices), cast(updates, wide)], { axis, mode }), dtype);
 }
 
 export const iota = (dtype: DType, dims: readonly Dim[], axis: number): Node =>

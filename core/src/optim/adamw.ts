@@ -11,6 +11,7 @@ import {
   type Overrides,
   type Rate,
   type State,
+  widened,
   zerosOf,
 } from "./optimizer.ts";
 
@@ -40,7 +41,7 @@ export interface AdamWState<M> extends State<M> {
 
 export interface AdamW {
   /** The state before the first step.
-   *  @param model  a tree of f32 or f64 tensors */
+   *  @param model  a tree of float tensors; means of 16-bit ones are f32 */
   init<M>(model: M): AdamWState<M>;
   /** The state after a step; further fields of the state are kept.
    *  @param grads  a tree like the model
@@ -72,11 +73,13 @@ export function adamW({
   const [beta1, beta2] = betas;
   // Parameters of one shape share the work of compiling. What comes of the rate and the step's number is made once, outside.
   const updated = region(
-    (p: Tensor, mean: Tensor, square: Tensor, g: Tensor, shrink: Tensor | null, size: Tensor, root: Tensor) => {
+    (stored: Tensor, mean: Tensor, square: Tensor, raw: Tensor, shrink: Tensor | null, size: Tensor, root: Tensor) => {
+      const [p, g] = [widened(stored), widened(raw)];
       const m = add(mul(mean, beta1), mul(g, 1 - beta1));
       const v = add(mul(square, beta2), mul(mul(g, g), 1 - beta2));
       const kept = shrink ? mul(p, shrink) : p;
-      return { p: sub(kept, mul(size, div(m, add(div(sqrt(v), root), epsilon)))), m, v };
+      const next = sub(kept, mul(size, div(m, add(div(sqrt(v), root), epsilon))));
+      return { p: cast(next, stored.dtype), m, v };
     },
     { name: "adamW" },
   );
@@ -99,7 +102,7 @@ export function adamW({
       const moments = new Map<string, { readonly m: Tensor; readonly v: Tensor }>();
       const model = mapParameters(
         (path, p, mean, square, g) => {
-          const { shrink, size, root } = scalarsOf(p.dtype);
+          const { shrink, size, root } = scalarsOf(mean.dtype);
           const isShrunk = weightDecay > 0 && decay(path, p);
           const next = updated(p, mean, square, g, isShrunk ? shrink : null, size, root);
           moments.set(path, next);

@@ -1,10 +1,11 @@
 /** Gradient clipping by the norm of the whole tree. */
 import { ArgumentError } from "../errors.ts";
-import { add, div, minimum, mul, sqrt, square, sum, tensor, type Tensor, tree } from "../tensor/index.ts";
+import { add, cast, div, minimum, mul, sqrt, square, sum, tensor, type Tensor, tree } from "../tensor/index.ts";
+import { widened } from "./optimizer.ts";
 
 /** √Σx² over all tensors of a tree, a scalar in their dtype. Of an empty tree, 0. */
 export function globalNorm(grads: unknown): Tensor {
-  const [first, ...rest] = tree.tensors(grads).map(({ tensor }) => sum(square(tensor)));
+  const [first, ...rest] = tree.tensors(grads).map(({ tensor }) => sum(square(widened(tensor))));
   return first ? sqrt(rest.reduce((a, b) => add(a, b), first)) : tensor(0);
 }
 
@@ -20,5 +21,5 @@ export function clipByGlobalNorm<G>(grads: G, maxNorm: number): { readonly grads
     throw new ArgumentError(`clipByGlobalNorm: expected a norm above 0, got ${maxNorm}`);
   const norm = globalNorm(grads);
   const factor = minimum(div(maxNorm, add(norm, 1e-6)), 1);
-  return { grads: tree.map((g) => mul(g, factor), grads), norm };
+  return { grads: tree.map((g) => cast(mul(widened(g), factor), g.dtype), grads), norm };
 }

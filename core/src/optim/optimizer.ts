@@ -1,9 +1,10 @@
 /** What optimizers have in common. An optimizer is two pure functions over trees: `init` makes the state of a model, `update`
  *  the next state from gradients; the model is part of the state, so one `donate: ["state"]` covers all of it. */
 import { ArgumentError, TreeError } from "../errors.ts";
+import { carrierOf } from "../ir/dtype.ts";
 import { filled } from "../nn/initializers.ts";
 import { atOneLine } from "../ir/site.ts";
-import { Tensor, tensor, tree } from "../tensor/index.ts";
+import { cast, Tensor, tensor, tree } from "../tensor/index.ts";
 
 /** A rate or count: a number, or a scalar tensor. An argument of a jitted function that is typed `number` is traced, so it may
  *  change without another trace. */
@@ -28,8 +29,11 @@ export const decayMatrices: Decay = (_, parameter) => parameter.rank >= 2;
 
 export const firstStep = (): Tensor => tensor(0, { dtype: "i32" });
 
-/** Zeros like the model's tensors, each with memory of its own. */
-export const zerosOf = <M>(model: M): M => tree.map((p) => filled(p.shape, 0, p.dtype), model);
+/** What is computed with: f16 and bf16 are taken as f32, so that small steps are not lost before they are added up. */
+export const widened = (x: Tensor): Tensor => cast(x, carrierOf(x.dtype));
+
+/** Zeros like the model's tensors, f32 for those of 16 bits, each with memory of its own. */
+export const zerosOf = <M>(model: M): M => tree.map((p) => filled(p.shape, 0, carrierOf(p.dtype)), model);
 
 /** The model with each tensor replaced; `f` is also given its path and the tensors at that path of other trees.
  *  @throws TreeError where the trees differ */

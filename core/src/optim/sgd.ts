@@ -1,6 +1,6 @@
 /** Stochastic gradient descent, with momentum. */
 import { ArgumentError } from "../errors.ts";
-import { add, mul, sub } from "../tensor/index.ts";
+import { add, cast, mul, sub, tree } from "../tensor/index.ts";
 import {
   checkRange,
   checkRate,
@@ -11,6 +11,7 @@ import {
   type Overrides,
   type Rate,
   type State,
+  widened,
   zerosOf,
 } from "./optimizer.ts";
 
@@ -62,8 +63,8 @@ export function sgd({
     update: (state, grads, overrides = {}) => {
       const rate = checkRate("sgd", overrides.learningRate ?? learningRate);
       const decayed = mapParameters(
-        (path, g, p) => (weightDecay > 0 && decay(path, p) ? add(g, mul(p, weightDecay)) : g),
-        grads,
+        (path, g, p) => (weightDecay > 0 && decay(path, p) ? add(g, mul(widened(p), weightDecay)) : g),
+        tree.map(widened, grads),
         state.model,
       );
       const velocity =
@@ -74,7 +75,7 @@ export function sgd({
           : nesterov
             ? mapParameters((_, g, v) => add(g, mul(v, momentum)), decayed, velocity)
             : velocity;
-      const model = mapParameters((_, p, d) => sub(p, mul(d, rate)), state.model, direction);
+      const model = mapParameters((_, p, d) => cast(sub(widened(p), mul(d, rate)), p.dtype), state.model, direction);
       return { ...state, model, step: add(state.step, 1), velocity };
     },
   };

@@ -3,6 +3,7 @@
  *  move whole slices by one list of indices. */
 import { ArgumentError, DTypeError, ShapeError } from "../errors.ts";
 import { type Dim, known, sizeOf } from "../ir/dim.ts";
+import { isInteger } from "../ir/dtype.ts";
 import { dimsOf, dtypeOf, type Node } from "../ir/node.ts";
 import { typeText } from "../ir/type.ts";
 import * as build from "../ops/build.ts";
@@ -61,9 +62,9 @@ function checkOutside(op: string, outside: Outside): void {
 }
 
 function indexNode(op: string, indices: Tensor): Node {
-  if (indices.dtype !== "i32" && indices.dtype !== "u32")
-    throw new DTypeError(`${op}: expected i32 or u32 indices, got ${typeText(indices.type)}`);
-  return build.cast(indices.node, "i32");
+  if (!isInteger(indices.dtype))
+    throw new DTypeError(`${op}: expected indices of an integer dtype, got ${typeText(indices.type)}`);
+  return build.cast(build.asIndices(indices.node), "i32");
 }
 
 const knownSizes = (op: string, dims: readonly Dim[]): number[] => dims.map((d) => known(d, op));
@@ -132,7 +133,7 @@ function put(op: string, { flat, at }: Places, updates: Operand, mode: PutMode):
 }
 
 /** For each element of `indices` the element of x at that index of the axis, its other indices the same: PyTorch's `gather`.
- *  @param indices  i32 or u32, of the rank of x; its other axes broadcast to those of x
+ *  @param indices  of an integer dtype, of the rank of x; its other axes broadcast to those of x
  *  @throws ShapeError, DTypeError
  *  @example await takeAlongAxis(tensor([[1, 2], [3, 4]]), tensor([[1], [0]], { dtype: "i32" }), 1).data()   // → [2, 3] */
 export const takeAlongAxis = (

@@ -222,7 +222,7 @@ function band(x: Tensor, inside: (row: Node, column: Node) => Node, k: number): 
 
 /** Slices of x along an axis at the given positions; the result has the indices' dims in the axis' place. An index outside
  *  gives NaN (0 for integers).
- *  @throws DTypeError unless the indices are i32 or u32 */
+ *  @throws DTypeError unless the indices are integers */
 export const take = (x: Tensor, indices: Tensor, axis = 0): Tensor =>
   result(() => build.gather(x.node, indices.node, axisOf("take", x.rank, axis)));
 
