@@ -53,7 +53,7 @@ onEachDevice("a network learns stripes, and keeps the statistics of its batches"
       return [nn.crossEntropy(m(x, { train: true, updates }), classes), updates];
     };
     const [[loss, updates], gradient] = valueAndGradWith(lossOf)(model);
-    const moved = tree.map((p: Tensor, g: Tensor) => p.sub(g.mul(0.5)), model, gradient) as Network;
+    const moved: Network = tree.map((p: Tensor, g: Tensor) => p.sub(g.mul(0.5)), model, gradient);
     return { loss, model: nn.withUpdates(moved, updates) };
   });
   let model = network.init(key(3));

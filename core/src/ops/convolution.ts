@@ -2,7 +2,7 @@
  *  read without masks. Both derivatives of a convolution are convolutions again:
  *
  *    y[n, g, o, p] = Σ x[n, g, c, p·s + k·d] · w[g, o, c, k]     over c, k       x, w: groups g as an axis of their own
- *    ∂x            = (ȳ, s − 1 zeros between its elements, padded) conv (w flipped, c and o exchanged)
+ *    ∂x            = ȳ conv (w flipped, c and o exchanged), for each remainder of a division by s (see `spread`)
  *    ∂w            = (x, n and c exchanged) conv (ȳ, n and o exchanged), its elements s apart, in steps of d
  */
 import { ShapeError } from "../errors.ts";
@@ -74,6 +74,71 @@ export function dilate(x: Node, steps: readonly number[], low: readonly number[]
   return pad(y, grow(low), grow(high));
 }
 
+/** Σ g[n, g, o, (i − k·d) / s] · w[g, o, c, k] over o and k, where the quotient is whole, for i in `start` … `start + size − 1`: what
+ *  a convolution does to its image when it is transposed. Its elements i = q·s + r of one remainder r are a convolution of stride
+ *  1 with every s-th element of w, from the r-th on; all remainders are made at once, as so many times the channels.
+ *  Source: Shi et al. 2016, arXiv:1609.05158 (sub-pixel convolution). */
+export function spread(
+  g: Node,
+  w: Node,
+  { strides, dilations }: Steps,
+  start: readonly number[],
+  size: readonly number[],
+): Node {
+  const n = strides.length;
+  const space = rangeOf(3, 3 + n);
+  const [groups, out, channels, ...window] = knownDims(w) as [number, number, number, ...number[]];
+  const [images, , , ...from] = knownDims(g) as [number, number, number, ...number[]];
+  if (strides.some((s, i) => s > 1 && dilations[i] !== 1)) {
+    const over = window.map((k, i) => (k - 1) * (dilations[i] as number));
+    const low = over.map((o, i) => o - (start[i] as number));
+    const high = low.map((l, i) => {
+      const length = ((from[i] as number) - 1) * (strides[i] as number) + 1;
+      return (size[i] as number) + (over[i] as number) - length - l;
+    });
+    const turned = permute(flip(w, space), [0, 2, 1, ...space]);
+    return conv(dilate(g, strides, low, high), turned, { strides: ones(n), dilations });
+  }
+  // An axis of stride s has min(s, window) remainders, each of so many elements of the window.
+  const phases = strides.map((s, i) => Math.min(s, window[i] as number));
+  const taps = window.map((k, i) => Math.ceil(k / (phases[i] as number)));
+  const cut = strides.map((s, i) => {
+    const first = Math.floor((start[i] as number) / s);
+    const count = Math.max(0, Math.floor(((start[i] as number) + (size[i] as number) - 1) / s) - first + 1);
+    const over = ((taps[i] as number) - 1) * (dilations[i] as number);
+    return { first, count, low: over - first, high: count + first - (from[i] as number) };
+  });
+  const whole = dilate(
+    w,
+    ones(n),
+    all(n, 0),
+    window.map((k, i) => (taps[i] as number) * (phases[i] as number) - k),
+  );
+  // [groups, out, channels, taps₀, phases₀, taps₁, …] → [groups, …phases, channels, out, …taps]
+  const pairs = reshape(whole, [groups, out, channels, ...taps.flatMap((t, i) => [t, phases[i] as number])]);
+  const [tapAxes, phaseAxes] = [0, 1].map((at) => phases.map((_, i) => 3 + 2 * i + at)) as [number[], number[]];
+  const turned = permute(flip(pairs, tapAxes), [0, ...phaseAxes, 2, 1, ...tapAxes]);
+  const made = conv(
+    dilate(
+      g,
+      ones(n),
+      cut.map(({ low }) => low),
+      cut.map(({ high }) => high),
+    ),
+    reshape(turned, [groups, sizeOfDims(phases) * channels, out, ...taps]),
+    { strides: ones(n), dilations },
+  );
+  if (phases.every((r) => r === 1) && strides.every((s) => s === 1)) return made;
+  const counts = cut.map(({ count }) => count);
+  const apart = reshape(made, [images, groups, ...phases, channels, ...counts]);
+  const beside = permute(apart, [0, 1, 2 + n, ...phases.flatMap((_, i) => [3 + n + i, 2 + i])]);
+  // Remainders that no element of the window has are 0.
+  const full = pad(beside, all(3 + 2 * n, 0), [0, 0, 0, ...strides.flatMap((s, i) => [0, s - (phases[i] as number)])]);
+  const joined = reshape(full, [images, groups, channels, ...counts.map((c, i) => c * (strides[i] as number))]);
+  const begin = cut.map(({ first }, i) => (start[i] as number) - first * (strides[i] as number));
+  return slice(joined, [0, 0, 0, ...begin], [images, groups, channels, ...size]);
+}
+
 /** What a window op leaves of its source at the end, and how far a window reaches. */
 function reach(x: Node, y: Node, sizes: readonly number[], { strides, dilations }: Steps) {
   const lead = dimsOf(x).length - sizes.length;
@@ -90,11 +155,7 @@ function convVjp(g: Node, y: NodeOf<"conv">): (Node | null)[] {
   const { strides, dilations } = y.attr;
   const n = strides.length;
   const space = rangeOf(3, 3 + n);
-  const { over, after } = reach(x, y, knownDims(w).slice(3), y.attr);
-  const dx = conv(dilate(g, strides, over, after), permute(flip(w, space), [0, 2, 1, ...space]), {
-    strides: ones(n),
-    dilations,
-  });
+  const dx = spread(g, w, y.attr, all(n, 0), knownDims(x).slice(3));
   const dw = conv(permute(x, [2, 1, 0, ...space]), permute(g, [1, 2, 0, ...space]), {
     strides: dilations,
     dilations: strides,

@@ -4,7 +4,7 @@ import { ArgumentError, ShapeError } from "../errors.ts";
 import { identityOf } from "../interpreter/contraction.ts";
 import { dimsOf, type Node } from "../ir/node.ts";
 import { typeText } from "../ir/type.ts";
-import { cast, fill, flip, pad, permute, reshape, scalar } from "../ops/build.ts";
+import { cast, fill, pad, reshape, scalar } from "../ops/build.ts";
 import * as build from "../ops/convolution.ts";
 import { knownDims } from "../ops/indexing.ts";
 import { add, div } from "./arithmetic.ts";
@@ -133,14 +133,19 @@ export const convTranspose = (
         .slice(2)
         .map((k, i) => (dilations[i] as number) * (k - 1));
       const [low, high] = paddingOf(op, padding, over);
-      const before = over.map((o, i) => o - (low[i] as number));
-      const after = over.map((o, i) => o - (high[i] as number) + (more[i] as number));
-      const space = before.map((_, i) => i + 3);
-      const turned = permute(flip(grouped(op, weights, 0, groups), space), [0, 2, 1, ...space]);
-      const y = build.conv(build.dilate(grouped(op, image, 1, groups), strides, before, after), turned, {
-        strides: strides.map(() => 1),
-        dilations,
-      });
+      const size = knownDims(image)
+        .slice(2)
+        .map((d, i) => {
+          const whole = (d - 1) * (strides[i] as number) + (over[i] as number) + 1;
+          return Math.max(0, whole - (low[i] as number) - (high[i] as number) + (more[i] as number));
+        });
+      const y = build.spread(
+        grouped(op, image, 1, groups),
+        grouped(op, weights, 0, groups),
+        { strides, dilations },
+        low,
+        size,
+      );
       const [batch, , out, ...rest] = knownDims(y) as [number, number, number, ...number[]];
       return reshape(y, [batch, groups * out, ...rest]);
     }),
