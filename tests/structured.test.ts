@@ -5,12 +5,14 @@ import { test } from "node:test";
 import {
   argmax,
   argsort,
+  conv,
   cummax,
   cumsum,
   type DType,
   grad,
   jit,
   key,
+  maxPool,
   putAlongAxis,
   putAt,
   type PutMode,
@@ -169,4 +171,25 @@ onEachDevice("many numbers are in order, whatever axis they lie on", async () =>
   assert.deepEqual(await takeAlongAxis(x, indices, 0).data(), rows);
   const long = (await sort(random.bits(key(9), [100_003])).values.data()) as Uint32Array;
   assert.ok(long.every((v, i) => i === 0 || (long[i - 1] as number) <= v));
+});
+
+onEachDevice("convolutions and windows are mapped as a loop would do it, and so are their gradients", async () => {
+  const x = random.normal(key(11), [2, 1, 4, 9]);
+  const w = random.normal(key(12), [2, 6, 2, 3]);
+  const options = { stride: 2, padding: 1, groups: 2 };
+  const f = (a: Tensor, b: Tensor): Tensor => maxPool(conv(a, b, options), 2, { stride: 1 });
+  const g = (a: Tensor, b: Tensor): Tensor =>
+    grad(([p, q]: readonly [Tensor, Tensor]) => f(p, q).square().sum())([a, b])[1];
+  const close = async (a: Tensor, b: Tensor): Promise<void> => {
+    assert.deepEqual(a.shape, b.shape);
+    const [p, q] = [await a.data(), await b.data()];
+    p.forEach((v, i) =>
+      assert.ok(Math.abs(Number(v) - Number(q[i])) < 1e-4 * (1 + Math.abs(Number(v))), `${i}: ${v}, ${q[i]}`),
+    );
+  };
+  for (const h of [f, g]) {
+    await close(vmap(h)(x, w), stack([0, 1].map((i) => h(x.at(i), w.at(i)))));
+    await close(vmap((a: Tensor) => h(a, w.at(0)))(x), stack([0, 1].map((i) => h(x.at(i), w.at(0)))));
+    await close(vmap((b: Tensor) => h(x.at(1), b))(w), stack([0, 1].map((i) => h(x.at(1), w.at(i)))));
+  }
 });

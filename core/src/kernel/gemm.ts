@@ -21,6 +21,10 @@ interface Tile {
   /** Rows and vectors of a register tile. */
   readonly rows: number;
   readonly vectors: number;
+  /** Whether the sum runs over several ranges that are not one in memory, as that of a convolution. */
+  readonly windowed: boolean;
+  /** Whether one tile of columns goes over all else before the next: its panel then stays in a cache. */
+  readonly columnsFirst: boolean;
 }
 
 /** Products of fewer steps than this are not packed. */
@@ -32,6 +36,8 @@ const FEW_COLUMN_TILES = 4;
 /** Rows longer than this many elements lie on pages of their own: the innermost loop would read as many pages at once as a tile
  *  has rows. They are packed if there are many tiles of columns to read them. */
 const LONG = 960;
+/** Rows of an image of at least so many elements are lanes of vectors whatever is left over. */
+const SHORT_ROW = 24;
 const MANY_COLUMN_TILES = 48;
 
 const sumOf = (nest: NestNode): AccumulateNode => accumulatesIn(nest.src)[0] as AccumulateNode;
@@ -54,11 +60,15 @@ export function scheduleProduct(plan: Plan, i: number, pack: (plan: Plan, i: num
     plan.range(i, m as number).attr.extent / tile.rows,
     plan.range(i, n).attr.extent / (tile.vectors * lanes),
   ];
-  if (rowTiles > FEW_ROW_TILES || !isContiguous(plan.nest(i), operand, n))
+  // The windows of a convolution overlap in memory: packed they would be as much larger as they overlap.
+  if ((rowTiles > FEW_ROW_TILES && !tile.windowed) || !isContiguous(plan.nest(i), operand, n))
     plan.add({ option: "stage", nest: i, operand, range: n, tile: tile.vectors * lanes });
   const main = i + plan.count() - before;
   const isFarApart = steps >= LONG && columnTiles >= MANY_COLUMN_TILES;
-  if (isFarApart || !isReadAlong(plan.nest(main), repeated))
+  if (
+    isFarApart ||
+    !(isReadAlong(plan.nest(main), repeated) || (tile.windowed && isNear(plan.nest(main), repeated, m as number)))
+  )
     if (columnTiles > FEW_COLUMN_TILES || !isContiguous(plan.nest(main), repeated, m as number))
       plan.add({ option: "stage", nest: main, operand: repeated, range: m as number, tile: tile.rows });
   // The nests that pack lie between i and the product, behind which are as many as before.
@@ -99,19 +109,35 @@ function chooseTile(plan: Plan, i: number, lanes: number): Tile | undefined {
     storesOf(nest).every((s) => affine(s.src[1] as Node).terms.get(plan.range(i, id)) === 1),
   );
   const both = [...free[0], ...free[1]];
-  const n =
-    stored !== undefined && both.includes(stored) && extent(stored) >= lanes
+  const windowed = sumOf(nest).src.length > 2;
+  const across = stored === undefined || !windowed ? undefined : longest(free[free[0].includes(stored) ? 1 : 0]);
+  // Short rows of an image fill few vectors; the channels, then, are the lanes, and what they give is stored apart.
+  const columnsFirst =
+    stored !== undefined &&
+    across !== undefined &&
+    extent(stored) < SHORT_ROW &&
+    extent(stored) % (2 * lanes) !== 0 &&
+    extent(across) >= 2 * lanes;
+  const n = columnsFirst
+    ? across
+    : stored !== undefined && both.includes(stored) && extent(stored) >= lanes
       ? stored
       : (longest(both) ?? longest(outputs));
   if (n === undefined) return undefined;
   const operand = free[0].includes(n) ? 0 : 1;
-  const m = free[0].includes(n) || free[1].includes(n) ? longest(free[operand === 0 ? 1 : 0]) : undefined;
-  const rows = plan.hardware.limits.vectorRegisters >= 16 ? 6 : 4;
+  const m = columnsFirst
+    ? stored
+    : free[0].includes(n) || free[1].includes(n)
+      ? longest(free[operand === 0 ? 1 : 0])
+      : undefined;
+  const most = plan.hardware.limits.vectorRegisters >= 16 ? 6 : 4;
   const count = m === undefined ? 1 : extent(m);
+  const rows = windowed ? Math.ceil(count / Math.ceil(count / most)) : most;
   // A sum is a chain of dependent additions: few rows need more vectors side by side; not too many where these are columns of
   // rows that lie along k, of which four iterations are in registers at a time.
   const few = isReadAlong(nest, operand) ? 4 : 8;
-  return { m, n, operand, lanes, rows, vectors: isLong(nest, operand) ? 2 : count === 1 ? few : count === 2 ? 4 : 2 };
+  const vectors = isLong(nest, operand) ? 2 : count === 1 ? few : count === 2 ? 4 : 2;
+  return { m, n, operand, lanes, rows, vectors, windowed, columnsFirst };
 }
 
 /** The terms of a sum. */
@@ -125,11 +151,16 @@ const stepsOf = (nest: NestNode): number =>
 const isLong = (nest: NestNode, operand: 0 | 1): boolean =>
   topological([(sumOf(nest).src[0] as Node).src[operand] as Node], (n) => n.op !== "load").length > 24;
 
-function worthPacking(plan: Plan, i: number, { m, n, lanes, rows, vectors }: Tile): boolean {
+function worthPacking(plan: Plan, i: number, { m, n, lanes, rows, vectors, columnsFirst }: Tile): boolean {
   const steps = stepsOf(plan.nest(i));
   if (m === undefined) return false;
   const [rowCount, columns] = [plan.range(i, m).attr.extent, plan.range(i, n).attr.extent];
-  return rowCount >= 2 * rows && columns >= vectors * lanes && steps >= 8 && rowCount * columns * steps >= SMALL;
+  return (
+    (columnsFirst || rowCount >= 2 * rows) &&
+    columns >= vectors * lanes &&
+    steps >= 8 &&
+    rowCount * columns * steps >= SMALL
+  );
 }
 
 /** Whether an operand lies in memory along k: the elements of each row are repeated over the lanes from where they are. */
@@ -140,6 +171,14 @@ function isReadAlong(nest: NestNode, operand: 0 | 1): boolean {
   return (
     x.op === "load" && x.src.length === 2 && more.length === 0 && affine(x.src[1] as Node).terms.get(k as Node) === 1
   );
+}
+
+/** Whether neighbours along an output range are near each other in an operand that is read as it lies. */
+function isNear(nest: NestNode, operand: 0 | 1, id: number): boolean {
+  const x = (sumOf(nest).src[0] as Node).src[operand] as Node;
+  const r = rangesIn([x]).get(id);
+  const stride = r && x.op === "load" && x.src.length === 2 ? affine(x.src[1] as Node).terms.get(r) : undefined;
+  return stride !== undefined && stride <= 4;
 }
 
 /** Whether an operand lies in memory along an output range. */
@@ -198,7 +237,12 @@ function greatestDivisor(n: number, most: number): number {
 }
 
 /** One nest of equal tiles: blocks of rows, then columns, then the rows of a block, then k, with the tile's outputs side by side. */
-function registerTile(plan: Plan, i: number, { m, n, lanes, rows, vectors }: Tile, block: number): number {
+function registerTile(
+  plan: Plan,
+  i: number,
+  { m, n, lanes, rows, vectors, columnsFirst }: Tile,
+  block: number,
+): number {
   const front: number[] = [];
   const width = lanes * vectors;
   let columns = n;
@@ -223,7 +267,14 @@ function registerTile(plan: Plan, i: number, { m, n, lanes, rows, vectors }: Til
   }
   const { order } = plan.nest(i).attr;
   const loops = outputIds(plan.nest(i)).filter((id) => ["loop", "parallel"].includes(plan.range(i, id).attr.kind));
-  const sorted = [...loops.filter((id) => !front.includes(id)), ...front, ...order.filter((id) => !loops.includes(id))];
+  const others = loops.filter((id) => !front.includes(id));
+  const outer = columnsFirst && columns !== n ? [columns - 1] : [];
+  const sorted = [
+    ...outer,
+    ...others,
+    ...front.filter((id) => !outer.includes(id)),
+    ...order.filter((id) => !loops.includes(id)),
+  ];
   if (sorted.some((id, at) => id !== order[at])) plan.tries({ option: "reorder", nest: i, order: sorted });
   return i + 1;
 }

@@ -89,7 +89,7 @@ export function spread(
   const space = rangeOf(3, 3 + n);
   const [groups, out, channels, ...window] = knownDims(w) as [number, number, number, ...number[]];
   const [images, , , ...from] = knownDims(g) as [number, number, number, ...number[]];
-  if (strides.some((s, i) => s > 1 && dilations[i] !== 1)) {
+  if (strides.every((s) => s === 1) || strides.some((s, i) => s > 1 && dilations[i] !== 1)) {
     const over = window.map((k, i) => (k - 1) * (dilations[i] as number));
     const low = over.map((o, i) => o - (start[i] as number));
     const high = low.map((l, i) => {
@@ -128,7 +128,6 @@ export function spread(
     reshape(turned, [groups, sizeOfDims(phases) * channels, out, ...taps]),
     { strides: ones(n), dilations },
   );
-  if (phases.every((r) => r === 1) && strides.every((s) => s === 1)) return made;
   const counts = cut.map(({ count }) => count);
   const apart = reshape(made, [images, groups, ...phases, channels, ...counts]);
   const beside = permute(apart, [0, 1, 2 + n, ...phases.flatMap((_, i) => [3 + n + i, 2 + i])]);
