@@ -5,7 +5,15 @@ import fc from "fast-check";
 import { type Dim, dimsEqual, sizeOf, symbol } from "../../core/src/ir/dim.ts";
 import { type DType, dtypes, isFloat, isFull } from "../../core/src/ir/dtype.ts";
 import { type Fn, makeFn } from "../../core/src/ir/fn.ts";
-import { dimsOf, dtypeOf, type Node, type NodeOf, type Op, type ReduceKind } from "../../core/src/ir/node.ts";
+import {
+  dimsOf,
+  dtypeOf,
+  type Node,
+  type NodeOf,
+  type Op,
+  type RangeKind,
+  type ReduceKind,
+} from "../../core/src/ir/node.ts";
 import { print } from "../../core/src/ir/print.ts";
 import { within } from "../../core/src/ir/scope.ts";
 import { tensorType } from "../../core/src/ir/type.ts";
@@ -391,10 +399,9 @@ export const arbitraryKernel = (): fc.Arbitrary<Fn> =>
       ];
       if (draw(2)) params.push(b.build("param", [], { index: 3, name: "scale", type: tensorType("f32", [], "host") }));
       const [lhs, rhs, out] = params as readonly Node[] as readonly [Node, Node, Node];
-      const range = (id: number, extent: number, kind: "loop" | "parallel" | "reduce" | "unroll" | "vector") =>
-        b.build("range", [], { id, extent, kind }) as Node;
+      const range = (id: number, extent: number, kind: RangeKind) => b.build("range", [], { id, extent, kind }) as Node;
       const [i, j, r] = [
-        range(0, m, pick(draw, ["loop", "parallel"])),
+        range(0, m, pick(draw, ["loop", "parallel", "outer"])),
         range(1, n, pick(draw, ["loop", "unroll", "vector"])),
         range(2, k, "reduce"),
       ];
@@ -416,10 +423,13 @@ export const arbitraryKernel = (): fc.Arbitrary<Fn> =>
       let value = b.build("accumulate", [values.at(-1) as Node, r], { kind: pick(draw, ["sum", "max"]) }) as Node;
       if (params[3]) value = b.mul(value, params[3]);
       const store = b.build("store", [out, flattenIndex([i, j], [m, n]), value, ...(mask ? [mask] : [])], {}) as Node;
-      const nests = [
-        b.build("nest", [pack as Node], { order: [3, 4] }),
-        b.build("nest", [store], { order: [0, 1, 2] }),
-      ];
+      const nests: Node[] = [b.build("nest", [pack as Node], { order: [3, 4] }) as Node];
+      if (i.op === "range" && i.attr.kind === "outer") {
+        const kind = pick(draw, ["serial", "parallel"] as const);
+        const row = b.build("nest", [store], { order: [1, 2] }) as Node;
+        const limit = kind === "parallel" ? constIndex(m) : b.min(constIndex(m), constIndex(1 + draw(8)));
+        nests.push(b.build("loop", [i, limit, row], { kind }) as Node);
+      } else nests.push(b.build("nest", [store], { order: [0, 1, 2] }) as Node);
       return makeFn("kernel", params, [b.build("kernel", nests, {}) as Node]);
     }),
   );

@@ -37,7 +37,10 @@ export function backward(
       if (!g) continue;
       const tuple = node.src[0] as Node;
       const list = parts.get(tuple) ?? [];
-      list[node.attr.index] = g;
+      const { index } = node.attr;
+      // Without interning, a part may have been taken several times.
+      const known = list[index];
+      list[index] = known ? add(known, g) : g;
       parts.set(tuple, list);
       continue;
     }

@@ -1,10 +1,10 @@
 /** From a function to a plan: the passes in their order, then kernels, then memory. A called function goes through the passes
  *  once however often it is called; the memory plan sees its kernels in place, so lifetimes cross calls. */
 import { SinanError } from "../errors.ts";
-import { known, sizeOf } from "../ir/dim.ts";
+import { known, mulDim, sizeOf } from "../ir/dim.ts";
 import type { Fn } from "../ir/fn.ts";
 import { dimsOf, type Node, type Op } from "../ir/node.ts";
-import type { TensorType, TupleType } from "../ir/type.ts";
+import { isTuple, type TensorType, type TupleType } from "../ir/type.ts";
 import { define } from "../ops/table.ts";
 import type { Artifact } from "../runtime/driver.ts";
 import type { HardwareModel } from "../runtime/hardware.ts";
@@ -156,7 +156,8 @@ class Linker {
     const items = new Map<Node, readonly number[]>();
     const valueOf = (n: Node): number => {
       const s = storageOf(n);
-      if (s.op === "item") return (items.get(s.src[0] as Node) as readonly number[])[s.attr.index] as number;
+      if (s.op === "item" && items.has(s.src[0] as Node))
+        return (items.get(s.src[0] as Node) as readonly number[])[s.attr.index] as number;
       return at.get(s) as number;
     };
     for (const step of steps) {
@@ -256,7 +257,10 @@ const operationsPerByte = 4;
 function workOf(anchor: Node | undefined, bytes: readonly number[]): number {
   const moved = operationsPerByte * bytes.reduce((a, b) => a + b, 0);
   if (!anchor) return moved;
-  const [lhs] = anchor.src as [Node];
+  const [lhs, rhs] = anchor.src as [Node, Node];
+  // An attention: each element of its queries meets each key.
+  if (isTuple(anchor.type))
+    return moved + (define(anchor.op).flops ?? 1) * known(mulDim(sizeOf(dimsOf(lhs)), dimsOf(rhs)[2] ?? 1), "a kernel");
   const steps = anchor.op === "dot" ? known(dimsOf(lhs)[anchor.attr.contract[0][0] ?? 0] ?? 1, "a product") : 1;
   return moved + 2 * steps * known(sizeOf(dimsOf(anchor)), "a kernel");
 }

@@ -97,6 +97,9 @@ export function fuse(fn: Fn): Fusion {
 
   const groups = order.flatMap((n): Piece[] => {
     if (runsFunctions(n)) return [{ call: n }];
+    // Its parts are what is stored.
+    if (isTuple(n.type) && isSink(n))
+      return [{ roots: (users.get(n) ?? []).filter((u) => u.op === "item"), anchor: n }];
     return stored.has(n) && !isStoredByItself(n) ? [{ roots: [n], anchor: anchors.get(n) }] : [];
   });
   const rows = joinRows(groups, stored, mustStore);

@@ -5,7 +5,7 @@ import { copy } from "../ir/copy.ts";
 import { type Fn, makeFn, topological } from "../ir/fn.ts";
 import { dimsOf, type Node, type NodeOf } from "../ir/node.ts";
 import { currentScope, remake, type Scope, within } from "../ir/scope.ts";
-import { tensorType, type TensorType } from "../ir/type.ts";
+import { isTuple, tensorType, type TensorType } from "../ir/type.ts";
 import { reshape } from "../ops/build.ts";
 import { rowsOf } from "../kernel/rows.ts";
 import { define, newScope } from "../ops/table.ts";
@@ -48,7 +48,7 @@ export function groupFn({ roots, anchor, rows }: Group, stored: ReadonlySet<Node
     const known = new Map<Node, Node>(inputs.map((n, index) => [n, parameter(scope, n, index)]));
     const [root] = roots as [Node];
     const results =
-      rows !== undefined
+      rows !== undefined || (anchor && isTuple(anchor.type))
         ? copy(roots, known)
         : anchor && anchor !== root
           ? [epilogueOf(root, anchor, known)]

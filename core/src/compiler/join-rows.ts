@@ -9,7 +9,7 @@ import { topological } from "../ir/fn.ts";
 import { dimsOf, type Node } from "../ir/node.ts";
 import { readByRows, rowAxes, rowsOfReduction } from "../kernel/rows.ts";
 import { inputsOf, storageOf } from "./groups.ts";
-import type { Piece } from "./join.ts";
+import { madeBy, type Piece } from "./join.ts";
 
 interface Part {
   readonly call: Node | undefined;
@@ -46,7 +46,7 @@ export function joinRows(
     const made = part.inputs;
     const sources = new Map(
       [...made].flatMap((n) => {
-        const from = maker.get(n.op === "item" ? (n.src[0] as Node) : n);
+        const from = maker.get(madeBy(n));
         return from ? [[n, from] as const] : [];
       }),
     );

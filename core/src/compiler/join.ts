@@ -8,7 +8,8 @@
  *  Two groups join if one reads the other's result, or both read one value, in place; and if all else that the later one
  *  reads is there before the earlier one runs. */
 import { known, sizeOf } from "../ir/dim.ts";
-import { dimsOf, type Node } from "../ir/node.ts";
+import { dimsOf, type Node, type Op } from "../ir/node.ts";
+import { define } from "../ops/table.ts";
 import { type Group, inputsOf, readInPlace, storageOf } from "./groups.ts";
 
 /** A call, or a group: what runs in turn. */
@@ -105,7 +106,10 @@ function partOf(piece: Piece, stored: ReadonlySet<Node>): Part {
 }
 
 /** What has to run for a stored node: its call, where it is a part of one's results. */
-const madeBy = (n: Node): Node => (n.op === "item" ? (n.src[0] as Node) : n);
+export const madeBy = (n: Node): Node => {
+  const from = n.op === "item" ? (n.src[0] as Node) : n;
+  return define<Op>(from.op).role === "control" ? from : n;
+};
 
 function settle(part: Part, made: readonly Node[], maker: Map<Node, Part>, readers: Map<Node, Part[]>): void {
   for (const r of made) maker.set(r, part);

@@ -19,6 +19,11 @@ export type RangeKind = "loop" | "parallel" | "reduce" | "unroll" | "vector" | "
 
 /** The attributes of ops whose entries are loaded with the module of their builders: see `ops/rare.ts`. A new one begins here. */
 export interface RareAttrs {
+  /** q [batch, heads, T, D], k [batch, kvHeads, S, D], v [batch, kvHeads, S, E], a mask where there is one. Causal: query i sees
+   *  keys up to i + S − T. */
+  attention: { readonly causal: boolean; readonly scale: number; readonly mask: "none" | "bool" | "bias" };
+  /** The sources of an attention, then its lse, delta and the cotangent of its first result. */
+  attentionBackward: Attrs["attention"];
   argsort: { readonly axis: number; readonly descending: boolean };
 
   /** Over the last axes of x [images, groups, channels, ...space] and w [groups, out, channels, ...window]. */

@@ -16,7 +16,7 @@ import { allOf, betweenIndex, constIndex, flattenIndex, knownDims } from "../ops
 import { define, newScope } from "../ops/table.ts";
 import { computeInCarriers } from "./carriers.ts";
 import { lowerRows } from "./lower-rows.ts";
-import { makeKernel, makeNest, makeRange, type NestNode } from "./nests.ts";
+import { type Item, makeKernel, makeNest, makeRange, type NestNode } from "./nests.ts";
 import { rowsOf } from "./rows.ts";
 import { threefry2x32 } from "./threefry.ts";
 
@@ -56,6 +56,17 @@ export interface SinkTools {
 /** The nests of a sink, which run in turn. */
 export type LowerNests<O extends Op> = (y: NodeOf<O>, tools: SinkTools) => NestNode[];
 
+/** What a sink of several results writes its nests and loops with. */
+export interface ItemTools extends Omit<SinkTools, "out"> {
+  /** The flat buffer of each result; undefined for one that nobody wants. */
+  readonly outs: readonly (Node | undefined)[];
+  /** A range for a loop around nests. */
+  readonly newOuter: (extent: number) => Node;
+}
+
+/** The nests and loops of a sink of several results, which run in turn. */
+export type LowerItems<O extends Op> = (y: NodeOf<O>, tools: ItemTools) => Item[];
+
 interface Context {
   readonly params: ReadonlyMap<Node, Node>;
   readonly newRange: NewRange;
@@ -87,6 +98,17 @@ export function lower(whole: Fn): Fn {
     let nextScratch = 0;
     const newScratch: SinkTools["newScratch"] = (dtype, count) =>
       build("scratch", [], { id: nextScratch++, type: tensorType(dtype, [count]) });
+    const tuple = group.results[0]?.op === "item" ? (group.results[0].src[0] as Node) : undefined;
+    const { lowerItems } = tuple ? define<Op>(tuple.op) : {};
+    if (tuple && lowerItems) {
+      const outs: (Node | undefined)[] = [];
+      group.results.forEach((r, i) => {
+        if (r.op === "item") outs[r.attr.index] = params.outputs[i];
+      });
+      const newOuter: ItemTools["newOuter"] = (extent) => makeRange(nextRange++, extent, "outer");
+      const items = lowerItems(tuple, { outs, newRange, newOuter, valueAt, newScratch });
+      return computeInCarriers(makeKernel(group.name, params.all, items));
+    }
     const shared = new Map<string, { readonly ranges: readonly Node[]; readonly stores: Node[] }>();
     group.results.forEach((result, i) => {
       const out = params.outputs[i] as Node;

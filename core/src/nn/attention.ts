@@ -1,29 +1,14 @@
 /** Scaled dot-product attention and rotary positions. */
 import { ArgumentError, ShapeError } from "../errors.ts";
-import { dimEqual, dimsEqual, divDim, type Dim, subDim, known } from "../ir/dim.ts";
-import { typeText } from "../ir/type.ts";
-import {
-  add,
-  and,
-  div,
-  dot,
-  equal,
-  exp,
-  flip,
-  iota,
-  isFinite,
-  lessEqual,
-  max,
-  mul,
-  softmax,
-  stopGradient,
-  sub,
-  sum,
-  tensor,
-  type Tensor,
-  where,
-} from "../tensor/index.ts";
+import { dimsEqual, divDim, type Dim, known } from "../ir/dim.ts";
 import type { DType } from "../ir/dtype.ts";
+import type { Node } from "../ir/node.ts";
+import { typeText } from "../ir/type.ts";
+import { attention } from "../ops/attention.ts";
+import { cast, reshape } from "../ops/build.ts";
+import { promote } from "../tensor/dtypes.ts";
+import { add, equal, flip, iota, mul, tensor, type Tensor, where } from "../tensor/index.ts";
+import { result } from "../tensor/operand.ts";
 
 export interface AttentionOptions {
   /** Whether a query sees only keys that are not after it, the last query being at the last key: with T queries and S keys,
@@ -35,7 +20,8 @@ export interface AttentionOptions {
   readonly scale?: number;
 }
 
-/** softmax(q kᵀ · scale) v, the plain definition. Several query heads may share a key and value head, which are not repeated.
+/** softmax(q kᵀ · scale) v, of whose scores only tiles are in memory, here and in the gradient. Several query heads may share a
+ *  key and value head, which are not repeated.
  *
  *  A query that sees no key at all gives 0, with gradient 0.
  *
@@ -52,81 +38,30 @@ export function scaledDotProductAttention(
   v: Tensor,
   { causal = false, mask, scale }: AttentionOptions = {},
 ): Tensor {
-  const { batch, heads, kvHeads, group, queries, keys, size } = sizesOf(q, k, v);
-  const grouped = q.reshape([batch, kvHeads, group, queries, size]);
-  const scaled = mul(grouped, scale ?? 1 / Math.sqrt(known(size, "attention")));
-  const heading = [
-    [0, 1],
-    [0, 1],
-  ] as const;
-  // [batch, kvHeads, group, T, S]
-  let scores = dot(scaled, k, { contract: [[4], [3]], batch: heading });
-  const given = mask && intoGroups(mask, { batch, heads, kvHeads, group, queries, keys });
-  if (given && given.dtype !== "bool") scores = add(scores, given);
-  const below = causal
-    ? lessEqual(iota([queries, keys], 1), iota([queries, keys], 0).add(known(subDim(keys, queries), "attention")))
-    : undefined;
-  const seen = given?.dtype === "bool" ? (below ? and(given, below) : given) : below;
-  if (seen) scores = where(seen, scores, Number.NEGATIVE_INFINITY);
-  // Only a mask can hide every key, or fewer keys than queries.
-  const mayBeEmpty =
-    given !== undefined ||
-    (causal && !(dimEqual(keys, queries) || known(keys, "attention") > known(queries, "attention")));
-  const weights = mayBeEmpty ? softmaxOrZero(scores) : softmax(scores, -1);
-  return dot(weights, v, { contract: [[4], [2]], batch: heading }).reshape([batch, heads, queries, v.dims[3] as Dim]);
-}
-
-/** Softmax over the last axis, 0 for a row of −∞. */
-function softmaxOrZero(x: Tensor): Tensor {
-  const largest = stopGradient(max(x, -1, { keepDims: true }));
-  const e = exp(sub(x, where(isFinite(largest), largest, 0)));
-  const total = sum(e, -1, { keepDims: true });
-  return div(e, where(equal(total, 0), 1, total));
-}
-
-function sizesOf(q: Tensor, k: Tensor, v: Tensor) {
-  const [batch, heads, queries, size] = q.dims;
-  const [, kvHeads, keys] = k.dims;
-  const fits =
-    [q, k, v].every((t) => t.rank === 4) &&
-    dimsEqual([batch, keys, size] as Dim[], [k.dims[0], k.dims[2], k.dims[3]] as Dim[]) &&
-    dimsEqual(k.dims.slice(0, 3), v.dims.slice(0, 3));
-  const group = fits ? divDim(heads as Dim, kvHeads as Dim) : undefined;
-  if (
-    !fits ||
-    group === undefined ||
-    batch === undefined ||
-    heads === undefined ||
-    queries === undefined ||
-    size === undefined ||
-    kvHeads === undefined ||
-    keys === undefined
-  )
+  const [q4, k4, v4] = [q, k, v].map((t) => t.dims) as [readonly Dim[], readonly Dim[], readonly Dim[]];
+  if ([q4, k4, v4].some((dims) => dims.length !== 4))
     throw new ShapeError(
-      `attention: expected q [batch, heads, T, D], k [batch, kvHeads, S, D], v [batch, kvHeads, S, E], heads a multiple of kvHeads; got ${[q, k, v].map((t) => typeText(t.type)).join(", ")}`,
+      `attention: expected q [batch, heads, T, D], k [batch, kvHeads, S, D], v [batch, kvHeads, S, E], got ${[q, k, v].map((t) => typeText(t.type)).join(", ")}`,
     );
-  return { batch, heads, kvHeads, group, queries, keys, size };
+  const attr = {
+    causal,
+    scale: scale ?? 1 / Math.sqrt(known(q4[3] as Dim, "attention")),
+    mask: mask === undefined ? "none" : mask.dtype === "bool" ? "bool" : "bias",
+  } as const;
+  return result(() => {
+    const dtype = promote(promote(q.dtype, k.dtype), v.dtype);
+    const operands = [q, k, v].map((t) => cast(t.node, dtype)) as [Node, Node, Node];
+    return attention(mask ? [...operands, asMask(mask, dtype)] : operands, attr)[0];
+  });
 }
 
-interface Sizes {
-  readonly batch: Dim;
-  readonly heads: Dim;
-  readonly kvHeads: Dim;
-  readonly group: Dim;
-  readonly queries: Dim;
-  readonly keys: Dim;
-}
-
-/** A mask over [batch, heads, T, S] as one over [batch, kvHeads, group, T, S]. */
-function intoGroups(mask: Tensor, { batch, heads, kvHeads, group, queries, keys }: Sizes): Tensor {
-  const whole = [batch, heads, queries, keys];
-  const dims = [...Array.from({ length: Math.max(0, 4 - mask.rank) }, () => 1), ...mask.dims];
-  if (dims.length !== 4 || dims.some((d, a) => d !== 1 && !dimEqual(d, whole[a] as Dim)))
-    throw new ShapeError(
-      `attention: expected a mask that broadcasts to [batch, heads, T, S] = [${whole.map(String).join(", ")}], got ${typeText(mask.type)}`,
-    );
-  const [b, h, t, s] = dims as [Dim, Dim, Dim, Dim];
-  return mask.reshape(h === 1 ? [b, 1, 1, t, s] : [b, kvHeads, group, t, s]);
+/** A mask with four axes; one that is added is in the scores' dtype. */
+function asMask(mask: Tensor, dtype: DType): Node {
+  if (mask.rank > 4)
+    throw new ShapeError(`attention: expected a mask that repeats to [batch, heads, T, S], got ${typeText(mask.type)}`);
+  const dims = [...Array.from({ length: 4 - mask.rank }, () => 1), ...mask.dims];
+  const node = reshape(mask.node, dims);
+  return mask.dtype === "bool" ? node : cast(node, dtype);
 }
 
 /** Turns pairs of the last axis by the position's angles: element i of the first half goes with element i of the second, as

@@ -8,7 +8,7 @@ import { dimsEqual } from "../ir/dim.ts";
 import { type DType, dtypes } from "../ir/dtype.ts";
 import { type Attrs, type Node, type NodeOf, type Op, type RareOp, tensorTypeOf } from "../ir/node.ts";
 import { type TensorType, type Type, typeText } from "../ir/type.ts";
-import type { LowerNests, LowerValue } from "../kernel/lower.ts";
+import type { LowerItems, LowerNests, LowerValue } from "../kernel/lower.ts";
 
 /** Cotangents of the sources, in their order; null where none flows. `y` is the op's own node. */
 export type Vjp<O extends Op> = (g: Node, y: NodeOf<O>) => readonly (Node | null)[];
@@ -55,6 +55,7 @@ interface Common<O extends Op> {
   readonly batch?: Batch<O>;
   readonly lower?: LowerValue<O>;
   readonly lowerNests?: LowerNests<O>;
+  readonly lowerItems?: LowerItems<O>;
   readonly link?: Link<O>;
   readonly expand?: Expand;
 }
@@ -90,6 +91,7 @@ export type RareDef<O extends RareOp> = OpDef<O> &
     | (Required<Pick<Common<O>, "evaluate" | "batch">> &
         (
           | { readonly fusion: "sink"; readonly lowerNests: LowerNests<O> }
+          | { readonly fusion: "sink"; readonly lowerItems: LowerItems<O>; readonly pull: Pull<O> }
           | { readonly fusion?: "anchor"; readonly lower: LowerValue<O> }
           | ({ readonly role: "control" } & Required<Pick<Common<O>, "pull" | "push" | "link">>)
         ))

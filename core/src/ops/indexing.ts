@@ -84,6 +84,10 @@ function computeBounds(n: Node): readonly [number, number] {
     const [l, h] = bounds(a);
     return [Math.floor(l / b.attr.value), Math.floor(h / b.attr.value)];
   }
+  if ((n.op === "max" || n.op === "min") && a && b) {
+    const [[al, ah], [bl, bh]] = [bounds(a), bounds(b)];
+    return [Math[n.op](al, bl), Math[n.op](ah, bh)];
+  }
   return unbounded;
 }
 

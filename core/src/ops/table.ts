@@ -4,6 +4,7 @@ import { VerifyError } from "../errors.ts";
 import type { Attrs, Node, Op, RareOp } from "../ir/node.ts";
 import { type Infer, InternScope } from "../ir/scope.ts";
 import type { control } from "../control/ops.ts";
+import type { attentive } from "./attention.ts";
 import { contraction } from "./contraction.ts";
 import type { convolution } from "./convolution.ts";
 import type { blockOps } from "./blocks.ts";
@@ -22,7 +23,8 @@ export const ops = { ...structure, ...elementwise, ...movement, ...contraction, 
 
 /** The rare families. Each is a module of its own, with the builders of its ops, and joins when that is loaded: a program that
  *  imports none of the builders is bundled without it. An op of `RareAttrs` that none of them has does not compile. */
-type Rare = typeof cumulative &
+type Rare = typeof attentive &
+  typeof cumulative &
   typeof convolution &
   typeof control &
   typeof scattering &

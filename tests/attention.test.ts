@@ -1,0 +1,185 @@
+/** Attention as one op: against its plain definition in doubles on each device, its gradients, and what it keeps in memory. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import {
+  concat,
+  device,
+  grad,
+  hvp,
+  iota,
+  jit,
+  jvp,
+  key,
+  matmul,
+  nn,
+  random,
+  softmax,
+  stack,
+  type Tensor,
+  vmap,
+  where,
+} from "sinan";
+import { compile } from "../core/src/compiler/compile.ts";
+import { tensorType } from "../core/src/ir/type.ts";
+import type { HardwareModel } from "../core/src/runtime/hardware.ts";
+import { trace } from "../core/src/tensor/trace.ts";
+import { cpuDriver } from "../south/cpu/src/driver.ts";
+import { close } from "./close.ts";
+
+interface Case {
+  readonly batch?: number;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly queries: number;
+  readonly keys: number;
+  readonly size?: number;
+  readonly width?: number;
+  readonly causal?: boolean;
+  readonly mask?: "bool" | "bias";
+}
+
+const cases: Readonly<Record<string, Case>> = {
+  "a few queries": { heads: 2, kvHeads: 2, queries: 5, keys: 7 },
+  "several tiles, causal": { heads: 2, kvHeads: 1, queries: 150, keys: 150, causal: true },
+  "more keys than queries, causal": { heads: 2, kvHeads: 2, queries: 70, keys: 129, size: 6, width: 10, causal: true },
+  "more queries than keys, causal: the first see nothing": {
+    heads: 1,
+    kvHeads: 1,
+    queries: 90,
+    keys: 70,
+    causal: true,
+  },
+  "grouped queries, one each": { batch: 2, heads: 8, kvHeads: 2, queries: 1, keys: 100, mask: "bool" },
+  "a mask by batch and query": { batch: 2, heads: 4, kvHeads: 2, queries: 33, keys: 65, mask: "bool" },
+  "a bias": { heads: 3, kvHeads: 3, queries: 40, keys: 64, mask: "bias", causal: true },
+};
+
+function sampleOf(c: Case): readonly [q: Tensor, k: Tensor, v: Tensor, mask: Tensor | undefined] {
+  const { batch = 1, heads, kvHeads, queries, keys, size = 8, width = 8 } = c;
+  const normal = (seed: number, dims: readonly number[]): Tensor => random.normal(key(seed), dims);
+  const mask =
+    c.mask === "bool"
+      ? normal(4, [batch, 1, queries, keys]).greater(0.3)
+      : c.mask === "bias"
+        ? normal(4, [heads, 1, keys])
+        : undefined;
+  return [
+    normal(1, [batch, heads, queries, size]).mul(2),
+    normal(2, [batch, kvHeads, keys, size]),
+    normal(3, [batch, kvHeads, keys, width]),
+    mask,
+  ];
+}
+
+const attend = (c: Case, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | undefined): Tensor =>
+  nn.scaledDotProductAttention(q, k, v, { causal: c.causal ?? false, ...(mask ? { mask } : {}) });
+
+/** The result, and the gradients of a weighted sum of it by q, k, v and a bias. */
+function everything(c: Case): (q: Tensor, k: Tensor, v: Tensor, mask: Tensor | undefined) => Tensor[] {
+  return (q, k, v, mask) => {
+    const out = attend(c, q, k, v, mask);
+    const loss = (a: Tensor, b: Tensor, d: Tensor, m: Tensor | undefined): Tensor => {
+      const y = attend(c, a, b, d, m);
+      return y.mul(random.normal(key(9), y.shape)).sum();
+    };
+    const bias = c.mask === "bias" && mask ? [grad((m: Tensor) => loss(q, k, v, m))(mask)] : [];
+    return [
+      out,
+      grad((x: Tensor) => loss(x, k, v, mask))(q),
+      grad((x: Tensor) => loss(q, x, v, mask))(k),
+      grad((x: Tensor) => loss(q, k, x, mask))(v),
+      ...bias,
+    ];
+  };
+}
+
+const numbers = async (x: Tensor): Promise<number[]> => Array.from(await x.data(), Number);
+
+for (const [name, c] of Object.entries(cases))
+  test(`attention, ${name}: values and gradients are the plain definition's, on one thread and on two`, async () => {
+    const run = async (on: string, options: Record<string, number | boolean>) => {
+      await device(on, { options });
+      const [q, k, v, mask] = sampleOf(c);
+      const made = jit(everything(c))(q, k, v, mask);
+      return { made, numbers: await Promise.all(made.map(numbers)) };
+    };
+    const want = (await run("interpreter", { exact: true })).numbers;
+    const one = await run("cpu", { threads: 1 });
+    for (const [i, t] of one.made.entries())
+      await close(t, want[i] as number[], { relative: 3e-5, absolute: 1e-5 }, ["out", "dq", "dk", "dv", "bias"][i]);
+    const two = await run("cpu", { threads: 2, grain: 1 });
+    assert.deepEqual(two.numbers, one.numbers);
+  });
+
+const few: Case = { heads: 2, kvHeads: 1, queries: 4, keys: 5, size: 3, width: 2, causal: true };
+
+/** The plain definition by tensor operations that people would write. */
+function written(q: Tensor, k: Tensor, v: Tensor): Tensor {
+  const [, heads, queries, size] = q.shape as [number, number, number, number];
+  const keys = k.shape[2] as number;
+  const repeated = (x: Tensor): Tensor =>
+    concat(
+      Array.from({ length: heads / (x.shape[1] as number) }, () => x),
+      1,
+    );
+  const scores = matmul(q, repeated(k).transpose([0, 1, 3, 2])).div(Math.sqrt(size));
+  const seen = iota([queries, keys], 1).lessEqual(iota([queries, keys], 0).add(keys - queries));
+  return matmul(softmax(where(seen, scores, Number.NEGATIVE_INFINITY)), repeated(v));
+}
+
+test("second derivatives and forward mode are those of the plain definition", async () => {
+  await device("cpu");
+  const [q, k, v] = sampleOf(few);
+  const loss = (f: typeof written) => (x: Tensor) => f(x, k.mul(x.sum()), v.add(x.mean())).square().sum();
+  const op = (a: Tensor, b: Tensor, c: Tensor): Tensor => attend(few, a, b, c, undefined);
+  const t = random.normal(key(7), q.shape);
+  for (const transform of [
+    (f: typeof written) => hvp(loss(f))(q, t),
+    (f: typeof written) => jvp(loss(f), [q], [t])[1],
+    (f: typeof written) => grad((x: Tensor) => grad(loss(f))(x).square().sum())(q),
+  ]) {
+    const [a, b] = [transform(op), transform(written)].map((y) => (Array.isArray(y) ? y[0] : y) as Tensor);
+    await close(a as Tensor, await numbers(b as Tensor), { relative: 1e-3, absolute: 1e-3 });
+  }
+});
+
+test("vmap makes the mapped axis a part of the batch", async () => {
+  await device("cpu");
+  const c = cases["a mask by batch and query"] as Case;
+  const [q, k, v, mask] = sampleOf(c);
+  const many = (x: Tensor): Tensor => stack([x, x.mul(0.5)]);
+  const f = (x: Tensor, y: Tensor): Tensor => attend(c, x, y, v, mask);
+  const both = await numbers(vmap(f)(many(q), many(k)));
+  const one = await numbers(f(q, k));
+  const other = await numbers(f(q.mul(0.5), k.mul(0.5)));
+  assert.deepEqual(both, [...one, ...other]);
+});
+
+test("no buffer is as large as a matrix of scores, forward or backward", async () => {
+  const { fn } = trace(
+    "loss",
+    [1, 2, 3].map(() => tensorType("f32", [1, 1, 2048, 64])),
+    ([q, k, v]) =>
+      grad((x: Tensor) =>
+        nn
+          .scaledDotProductAttention(x, k as Tensor, v as Tensor, { causal: true })
+          .square()
+          .sum(),
+      )(q as Tensor),
+  );
+  const [hardware] = await cpuDriver.probe();
+  const plan = compile(fn, hardware as HardwareModel);
+  const largest = Math.max(...plan.steps.flatMap((s) => ("slots" in s ? s.slots.map((slot) => slot.bytes) : [])));
+  assert.ok(plan.steps.length > 1 && largest < 2048 * 2048 * 4, `${largest} bytes`);
+});
+
+test("a query that sees nothing is 0 and has no gradient, nor gives one", async () => {
+  await device("cpu");
+  const c = cases["more queries than keys, causal: the first see nothing"] as Case;
+  const [q, k, v] = sampleOf(c);
+  const blind = c.queries - c.keys;
+  const y = await numbers(attend(c, q, k, v, undefined));
+  assert.ok(y.slice(0, blind * 8).every((x) => x === 0) && y.slice(blind * 8).every((x) => x !== 0));
+  const g = await numbers(grad((x: Tensor) => attend(c, x, k, v, undefined).square().sum())(q));
+  assert.ok(g.slice(0, blind * 8).every((x) => x === 0) && g.every(Number.isFinite));
+});
