@@ -11,7 +11,7 @@ declare const console: {
   error(...items: unknown[]): void;
 };
 
-declare const performance: { now(): number };
+declare const performance: { now(): number; readonly timeOrigin: number };
 
 declare class TextEncoder {
   encode(text?: string): Uint8Array<ArrayBuffer>;

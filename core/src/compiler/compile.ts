@@ -8,6 +8,7 @@ import { isTuple, type TensorType, type TupleType } from "../ir/type.ts";
 import { define } from "../ops/table.ts";
 import type { Artifact } from "../runtime/driver.ts";
 import type { HardwareModel } from "../runtime/hardware.ts";
+import { watched } from "../runtime/watch.ts";
 import { type Place, type Plan, type Slot, type Step, typeBytes } from "../runtime/program.ts";
 import { absorb } from "./absorb.ts";
 import { canonicalDots } from "./canonical.ts";
@@ -46,7 +47,7 @@ function prepare(fn: Fn): Prepared {
   const known = prepared.get(fn);
   if (known) return known;
   const ready = runPasses(fn, passes);
-  const { groups, stored } = fuse(ready);
+  const { groups, stored } = watched("pass", "fuse", () => fuse(ready));
   const made: Prepared = {
     fn: ready,
     steps: groups.map((g) => ("call" in g ? { call: g.call } : { roots: g.roots, group: groupFn(g, stored) })),

@@ -69,7 +69,7 @@ function nameOf(roots: readonly Node[], anchor: Node | undefined, inputs: Readon
       (n) => !inputs.has(n) && define(n.op).role === "elementwise" && n.op !== "cast",
     );
     const ops = new Set<string>(work.reverse().map((n) => n.op));
-    return [...[...ops].slice(0, 3), dimsOf(root).map(dimText).join("x")].join("_");
+    return [...[...ops].slice(0, 3), dimsOf(root).map(dimText).join("x") || "scalar"].join("_");
   }
   const source = dimsOf(anchor.src[0] as Node);
   if (anchor.op === "dot")

@@ -4,6 +4,12 @@ import { expandTranscendentals, lower, scheduled, shareLoops } from "../kernel/i
 import type { Artifact } from "../runtime/driver.ts";
 import type { HardwareModel } from "../runtime/hardware.ts";
 import { codegenFor } from "../runtime/registry.ts";
+import { watched } from "../runtime/watch.ts";
+
+const groups = new WeakMap<Artifact, Fn>();
+
+/** The group that an artifact was made of. */
+export const groupOf = (artifact: Artifact): Fn | undefined => groups.get(artifact);
 
 const rendered = new Map<string, { readonly fn: Fn; readonly artifact: Artifact }[]>();
 
@@ -14,8 +20,11 @@ export function kernelFor(fn: Fn, hardware: HardwareModel): Artifact {
   rendered.set(key, list);
   const known = list.find((entry) => fnEqual(entry.fn, fn));
   if (known) return known.artifact;
-  const artifact = codegen.render(codegen.level === "graph" ? fn : loops(fn, hardware), hardware);
+  const artifact = watched("pass", `kernel ${fn.name}`, () =>
+    codegen.render(codegen.level === "graph" ? fn : loops(fn, hardware), hardware),
+  );
   list.push({ fn, artifact });
+  groups.set(artifact, fn);
   return artifact;
 }
 

@@ -1,5 +1,6 @@
 /** A pass: a pure function from function to function, with the name under which it is printed and timed. */
 import type { Fn } from "../ir/fn.ts";
+import { watched } from "../runtime/watch.ts";
 
 export interface Pass {
   readonly name: string;
@@ -10,7 +11,8 @@ export interface Pass {
 export function runPasses(fn: Fn, passes: readonly Pass[], after?: (pass: Pass, result: Fn) => void): Fn {
   let now = fn;
   for (const pass of passes) {
-    now = pass.run(now);
+    const before = now;
+    now = watched("pass", pass.name, () => pass.run(before));
     after?.(pass, now);
   }
   return now;

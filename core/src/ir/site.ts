@@ -21,6 +21,24 @@ export function takeSite(): Site {
   return { stack };
 }
 
+const modules: string[] = [];
+
+/** Runs the body of a module: nodes made in it name the modules that they are in. */
+export function inModule<T>(name: string, body: () => T): T {
+  modules.push(name);
+  try {
+    return body();
+  } finally {
+    modules.pop();
+  }
+}
+
+/** The user's line and the modules around it, for a node of a trace: `model.ts:41:18 in layers.0.attention`. */
+export function traceSite(): string | undefined {
+  const site = currentLine();
+  return site === undefined || modules.length === 0 ? site : `${site} in ${modules.join(".")}`;
+}
+
 /** Runs an operation; an error of Sinan's that leaves it says where the user's code was. */
 export function located<T>(body: () => T): T {
   try {
@@ -51,7 +69,7 @@ export function atOneLine<T>(body: () => T): T {
 }
 
 /** The user's line now, as text. */
-export function currentLine(): string | undefined {
+function currentLine(): string | undefined {
   if (!line) return siteText(takeSite());
   if (!line.found) line = { found: true, text: siteText(takeSite()) };
   return line.text;

@@ -1,6 +1,7 @@
 /** Modules: functions of `(x, ctx?)` with their parameters as properties. A module is a tree of tensors, so `valueAndGrad`,
  *  `jit`, `tree.map` and files take it as it is; it is never changed: `init` and `rebuild` make another one. */
 import { ArgumentError, DTypeError, ShapeError } from "../errors.ts";
+import { inModule } from "../ir/site.ts";
 import { type DType, isFloat, isFull } from "../ir/dtype.ts";
 import { fold, type Key } from "../tensor/random.ts";
 import { Tensor } from "../tensor/tensor.ts";
@@ -131,7 +132,7 @@ function make(kind: Kind, parts: Parts, name: string): unknown {
   const missing = Object.entries(children).find(([, v]) => hasParameter(v))?.[0];
   const self = (x: never, ctx: Context = evaluation): unknown => {
     if (missing !== undefined) throw uninitialised(kind.name, missing);
-    return kind.forward(self as never, x, enter(ctx, name));
+    return inModule(name === "" ? kind.name : name, () => kind.forward(self as never, x, enter(ctx, name)));
   };
   Object.setPrototypeOf(self, kind.prototype);
   return Object.assign(self, { [own]: { kind, name, children, missing } satisfies Own });

@@ -7,7 +7,12 @@ import type { Json } from "../io/json.ts";
 import type { Device } from "./driver.ts";
 import type { HardwareModel } from "./hardware.ts";
 
-const host = globalThis as { readonly process?: { readonly env?: Readonly<Record<string, string | undefined>> } };
+const host = globalThis as {
+  readonly process?: {
+    readonly env?: Readonly<Record<string, string | undefined>>;
+    readonly on?: (event: "exit", listener: () => void) => unknown;
+  };
+};
 
 const streams = new Map<string, Stream>();
 let chosen: Stream | null = null;
@@ -30,7 +35,19 @@ async function open(name: string, options: Json | undefined): Promise<Device> {
   await find(driver);
   const device = await driverNamed(driver).open(name, options);
   codegenFor(device.hardware);
+  const asked = host.process?.env?.["SINAN_EXPLAIN"];
+  if (asked) await explainAll(device, asked);
   return device;
+}
+
+interface Explainer {
+  explainAll(device: Device, text: string, atEnd: ((say: () => void) => void) | undefined): void;
+}
+
+/** By a name that no bundler follows: nobody's page should download it. */
+async function explainAll(device: Device, asked: string): Promise<void> {
+  const explainer = (await import(["sinan", "explain"].join("/"))) as Explainer;
+  explainer.explainAll(device, asked, host.process?.on && ((say) => host.process?.on?.("exit", say)));
 }
 
 async function openDefault(): Promise<Device> {

@@ -73,6 +73,19 @@ export interface Loss {
   readonly reason: string;
 }
 
+/** A stretch of work that a device did. */
+export interface Span {
+  /** Absent for a copy or fill. */
+  readonly executable?: Executable | undefined;
+  /** 0 is the thread that submits. */
+  readonly thread: number;
+  /** Which launch it is a part of: a number of its own for each. */
+  readonly launch: number;
+  /** Milliseconds since the epoch. */
+  readonly begin: number;
+  readonly end: number;
+}
+
 /** Independent lines of commands: those of one queue run in order, those of two only as fences say. */
 export type Queue = "compute" | "copy";
 
@@ -94,6 +107,8 @@ export interface Device {
   poll(fence: Fence): bigint;
   map?(memory: Memory, from: Device): Memory | null;
   capture?(commands: readonly Command[]): Executable;
+  /** Tells of all that runs from now on; null ends that. */
+  trace?(listener: ((span: Span) => void) | null): void;
   close(): Promise<void>;
 }
 

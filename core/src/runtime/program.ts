@@ -10,6 +10,7 @@ import { Buffer } from "./buffer.ts";
 import type { Artifact, Command, Executable, Memory, Region } from "./driver.ts";
 import type { HardwareModel } from "./hardware.ts";
 import type { Stream } from "./stream.ts";
+import { watch } from "./watch.ts";
 
 /** Where a kernel finds a value: an argument or result of the program, or a place in a block. */
 export type Slot =
@@ -94,7 +95,7 @@ function latin1(bytes: Uint8Array): string {
 /** Results above this many bytes remember the user's line, for messages about memory. */
 const largeBytes = 2 ** 20;
 
-interface Loaded {
+export interface Loaded {
   readonly plan: Plan;
   readonly executables: readonly Executable[];
   /** Lists of outputs that share a block of memory. */
@@ -138,12 +139,27 @@ export class Program {
     const executables = await Promise.all(plan.artifacts.map((a) => load(this.#stream, a)));
     const { alignment } = this.#stream.device.hardware.limits;
     this.#loaded = { plan, executables, together: sharing(plan, this.#bytes, alignment) };
+    watch.by?.compiled?.(this);
   }
 
   /** The plan, once compiled. */
   async plan(): Promise<Plan> {
+    return (await this.loaded()).plan;
+  }
+
+  /** The plan with its kernels as the device has them. */
+  async loaded(): Promise<Loaded> {
     await this.#loading;
-    return (this.#loaded as Loaded).plan;
+    return this.#loaded as Loaded;
+  }
+
+  /** The same, if it is there already. */
+  get ready(): Loaded | null {
+    return this.#loaded;
+  }
+
+  get stream(): Stream {
+    return this.#stream;
   }
 
   /** Runs it. Donated inputs (by index) must not be used again: their memory may become an output's. */

@@ -8,6 +8,7 @@ import type { Command, Device, Fence, Region } from "./driver.ts";
 import { failureOf } from "./failure.ts";
 import type { HardwareModel } from "./hardware.ts";
 import { mib, Pool } from "./pool.ts";
+import { clock, watch } from "./watch.ts";
 
 let timelines = 0;
 
@@ -246,9 +247,12 @@ export class Stream {
   async read(buffer: Buffer): Promise<Uint8Array<ArrayBuffer>> {
     buffer.check();
     buffer.hold();
+    const { by } = watch;
+    const begin = by ? clock() : 0;
     try {
       return await this.#read(buffer);
     } finally {
+      by?.event("read", typeText(buffer.type), begin, clock());
       buffer.letGo();
     }
   }

@@ -1,7 +1,7 @@
 /** What a jitted call asks of memory, before it runs. */
 import { type Footprint, footprintOf } from "../compiler/footprint.ts";
 import { ArgumentError } from "../errors.ts";
-import { programOfCall } from "./jit.ts";
+import { callOf } from "./jit.ts";
 
 /** The memory that a call of a jitted function takes: its peak, and who holds it. The call is compiled, if it is not yet, and not run.
  *
@@ -13,7 +13,7 @@ export async function footprint<A extends readonly unknown[]>(
   f: (...args: A) => unknown,
   ...args: A
 ): Promise<Footprint> {
-  const program = programOfCall.get(f);
-  if (!program) throw new ArgumentError("footprint: expected what jit() gave, whose calls have a plan");
-  return footprintOf(await program(args).plan());
+  const call = callOf.get(f);
+  if (!call) throw new ArgumentError("footprint: expected what jit() gave, whose calls have a plan");
+  return footprintOf(await call(args).program.plan());
 }

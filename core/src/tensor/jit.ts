@@ -62,8 +62,14 @@ interface Compiled {
   program: { readonly on: Stream; readonly run: Program } | undefined;
 }
 
+/** A call that is not run: its program, and what it would be given. */
+export interface Call {
+  readonly program: Program;
+  readonly args: readonly (Buffer | number)[];
+}
+
 /** For each jitted function what finds the program of a call without running it. */
-export const programOfCall = new WeakMap<object, (args: readonly unknown[]) => Program>();
+export const callOf = new WeakMap<object, (args: readonly unknown[]) => Call>();
 
 const traceWarning = 3;
 /** Sizes for which the program of one jitted function is kept, the last used ones. */
@@ -130,9 +136,10 @@ export function jit<A extends readonly unknown[], Y>(
     const { entry, signature } = prepare(args);
     return located(() => execute(entry, argumentsOf(entry.traced, signature, name), name)) as Y;
   };
-  programOfCall.set(jitted, (args) => {
+  callOf.set(jitted, (args) => {
     const { entry, signature } = prepare(args as A);
-    return programOf(entry, argumentsOf(entry.traced, signature, name));
+    const given = argumentsOf(entry.traced, signature, name);
+    return { program: programOf(entry, given), args: given };
   });
   return jitted;
 }

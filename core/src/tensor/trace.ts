@@ -4,7 +4,7 @@ import { ShapeError } from "../errors.ts";
 import { type Fn, makeFn } from "../ir/fn.ts";
 import type { Node, NodeOf } from "../ir/node.ts";
 import { InternScope, within } from "../ir/scope.ts";
-import { currentLine } from "../ir/site.ts";
+import { traceSite } from "../ir/site.ts";
 import { type TensorType, tensorType, typeText } from "../ir/type.ts";
 import { assign } from "../ops/build.ts";
 import { infer } from "../ops/table.ts";
@@ -21,7 +21,7 @@ export class TraceScope extends InternScope implements CapturingScope {
   readonly #targets = new Map<Tensor, NodeOf<"param">>();
 
   constructor() {
-    super(infer, currentLine);
+    super(infer, traceSite);
   }
 
   parameter(type: TensorType, name: string): NodeOf<"param"> {

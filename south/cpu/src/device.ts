@@ -15,6 +15,7 @@ import {
   type MemorySpace,
   type Queue,
   type Region,
+  type Span,
 } from "sinan/south";
 import { Arenas, CpuMemory } from "./arenas.ts";
 import { asError, copied, failureOf, Flights, operationsPerByte, type Submission } from "./flights.ts";
@@ -195,11 +196,31 @@ class CpuDevice implements Device {
     const failure = failureOf(submission);
     if (failure) return this.#fences.signal(signal, failure);
     try {
-      for (const command of commands) this.#execute(command);
+      for (const command of commands) {
+        if (this.#listener) this.#time(command, this.#listener);
+        else this.#execute(command);
+      }
     } catch (error) {
       return this.#fences.signal(signal, asError(error));
     }
     this.#fences.signal(signal);
+  }
+
+  #listener: ((span: Span) => void) | null = null;
+  /** Launches on this thread are counted down, those of workers up. */
+  #launches = 0;
+
+  trace(listener: ((span: Span) => void) | null): void {
+    this.#listener = listener;
+    this.#flights.trace(listener);
+  }
+
+  #time(command: Command, listener: (span: Span) => void): void {
+    const now = (): number => performance.timeOrigin + performance.now();
+    const executable = command.kind === "launch" ? command.executable : undefined;
+    const begin = now();
+    this.#execute(command);
+    listener({ executable, thread: 0, launch: --this.#launches, begin, end: now() });
   }
 
   #isLarge({ commands }: Submission): boolean {

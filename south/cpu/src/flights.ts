@@ -1,7 +1,15 @@
 /** What the workers of a device have under way: submissions become steps of the task queue, and when those are done, fences pass.
  *  Nothing here waits. */
 
-import { type Command, DeviceError, type Fence, KernelError, type Region } from "sinan/south";
+import {
+  type Command,
+  DeviceError,
+  type Executable,
+  type Fence,
+  KernelError,
+  type Region,
+  type Span,
+} from "sinan/south";
 import { type Arenas, type CpuMemory, give } from "./arenas.ts";
 import { type Crew, startCrew } from "./crew.ts";
 import { type Kernels, messageOf, noKernel } from "./kernels.ts";
@@ -85,6 +93,9 @@ export class Flights {
   readonly #numbers: number[] = [];
   /** Memory given back while workers may still use it, and until when. */
   #returned: { readonly memory: CpuMemory; readonly until: Flight }[] = [];
+  #listener: ((span: Span) => void) | null = null;
+  /** Kernels by their ids, while somebody listens. */
+  readonly #traced = new Map<number, Executable>();
   #begun = false;
   #workers = 0;
   #closed = false;
@@ -96,6 +107,22 @@ export class Flights {
     this.#grain = grain;
     this.#worker = worker;
     this.#ground = ground;
+  }
+
+  /** Tells of the times of what workers run. */
+  trace(listener: ((span: Span) => void) | null): void {
+    this.#tell();
+    this.#listener = listener;
+    if (!listener) this.#traced.clear();
+    if (this.#tasks) this.#tasks.tracing = listener !== null;
+  }
+
+  #tell(): void {
+    const listener = this.#listener;
+    if (!listener || !this.#tasks) return;
+    // The parts of a launch are steps one behind the other.
+    for (const { kernel, step, part, ...when } of this.#tasks.spans())
+      listener({ executable: this.#traced.get(kernel), launch: step - part, ...when });
   }
 
   get isEmpty(): boolean {
@@ -139,6 +166,7 @@ export class Flights {
     if (this.#crew) return true;
     const tasks = new TaskQueue();
     tasks.announce(this.#arenas.all.length);
+    tasks.tracing = this.#listener !== null;
     this.#tasks = tasks;
     this.#numbers.push(...Array.from({ length: layout.submissions }, (_, i) => i));
     this.#workers = this.#threads;
@@ -239,6 +267,7 @@ export class Flights {
           codeBytes: place.bytes,
         };
         flight.names.set(instance.id, name);
+        if (this.#listener) this.#traced.set(instance.id, executable);
         return kernel.parts.map(({ extent, work }, part) => ({
           ...common,
           kind: kind.launch,
@@ -311,6 +340,7 @@ export class Flights {
       done.push(next);
     }
     if (done.length === 0) return;
+    this.#tell();
     const kept = this.#returned.filter(({ until }) => !done.includes(until));
     for (const { memory, until } of this.#returned) if (done.includes(until)) give(memory);
     this.#returned = kept;

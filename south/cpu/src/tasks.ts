@@ -104,6 +104,36 @@ export class TaskQueue {
     return last;
   }
 
+  /** Whether workers keep the times of what they run. */
+  set tracing(is: boolean) {
+    Atomics.store(this.#words, layout.tracing, is ? 1 : 0);
+  }
+
+  #read = 0;
+
+  /** The times kept since the last time; the oldest are lost where they are too many. */
+  spans(): {
+    readonly kernel: number;
+    readonly step: number;
+    readonly part: number;
+    readonly thread: number;
+    readonly begin: number;
+    readonly end: number;
+  }[] {
+    const count = Atomics.load(this.#words, layout.traced);
+    const found = [];
+    for (let n = Math.max(this.#read, count - layout.spans); n < count; n++) {
+      const place = layout.spansAt + (n & (layout.spans - 1)) * layout.spanFields;
+      const [kernel = 0, step = 0, part = 0, thread = 0, begin = 0, end = 0] = this.#numbers.subarray(
+        place,
+        place + layout.spanFields,
+      );
+      found.push({ kernel, step, part, thread, begin, end });
+    }
+    this.#read = count;
+    return found;
+  }
+
   /** Makes a submission's number ready for another one. */
   clear(submission: number): void {
     Atomics.store(this.#words, layout.failed + submission, 0);

@@ -13,6 +13,9 @@ const room = 1 << 16;
 /** Submissions that may be under way. */
 const submissions = 64;
 const textLength = 256;
+/** Parts of steps whose times are kept until the owner reads them, and the numbers of each. */
+const spans = 16384;
+const spanFields = 6;
 
 export const layout = {
   slots,
@@ -22,11 +25,17 @@ export const layout = {
   room,
   submissions,
   textLength,
-  /** Int32 places: changes with every event, steps published, steps completed, memories that there are. */
+  spans,
+  spanFields,
+  /** Int32 places: changes with every event, steps published, steps completed, memories that there are, threads that there are,
+   *  whether times are taken, and how many were. */
   generation: 0,
   published: 1,
   completed: 2,
   memories: 3,
+  threads: 4,
+  tracing: 5,
+  traced: 6,
   /** Int32 places of each submission: 0, or 1 and the number of the kernel that failed. */
   failed: 16,
   tickets: 16 + submissions,
@@ -34,9 +43,13 @@ export const layout = {
   words: 16 + submissions + 2 * slots,
   /** Bytes before the numbers, and before the texts of failures. */
   numbersAt: 4 * (16 + submissions + 2 * slots),
-  numbers: slots * fields + room,
-  textAt: 4 * (16 + submissions + 2 * slots) + 8 * (slots * fields + room),
-  bytes: 4 * (16 + submissions + 2 * slots) + 8 * (slots * fields + room) + 2 * submissions * textLength,
+  numbers: slots * fields + room + spans * spanFields,
+  spansAt: slots * fields + room,
+  textAt: 4 * (16 + submissions + 2 * slots) + 8 * (slots * fields + room + spans * spanFields),
+  bytes:
+    4 * (16 + submissions + 2 * slots) +
+    8 * (slots * fields + room + spans * spanFields) +
+    2 * submissions * textLength,
   /** Rounds that a worker looks for work before it sleeps: some ten microseconds. */
   patience: 2000,
 } as const;
@@ -80,6 +93,7 @@ export function serving(
   let control = new SharedArrayBuffer(0);
   let words = new Int32Array(control);
   let numbers = new Float64Array(control);
+  let thread = 0;
   const memories: WebAssembly.Memory[] = [];
   const kernels = new Map<number, Readonly<Record<string, unknown>>>();
 
@@ -135,6 +149,14 @@ export function serving(
     for (let i = 0; i < message.length && i < at.textLength; i++) text[i] = message.charCodeAt(i);
   };
 
+  const clock = (): number => performance.timeOrigin + performance.now();
+
+  /** Keeps when a part of a step ran. */
+  const trace = (record: number, step: number, begin: number): void => {
+    const place = (Atomics.add(words, at.traced, 1) & (at.spans - 1)) * at.spanFields;
+    numbers.set([read(record, "kernel"), step, read(record, "part"), thread, begin, clock()], at.spansAt + place);
+  };
+
   /** Takes one chunk of the step and runs it. */
   const take = (step: number): boolean => {
     const slot = step & (at.slots - 1);
@@ -148,11 +170,13 @@ export function serving(
       const chunk = chunks - (ticket & 0xffff);
       const extent = read(record, "extent");
       if (Atomics.load(words, at.failed + read(record, "submission")) === 0) {
+        const begin = Atomics.load(words, at.tracing) === 0 ? 0 : clock();
         try {
           run(record, Math.floor((extent * chunk) / chunks), Math.floor((extent * (chunk + 1)) / chunks));
         } catch (cause) {
           fail(record, cause);
         }
+        if (begin !== 0) trace(record, step, begin);
       }
       const last = read(record, "last") === 1;
       if (Atomics.add(words, at.done + slot, 1) + 1 < chunks) return true;
@@ -187,6 +211,7 @@ export function serving(
       control = given;
       words = new Int32Array(control, 0, at.words);
       numbers = new Float64Array(control, at.numbersAt, at.numbers);
+      thread = Atomics.add(words, at.threads, 1) + 1;
       tell();
     }
     memories.push(...all.slice(memories.length));

@@ -1,0 +1,6 @@
+/** `sinan/explain`: what the compiler made of a function, and where its time goes. */
+export { explain, type Explanation, type Section } from "./explain.ts";
+export { explainAll } from "./process.ts";
+export type { KernelReport, PassReport } from "./print.ts";
+export type { Roofline } from "./roofline.ts";
+export { profile, type Profile } from "./profile.ts";

@@ -1,0 +1,101 @@
+/** The kernels of a plan, as data for people: what they compute and move, how they are scheduled, whose lines they are. */
+import { groupOf } from "../compiler/kernels.ts";
+import { known, sizeOf } from "../ir/dim.ts";
+import { type Fn, nodesOf } from "../ir/fn.ts";
+import { dimsOf, type Node } from "../ir/node.ts";
+import { isTuple } from "../ir/type.ts";
+import { lower, type Option, schedule } from "../kernel/index.ts";
+import { define } from "../ops/table.ts";
+import type { Executable } from "../runtime/driver.ts";
+import type { HardwareModel } from "../runtime/hardware.ts";
+import type { Launch, Loaded, Plan } from "../runtime/program.ts";
+import { codegenFor } from "../runtime/registry.ts";
+
+export interface Kernel {
+  readonly name: string;
+  readonly executable: Executable;
+  /** Launches in one call. Those of loops are counted once. */
+  readonly count: number;
+  /** Operations of one launch, as the op table counts them: an exponential is some. */
+  readonly flops: number;
+  /** Bytes that one launch reads and writes at least. */
+  readonly bytes: number;
+  /** `split 16`, `vectorize 4` …, in order; empty for a device that takes graphs. */
+  readonly schedule: readonly string[];
+  /** The user's lines, and the modules that they are in, whose values it makes. */
+  readonly sites: readonly string[];
+}
+
+export function kernelsOf({ plan, executables }: Loaded, hardware: HardwareModel): Kernel[] {
+  const steps = launchesOf(plan);
+  return plan.artifacts.flatMap((artifact, k) => {
+    const own = steps.filter(({ launch }) => launch.kernel === k);
+    const [first] = own;
+    if (!first) return [];
+    const group = groupOf(artifact);
+    return [
+      {
+        name: artifact.name,
+        executable: executables[k] as Executable,
+        count: own.length,
+        flops: group ? flopsOf(group) : 0,
+        bytes: first.launch.slots.reduce((total, { bytes }) => total + bytes, 0) - artifact.scratchBytes,
+        schedule:
+          group && codegenFor(hardware).level === "loops" ? schedule(lower(group), hardware).map(optionText) : [],
+        sites: [...new Set(own.flatMap(({ sites }) => sites))],
+      },
+    ];
+  });
+}
+
+interface Placed {
+  readonly launch: Launch;
+  readonly sites: readonly string[];
+}
+
+/** The launches of a plan and of the loops in it. */
+function launchesOf({ steps, layout }: Plan): Placed[] {
+  return steps.flatMap((step, i): Placed[] => {
+    if ("inner" in step) return step.inner.flatMap(launchesOf);
+    const written = layout.uses[i]?.writes ?? [];
+    return [{ launch: step, sites: written.flatMap((v) => layout.values[v]?.node.site ?? []) }];
+  });
+}
+
+const elements = (n: Node): number => (isTuple(n.type) ? 0 : known(sizeOf(dimsOf(n)), "explain"));
+
+function flopsOf(group: Fn): number {
+  return nodesOf(group).reduce((total, n) => total + flopsOfNode(n), 0);
+}
+
+function flopsOfNode(n: Node): number {
+  const { role, flops = 0 } = define(n.op);
+  if (n.op === "dot") {
+    const contracted = n.attr.contract[0].map((axis) => dimsOf(n.src[0] as Node)[axis] ?? 1);
+    return 2 * elements(n) * known(sizeOf(contracted), "explain");
+  }
+  if (role === "elementwise") return flops * elements(n);
+  return flops * Math.max(elements(n), ...n.src.map(elements));
+}
+
+/** An option with the number that matters of it. */
+function optionText(option: Option): string {
+  switch (option.option) {
+    case "split":
+      return `split ${option.factor}`;
+    case "vectorize":
+      return `vectorize ${option.lanes}`;
+    case "accumulateParts":
+      return `accumulateParts ${option.parts}`;
+    case "accumulateBlocks":
+      return `accumulateBlocks ${option.block}`;
+    case "stage":
+      return `stage operand ${option.operand} by ${option.tile}`;
+    case "peel":
+      return `peel at ${option.at}`;
+    case "pad":
+      return `pad to ${option.multiple}`;
+    default:
+      return option.option;
+  }
+}

@@ -1,0 +1,62 @@
+/** `SINAN_EXPLAIN`: explains every program of a process as it is compiled, and at the end where the time went. */
+import { ArgumentError } from "../errors.ts";
+import type { Device, Executable, Span } from "../runtime/driver.ts";
+import type { Program } from "../runtime/program.ts";
+import { watch } from "../runtime/watch.ts";
+import { sections, type Section, staticText } from "./explain.ts";
+import { kernelsOf } from "./kernels.ts";
+import { timeText } from "./print.ts";
+import { launches } from "./time.ts";
+
+/** @throws ArgumentError for a section that there is not */
+export function sectionsIn(text: string): readonly Section[] {
+  if (["1", "true", "all"].includes(text)) return sections;
+  return text.split(",").map((name) => {
+    const section = sections.find((s) => s === name.trim());
+    if (section) return section;
+    throw new ArgumentError(`SINAN_EXPLAIN: there is no section ${JSON.stringify(name)}`, {
+      hint: `1 for all, or some of ${sections.join(",")}`,
+    });
+  });
+}
+
+/** @param text   the variable's value
+ *  @param atEnd  calls a function when the process ends, where there is such a thing */
+export function explainAll(device: Device, text: string, atEnd: ((say: () => void) => void) | undefined): void {
+  const wanted = sectionsIn(text);
+  const programs: Program[] = [];
+  const before = watch.by;
+  watch.by = {
+    event: (...what) => before?.event(...what),
+    compiled(program) {
+      before?.compiled?.(program);
+      programs.push(program);
+      if (wanted.some((s) => s !== "time"))
+        void staticText(program, wanted).then(
+          (said) => console.error(said),
+          () => {},
+        );
+    },
+  };
+  if (!wanted.includes("time") || !atEnd || !device.trace) return;
+  const spans: Span[] = [];
+  device.trace((span) => spans.push(span));
+  atEnd(() => {
+    console.error(summary(device, programs, spans));
+  });
+}
+
+/** One table over all programs: a kernel is named once, however many of them share it. */
+function summary({ hardware }: Device, programs: readonly Program[], spans: readonly Span[]): string {
+  const times = launches(spans);
+  const kernels = new Map<Executable, Parameters<typeof timeText>[0][number]>();
+  for (const program of programs) {
+    const loaded = program.ready;
+    if (!loaded) continue;
+    for (const { executable, ...kernel } of kernelsOf(loaded, hardware)) {
+      const time = times.get(executable);
+      if (time) kernels.set(executable, { ...kernel, count: time.count, milliseconds: time.total });
+    }
+  }
+  return timeText([...kernels.values()], undefined, hardware.threads ?? 1);
+}
