@@ -3,7 +3,9 @@ import { readFileSync } from "node:fs";
 import {
   add,
   argmax,
+  avgPool,
   concat,
+  conv2d,
   cumsum,
   exp,
   log,
@@ -12,6 +14,7 @@ import {
   matmul,
   max,
   maximum,
+  maxPool,
   mean,
   mul,
   nn,
@@ -106,6 +109,10 @@ export const operations: Readonly<Record<string, Operation>> = {
   swiglu: (...[x, gate, up, down]) =>
     matmul(silu(matmul(x as Tensor, gate as Tensor)).mul(matmul(x as Tensor, up as Tensor)), down as Tensor),
   attention: three((q, k, v) => nn.scaledDotProductAttention(q, k, v)),
+  conv: two((x, w) => conv2d(x, w, { padding: "same" })),
+  "conv-strided": two((x, w) => conv2d(x, w, { stride: 2, padding: 1 })),
+  "max-pool": one((x) => maxPool(x, 2)),
+  "average-pool": one((x) => avgPool(x, 2)),
   "batch-norm": three((x, weight, bias) => {
     const centred = x.sub(mean(x, overImages, { keepDims: true }));
     const spread = mean(square(centred), overImages, { keepDims: true });
