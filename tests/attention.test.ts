@@ -13,6 +13,7 @@ import {
   matmul,
   nn,
   random,
+  slice,
   softmax,
   stack,
   type Tensor,
@@ -183,3 +184,31 @@ test("a query that sees nothing is 0 and has no gradient, nor gives one", async 
   const g = await numbers(grad((x: Tensor) => attend(c, x, k, v, undefined).square().sum())(q));
   assert.ok(g.slice(0, blind * 8).every((x) => x === 0) && g.every(Number.isFinite));
 });
+
+test("a query has the same bits alone and among others", async () => {
+  await device("cpu");
+  const c: Case = { heads: 4, kvHeads: 2, queries: 150, keys: 150, causal: true };
+  const [q, k, v] = sampleOf(c);
+  const all = await numbers(attend(c, q, k, v, undefined).at(slice(), slice(), -1));
+  for (const count of [1, 3, 20]) {
+    const last = attend(c, q.narrow(2, 150 - count, count), k, v, undefined).at(slice(), slice(), -1);
+    assert.deepEqual(await numbers(last), all, `of ${count}`);
+  }
+});
+
+for (const dtype of ["f16", "bf16"] as const)
+  test(`attention of ${dtype} computes in f32 and rounds its results`, async () => {
+    await device("cpu");
+    const c = cases["several tiles, causal"] as Case;
+    const [q, k, v] = sampleOf(c).map((x) => (x as Tensor | undefined)?.cast(dtype)) as [Tensor, Tensor, Tensor];
+    const wide = [q, k, v].map((x) => x.cast("f32")) as [Tensor, Tensor, Tensor];
+    const narrow = jit(everything(c))(q, k, v, undefined);
+    const whole = jit(everything(c))(...wide, undefined);
+    for (const [i, y] of narrow.entries()) {
+      assert.equal(y.dtype, dtype);
+      const unit = dtype === "f16" ? 2 ** -10 : 2 ** -7;
+      // The cotangent is rounded too, and a sum of its products cancels.
+      const scale = Math.max(...(await numbers(whole[i] as Tensor)).map(Math.abs));
+      await close(y.cast("f32"), await numbers(whole[i] as Tensor), { relative: 2 * unit, absolute: 2 * unit * scale });
+    }
+  });

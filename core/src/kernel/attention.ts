@@ -72,7 +72,8 @@ function toolsOf(
   return { tile, nest, total, product, loop, number: (x: number): Node => scalar(x, dtype) };
 }
 
-const padded = (n: number): number => Math.min(LANES, Math.ceil(n / 4) * 4);
+/** Few rows are no lanes: keys, or elements of a value, then lie along them. */
+const padded = (n: number): number => (n < 4 ? n : Math.min(LANES, Math.ceil(n / 4) * 4));
 
 /** Cuts an extent into whole tiles and what is left. */
 const cut = (extent: number, size: number): { readonly whole: number; readonly rest: number } => ({
