@@ -7,7 +7,15 @@
 import { topological } from "../ir/fn.ts";
 import type { Node } from "../ir/node.ts";
 import { affine } from "../ops/indexing.ts";
-import { type AccumulateNode, accumulatesIn, type NestNode, type RangeNode, rangesIn, storesOf } from "./nests.ts";
+import {
+  type AccumulateNode,
+  accumulatesIn,
+  loadsIn,
+  type NestNode,
+  type RangeNode,
+  rangesIn,
+  storesOf,
+} from "./nests.ts";
 import { collapseNeighbours, lanesOf, outputIds, type Plan, vectorizeInstances } from "./plan.ts";
 
 interface Tile {
@@ -33,6 +41,8 @@ const SMALL = 16384;
  *  copying it would take as long as what it saves. */
 const FEW_ROW_TILES = 6;
 const FEW_COLUMN_TILES = 4;
+/** Panels that are packed at a time. */
+const PANELS = 4;
 /** Rows longer than this many elements lie on pages of their own: the innermost loop would read as many pages at once as a tile
  *  has rows. They are packed if there are many tiles of columns to read them. */
 const LONG = 960;
@@ -73,9 +83,30 @@ export function scheduleProduct(plan: Plan, i: number, pack: (plan: Plan, i: num
       plan.add({ option: "stage", nest: main, operand: repeated, range: m as number, tile: tile.rows });
   // The nests that pack lie between i and the product, behind which are as many as before.
   let at = i;
-  while (plan.count() - at > before - i) at = pack(plan, at);
+  while (plan.count() - at > before - i) at = packWide(plan, at, pack);
   collapseReduced(plan, at);
   return tileColumns(plan, at, tile);
+}
+
+/** Schedules a nest that packs. Where panels are cut from rows, several at a time: one alone reads half a cache line of each row. */
+function packWide(plan: Plan, i: number, pack: (plan: Plan, i: number) => number): number {
+  const nest = plan.nest(i);
+  const { order } = nest.attr;
+  const inner = order.at(-1);
+  const [load] = loadsIn(nest.src);
+  if (inner === undefined || !load || load.src.length > 2) return pack(plan, i);
+  const { terms } = affine(load.src[1] as Node);
+  const stride = (id: number): number | undefined => terms.get(plan.range(i, id));
+  const panel = order.find((id) => id !== inner && stride(id) === plan.range(i, inner).attr.extent);
+  if (stride(inner) !== 1 || panel === undefined || plan.range(i, panel).attr.extent % PANELS !== 0)
+    return pack(plan, i);
+  plan.add({ option: "split", nest: i, range: panel, factor: PANELS });
+  const side = plan.newest(i);
+  const rest = plan.nest(i).attr.order.filter((id) => id !== side && id !== inner);
+  plan.tries({ option: "reorder", nest: i, order: [...rest, side, inner] });
+  const next = pack(plan, i);
+  plan.tries({ option: "unroll", nest: i, range: side });
+  return next;
 }
 
 function collapseReduced(plan: Plan, i: number): void {

@@ -4,6 +4,10 @@
 import { ArgumentError, OutOfMemoryError } from "sinan/south";
 
 export const alignment = 64;
+/** Large blocks are longer by this, so that those of one size do not all begin in the same sets of a cache: a kernel reads several
+ *  side by side. */
+const stagger = 9 * alignment;
+const large = 2 ** 16;
 export const pageBytes = 65536;
 /** What addresses of 32 bits reach. */
 const maxPages = 65536;
@@ -54,7 +58,8 @@ export function newArena(shared: boolean, most = maxPages * pageBytes, index = 0
   let end = memory.buffer.byteLength;
   const free: Block[] = [{ offset: alignment, bytes: end - alignment }];
 
-  function grow(bytes: number): void {
+  function grow(wanted: number): void {
+    const bytes = staggered(wanted);
     const last = free.at(-1);
     const tail = last && last.offset + last.bytes === end ? last : undefined;
     const least = Math.ceil((bytes - (tail?.bytes ?? 0)) / pageBytes);
@@ -72,7 +77,7 @@ export function newArena(shared: boolean, most = maxPages * pageBytes, index = 0
     if (end === before) {
       const held = [...taken.values()].reduce((sum, n) => sum + n, 0);
       throw new OutOfMemoryError(
-        `cpu: ${bytes} more bytes do not fit: ${held} bytes are taken of a memory of ${end}, which cannot grow enough`,
+        `cpu: ${wanted} more bytes do not fit: ${held} bytes are taken of a memory of ${end}, which cannot grow enough`,
         {
           hint: "free tensors, use smaller batches, or raise the process's memory limit",
         },
@@ -90,11 +95,13 @@ export function newArena(shared: boolean, most = maxPages * pageBytes, index = 0
     return best;
   }
 
+  const staggered = (wanted: number): number => blockBytes(wanted) + (wanted >= large ? stagger : 0);
   const blockBytes = (wanted: number): number => Math.max(Math.ceil(wanted / alignment), 1) * alignment;
 
   function takeFree(wanted: number): number | undefined {
-    const bytes = blockBytes(wanted);
-    const at = bestFit(bytes);
+    let bytes = staggered(wanted);
+    let at = bestFit(bytes);
+    if (at < 0) at = bestFit((bytes = blockBytes(wanted)));
     if (at < 0) return undefined;
     const block = free[at] as Block;
     const { offset } = block;
@@ -115,7 +122,7 @@ export function newArena(shared: boolean, most = maxPages * pageBytes, index = 0
     take(wanted) {
       const offset = takeFree(wanted);
       if (offset !== undefined) return offset;
-      grow(blockBytes(wanted));
+      grow(wanted);
       return takeFree(wanted) as number;
     },
 

@@ -192,7 +192,7 @@ test("memory grows until there is no more, and then says so", () => {
   assert.throws(
     () => arena.take(2 ** 32),
     (e: unknown) =>
-      e instanceof OutOfMemoryError && /4294967296 more bytes do not fit: 2097152 bytes are taken/.test(e.message),
+      e instanceof OutOfMemoryError && /4294967296 more bytes do not fit: 2097728 bytes are taken/.test(e.message),
   );
   arena.give(first);
   assert.equal(arena.take(100), first);
