@@ -200,7 +200,7 @@ for (const dtype of ["f16", "bf16"] as const)
   test(`attention of ${dtype} computes in f32 and rounds its results`, async () => {
     await device("cpu");
     const c = cases["several tiles, causal"] as Case;
-    const [q, k, v] = sampleOf(c).map((x) => (x as Tensor | undefined)?.cast(dtype)) as [Tensor, Tensor, Tensor];
+    const [q, k, v] = sampleOf(c).map((x) => x?.cast(dtype)) as [Tensor, Tensor, Tensor];
     const wide = [q, k, v].map((x) => x.cast("f32")) as [Tensor, Tensor, Tensor];
     const narrow = jit(everything(c))(q, k, v, undefined);
     const whole = jit(everything(c))(...wide, undefined);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { verify } from "../ir/verify.ts";
-import type { Fn } from "../ir/fn.ts";
+import { type Fn, topological } from "../ir/fn.ts";
 import { dimsOf, type Node, type ReduceKind } from "../ir/node.ts";
 import { parse } from "../ir/parse.ts";
 import { print } from "../ir/print.ts";
@@ -74,4 +74,12 @@ test("softmaxes in a chain share the loop; what crosses rows does not", () => {
   );
   const fn = group([["f32", [4, 4]]], (x) => add(x, expand(reshape(reduce("sum", x, [1]), [1, 4]), [4, 4])));
   assert.equal(rowsOf(fn), undefined);
+});
+
+test("values of a row that nothing reads any more give their memory to later ones", () => {
+  const chain = group([["f32", [64, 40]]], (x) => Array.from({ length: 12 }).reduce<Node>((y) => softmax(y), x));
+  const elements = topological(lower(chain).results).flatMap((n) => (n.op === "scratch" ? n.attr.type.dims : []));
+  // Two arrays of a row for each of 32 blocks, and a few numbers.
+  assert.ok(elements.reduce<number>((sum, d) => sum + Number(d), 0) < 32 * (3 * 40 + 8), elements.join(" "));
+  check(chain, undefined, scheduled, 1e-6);
 });
