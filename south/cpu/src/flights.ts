@@ -54,9 +54,6 @@ export const asError = (error: unknown): Error =>
 export const operationsPerByte = 4;
 /** Chunks for each thread: some finish sooner than others. */
 const chunksPerThread = 4;
-/** Of fewer iterations than this in a chunk, chunks of one more or less would not be even: each iteration is one. */
-const fewIterations = 8;
-
 /** What the device does at the workers' events. */
 export interface Ground {
   /** Passes a fence, or fails it. */
@@ -310,9 +307,8 @@ export class Flights {
   }
 
   #chunks(extent: number, work: number): number {
-    const worthWhile = Math.min(extent, Math.floor(work / this.#grain), maxChunks);
-    const chunks = Math.max(1, Math.min(worthWhile, this.#threads * chunksPerThread));
-    return worthWhile === extent && extent < chunks * fewIterations ? extent : chunks;
+    const worthWhile = Math.max(1, Math.min(extent, Math.floor(work / this.#grain), maxChunks));
+    return evenly(extent, Math.min(worthWhile, this.#threads * chunksPerThread), worthWhile);
   }
 
   /** Puts a kernel's code where workers find it: into memory that they share. */
@@ -375,6 +371,14 @@ export class Flights {
     if (this.#all.splice(0).length > 0) crew?.hold(false);
     await crew?.close();
   }
+}
+
+/** A number of chunks, from `least` to `most` or some more than twice `least`, that are of one length: of few iterations, one more or
+ *  less in a chunk leaves threads waiting for the last. Not more than needed: what a chunk's iterations share they read once. */
+function evenly(extent: number, least: number, most: number): number {
+  const end = Math.min(most, 2 * least + 1);
+  for (let chunks = least; chunks <= end; chunks++) if (extent % chunks === 0) return chunks;
+  return extent < least * least ? Math.min(most, 2 * least) : least;
 }
 
 const memoryOf = ({ index, memory }: CpuMemory["arena"]) => ({ index, bytes: memory.buffer.byteLength });
