@@ -308,7 +308,7 @@ export class Flights {
 
   #chunks(extent: number, work: number): number {
     const worthWhile = Math.max(1, Math.min(extent, Math.floor(work / this.#grain), maxChunks));
-    return evenly(extent, Math.min(worthWhile, this.#threads * chunksPerThread), worthWhile);
+    return evenly(extent, this.#threads, Math.min(worthWhile, this.#threads * chunksPerThread), worthWhile);
   }
 
   /** Puts a kernel's code where workers find it: into memory that they share. */
@@ -373,11 +373,12 @@ export class Flights {
   }
 }
 
-/** A number of chunks, from `least` to `most` or some more than twice `least`, that are of one length: of few iterations, one more or
- *  less in a chunk leaves threads waiting for the last. Not more than needed: what a chunk's iterations share they read once. */
-function evenly(extent: number, least: number, most: number): number {
-  const end = Math.min(most, 2 * least + 1);
-  for (let chunks = least; chunks <= end; chunks++) if (extent % chunks === 0) return chunks;
+/** How many chunks: of one length and as many for each thread, if a number does it that is not much more than `least`. Of few
+ *  iterations, one more or less in a chunk leaves threads waiting for the last; but what a chunk's iterations share, each chunk
+ *  reads. */
+function evenly(extent: number, threads: number, least: number, most: number): number {
+  const end = Math.min(most, 5 * least);
+  for (let chunks = least; chunks <= end; chunks++) if (extent % chunks === 0 && chunks % threads === 0) return chunks;
   return extent < least * least ? Math.min(most, 2 * least) : least;
 }
 
