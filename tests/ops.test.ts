@@ -9,7 +9,7 @@ import { torchElementwise } from "./torch-elementwise.ts";
 import { torchOps, viewed } from "./torch-ops.ts";
 import { torchStructured } from "./torch-structured.ts";
 
-const cases = (["ops", "structured", "elementwise"] as const).flatMap((folder) => loadCases(folder).cases);
+const cases = (["ops", "structured", "elementwise", "attention"] as const).flatMap((folder) => loadCases(folder).cases);
 const operations = { ...torchOps, ...torchStructured, ...torchElementwise };
 
 test("every operation of the fixtures has its expression here", () => {

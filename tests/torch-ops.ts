@@ -126,6 +126,11 @@ export const torchOps: Readonly<Record<string, Operation>> = {
   gather: ([x, i], { axis }) => s.takeAlongAxis(x as Tensor, i as Tensor, int(axis)),
   scatter_add: ([x, i, added], { axis }) =>
     s.putAlongAxis(x as Tensor, i as Tensor, added as Tensor, int(axis), { mode: "add" }),
+  attention: ([q, k, v, mask], { causal }) =>
+    s.nn.scaledDotProductAttention(q as Tensor, k as Tensor, v as Tensor, {
+      causal: causal === true,
+      ...(mask ? { mask } : {}),
+    }),
   softmax: ([x], { axis }) => (x as Tensor).softmax(int(axis)),
   log_softmax: ([x], { axis }) => (x as Tensor).logSoftmax(int(axis)),
   layer_norm: ([x, w, b], { epsilon }) => {
