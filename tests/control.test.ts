@@ -22,6 +22,7 @@ import {
   tensor,
   TraceError,
   TreeError,
+  valueAndGrad,
   vmap,
   whileLoop,
   zeros,
@@ -479,4 +480,28 @@ test("what does not fit is refused with a way out", async () => {
       ),
     TraceError,
   );
+});
+
+test("a value and its gradient run a loop once forwards: the saving scan serves for both", async () => {
+  const { hardware } = (await openStream("cpu")).device;
+  const { fn } = trace("both", [{ dtype: "f32", dims: [8] }], ([x]) => {
+    const [value, slope] = valueAndGrad((v: Tensor) =>
+      scan(
+        (c: Tensor, _: null) => [c.sin(), null],
+        cond(
+          v.sum().less(0),
+          (u: Tensor) => u.neg(),
+          (u: Tensor) => u.sin(),
+          v,
+        ),
+        null,
+        {
+          length: 9,
+        },
+      )[0].sum(),
+    )(x as Tensor);
+    return [value, slope];
+  });
+  const names = compile(fn, hardware).steps.flatMap((s) => ("conduct" in s ? [s.name] : []));
+  assert.deepEqual(names, ["cond", "scan of 9 steps", "scan of 9 steps", "cond"]);
 });

@@ -88,7 +88,7 @@ function carry(node: Node, mapped: ReadonlyMap<Node, Node>, size: Dim): Node {
         b.scatter(a, i, u, at, node.attr.mode),
       );
     case "random":
-      return carryRandom(node, x(0), x(1), has as [boolean, boolean], size);
+      return carryRandom(node, full(0), (each) => (each ? full(1) : x(1)));
     case "stopGradient":
     case "alias":
       return remake(currentScope(), node, [x()]);
@@ -197,26 +197,10 @@ export function carryScatter(
   return b.permute(made, [at, ...dims.flatMap((_, i) => (i === at ? [] : [i]))]);
 }
 
-/** Each element draws with its own key: the draws are made one by one and laid end to end. */
-function carryRandom(
-  node: NodeOf<"random">,
-  key: Node,
-  offset: Node,
-  [keys, counts]: readonly [boolean, boolean],
-  size: Dim,
-): Node {
-  const { dims, words } = node.attr;
-  const row = (n: Node, i: number): Node => {
-    const [, ...rest] = dimsOf(n);
-    return b.reshape(b.slice(n, [i, ...rest.map(() => 0)], [1, ...rest]), rest);
-  };
-  const draws = Array.from({ length: known(size, "vmap of random") }, (_, i) =>
-    b.random(keys ? row(key, i) : key, counts ? row(offset, i) : offset, dims, words),
-  );
-  return b.concat(
-    draws.map((d) => b.reshape(d, axis(dimsOf(d), 1))),
-    0,
-  );
+/** Each element draws with its own key: they are the keys of one draw. */
+function carryRandom({ attr: { dims, words } }: NodeOf<"random">, keys: Node, offset: (full: boolean) => Node): Node {
+  const single = dimsOf(offset(false)).length === 0;
+  return b.random(keys, offset(!single), dims, words);
 }
 
 const made: Memo<Fn> = new WeakMap();

@@ -18,6 +18,7 @@ import type { OpDef } from "../ops/define.ts";
 import { define, newScope } from "../ops/table.ts";
 import { backward, pullBack } from "./backward.ts";
 import { callForward, type Pushed } from "./joint.ts";
+import { zeroOf } from "./region.ts";
 
 /** The tangents of `roots` for tangents of `wrt`. */
 export function forward(roots: readonly Node[], wrt: readonly Node[], tangents: readonly Node[]): Pushed {
@@ -91,5 +92,8 @@ function push(node: Node, given: readonly (Node | null)[]): readonly (Node | nul
     return seeds.map((s) => (s ? (made[open.indexOf(s)] ?? null) : null));
   });
   for (const [own, j] of ownItems) known.set(own, item(node, j));
+  // A rule that is called takes the cotangent as an argument still, though nothing hangs on it.
+  for (const n of topological(pushed.filter((p) => p !== null)))
+    if (n.op === "param" && !known.has(n)) known.set(n, zeroOf(n));
   return pushed.map((p) => (p ? (copy([p], known)[0] as Node) : null));
 }

@@ -6,7 +6,7 @@
  *  Saved are results of contractions, reductions and indexed accesses; element-wise values between them are computed again, where they
  *  fuse into their users. A function of `rematerialised` says itself what is saved. */
 import { copy } from "../ir/copy.ts";
-import { type Fn, makeFn } from "../ir/fn.ts";
+import { type Fn, makeFn, topological } from "../ir/fn.ts";
 import type { Node, NodeOf } from "../ir/node.ts";
 import { within } from "../ir/scope.ts";
 import { isTuple, type Type } from "../ir/type.ts";
@@ -46,7 +46,10 @@ export function split(
 
     const kept = new Set<Node>(params.filter((_, i) => keep(i)) as readonly Node[]);
     const saves = rematerialised.get(fn) ?? isWorthSaving;
-    const residuals = residualsOf(wanted, (n) => body.has(n) && (kept.has(n) || (n.op !== "param" && saves(n))));
+    const after = dependents(wanted, extra);
+    // What the derivative of an inner call finds saved is a part of that call's forward half, which the body has not seen.
+    const isBefore = (n: Node) => body.has(n) || (n.op === "item" && !after.has(n));
+    const residuals = residualsOf(wanted, (n) => isBefore(n) && (kept.has(n) || (n.op !== "param" && saves(n))));
     const forward = makeFn(`${fn.name}.forward`, params, [...results, ...residuals]);
     extended.set(forward, fn);
 
@@ -70,6 +73,13 @@ export function split(
       residuals: residuals.map((r) => r.type),
     };
   });
+}
+
+/** The values that depend on what the derivatives are given. */
+function dependents(derived: readonly Node[], given: readonly Node[]): Set<Node> {
+  const found = new Set(given);
+  for (const n of topological(derived)) if (n.src.some((s) => found.has(s))) found.add(n);
+  return found;
 }
 
 /** The values that the derivatives read, cut at what is saved. */

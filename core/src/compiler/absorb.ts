@@ -9,17 +9,18 @@
 import { extended } from "../autodiff/marks.ts";
 import { makeFn, nodesOf } from "../ir/fn.ts";
 import type { Fn } from "../ir/fn.ts";
-import type { Node, NodeOf } from "../ir/node.ts";
+import { fnsOf } from "../ir/attr-kinds.ts";
+import type { Node, NodeOf, Op } from "../ir/node.ts";
 import { remake } from "../ir/scope.ts";
-import { newScope } from "../ops/table.ts";
+import { define, newScope } from "../ops/table.ts";
 
 export function absorb(fn: Fn): Fn {
   // Nodes of one scope are interned, so equal arguments are one node. A call waits for its larger brother, which has the same
   // sources, hence never depends on it.
-  const brothers = new Map<string, NodeOf<"call">[]>();
+  const brothers = new Map<string, Node[]>();
   for (const node of nodesOf(fn)) {
-    if (node.op !== "call") continue;
-    const place = node.src.map((s) => s.id).join(" ");
+    if (define<Op>(node.op).role !== "control") continue;
+    const place = `${node.op} ${node.src.map((s) => s.id).join(" ")}`;
     const group = brothers.get(place);
     if (group) group.push(node);
     else brothers.set(place, [node]);
@@ -27,10 +28,18 @@ export function absorb(fn: Fn): Fn {
   const instead = new Map<Node, Node>();
   for (const group of brothers.values())
     for (const call of group) {
-      const better = group.find((other) => other !== call && extended.get(other.attr.fn) === call.attr.fn);
-      if (better) instead.set(call as Node, better as Node);
+      const better = group.find((other) => extendsCall(other, call));
+      if (better) instead.set(call, better);
     }
   return instead.size === 0 ? fn : redirect(fn, instead);
+}
+
+/** Whether what a node runs computes what the other runs and more, in a loop of the same steps if it is one. */
+function extendsCall(other: Node, call: Node): boolean {
+  const fns = fnsOf(call);
+  if (other === call || !fnsOf(other).every((f, i) => extended.get(f) === fns[i])) return false;
+  const [a, b] = [other, call];
+  return a.op !== "scan" || b.op !== "scan" || (a.attr.length === b.attr.length && a.attr.reverse === b.attr.reverse);
 }
 
 /** The function rebuilt with calls exchanged; sources are dealt with on the way, iteratively. */

@@ -325,6 +325,7 @@ function refilled(n: Node): Node | undefined {
 const marks: Rules = {
   stopGradient: (n) => source(n),
   alias: (n) => source(n),
+  named: (n) => source(n),
 };
 
 const rules: Rules = {

@@ -6,6 +6,7 @@ import { backward } from "../autodiff/backward.ts";
 import { type Batch, mapFn } from "../autodiff/batch.ts";
 import { forward } from "../autodiff/forward.ts";
 import { joint } from "../autodiff/joint.ts";
+import { extended } from "../autodiff/marks.ts";
 import { bits, type Memo, once } from "../autodiff/memo.ts";
 import { pulled, zeroOf } from "../autodiff/region.ts";
 import { split } from "../autodiff/split.ts";
@@ -129,8 +130,11 @@ function halve({ yes, no }: Attrs["cond"], present: readonly boolean[], want: re
       return makeFn(half.backward.name, params, results);
     });
   };
+  const both = { yes: saving(a.forward, ofYes), no: saving(b.forward, ofNo) };
+  extended.set(both.yes, yes);
+  extended.set(both.no, no);
   return {
-    saving: { yes: saving(a.forward, ofYes), no: saving(b.forward, ofNo) },
+    saving: both,
     backward: { yes: back(a, ofYes), no: back(b, ofNo) },
     residuals: places.length,
   };

@@ -83,10 +83,17 @@ function compute(n: Node, { exact, at, dims }: Frame): Computed {
       return elementwise("cast", [counted], n.attr.dtype, exact);
     }
     case "random": {
-      const [k0, k1] = doubles(src(0)) as unknown as [number, number];
-      const shape = dims(n.attr.dims);
-      const data = randomBits([k0, k1], doubles(src(1))[0] as number, sizeOfDims(shape), n.attr.words);
-      return { dtype: "u32", dims: n.attr.words === 2 ? [...shape, 2] : shape, data };
+      const [keys, offsets] = [doubles(src(0)), doubles(src(1))];
+      const { words } = n.attr;
+      const shape = dims(tensorTypeOf(n).dims);
+      const count = sizeOfDims(dims(n.attr.dims));
+      const data = new Float64Array(sizeOfDims(shape));
+      for (let i = 0; 2 * i < keys.length; i++) {
+        const key = [keys[2 * i] as number, keys[2 * i + 1] as number] as const;
+        const offset = offsets[offsets.length === 1 ? 0 : i] as number;
+        data.set(randomBits(key, offset, count, words), i * count * words);
+      }
+      return { dtype: "u32", dims: shape, data };
     }
     case "reshape":
       return { ...src(0), dims: dims(n.attr.dims) };

@@ -49,6 +49,8 @@ export interface RareAttrs {
   cond: { readonly yes: Fn; readonly no: Fn };
   /** `src`: constants of the loop, then the carry. The test takes both and gives a bool scalar, the body the next carry. */
   while: { readonly test: Fn; readonly body: Fn; readonly consts: number };
+  /** A name for what a derivative may keep. */
+  named: { readonly name: string };
   /** Row `src[1]`, a scalar in host space, of the first axis: how the plan of a scan's body reads. */
   pick: None;
   /** A stack of `length` rows of which one, at `src[1]`, is written: how the plan of a scan's body writes. */

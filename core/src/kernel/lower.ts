@@ -391,13 +391,15 @@ function* product(node: NodeOf<"dot">, at: readonly Node[], mask: Node | undefin
 /** Element i has the 64-bit counter offset + i, its high word the carry. */
 function* random(node: NodeOf<"random">, at: readonly Node[], mask: Node | undefined): Making {
   const [key, offset] = node.src as [Node, Node];
-  const k0 = yield { node: key, at: [constIndex(0)], mask };
-  const k1 = yield { node: key, at: [constIndex(1)], mask };
-  const start = yield { node: offset, at: [], mask };
+  const many = knownDims(key).length - 1;
+  const which = at.slice(0, many);
+  const k0 = yield { node: key, at: [...which, constIndex(0)], mask };
+  const k1 = yield { node: key, at: [...which, constIndex(1)], mask };
+  const start = yield { node: offset, at: knownDims(offset).length === 0 ? [] : which, mask };
   const dims = node.attr.dims.map((d) => known(d, "random"));
-  const flat = flattenIndex(at.slice(0, dims.length), dims);
+  const flat = flattenIndex(at.slice(many, many + dims.length), dims);
   const low = add(start, cast(flat, "u32"));
   const [y0, y1] = threefry2x32(k0, k1, cast(lt(low, start), "u32"), low);
   if (node.attr.words === 1) return xor(y0, y1);
-  return where(lt(at[dims.length] as Node, constIndex(1)), y0, y1);
+  return where(lt(at[many + dims.length] as Node, constIndex(1)), y0, y1);
 }

@@ -1,6 +1,6 @@
 /** Leaves, marks, state and control: the ops that are not arithmetic. */
 import { DTypeError, ShapeError, VerifyError } from "../errors.ts";
-import { dimsEqual } from "../ir/dim.ts";
+import { dimEqual, dimsEqual } from "../ir/dim.ts";
 import { dtypes, isFull } from "../ir/dtype.ts";
 import { dtypeOf, type Node, tensorTypeOf } from "../ir/node.ts";
 import { isTuple, tensorType, type Type, typeText } from "../ir/type.ts";
@@ -23,18 +23,19 @@ export const structure = {
     },
   },
   /** Threefry2x32-20 in the partitionable layout: element i has counter offset + i (Salmon et al. 2011; JAX's
-   *  `jax_threefry_partitionable`). One word is the xor of the two. */
+   *  `jax_threefry_partitionable`). One word is the xor of the two. Several keys `[…, 2]` draw as much each. */
   random: {
     role: "leaf",
     arity: 2,
     flops: 110,
     infer: ([key, offset], { dims, words }) => {
       const [k, o] = [tensorTypeOf(key as Node), tensorTypeOf(offset as Node)];
-      if (k.dtype !== "u32" || !dimsEqual(k.dims, [2]))
+      const many = k.dims.slice(0, -1);
+      if (k.dtype !== "u32" || !dimEqual(k.dims.at(-1) ?? 0, 2))
         throw new ShapeError(`random: expected a key u32[2], got ${typeText(k)}`, { hint: "make one with key(seed)" });
-      if (o.dtype !== "u32" || o.dims.length !== 0)
-        throw new ShapeError(`random: expected an offset u32[], got ${typeText(o)}`);
-      return tensorType("u32", words === 2 ? [...dims, 2] : dims);
+      if (o.dtype !== "u32" || !(o.dims.length === 0 || dimsEqual(o.dims, many)))
+        throw new ShapeError(`random: expected an offset u32[], or one for each key, got ${typeText(o)}`);
+      return tensorType("u32", [...many, ...dims, ...(words === 2 ? [2] : [])]);
     },
   },
 

@@ -15,6 +15,7 @@ import { movement } from "./movement.ts";
 import type { scattering } from "./scattering.ts";
 import type { sorting } from "./sorting.ts";
 import type { special } from "./special.ts";
+import type { names } from "./named.ts";
 import { loops, structure } from "./structure.ts";
 
 export const ops = { ...structure, ...elementwise, ...movement, ...contraction, ...loops } satisfies {
@@ -30,7 +31,8 @@ type Rare = typeof attentive &
   typeof scattering &
   typeof sorting &
   typeof special &
-  typeof blockOps;
+  typeof blockOps &
+  typeof names;
 const rare: { [O in RareOp]?: Rare[O] } = {};
 
 /** Adds the entries of a rare family. */

@@ -7,7 +7,7 @@ import { type Dim, known, sizeOf } from "../ir/dim.ts";
 import { dimsOf, dtypeOf, type Node } from "../ir/node.ts";
 import { freshId } from "../ir/scope.ts";
 import { typeText } from "../ir/type.ts";
-import { build, cast, eq, fill, iota, reshape, scalar, zerosLike } from "../ops/build.ts";
+import { build, cast, eq, fill, iota, permute, reshape, scalar, zerosLike } from "../ops/build.ts";
 import { Tensor } from "./tensor.ts";
 import { differentiating, grad, renamed, replaced } from "./transform.ts";
 import { tensors } from "./tree.ts";
@@ -47,15 +47,24 @@ export function jvp<A extends readonly unknown[], Y>(f: (...args: A) => Y, args:
   });
 }
 
-/** The derivative of each element of f(x) by each element of x: `[...dims of f(x), ...dims of x]`, one pull-back for all rows at once.
+export interface JacobianOptions {
+  /** Whether rows are pulled back or columns pushed forward, all at once. By default what there are fewer of: forward where f has
+   *  more results than x has elements. */
+  readonly mode?: "auto" | "forward" | "reverse";
+}
+
+/** The derivative of each element of f(x) by each element of x: `[...dims of f(x), ...dims of x]`.
  *  @example jacobian((x: Tensor) => x.mul(x))(tensor([1, 2]))   // [[2, 0], [0, 4]] */
 export const jacobian =
-  (f: (x: Tensor) => Tensor) =>
+  (f: (x: Tensor) => Tensor, { mode = "auto" }: JacobianOptions = {}) =>
   (x: Tensor): Tensor =>
     differentiating(() => {
       const { tree: v } = renamed("jacobian", x);
       const y = f(v).node;
       const count = sizeOf(dimsOf(y));
+      const columns = sizeOf(x.dims);
+      const fewer = typeof count === "number" && typeof columns === "number" && columns < count;
+      if (mode === "forward" || (mode === "auto" && fewer)) return columnByColumn(y, v.node);
       // A pull-back of one cotangent, mapped over the rows of the identity.
       const seed = build("alias", [zerosLike(y)], { tag: freshId() }) as Node;
       const [row] = backward([y], [seed], [v.node]);
@@ -65,6 +74,22 @@ export const jacobian =
       const [all] = row ? batch([row], new Map([[seed, rows]]), n) : [];
       return new Tensor(all?.mapped ? reshape(all.node, dims) : fill(scalar(0, x.dtype), dims));
     });
+
+/** All columns pushed at once: a tangent for each element of x. */
+function columnByColumn(y: Node, x: Node): Tensor {
+  const n = known(sizeOf(dimsOf(x)), "jacobian");
+  const seed = build("alias", [zerosLike(x)], { tag: freshId() }) as Node;
+  const { roots, tangents } = forward([y], [x], [seed]);
+  const [result] = roots as [Node];
+  const dims: Dim[] = [...dimsOf(result), ...dimsOf(x)];
+  const [moved] = tangents;
+  const columns = reshape(identity(n, x), [n, ...dimsOf(x)]);
+  const [all] = moved ? batch([moved], new Map([[seed, columns]]), n) : [];
+  if (!all?.mapped) return new Tensor(fill(scalar(0, dtypeOf(y)), dims));
+  const rank = dimsOf(result).length;
+  const last = permute(all.node, [...Array.from({ length: rank }, (_, a) => a + 1), 0]);
+  return new Tensor(reshape(last, dims));
+}
 
 const identity = (n: number, like: Node): Node =>
   cast(eq(iota("i32", [n, n], 0), iota("i32", [n, n], 1)), dtypeOf(like));

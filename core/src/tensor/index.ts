@@ -46,12 +46,23 @@ export { jit, type JitOptions } from "./jit.ts";
 export { cond, scan, type ScanOptions, whileLoop } from "./control.ts";
 export { type CumulativeOptions, cummax, cummin, cumprod, cumsum, logCumSumExp } from "./cumulative.ts";
 export { footprint } from "./footprint.ts";
-export { hessian, hvp, jacobian, jvp } from "./forward.ts";
+export { hessian, hvp, jacobian, type JacobianOptions, jvp } from "./forward.ts";
 export type { Operand } from "./operand.ts";
+export { checkpointName, policies } from "./policies.ts";
 export * as random from "./random.ts";
 export { key, type Key } from "./random.ts";
 export * from "./reduce.ts";
-export { customVjp, region, type RegionOptions, remat, type VjpRule } from "./region.ts";
+export {
+  type CustomOptions,
+  customVjp,
+  type JvpRule,
+  region,
+  type RegionOptions,
+  remat,
+  type RematOptions,
+  type RematPolicy,
+  type VjpRule,
+} from "./region.ts";
 export { type BlockDType, dequantize, fakeQuantize, quantize } from "./quantised.ts";
 export * from "./shape.ts";
 export * from "./special.ts";

@@ -1,14 +1,15 @@
 /** Functions that are called as a unit: traced once for each structure of their arguments, whoever calls them. A `region` is
  *  for sharing the work of compiling, `remat` for memory, `customVjp` for a derivative of one's own. */
-import { customRules, rematerialised } from "../autodiff/marks.ts";
+import { customPushes, customRules, rematerialised } from "../autodiff/marks.ts";
 import { ShapeError, TraceError } from "../errors.ts";
 import { instantiate } from "../ir/copy.ts";
 import type { Fn } from "../ir/fn.ts";
-import type { Node } from "../ir/node.ts";
+import type { Node, Op } from "../ir/node.ts";
 import { currentScope, type Scope } from "../ir/scope.ts";
 import { atOneLine } from "../ir/site.ts";
-import { tensorType, typeText } from "../ir/type.ts";
+import { isTuple, tensorType, typeText } from "../ir/type.ts";
 import { call, item, zerosLike } from "../ops/build.ts";
+import { define } from "../ops/table.ts";
 import { numberNode } from "./operand.ts";
 import { isPending, lazyScope } from "./pending.ts";
 import { type Entry, nameOf, type Signature, signatureOf, traceCall } from "./signature.ts";
@@ -32,15 +33,24 @@ export const region = <A extends readonly unknown[], Y>(
 ): ((...args: A) => Y) =>
   unit(f, options, (fn, inputs) => (currentScope() === lazyScope ? instantiate(fn, inputs) : called(fn, inputs)));
 
+/** Whether a value inside a `remat` is kept for the backward pass: by what makes it, and the name that it was given. */
+export type RematPolicy = (value: { readonly op: string; readonly name: string | undefined }) => boolean;
+
+export interface RematOptions extends RegionOptions {
+  /** What is kept all the same; nothing by default. See `policies`. */
+  readonly save?: RematPolicy;
+}
+
 /** f whose derivative computes f's inner values again instead of keeping them: less memory, one more forward pass.
  *  @see Chen et al. 2016, arXiv:1604.06174
  *  @example const cheap = remat((w: Tensor, x: Tensor) => x.matmul(w).tanh()); */
 export const remat = <A extends readonly unknown[], Y>(
   f: (...args: A) => Y,
-  options: RegionOptions = {},
+  options: RematOptions = {},
 ): ((...args: A) => Y) =>
   unit(f, options, (fn, inputs) => {
-    rematerialised.set(fn, () => false);
+    const { save } = options;
+    rematerialised.set(fn, (n) => save !== undefined && isValue(n) && save({ op: n.op, name: nameGiven(n) }));
     return called(fn, inputs);
   });
 
@@ -51,6 +61,14 @@ export type VjpRule<A extends readonly unknown[], Y> = (
   ...args: A
 ) => { readonly [I in keyof A]?: A[I] | null };
 
+/** How f's result moves when its arguments do: from tangents like the arguments (zeros where one does not move) to one like the result. */
+export type JvpRule<A extends readonly unknown[], Y> = (tangents: A, result: Y, ...args: A) => Y;
+
+export interface CustomOptions<A extends readonly unknown[], Y> extends RegionOptions {
+  /** The forward derivative. Without one it is made of the reverse rule. */
+  readonly jvp?: JvpRule<A, Y>;
+}
+
 /** f with a derivative rule of one's own. The rule is traced too, so it may itself be differentiated; it may use its arguments
  *  only, no tensors of outside.
  *  @throws TraceError if the rule uses a tensor of outside; ShapeError if a gradient is not of its argument's shape
@@ -60,12 +78,19 @@ export type VjpRule<A extends readonly unknown[], Y> = (
 export const customVjp = <A extends readonly unknown[], Y>(
   f: (...args: A) => Y,
   rule: VjpRule<A, Y>,
-  options: RegionOptions = {},
+  options: CustomOptions<A, Y> = {},
 ): ((...args: A) => Y) =>
   unit(f, options, (fn, inputs, traced, args, signature) => {
-    if (!customRules.has(fn)) customRules.set(fn, traceRule(fn, rule, traced, args, signature));
+    if (!customRules.has(fn)) {
+      customRules.set(fn, traceRule(fn, rule, traced, args, signature));
+      if (options.jvp) customPushes.set(fn, tracePush(fn, options.jvp, traced, args, signature));
+    }
     return called(fn, inputs);
   });
+
+/** What computes something that could be kept. */
+const isValue = (n: Node): boolean => !isTuple(n.type) && define<Op>(n.op).role !== "leaf";
+const nameGiven = (n: Node): string | undefined => (n.op === "named" ? n.attr.name : undefined);
 
 const called = (fn: Fn, inputs: readonly Node[]): Node[] =>
   atOneLine(() => {
@@ -123,29 +148,47 @@ function inputsOf(traced: Traced, { leaves, entries }: Signature): Node[] {
   return [...nodes, ...tensorsOf(traced).map((t) => t.node)];
 }
 
+/** The arguments' tree around the values of those leaves that vary. */
+function argumentsTree<A>(args: A, { leaves, entries }: Signature, values: readonly Tensor[]): A {
+  let leaf = 0;
+  let next = 0;
+  return mapLeaves(args, () => {
+    const i = leaf++;
+    return (entries[i] as Entry).kind === "fixed" ? leaves[i]?.value : values[next++];
+  }) as A;
+}
+
+const plainTypes = (nodes: readonly Node[]) =>
+  nodes.map((n) => {
+    const { dtype, dims } = new Tensor(n).type;
+    return tensorType(dtype, dims);
+  });
+
+function refuseOutside(fn: Fn, made: Traced): Fn {
+  if (made.captured.length > 0 || made.assigned.length > 0)
+    throw new TraceError(
+      `customVjp ${fn.name}: the rule uses a tensor of outside (${tensorsOf(made).map(String).join(", ")})`,
+      { hint: "pass it as an argument of the function" },
+    );
+  return made.fn;
+}
+
 /** The rule as a function of the body's parameters, results and cotangents; it gives a gradient for every parameter. */
 function traceRule<A extends readonly unknown[], Y>(
   fn: Fn,
   rule: VjpRule<A, Y>,
   { output }: Traced,
   args: A,
-  { leaves, entries }: Signature,
+  signature: Signature,
 ): Fn {
-  const types = [...fn.params, ...fn.results, ...fn.results].map((n) => {
-    const { dtype, dims } = new Tensor(n).type;
-    return tensorType(dtype, dims);
-  });
+  const types = plainTypes([...fn.params, ...fn.results, ...fn.results]);
   const [p, r] = [fn.params.length, fn.results.length];
   const made = trace(`${fn.name}.rule`, types, (values) => {
-    let leaf = 0;
-    let next = 0;
-    const inner = mapLeaves(args, () => {
-      const i = leaf++;
-      return (entries[i] as Entry).kind === "fixed" ? leaves[i]?.value : values[next++];
-    }) as A;
+    const inner = argumentsTree(args, signature, values);
     const result = rebuild(output, values.slice(p, p + r)) as Y;
     const given = rule(rebuild(output, values.slice(p + r)) as Y, result, ...inner);
     const byPath = new Map(tensors(args.map((_, i) => given[i] ?? null)).map(({ path, tensor }) => [path, tensor]));
+    const { leaves, entries } = signature;
     const varying = leaves.filter((_, i) => (entries[i] as Entry).kind !== "fixed");
     return values.slice(0, p).map((value, i) => {
       const path = varying[i]?.path;
@@ -157,12 +200,28 @@ function traceRule<A extends readonly unknown[], Y>(
       return gradient ?? new Tensor(zerosLike(value.node));
     });
   });
-  if (made.captured.length > 0 || made.assigned.length > 0)
-    throw new TraceError(
-      `customVjp ${fn.name}: the rule uses a tensor of outside (${tensorsOf(made).map(String).join(", ")})`,
-      {
-        hint: "pass it as an argument of the function",
-      },
-    );
-  return made.fn;
+  return refuseOutside(fn, made);
+}
+
+/** The forward rule as a function of the body's parameters, results and the parameters' tangents. */
+function tracePush<A extends readonly unknown[], Y>(
+  fn: Fn,
+  push: JvpRule<A, Y>,
+  { output }: Traced,
+  args: A,
+  signature: Signature,
+): Fn {
+  const [p, r] = [fn.params.length, fn.results.length];
+  const made = trace(`${fn.name}.jvp`, plainTypes([...fn.params, ...fn.results, ...fn.params]), (values) => {
+    const inner = argumentsTree(args, signature, values);
+    const result = rebuild(output, values.slice(p, p + r)) as Y;
+    const moved = tensors(push(argumentsTree(args, signature, values.slice(p + r)), result, ...inner));
+    fn.results.forEach((y, j) => {
+      const [want, got] = [typeText(y.type), moved[j] ? typeText(moved[j].tensor.type) : "nothing"];
+      if (want !== got)
+        throw new ShapeError(`customVjp ${fn.name}: the tangent of result ${j} should be ${want}, got ${got}`);
+    });
+    return moved.map(({ tensor }) => tensor);
+  });
+  return refuseOutside(fn, made);
 }

@@ -25,7 +25,7 @@ const config = llamaConfig("llama-tiny", {
   vocabSize: 96,
   hiddenSize: 32,
   intermediateSize: 64,
-  numHiddenLayers: 3,
+  numHiddenLayers: 4,
   numAttentionHeads: 4,
   numKeyValueHeads: 2,
   headDim: 8,
@@ -74,7 +74,7 @@ for (const name of deviceNames)
     assert.ok(Math.abs(measured / told - 1) < 0.05, `${measured} measured, ${told} told`);
     assert.ok(holders.some(({ kind, bytes }) => kind === "temporary" && bytes >= 4 * 48 * 32 * 4));
 
-    const budget = argumentBytes + 0.55 * told;
+    const budget = argumentBytes + 0.75 * told;
     const tight = await trained(name, memoryBudget(budget));
     assert.ok(tight.told.peakBytes <= budget);
     assert.ok(Math.abs((tight.peak - tight.start) / (tight.told.peakBytes - argumentBytes) - 1) < 0.05);
