@@ -157,11 +157,15 @@ export function toF16(x: number): number {
 }
 
 export function fromF16(bits: number): number {
-  const sign = bits & 0x8000 ? -1 : 1;
-  const exponent = (bits >>> 10) & 31;
-  const mantissa = bits & 1023;
-  if (exponent === 31) return mantissa ? Number.NaN : sign * Number.POSITIVE_INFINITY;
-  return exponent ? sign * 2 ** (exponent - 15) * (1 + mantissa / 1024) : sign * 2 ** -24 * mantissa;
+  const sign = (bits & 0x8000) << 16;
+  const rest = bits & 0x7fff;
+  if (rest < 0x400) {
+    const small = rest * 2 ** -24;
+    return sign < 0 ? -small : small;
+  }
+  // The exponent moves from a bias of 15 to one of 127; that of infinities and NaN is all ones in both.
+  u32Scratch[0] = sign | ((rest << 13) + (rest < 0x7c00 ? 112 : 224) * 2 ** 23);
+  return f32Scratch[0] as number;
 }
 
 /** The nearest integer, ties to even; a negative number that rounds to 0 gives −0. */

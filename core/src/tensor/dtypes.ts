@@ -6,18 +6,7 @@
  *  - bool meets T: T.  An integer meets a float: the float.  Two integers meet in the narrowest that holds both;
  *  - of two floats the wider; f16 meets bf16: f32. */
 import { DTypeError } from "../errors.ts";
-import {
-  type DType,
-  dtypes,
-  fromBf16,
-  fromF16,
-  isDType,
-  isFloat,
-  isInteger,
-  roundTo,
-  toBf16,
-  toF16,
-} from "../ir/dtype.ts";
+import { type DType, dtypes, fromF16, isDType, isFloat, isInteger, roundTo, toBf16, toF16 } from "../ir/dtype.ts";
 
 export type TypedArray =
   | Float32Array
@@ -146,9 +135,14 @@ export function decode(dtype: DType, bytes: Uint8Array<ArrayBuffer>): TypedArray
     case "i64":
       return new BigInt64Array(buffer, 0, byteLength / 8);
     case "f16":
-      return Float32Array.from(new Uint16Array(buffer, 0, byteLength / 2), fromF16);
-    case "bf16":
-      return Float32Array.from(new Uint16Array(buffer, 0, byteLength / 2), fromBf16);
+    case "bf16": {
+      const halves = new Uint16Array(buffer, 0, byteLength / 2);
+      const out = new Float32Array(halves.length);
+      const bits = new Uint32Array(out.buffer);
+      if (dtype === "bf16") for (let i = 0; i < out.length; i++) bits[i] = (halves[i] as number) << 16;
+      else for (let i = 0; i < out.length; i++) out[i] = fromF16(halves[i] as number);
+      return out;
+    }
     case "u8":
     case "bool":
     case "q8_0":

@@ -1,7 +1,7 @@
 /** Casts between dtypes, with the meaning of the op table: floats to integers towards zero, clamped, NaN to 0; integers
  *  wrap; to a 16-bit float once, to nearest even. The bit patterns follow Giesen 2012, "Half to float done quick". */
 
-import { byteSize, type DType, dtypes, isFloat } from "sinan/south";
+import { byteSize, type DType, dtypeOf, dtypes, isFloat, type Node } from "sinan/south";
 import { type Lanes, laneWise, type Machine, narrow, single, uniform, vector, widen, widenMask } from "./lanes.ts";
 import type { Value, ValueGraph } from "./value.ts";
 
@@ -89,6 +89,28 @@ function encodeBrain(b: Bits, float: Value): Value {
   return b.choose(b.less(b.constant(0x7f80_0000), magnitude), b.constant(0x7fc0), rounded);
 }
 
+const infinity = 0x7f80_0000;
+
+/** f32 bits of what `encodeHalf` and `decodeHalf` would make of f32 bits, which are not packed for it. */
+function roundHalf(b: Bits, float: Value): Value {
+  const magnitude = b.and(float, b.constant(0x7fff_ffff));
+  const half = b.constant(0x3f00_0000);
+  const subnormal = b.floatSub(b.floatAdd(magnitude, half), half);
+  const odd = b.and(b.shr(magnitude, 13), b.constant(1));
+  const normal = b.and(b.add(b.add(magnitude, b.constant(0xfff)), odd), b.constant(-0x2000));
+  const finite = b.choose(b.less(magnitude, b.constant(113 << 23)), subnormal, normal);
+  const bounded = b.choose(b.less(b.constant(0x477f_ffff), finite), b.constant(infinity), finite);
+  const signed = b.or(bounded, b.and(float, b.constant(1 << 31)));
+  return b.choose(b.less(b.constant(infinity), magnitude), b.constant(0x7fc0_0000), signed);
+}
+
+function roundBrain(b: Bits, float: Value): Value {
+  const odd = b.and(b.shr(float, 16), b.constant(1));
+  const rounded = b.and(b.add(b.add(float, b.constant(0x7fff)), odd), b.constant(-0x10000));
+  const magnitude = b.and(float, b.constant(0x7fff_ffff));
+  return b.choose(b.less(b.constant(infinity), magnitude), b.constant(0x7fc0_0000), rounded);
+}
+
 /** f64 to f32 bits so that rounding those again rounds the double once: an inexact result gets an odd last place
  *  (Boldo & Melquiond 2008, "Emulation of FMA and correctly rounded sums"). */
 function roundToOdd(g: ValueGraph, x: Value): Value {
@@ -164,6 +186,21 @@ export function castValue(g: ValueGraph, x: Value, from: DType, to: DType): Valu
     default:
       return x;
   }
+}
+
+/** The f32 that a node rounds to a 16-bit float, where that is all it does: a cast there and back. */
+export function roundedBy(n: Node): { readonly x: Node; readonly dtype: "f16" | "bf16" } | undefined {
+  const inner = n.src[0];
+  if (n.op !== "cast" || n.attr.dtype !== "f32" || inner?.op !== "cast") return undefined;
+  const { dtype } = inner.attr;
+  const x = inner.src[0] as Node;
+  return isShort(dtype) && dtypeOf(x) === "f32" ? { x, dtype } : undefined;
+}
+
+export function roundLanes({ graph: g }: Machine, x: Lanes, dtype: "f16" | "bf16"): Lanes {
+  const round = dtype === "f16" ? roundHalf : roundBrain;
+  if (x.vector) return each(x, "f32", (p) => round(vectorBits(g), p));
+  return uniform("f32", floatOf(g, round(scalarBits(g), bitsOf(g, single(x)))));
 }
 
 /** Lanes from a dtype to another. */

@@ -4,7 +4,7 @@
 
 import { type DType, dtypeOf, identityOf, type Node, type NodeOf, type ReduceKind, topological } from "sinan/south";
 import { VerifyError } from "sinan/south";
-import { castValue } from "./convert.ts";
+import { castValue, roundedBy, roundLanes } from "./convert.ts";
 import { constant, extract, type Lanes, type Machine, pack, shapeOf, splat, uniform, vector } from "./lanes.ts";
 import { loadLanes, type Memory, type Store, storeLanes } from "./memory.ts";
 import { type Binding, type Substitution, substitution } from "./substitute.ts";
@@ -212,11 +212,11 @@ export class Lowering {
       case "accumulate":
         return this.#accumulate(n, at);
       default: {
-        const value = elementwise(
-          this.machine,
-          n,
-          n.src.map((s) => this.#memo(s, at).get(s) as Lanes),
-        );
+        const of = (s: Node): Lanes => this.#memo(s, at).get(s) as Lanes;
+        const rounded = roundedBy(n);
+        const value = rounded
+          ? roundLanes(this.machine, of(rounded.x), rounded.dtype)
+          : elementwise(this.machine, n, n.src.map(of));
         if (value) return value;
         throw new VerifyError(`wasm-simd: no rule for ${n.op} on ${dtypeOf(n.src[0] ?? n)}`, {
           hint: "expand or cast it before code is generated",

@@ -8,6 +8,8 @@ import {
   dtypeOf,
   dtypes,
   type Fn,
+  fromBf16,
+  fromF16,
   isFloat,
   makeFn,
   newScope,
@@ -311,6 +313,14 @@ for (const dtype of ["f16", "bf16"] as const) {
           [padded],
         );
         const words = wordsOf(got as Uint8Array);
+        if (from === "f32") {
+          const there = (x: Node): Node => build.cast(build.cast(x, dtype), "f32");
+          const [back] = await run(device, pointwise([from], "f32", padded.length, width, there), [padded]);
+          const decoded = dtype === "f16" ? fromF16 : fromBf16;
+          padded.forEach((x, i) => {
+            if (!Object.is(back?.[i], decoded(round(x)))) assert.fail(`${x} there and back by ${dtype}: ${back?.[i]}`);
+          });
+        }
         padded.forEach((x, i) => {
           if (words[i] !== round(x))
             assert.fail(
