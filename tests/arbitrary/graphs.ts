@@ -19,6 +19,10 @@ import { within } from "../../core/src/ir/scope.ts";
 import { tensorType } from "../../core/src/ir/type.ts";
 import { sizeOfDims, type Value, valueOf } from "../../core/src/interpreter/value.ts";
 import * as b from "../../core/src/ops/build.ts";
+import { conv, window } from "../../core/src/ops/convolution.ts";
+import { cumulate } from "../../core/src/ops/cumulative.ts";
+import { scatterReduce } from "../../core/src/ops/scattering.ts";
+import { argsort } from "../../core/src/ops/sorting.ts";
 import "../../core/src/ops/special.ts";
 import { addIndex, constIndex, flattenIndex, mulIndex, subIndex } from "../../core/src/ops/indexing.ts";
 import { newScope } from "../../core/src/ops/table.ts";
@@ -101,6 +105,11 @@ const otherOps = [
   "dot",
   "gather",
   "scatter",
+  "scatterReduce",
+  "cumulate",
+  "argsort",
+  "conv",
+  "window",
   "iota",
   "random",
   "const",
@@ -228,8 +237,30 @@ function step(op: Op, draw: Draw, pool: Pool): Node | undefined {
     }
     case "dot":
       return product(draw, pool);
+    case "cumulate": {
+      const kind = pick(draw, ["sum", "prod", "max", "min", "affine"] as const);
+      const fit = ofKind(pool, "float", "int", "uint").filter((n) => dimsOf(n).length > 0 && isFixed(n));
+      if (fit.length === 0) return undefined;
+      const y = pick(draw, fit);
+      return cumulate(
+        kind,
+        kind === "affine" ? [y, matching(draw, pool, y)] : [y],
+        draw(dimsOf(y).length),
+        draw(2) === 1,
+      );
+    }
+    case "argsort": {
+      const fit = ofKind(pool, "float", "int", "uint", "bool").filter((n) => dimsOf(n).length > 0 && isFixed(n));
+      if (fit.length === 0) return undefined;
+      const y = pick(draw, fit);
+      return argsort(y, draw(dimsOf(y).length), draw(2) === 1);
+    }
+    case "conv":
+    case "window":
+      return windowed(op, draw, pool);
     case "gather":
     case "scatter":
+    case "scatterReduce":
       return dims.length > 0 ? indexed(op, draw, pool, x, axis) : undefined;
     case "iota":
       return dims.length > 0 ? b.iota(pick(draw, ["i32", "u32", "f32"]), dims, axis) : undefined;
@@ -286,20 +317,48 @@ function product(draw: Draw, pool: Pool): Node | undefined {
   return rank <= 5 ? b.dot(a, c, { contract, batch }) : undefined;
 }
 
-function indexed(op: "gather" | "scatter", draw: Draw, pool: Pool, x: Node, axis: number): Node | undefined {
+const isFixed = (n: Node): boolean => dimsOf(n).every((d) => typeof d === "number");
+
+/** A convolution over what has at least three axes with a window of its own dtype, or a window over the last two axes. */
+function windowed(op: "conv" | "window", draw: Draw, pool: Pool): Node | undefined {
+  const least = op === "conv" ? 3 : 1;
+  const fit = ofKind(pool, "float", "int", "uint").filter((n) => dimsOf(n).length >= least && isFixed(n));
+  if (fit.length === 0) return undefined;
+  const x = pick(draw, fit);
+  const dims = dimsOf(x) as readonly number[];
+  const axes = op === "conv" ? dims.length - 3 : Math.min(2, dims.length);
+  const each = (make: () => number): number[] => Array.from({ length: axes }, make);
+  const steps = { strides: each(() => 1 + draw(2)), dilations: each(() => 1 + draw(2)) };
+  const sizes = each(() => 1 + draw(3));
+  if (op === "window") return window(x, { kind: pick(draw, ["sum", "max", "min"]), sizes, ...steps });
+  const [, groups, channels] = dims as readonly [number, number, number];
+  const weights = [groups, 1 + draw(3), channels, ...sizes];
+  const count = sizeOfDims(weights);
+  const number = b.cast(b.mod(b.iota("i32", [count], 0), b.fill(b.scalar(3, "i32"), [count])), dtypeOf(x));
+  return conv(x, b.reshape(number, weights), steps);
+}
+
+function indexed(
+  op: "gather" | "scatter" | "scatterReduce",
+  draw: Draw,
+  pool: Pool,
+  x: Node,
+  axis: number,
+): Node | undefined {
   const ready = pool.nodes.filter((n) => ["i32", "u32"].includes(dtypeOf(n)) && dimsOf(n).length < 3);
   const indices = ready.length > 0 ? pick(draw, ready) : b.sub(b.iota("i32", [3], 0), b.fill(b.scalar(1, "i32"), [3]));
   const dims = [...dimsOf(x).slice(0, axis), ...dimsOf(indices), ...dimsOf(x).slice(axis + 1)];
   if (dims.length > 5) return undefined;
   if (op === "gather") return b.gather(x, indices, axis);
+  const updates = b.fill(b.scalar(1 + draw(3), dtypeOf(x)), dims);
+  if (op === "scatterReduce") {
+    const kind = pick(draw, ["prod", "max", "min"] as const);
+    return ofKind(pool, "float", "int", "uint").includes(x)
+      ? scatterReduce(kind, x, indices, updates, axis)
+      : undefined;
+  }
   const arithmetic = isFull(dtypeOf(x)) && dtypeOf(x) !== "bool";
-  return b.scatter(
-    x,
-    indices,
-    b.fill(b.scalar(1 + draw(3), dtypeOf(x)), dims),
-    axis,
-    arithmetic && draw(2) ? "add" : "set",
-  );
+  return b.scatter(x, indices, updates, axis, arithmetic && draw(2) ? "add" : "set");
 }
 
 const steps = (maxNodes: number) =>
