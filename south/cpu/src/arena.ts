@@ -8,6 +8,8 @@ export const alignment = 64;
  *  side by side. */
 const stagger = 9 * alignment;
 const large = 2 ** 16;
+/** What one block at most leaves of an arena: its first block, and what large ones are longer by. */
+export const ownBytes = alignment + stagger;
 export const pageBytes = 65536;
 /** What addresses of 32 bits reach. */
 const maxPages = 65536;

@@ -14,6 +14,7 @@ import {
   tensorType,
   within,
 } from "sinan/south";
+import { ownBytes } from "./arena.ts";
 import { Arenas, type CpuMemory } from "./arenas.ts";
 import { cpuDriver, wasmCodegen } from "./index.ts";
 
@@ -101,6 +102,8 @@ test("an arena is opened when those before it are full, and none beyond the limi
   assert.throws(take, OutOfMemoryError);
   assert.equal(arenas.take(300_000, "device").arena.index, 0, "the first gap");
   assert.throws(() => arenas.take(arenaBytes, "device"), OutOfMemoryError);
+  const fresh = new Arenas({ shared: true, arenaBytes, mostBytes: 2 * arenaBytes }, () => {});
+  assert.equal(fresh.take(arenaBytes - ownBytes, "device").arena.index, 0, "the longest block");
   assert.equal(added, 1);
 });
 

@@ -4,7 +4,7 @@
 import { DeviceError } from "sinan/south";
 import type { Driver, HardwareModel, Json } from "sinan/south";
 import { openCpu } from "./device.ts";
-import { alignment } from "./arena.ts";
+import { alignment, ownBytes } from "./arena.ts";
 import { coreCount } from "./crew.ts";
 import { fusesMadd, probe } from "./wasm/probe.ts";
 import { codegenName } from "./wasm/render.ts";
@@ -87,7 +87,7 @@ function hardwareModel(shared: boolean, options: Options): HardwareModel {
       alignment,
       maxBuffers: 512,
       maxBytes: most,
-      maxBufferBytes: Math.min(most, (options.arenaBytes ?? arenaBytes) - alignment),
+      maxBufferBytes: Math.min(most, (options.arenaBytes ?? arenaBytes) - ownBytes),
       vectorRegisters: 16,
       aliasing: true,
     },
