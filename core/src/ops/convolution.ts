@@ -93,7 +93,7 @@ export function spread(
     const over = window.map((k, i) => (k - 1) * (dilations[i] as number));
     const low = over.map((o, i) => o - (start[i] as number));
     const high = low.map((l, i) => {
-      const length = ((from[i] as number) - 1) * (strides[i] as number) + 1;
+      const length = Math.max(0, ((from[i] as number) - 1) * (strides[i] as number) + 1);
       return (size[i] as number) + (over[i] as number) - length - l;
     });
     const turned = permute(flip(w, space), [0, 2, 1, ...space]);
@@ -149,8 +149,12 @@ function reach(x: Node, y: Node, sizes: readonly number[], { strides, dilations 
   return { over, after: over.map((o, i) => o + (left[i] as number)) };
 }
 
+/** Whether there is no window at all: then nothing flows, and the formulas for what is left over do not hold. */
+const isEmpty = (y: Node): boolean => sizeOfDims(knownDims(y)) === 0;
+
 function convVjp(g: Node, y: NodeOf<"conv">): (Node | null)[] {
   const [x, w] = y.src as [Node, Node];
+  if (isEmpty(y)) return [null, null];
   const { strides, dilations } = y.attr;
   const n = strides.length;
   const space = rangeOf(3, 3 + n);
@@ -168,7 +172,7 @@ function convVjp(g: Node, y: NodeOf<"conv">): (Node | null)[] {
 function windowVjp(g: Node, y: NodeOf<"window">): (Node | null)[] {
   const [x] = y.src as [Node];
   const { kind, sizes, strides, dilations } = y.attr;
-  if (!isFloat(dtypeOf(x))) return [null];
+  if (!isFloat(dtypeOf(x)) || isEmpty(y)) return [null];
   if (kind === "sum") {
     const { over, after } = reach(x, y, sizes, y.attr);
     return [window(dilate(g, strides, over, after), { kind, sizes, strides: ones(sizes.length), dilations })];
