@@ -40,8 +40,8 @@ function newMemory(shared: boolean, most: number): WebAssembly.Memory {
   const initial = Math.min(16, most);
   if (!shared) return new WebAssembly.Memory(most < maxPages ? { initial, maximum: most } : { initial });
   let refusal: unknown;
-  // Where address space is scarce a shared memory, which reserves all of it, must be smaller.
-  for (let maximum = most; maximum >= Math.min(most, 1024); maximum = Math.floor(maximum / 2)) {
+  // Where address space is scarce a shared memory, which reserves all of it, must be smaller, and leave some for others.
+  for (let maximum = most; maximum >= Math.min(most, 1024); maximum = Math.floor(maximum / 4)) {
     try {
       return new WebAssembly.Memory({ initial, maximum, shared });
     } catch (cause) {
