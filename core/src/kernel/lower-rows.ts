@@ -42,7 +42,7 @@ export function lowerRows({ fn, rows, kept }: Rows, { outputs, newRange, evaluat
     const rest = knownDims(node).slice(1);
     const size = sizeInRow(node);
     const results = fn.results.flatMap((r, i) => (r === node ? [outputs[i] as Node] : []));
-    const own = results[0] ?? (scratch.get(node) as Node);
+    const own = results[0] ?? scratch(node);
     const start = mulIndex(results[0] ? row : block, size);
     const place = (at: readonly Node[]): Node => addIndex(start, flattenIndex(at, rest));
     const ranges = rest.map((d) => newRange(d, "loop"));
@@ -65,7 +65,7 @@ export function lowerRows({ fn, rows, kept }: Rows, { outputs, newRange, evaluat
 
 /** The scratch memory of each kept value that is no result: one array for each block. A value takes that of another of its size that
  *  no later one reads. */
-function scratchOf(kept: readonly Node[], results: ReadonlySet<Node>, blocks: number): Map<Node, Node> {
+function scratchOf(kept: readonly Node[], results: ReadonlySet<Node>, blocks: number): (n: Node) => Node {
   const isKept = new Set(kept);
   const lastRead = new Map<Node, number>();
   kept.forEach((node, at) => {
@@ -83,5 +83,5 @@ function scratchOf(kept: readonly Node[], results: ReadonlySet<Node>, blocks: nu
     for (const [n, buffer] of own)
       if (lastRead.get(n) === at) free.set(keyOf(n), [...(free.get(keyOf(n)) ?? []), buffer]);
   });
-  return own;
+  return (n) => own.get(n) as Node;
 }
