@@ -110,7 +110,7 @@ interface Shared {
 
 /** Results of one call share a block where they are of one size, this small, and together no larger: whoever keeps one of them
  *  keeps all. */
-const small = { bytes: 4096, together: 65536 } as const;
+const small = { bytes: 4096, together: 32768 } as const;
 
 export class Program {
   readonly fn: Fn;

@@ -124,7 +124,16 @@ export function builderOf(output: unknown): (outputs: readonly Tensor[]) => unkn
   // A record is written in the order of its own keys.
   const keys = isPlain(output) ? Object.keys(output) : [...inner.keys()];
   const builders = keys.map((key) => inner.get(key) as (outputs: readonly Tensor[]) => unknown);
-  const record = (outputs: readonly Tensor[]) =>
-    Object.fromEntries(keys.map((key, i) => [key, (builders[i] as (outputs: readonly Tensor[]) => unknown)(outputs)]));
+  const record = (outputs: readonly Tensor[]): Record<string, unknown> => {
+    const made: Record<string, unknown> = {};
+    for (let i = 0; i < keys.length; i++) {
+      const value = (builders[i] as (outputs: readonly Tensor[]) => unknown)(outputs);
+      const key = keys[i] as string;
+      if (key === "__proto__")
+        Object.defineProperty(made, key, { value, enumerable: true, configurable: true, writable: true });
+      else made[key] = value;
+    }
+    return made;
+  };
   return isPlain(output) ? record : (outputs) => (output as TreeNode)[treeNode].rebuild(record(outputs));
 }
