@@ -53,19 +53,28 @@ const settings = {
   /** Small loops are shared too, so that every op's are. */
   isolated: {
     headers: isolation,
-    env: { SINAN_TEST_ISOLATED: "yes", SINAN_TEST_CPU: JSON.stringify({ threads: 2, grain: 1 }) },
-    devices: isFull ? "all" : "cpu",
+    env: {
+      SINAN_TEST_ISOLATED: "yes",
+      SINAN_TEST_CPU: JSON.stringify({ threads: 2, grain: 1 }),
+      SINAN_TEST_DEVICES: isFull ? "cpu,sim" : "cpu",
+    },
+    of: /./,
   },
-  "not isolated": { headers: {}, env: { SINAN_TEST_ISOLATED: "no" }, devices: "cpu" },
+  /** Memory is what differs, so only what uses the processor's. */
+  "not isolated": {
+    headers: {},
+    env: { SINAN_TEST_ISOLATED: "no", SINAN_TEST_DEVICES: "cpu" },
+    of: /^south\/cpu|^tests|\/(model|nn|optim|generate)\/|\/(loop|trainer)\.test/,
+  },
 } as const;
 
 const page = (program: string): string =>
   `<!doctype html><meta charset="utf-8"><title>Sinan</title><script type="module" src="${program}"></script>\n`;
 
-function choiceOf(file: string): Choice {
-  if (file === host) return {};
+function choiceOf(file: string, env: Choice["env"]): Choice {
+  if (file === host) return { env };
   const without = notOfPages[file] ?? [];
-  return { ...(isFull ? {} : { share }), ...(without === "all" ? {} : { without }) };
+  return { env, ...(isFull ? {} : { share }), ...(without === "all" ? {} : { without }) };
 }
 
 describe("in pages of Chromium", { skip: noChromium }, async () => {
@@ -75,17 +84,19 @@ describe("in pages of Chromium", { skip: noChromium }, async () => {
   });
   after(() => browser.close());
 
-  for (const [setting, { headers, env, devices }] of Object.entries(settings)) {
-    const { programs, elsewhere } = await pagePrograms(files, { SINAN_TEST_DEVICES: devices, ...env });
-    test(`what pages run, ${setting}`, () => {
-      const left = ofPages.filter((file) => !programs.some((program) => program.file === file));
-      assert.deepEqual(left, [], [...elsewhere].join("\n"));
-    });
+  const { programs, elsewhere } = await pagePrograms(files);
+  test("what runs in pages", () => {
+    const left = ofPages.filter((file) => !programs.some((program) => program.file === file));
+    assert.deepEqual(left, [], [...elsewhere].join("\n"));
+  });
+
+  for (const [setting, { headers, env, of }] of Object.entries(settings)) {
+    const own = programs.filter(({ file }) => of.test(file));
     describe(setting, { concurrency: 2 }, () => {
       let served: Served;
       before(async () => {
         const contents = new Map<string, string | Uint8Array>();
-        for (const { file, code } of programs) {
+        for (const { file, code } of own) {
           contents.set(`/${file}.html`, page(`/${file}.js`));
           contents.set(`/${file}.js`, code);
         }
@@ -95,8 +106,8 @@ describe("in pages of Chromium", { skip: noChromium }, async () => {
         served = await serve(contents, folders, headers);
       });
       after(() => served.close());
-      for (const { file } of programs)
-        test(file, (t) => inPage(t, browser, `${served.origin}/${file}.html`, choiceOf(file)));
+      for (const { file } of own)
+        test(file, (t) => inPage(t, browser, `${served.origin}/${file}.html`, choiceOf(file, env)));
     });
   }
 });

@@ -5,6 +5,7 @@
  *  What a loop carries alternates between the place of the loop's result and one beside it, such that the last step writes the
  *  result; a body that may write over what it reads needs the one place only. The first step reads the initial value where it lies. */
 import type { Command, Executable, Memory, Region } from "../runtime/driver.ts";
+import { hostTurn } from "../runtime/turn.ts";
 import type { Conduct, Controlled, Launch, Place, Plan, Running, Slot } from "../runtime/program.ts";
 
 /** Where a loop keeps one value of its carry. */
@@ -107,7 +108,7 @@ async function goOn(work: Conducting, first: Region, running: Running, submit: (
     submit();
     asked = next.done ? undefined : next.value;
     if (performance.now() - since < turn) continue;
-    await new Promise<void>((resume) => setTimeout(resume, 0));
+    await hostTurn();
     since = performance.now();
   }
 }

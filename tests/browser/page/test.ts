@@ -16,8 +16,10 @@ export type Told =
   | { readonly event: "end"; readonly path: readonly string[]; readonly skip?: string; readonly error?: string }
   | { readonly event: "done" };
 
-/** Which tests to run. */
+/** Which tests to run, and how. */
 export interface Choice {
+  /** What stands for `process.env`. */
+  readonly env: Readonly<Record<string, string>>;
   /** One of so many, chosen by their names and the seed. */
   readonly share?: { readonly of: number; readonly seed: string };
   /** But none whose name begins so. */
