@@ -26,7 +26,7 @@ for (const { name, device, opened } of targets) {
     const stream = await openStream(device, opened);
     const options = {
       dtypes: ["f32", "f64", "i32", "u32", "bool", "f16", "bf16", "i64", "u8", "i8", "u16", "i16"],
-      ops: exactOps,
+      ops: [...exactOps, "scan", "cond"],
       maxNodes: 14,
     } as const;
     await fc.assert(
@@ -42,7 +42,7 @@ for (const { name, device, opened } of targets) {
     const stream = await openStream(device, opened);
     await fc.assert(
       fc.asyncProperty(
-        arbitrarySample({ dtypes: ["f32", "f64"], ops: smoothOps, maxNodes: 10 }),
+        arbitrarySample({ dtypes: ["f32", "f64"], ops: [...smoothOps, "scan", "cond"], maxNodes: 10 }),
         async ({ fn, args }) => {
           const scale = magnitude(fn, args);
           fc.pre(scale < 1e5);

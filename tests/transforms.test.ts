@@ -96,6 +96,8 @@ const smooth: readonly Op[] = [
   "iota",
   "const",
   "call",
+  "scan",
+  "cond",
   "item",
 ];
 
@@ -162,6 +164,9 @@ test("⟨ȳ, ẏ⟩ = ⟨x̄, ẋ⟩, and ẏ is the finite difference", () => {
       dy.forEach(({ data }, i) => {
         data.forEach((d: number | bigint, k: number) => {
           const slope = (Number(up[i]?.data[k]) - Number(down[i]?.data[k])) / (2 * h);
+          // A maximum of equal values has no derivative: its slopes to both sides differ.
+          const right = (Number(up[i]?.data[k]) - Number(y[i]?.data[k])) / h;
+          fc.pre(Math.abs(right - slope) <= 1e-2 * (1 + Math.abs(slope)));
           assert.ok(
             Math.abs(slope - Number(d)) <= 1e-3 * (1 + Math.abs(slope)),
             `${String(d)} ≠ ${slope}\n${print(fn)}`,

@@ -18,6 +18,7 @@ import { print } from "../../core/src/ir/print.ts";
 import { within } from "../../core/src/ir/scope.ts";
 import { tensorType } from "../../core/src/ir/type.ts";
 import { sizeOfDims, type Value, valueOf } from "../../core/src/interpreter/value.ts";
+import { control } from "../../core/src/control/ops.ts";
 import * as b from "../../core/src/ops/build.ts";
 import { conv, window } from "../../core/src/ops/convolution.ts";
 import { cumulate } from "../../core/src/ops/cumulative.ts";
@@ -25,7 +26,7 @@ import { scatterReduce } from "../../core/src/ops/scattering.ts";
 import { argsort } from "../../core/src/ops/sorting.ts";
 import "../../core/src/ops/special.ts";
 import { addIndex, constIndex, flattenIndex, mulIndex, subIndex } from "../../core/src/ops/indexing.ts";
-import { newScope } from "../../core/src/ops/table.ts";
+import { load as loadFamily, newScope } from "../../core/src/ops/table.ts";
 
 export interface GraphOptions {
   /** Dtypes of parameters and casts. */
@@ -36,6 +37,8 @@ export interface GraphOptions {
   /** Parameters may have symbolic dims. */
   readonly symbolic?: boolean;
 }
+
+loadFamily(control);
 
 /** Odd, zero-size, broadcastable and 0-d shapes; few, so that two often fit. */
 const shapes: readonly (readonly number[])[] = [
@@ -117,6 +120,8 @@ const otherOps = [
   "alias",
   "assign",
   "call",
+  "scan",
+  "cond",
   "item",
 ] as const;
 const tensorOps: readonly Op[] = [...unaryOps, ...binaryOps, ...otherOps];
@@ -281,6 +286,9 @@ function step(op: Op, draw: Draw, pool: Pool): Node | undefined {
       return b.assign(x, matching(draw, pool, x));
     case "call":
       return b.item(b.call(square(dtypeOf(x), dims, draw(2) ? "square" : 'it\'s\n"odd"'), [x]), 0);
+    case "scan":
+    case "cond":
+      return controlled(op, draw, x, matching(draw, pool, x));
     case "item":
       return b.item(b.build("tuple", [x, pick(draw, pool.nodes)], {}) as Node, draw(2));
     default:
@@ -293,6 +301,24 @@ function square(dtype: DType, dims: readonly Dim[], name: string): Fn {
   const x = b.build("param", [], { index: 0, name: "x", type: tensorType(dtype, dims) });
   const y = isFull(dtype) && dtype !== "bool" ? b.mul(x, x) : (x as Node);
   return makeFn(name, [x], [y]);
+}
+
+/** A loop or a choice over two values of one type: each step, or the one branch, exchanges them and squares one. */
+function controlled(op: "scan" | "cond", draw: Draw, x: Node, y: Node): Node {
+  const dtype = dtypeOf(x);
+  const dims = dimsOf(x);
+  const param = (index: number) => b.build("param", [], { index, name: "", type: tensorType(dtype, dims) });
+  const [p, q] = [param(0), param(1)];
+  const [squared] = square(dtype, dims, "").results as [Node];
+  const fn = makeFn("exchange", [p, q], [q as Node, squared.op === "mul" ? b.mul(p as Node, q as Node) : (p as Node)]);
+  if (op === "cond") {
+    const branches = { yes: fn, no: makeFn("same", [p, q], [p as Node, q as Node]) };
+    return b.item(b.build("cond", [b.scalar(draw(2), "bool"), x, y], branches) as Node, draw(2));
+  }
+  const length = draw(4);
+  const rows = b.expand(b.reshape(y, [1, ...dims]), [length, ...dims]);
+  const attr = { fn, consts: 0, carry: 1, length, reverse: draw(2) === 1 };
+  return b.item(b.build("scan", [x, rows], attr) as Node, draw(2));
 }
 
 function product(draw: Draw, pool: Pool): Node | undefined {

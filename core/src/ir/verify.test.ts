@@ -23,7 +23,11 @@ test("random graphs of both levels are legal, and hold every op", () => {
     { numRuns: 500, seed: 1 },
   );
   fc.assert(fc.property(arbitraryKernel(), note("kernel")), { numRuns: 200, seed: 1 });
-  assert.deepEqual([...seen].sort(), Object.keys(ops).sort());
+  // Beside those of rare families.
+  assert.deepEqual(
+    Object.keys(ops).filter((op) => !seen.has(op as Op)),
+    [],
+  );
 });
 
 test("each level refuses the other's functions", () => {
