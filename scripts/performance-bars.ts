@@ -42,7 +42,7 @@ export const bars: readonly Bar[] = [
       unit: "×",
       bound: "at least",
       bar: 0.85,
-      of: ({ ours }) => quotient(ours("gemm", n, 1), ours("gemm", "madd-only", 1)),
+      of: ({ ratio }) => ratio("gemm", n, 1, ["madd"]),
     }),
   ),
   ...sizes.map(

@@ -6,6 +6,7 @@ import {
   arange,
   argmax,
   argmin,
+  argsort,
   grad,
   logSoftmax,
   logSumExp,
@@ -19,6 +20,7 @@ import {
   norm,
   pow,
   softmax,
+  sort,
   sqrt,
   sum,
   tensor,
@@ -73,6 +75,8 @@ const same: readonly (readonly [name: string, f: (x: Tensor) => Tensor])[] = [
   ["amin", (x) => min(x, -1)],
   ["argmax", (x) => argmax(x, -1)],
   ["argmin", (x) => argmin(x, -1)],
+  ["sort", (x) => sort(x, -1).values],
+  ["argsort", (x) => argsort(x, -1)],
   ["norm", (x) => norm(x, -1)],
 ];
 

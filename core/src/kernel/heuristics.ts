@@ -83,7 +83,33 @@ function scheduleElementwise(plan: Plan, i: number): number {
   if (follows(plan.nest(i)) && !isFree(plan, i, last)) return scheduleRecurrence(plan, i);
   if (lanes === 1) return i + 1;
   const size = topological(plan.nest(i).src).length;
-  return vectorizeLoop(plan, i, last, lanes, size <= 32 ? 4 : size <= 80 ? 2 : 1);
+  const across = transposed(plan, i, last);
+  const next = vectorizeLoop(plan, i, last, lanes, size <= 32 ? 4 : size <= 80 ? 2 : 1);
+  if (across !== undefined) runInside(plan, i, across);
+  return next;
+}
+
+/** Elements of a cache line. */
+const LINE = 16;
+
+/** The output range along which a load is contiguous that makes long steps along the last one. */
+function transposed(plan: Plan, i: number, last: number): number | undefined {
+  const along = plan.range(i, last);
+  const far = loadsIn(plan.nest(i).src).filter((l) => Math.abs(strideOf(l.src[1] as Node, along) ?? 0) >= LINE);
+  return outputIds(plan.nest(i)).find((id) => {
+    const range = plan.range(i, id);
+    return id !== last && range.attr.extent % LINE === 0 && far.some((l) => strideOf(l.src[1] as Node, range) === 1);
+  });
+}
+
+/** Runs a line's worth of iterations of an outer range inside of all other loops, so that what they read of one cache line is read
+ *  while it is there. */
+function runInside(plan: Plan, i: number, range: number): void {
+  if (!plan.tries({ option: "split", nest: i, range, factor: LINE })) return;
+  const inner = plan.newest(i);
+  const order = plan.nest(i).attr.order.filter((id) => id !== inner);
+  const at = order.findIndex((id) => plan.range(i, id).attr.kind !== "loop");
+  plan.tries({ option: "reorder", nest: i, order: order.toSpliced(at < 0 ? order.length : at, 0, inner) });
 }
 
 /** Whether the nest reads what it stored before. */
