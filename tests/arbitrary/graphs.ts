@@ -310,9 +310,9 @@ function controlled(op: "scan" | "cond", draw: Draw, x: Node, y: Node): Node {
   const param = (index: number) => b.build("param", [], { index, name: "", type: tensorType(dtype, dims) });
   const [p, q] = [param(0), param(1)];
   const [squared] = square(dtype, dims, "").results as [Node];
-  const fn = makeFn("exchange", [p, q], [q as Node, squared.op === "mul" ? b.mul(p as Node, q as Node) : (p as Node)]);
+  const fn = makeFn("exchange", [p, q], [q, squared.op === "mul" ? b.mul(p, q) : p]);
   if (op === "cond") {
-    const branches = { yes: fn, no: makeFn("same", [p, q], [p as Node, q as Node]) };
+    const branches = { yes: fn, no: makeFn("same", [p, q], [p, q]) };
     return b.item(b.build("cond", [b.scalar(draw(2), "bool"), x, y], branches) as Node, draw(2));
   }
   const length = draw(4);

@@ -237,10 +237,11 @@ test("prompts of 1, 7, 63 and 200 tokens are one trace of the prompt's step and 
   const stop = [onTrace((name) => traced.push(name)), onCompile((fn) => compiled.push(fn.name))];
   for (const length of [1, 7, 63, 200, 7]) {
     const begin = Array.from({ length }, (_, i) => prompt[(i * i) % prompt.length] as number);
-    using session = new Session(m);
+    const session = new Session(m);
     const first = await session.next(begin);
     const second = await session.next([first]);
     for (const end of stop) end();
+    session.dispose();
     assert.deepEqual([first, second], await uncached(m, begin, { maxTokens: 2 }), `${length} tokens`);
     stop.push(
       onTrace((name) => traced.push(name)),
