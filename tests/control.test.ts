@@ -12,6 +12,7 @@ import {
   key,
   matmul,
   memory,
+  ones,
   OutOfMemoryError,
   random,
   remat,
@@ -404,6 +405,23 @@ test("on two threads the bits are the same", async () => {
     return Promise.all([g.w.toArray(), g.b.toArray(), y.toArray()]);
   };
   assert.deepEqual(await run({ threads: 2, grain: 1 }), await run({ threads: 1 }));
+});
+
+test("a choice waits for the workers that compute what it is made by", async () => {
+  await device("cpu", { options: { threads: 2, grain: 1 } });
+  const choose = jit((p: Tensor, x: Tensor) =>
+    cond(
+      p,
+      (v: Tensor) => v.sum(),
+      (v: Tensor) => v.sum().neg(),
+      x,
+    ),
+  );
+  const isLess = jit((x: Tensor) => matmul(x, x).mean().less(1));
+  for (let i = 0; i < 40; i++) {
+    const x = ones([64, 64]).mul(i % 2 === 0 ? 1 / 64 : 1);
+    assert.equal(await choose(isLess(x), ones([3])).item(), i % 2 === 0 ? 3 : -3, `choice ${i}`);
+  }
 });
 
 test("a failure behind a loop is thrown at the reads of its results", async () => {

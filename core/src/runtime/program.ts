@@ -235,7 +235,8 @@ export class Program {
           scalar: (i) => args[i] as number,
           blocks,
           submit,
-          read: (region) => this.#stream.peek(region, outputs),
+          // What is asked for may be an argument that is still computed.
+          read: (region) => this.#stream.peek(region, [...inputs, ...outputs]),
         });
         isGoing = going !== undefined;
         return going?.finally(finish);
