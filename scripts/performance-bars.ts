@@ -23,6 +23,10 @@ const inverse = (x: number | undefined): number | undefined => (x === undefined 
 const quotient = (a: number | undefined, b: number | undefined): number | undefined =>
   a === undefined || b === undefined ? undefined : a / b;
 
+const gemmTried =
+  "The tile is 6 × 8 in registers; panels are packed four rows at a time, and blocks begin in different sets of the caches. What is left is packing, and what a call costs around the product.";
+const dispatchTried =
+  "A call like the last one walks a pattern of its arguments instead of flattening them, and small results share one block of memory. What is left is a buffer, a finalizer and a tensor for each result.";
 const sizes = ["512", "1024", "2048"] as const;
 const swept = ["exp", "log", "sin", "cos", "tanh", "erf", "sigmoid", "softplus"] as const;
 
@@ -34,6 +38,7 @@ export const bars: readonly Bar[] = [
       bound: "at least",
       bar: 1.25,
       of: ({ ratio }) => ratio("gemm", n, 1, inJavaScript),
+      tried: gemmTried,
     }),
   ),
   ...sizes.map(
@@ -43,6 +48,7 @@ export const bars: readonly Bar[] = [
       bound: "at least",
       bar: 0.85,
       of: ({ ratio }) => ratio("gemm", n, 1, ["madd"]),
+      tried: gemmTried,
     }),
   ),
   ...sizes.map(
@@ -52,6 +58,8 @@ export const bars: readonly Bar[] = [
       bound: "at least",
       bar: 1.8,
       of: ({ ours }) => quotient(ours("gemm", n, 2), ours("gemm", n, 1)),
+      tried:
+        "Chunks are of one length and as many for each thread. Workers take some tenths of a millisecond to wake up and to tell that they are done, which a small product does not make good.",
     }),
   ),
   ...(
@@ -67,6 +75,8 @@ export const bars: readonly Bar[] = [
       bound: "at least",
       bar,
       of: ({ ratio }) => ratio("llama-train", "step", 2, [peer]),
+      tried:
+        "The table of `explain` says where a step's time goes: most of it is products, which run near their own bar.",
     }),
   ),
   ...(
@@ -92,6 +102,8 @@ export const bars: readonly Bar[] = [
     bound: "at least",
     bar: 1.5,
     of: ({ ratio }) => ratio("ops", "geometric-mean", 1, ["best"]),
+    tried:
+      "Behind the peers are single element-wise operations: theirs write into memory that is in the caches already, and a read of ours is a call of its own. Sines reduce far arguments in each lane, needed or not.",
   },
   ...(
     [
@@ -106,6 +118,7 @@ export const bars: readonly Bar[] = [
       bound: "at most",
       bar,
       of: ({ ours }) => ours("dispatch", name, 1),
+      tried: dispatchTried,
     }),
   ),
   ...(
@@ -123,6 +136,8 @@ export const bars: readonly Bar[] = [
     bound: "at most",
     bar: 3,
     of: ({ ours }) => ours("compile", "first-step"),
+    tried:
+      "Nodes are interned by numbers, schedules are applied once, equal layers are compiled once; kernels compile in the engine meanwhile.",
   },
   {
     what: "compiling 48 layers to compiling 6",
@@ -130,6 +145,8 @@ export const bars: readonly Bar[] = [
     bound: "at most",
     bar: 1.5,
     of: ({ ours }) => ours("compile", "ratio"),
+    tried:
+      "Equal layers are traced, differentiated and compiled once, and their calls are found without copying the graph; tracing the model around them and planning its memory still grow with it.",
   },
   {
     what: "import to first result",
@@ -137,6 +154,7 @@ export const bars: readonly Bar[] = [
     bound: "at most",
     bar: 150,
     of: ({ ours }) => ours("startup", "result"),
+    tried: "Only the device that is asked for is loaded, and rare families of ops only with their builders.",
   },
   {
     what: "a bundled MLP that trains, gzip",
@@ -144,6 +162,8 @@ export const bars: readonly Bar[] = [
     bound: "at most",
     bar: 80,
     of: ({ ours }) => ours("size", "mlp"),
+    tried:
+      "Rare families of ops register themselves where their builders are imported, and SIMD instructions that nothing uses went. The rest is the compiler itself: passes, schedules, row kernels, the assembler, several arenas and their threads.",
   },
   ...swept.map(
     (name): Bar => ({
