@@ -7,7 +7,24 @@ import { type Fn, makeFn, nodesOf } from "../core/src/ir/fn.ts";
 import { dimsOf, dtypeOf, type Node, type Op } from "../core/src/ir/node.ts";
 import { isTuple, type TensorType } from "../core/src/ir/type.ts";
 import { Program } from "../core/src/runtime/program.ts";
+import { controlOps, specialOps, wholeOps } from "./arbitrary/rare.ts";
 import type { Stream } from "../core/src/runtime/stream.ts";
+
+/** Of the rare ones, those that are exact on integers alone; loops and choices. */
+export const wholeGraphOps: readonly Op[] = [
+  ...wholeOps,
+  ...controlOps,
+  "add",
+  "mul",
+  "max",
+  "where",
+  "reduce",
+  "dot",
+  "reshape",
+  "permute",
+  "expand",
+  "cast",
+];
 
 export const exactOps: readonly Op[] = [
   "neg",
@@ -53,7 +70,14 @@ export const exactOps: readonly Op[] = [
   "call",
   "item",
 ];
+/** Whose result is small where they do. */
+const rootLike: ReadonlySet<Op> = new Set(["asin", "acos", "acosh"]);
+
 export const smoothOps: readonly Op[] = [
+  ...wholeOps.filter((op) => op !== "argsort"),
+  ...specialOps.filter((op) => !rootLike.has(op)),
+  ...controlOps,
+  "atan2",
   "neg",
   "abs",
   "exp",
@@ -62,10 +86,6 @@ export const smoothOps: readonly Op[] = [
   "cos",
   "tanh",
   "erf",
-  "expm1",
-  "atan",
-  "asinh",
-  "erfc",
   "sqrt",
   "add",
   "sub",
@@ -84,10 +104,6 @@ export const smoothOps: readonly Op[] = [
   "dot",
   "gather",
   "scatter",
-  "scatterReduce",
-  "cumulate",
-  "conv",
-  "window",
   "iota",
   "const",
   "call",
@@ -117,13 +133,15 @@ export function readsBitsOfNan(fn: Fn, args: readonly Value[]): boolean {
   );
 }
 
+/** Ops that make much of a small error of their source, near a pole or the end of their domain. */
+const steepOps: ReadonlySet<Op> = new Set(["log", "log2", "log10", "log1p", "sqrt", "rsqrt", "div", "tan", "atanh"]);
 /** The largest value anywhere in the computation, at least 1; infinite where one is not finite or near a pole. */
 export function magnitude(fn: Fn, args: readonly Value[]): number {
   const nodes = nodesOf(fn).filter((n) => !isTuple(n.type));
   const values = evaluate(makeFn("all", fn.params, nodes), args, { exact: true });
   let most = 1;
   nodes.forEach((n, i) => {
-    const steep = n.op === "log" || n.op === "sqrt" || n.op === "rsqrt" || n.op === "div";
+    const steep = steepOps.has(n.op);
     for (const x of values[i]?.data ?? []) {
       const size = Number.isFinite(Number(x)) ? Math.abs(Number(x)) : Number.POSITIVE_INFINITY;
       most = Math.max(most, size, steep ? 1e3 * size : 0);

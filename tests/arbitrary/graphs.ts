@@ -18,15 +18,11 @@ import { print } from "../../core/src/ir/print.ts";
 import { within } from "../../core/src/ir/scope.ts";
 import { tensorType } from "../../core/src/ir/type.ts";
 import { sizeOfDims, type Value, valueOf } from "../../core/src/interpreter/value.ts";
-import { control } from "../../core/src/control/ops.ts";
 import * as b from "../../core/src/ops/build.ts";
-import { conv, window } from "../../core/src/ops/convolution.ts";
-import { cumulate } from "../../core/src/ops/cumulative.ts";
-import { scatterReduce } from "../../core/src/ops/scattering.ts";
-import { argsort } from "../../core/src/ops/sorting.ts";
-import "../../core/src/ops/special.ts";
 import { addIndex, constIndex, flattenIndex, mulIndex, subIndex } from "../../core/src/ops/indexing.ts";
-import { load as loadFamily, newScope } from "../../core/src/ops/table.ts";
+import { newScope } from "../../core/src/ops/table.ts";
+import { type Draw, drawFrom, matching, ofKind, pick, type Pool } from "./pool.ts";
+import { isRare, rareOps, rareStep } from "./rare.ts";
 
 export interface GraphOptions {
   /** Dtypes of parameters and casts. */
@@ -37,8 +33,6 @@ export interface GraphOptions {
   /** Parameters may have symbolic dims. */
   readonly symbolic?: boolean;
 }
-
-loadFamily(control);
 
 /** Odd, zero-size, broadcastable and 0-d shapes; few, so that two often fit. */
 const shapes: readonly (readonly number[])[] = [
@@ -67,10 +61,6 @@ const unaryOps = [
   "cos",
   "tanh",
   "erf",
-  "expm1",
-  "atan",
-  "asinh",
-  "erfc",
   "floor",
   "round",
   "not",
@@ -108,11 +98,7 @@ const otherOps = [
   "dot",
   "gather",
   "scatter",
-  "scatterReduce",
-  "cumulate",
-  "argsort",
-  "conv",
-  "window",
+  ...rareOps,
   "iota",
   "random",
   "const",
@@ -120,35 +106,9 @@ const otherOps = [
   "alias",
   "assign",
   "call",
-  "scan",
-  "cond",
   "item",
 ] as const;
 const tensorOps: readonly Op[] = [...unaryOps, ...binaryOps, ...otherOps];
-
-/** Numbers drawn one after another from a step; 0 once it is used up. */
-type Draw = (below: number) => number;
-const drawFrom = (numbers: readonly number[]): Draw => {
-  let at = 0;
-  return (below) => (below <= 1 ? 0 : (numbers[at++] ?? 0) % below);
-};
-
-const pick = <T>(draw: Draw, items: readonly T[]): T => items[draw(items.length)] as T;
-
-interface Pool {
-  readonly nodes: Node[];
-  readonly dtypes: readonly DType[];
-}
-
-/** A node of the dtype and dims of `like`, from the pool where one is there. */
-function matching(draw: Draw, { nodes }: Pool, like: Node, dtype: DType = dtypeOf(like)): Node {
-  const fit = nodes.filter((n) => dtypeOf(n) === dtype && dimsEqual(dimsOf(n), dimsOf(like)));
-  if (fit.length > 0) return pick(draw, fit);
-  return b.fill(b.scalar(draw(5), dtype), dimsOf(like));
-}
-
-const ofKind = (pool: Pool, ...kinds: string[]): Node[] =>
-  pool.nodes.filter((n) => isFull(dtypeOf(n)) && kinds.includes(dtypes[dtypeOf(n)].kind));
 
 const kindsOfOp = (op: Op): string[] => {
   if (["not", "and", "or", "xor"].includes(op)) return ["int", "uint", "bool"];
@@ -173,6 +133,7 @@ function step(op: Op, draw: Draw, pool: Pool): Node | undefined {
     const src = (unaryOps as readonly Op[]).includes(op) ? [a] : [a, matching(draw, pool, a)];
     return b.build(op as "neg", src, {}) as Node;
   }
+  if (isRare(op)) return rareStep(op, draw, pool);
   switch (op) {
     case "where":
       return b.where(matching(draw, pool, x, "bool"), x, matching(draw, pool, x));
@@ -242,30 +203,8 @@ function step(op: Op, draw: Draw, pool: Pool): Node | undefined {
     }
     case "dot":
       return product(draw, pool);
-    case "cumulate": {
-      const kind = pick(draw, ["sum", "prod", "max", "min", "affine"] as const);
-      const fit = ofKind(pool, "float", "int", "uint").filter((n) => dimsOf(n).length > 0 && isFixed(n));
-      if (fit.length === 0) return undefined;
-      const y = pick(draw, fit);
-      return cumulate(
-        kind,
-        kind === "affine" ? [y, matching(draw, pool, y)] : [y],
-        draw(dimsOf(y).length),
-        draw(2) === 1,
-      );
-    }
-    case "argsort": {
-      const fit = ofKind(pool, "float", "int", "uint", "bool").filter((n) => dimsOf(n).length > 0 && isFixed(n));
-      if (fit.length === 0) return undefined;
-      const y = pick(draw, fit);
-      return argsort(y, draw(dimsOf(y).length), draw(2) === 1);
-    }
-    case "conv":
-    case "window":
-      return windowed(op, draw, pool);
     case "gather":
     case "scatter":
-    case "scatterReduce":
       return dims.length > 0 ? indexed(op, draw, pool, x, axis) : undefined;
     case "iota":
       return dims.length > 0 ? b.iota(pick(draw, ["i32", "u32", "f32"]), dims, axis) : undefined;
@@ -286,9 +225,6 @@ function step(op: Op, draw: Draw, pool: Pool): Node | undefined {
       return b.assign(x, matching(draw, pool, x));
     case "call":
       return b.item(b.call(square(dtypeOf(x), dims, draw(2) ? "square" : 'it\'s\n"odd"'), [x]), 0);
-    case "scan":
-    case "cond":
-      return controlled(op, draw, x, matching(draw, pool, x));
     case "item":
       return b.item(b.build("tuple", [x, pick(draw, pool.nodes)], {}) as Node, draw(2));
     default:
@@ -301,24 +237,6 @@ function square(dtype: DType, dims: readonly Dim[], name: string): Fn {
   const x = b.build("param", [], { index: 0, name: "x", type: tensorType(dtype, dims) });
   const y = isFull(dtype) && dtype !== "bool" ? b.mul(x, x) : (x as Node);
   return makeFn(name, [x], [y]);
-}
-
-/** A loop or a choice over two values of one type: each step, or the one branch, exchanges them and squares one. */
-function controlled(op: "scan" | "cond", draw: Draw, x: Node, y: Node): Node {
-  const dtype = dtypeOf(x);
-  const dims = dimsOf(x);
-  const param = (index: number) => b.build("param", [], { index, name: "", type: tensorType(dtype, dims) });
-  const [p, q] = [param(0), param(1)];
-  const [squared] = square(dtype, dims, "").results as [Node];
-  const fn = makeFn("exchange", [p, q], [q, squared.op === "mul" ? b.mul(p, q) : p]);
-  if (op === "cond") {
-    const branches = { yes: fn, no: makeFn("same", [p, q], [p, q]) };
-    return b.item(b.build("cond", [b.scalar(draw(2), "bool"), x, y], branches) as Node, draw(2));
-  }
-  const length = draw(4);
-  const rows = b.expand(b.reshape(y, [1, ...dims]), [length, ...dims]);
-  const attr = { fn, consts: 0, carry: 1, length, reverse: draw(2) === 1 };
-  return b.item(b.build("scan", [x, rows], attr) as Node, draw(2));
 }
 
 function product(draw: Draw, pool: Pool): Node | undefined {
@@ -343,46 +261,13 @@ function product(draw: Draw, pool: Pool): Node | undefined {
   return rank <= 5 ? b.dot(a, c, { contract, batch }) : undefined;
 }
 
-const isFixed = (n: Node): boolean => dimsOf(n).every((d) => typeof d === "number");
-
-/** A convolution over what has at least three axes with a window of its own dtype, or a window over the last two axes. */
-function windowed(op: "conv" | "window", draw: Draw, pool: Pool): Node | undefined {
-  const least = op === "conv" ? 3 : 1;
-  const fit = ofKind(pool, "float", "int", "uint").filter((n) => dimsOf(n).length >= least && isFixed(n));
-  if (fit.length === 0) return undefined;
-  const x = pick(draw, fit);
-  const dims = dimsOf(x) as readonly number[];
-  const axes = op === "conv" ? dims.length - 3 : Math.min(2, dims.length);
-  const each = (make: () => number): number[] => Array.from({ length: axes }, make);
-  const steps = { strides: each(() => 1 + draw(2)), dilations: each(() => 1 + draw(2)) };
-  const sizes = each(() => 1 + draw(3));
-  if (op === "window") return window(x, { kind: pick(draw, ["sum", "max", "min"]), sizes, ...steps });
-  const [, groups, channels] = dims as readonly [number, number, number];
-  const weights = [groups, 1 + draw(3), channels, ...sizes];
-  const count = sizeOfDims(weights);
-  const number = b.cast(b.mod(b.iota("i32", [count], 0), b.fill(b.scalar(3, "i32"), [count])), dtypeOf(x));
-  return conv(x, b.reshape(number, weights), steps);
-}
-
-function indexed(
-  op: "gather" | "scatter" | "scatterReduce",
-  draw: Draw,
-  pool: Pool,
-  x: Node,
-  axis: number,
-): Node | undefined {
+function indexed(op: "gather" | "scatter", draw: Draw, pool: Pool, x: Node, axis: number): Node | undefined {
   const ready = pool.nodes.filter((n) => ["i32", "u32"].includes(dtypeOf(n)) && dimsOf(n).length < 3);
   const indices = ready.length > 0 ? pick(draw, ready) : b.sub(b.iota("i32", [3], 0), b.fill(b.scalar(1, "i32"), [3]));
   const dims = [...dimsOf(x).slice(0, axis), ...dimsOf(indices), ...dimsOf(x).slice(axis + 1)];
   if (dims.length > 5) return undefined;
   if (op === "gather") return b.gather(x, indices, axis);
   const updates = b.fill(b.scalar(1 + draw(3), dtypeOf(x)), dims);
-  if (op === "scatterReduce") {
-    const kind = pick(draw, ["prod", "max", "min"] as const);
-    return ofKind(pool, "float", "int", "uint").includes(x)
-      ? scatterReduce(kind, x, indices, updates, axis)
-      : undefined;
-  }
   const arithmetic = isFull(dtypeOf(x)) && dtypeOf(x) !== "bool";
   return b.scatter(x, indices, updates, axis, arithmetic && draw(2) ? "add" : "set");
 }

@@ -5,6 +5,7 @@
  */
 import { DTypeError, ShapeError } from "../errors.ts";
 import { doubles, newData, roundAll, sizeOfDims, type Value } from "../interpreter/value.ts";
+import { whole } from "../interpreter/whole.ts";
 import { reduceKinds } from "../ir/attr-kinds.ts";
 import { isFloat } from "../ir/dtype.ts";
 import { type Attrs, type CumulateKind, dimsOf, dtypeOf, type Node, type NodeOf, type ReduceKind } from "../ir/node.ts";
@@ -147,31 +148,45 @@ function evaluate(
   { attr: { kind, axis, reverse } }: { attr: Attrs["cumulate"] },
   src: readonly Value[],
   exact: boolean,
-) {
-  const [x] = src as [Value];
-  const data = newData(x.dtype, x.data.length) as Float64Array;
-  const [values, factors] = src.map(doubles) as [Float64Array, Float64Array | undefined];
-  const n = x.dims[axis] as number;
-  const stride = sizeOfDims(x.dims.slice(axis + 1));
-  const whole = !isFloat(x.dtype);
-  const times = whole ? Math.imul : (p: number, q: number) => p * q;
-  const next = (y: number, i: number): number => {
-    const v = values[i] as number;
-    if (kind === "sum") return y + v;
-    if (kind === "prod") return times(y, v);
-    if (kind === "affine") return times((factors as Float64Array)[i] as number, y) + v;
-    return kind === "max" ? Math.max(y, v) : Math.min(y, v);
-  };
-  for (let row = 0; row < data.length / Math.max(n, 1); row++) {
-    const base = Math.floor(row / stride) * stride * n + (row % stride);
-    let y = 0;
-    for (let k = 0; k < n; k++) {
-      const i = base + (reverse ? n - 1 - k : k) * stride;
-      y = k === 0 ? (values[i] as number) : next(y, i);
-      data[i] = y;
+): Value {
+  const [{ dtype, dims, data: x }] = src as [Value];
+  const steps = stepsOf(dims, axis, reverse);
+  if (x instanceof BigInt64Array) {
+    const [v, a] = src.map((s) => s.data as BigInt64Array) as [BigInt64Array, BigInt64Array];
+    const data = new BigInt64Array(v.length);
+    for (const [i, before] of steps) {
+      const [y, own] = [data[before] as bigint, v[i] as bigint];
+      if (before < 0) data[i] = own;
+      else if (kind === "affine") data[i] = BigInt.asIntN(64, (a[i] as bigint) * y + own);
+      else data[i] = BigInt.asIntN(64, whole[wholeOps[kind]](y, own));
     }
+    return { dtype, dims, data };
   }
-  return { dtype: x.dtype, dims: x.dims, data: roundAll(x.dtype, data, exact) };
+  const [v, a] = src.map(doubles) as [Float64Array, Float64Array];
+  const data = newData(dtype, v.length) as Float64Array;
+  const times = isFloat(dtype) ? (p: number, q: number) => p * q : Math.imul;
+  for (const [i, before] of steps) {
+    const [y, own] = [data[before] as number, v[i] as number];
+    if (before < 0) data[i] = own;
+    else if (kind === "sum") data[i] = y + own;
+    else if (kind === "prod") data[i] = times(y, own);
+    else if (kind === "affine") data[i] = times(a[i] as number, y) + own;
+    else data[i] = kind === "max" ? Math.max(y, own) : Math.min(y, own);
+  }
+  return { dtype, dims, data: roundAll(dtype, data, exact) };
+}
+
+const wholeOps = { sum: "add", prod: "mul", max: "max", min: "min" } as const satisfies Record<ReduceKind, string>;
+
+/** Each element in the order of the walk, with the one before it; −1 where it is the first of its row. */
+function* stepsOf(dims: readonly number[], axis: number, reverse: boolean): Generator<readonly [number, number]> {
+  const n = dims[axis] as number;
+  const stride = sizeOfDims(dims.slice(axis + 1));
+  for (let row = 0; row < sizeOfDims(dims) / Math.max(n, 1); row++) {
+    const base = Math.floor(row / stride) * stride * n + (row % stride);
+    const at = (k: number): number => base + (reverse ? n - 1 - k : k) * stride;
+    for (let k = 0; k < n; k++) yield [at(k), k === 0 ? -1 : at(k - 1)];
+  }
 }
 
 export const cumulative = {

@@ -1,6 +1,7 @@
 /** Scatters that multiply, or keep the greatest or least. Derivatives share among ties as a reduction's do; those of a product are
  *  made by division, with a count of zeros: right where elements are 0, of any order where none is. */
 import { doubles, roundAll, sizeOfDims, type Value } from "../interpreter/value.ts";
+import { whole } from "../interpreter/whole.ts";
 import { carryScatter } from "../autodiff/batch.ts";
 import { isFloat } from "../ir/dtype.ts";
 import { type Attrs, dtypeOf, type Node, type NodeOf } from "../ir/node.ts";
@@ -45,7 +46,11 @@ function vjp(g: Node, y: NodeOf<"scatterReduce">): (Node | null)[] {
   return [mul(g, others(x, product, zeros)), null, pick(inside, mul(at(g), others(updates, at(product), places)))];
 }
 
-const combine = { prod: mul, max, min };
+const combine = {
+  prod: { op: "mul", build: mul },
+  max: { op: "max", build: max },
+  min: { op: "min", build: min },
+} as const;
 
 /** v^n by squaring. */
 function power(v: Node, n: number): Node {
@@ -56,21 +61,33 @@ function power(v: Node, n: number): Node {
 
 function evaluate({ attr: { axis, kind } }: NodeOf<"scatterReduce">, src: readonly Value[], exact: boolean): Value {
   const [x, indices, updates] = src as [Value, Value, Value];
-  const [at, from] = [doubles(indices), doubles(updates)];
-  const data = doubles(x).slice();
-  const [before, n, after] = [x.dims.slice(0, axis), x.dims.slice(axis, axis + 1), x.dims.slice(axis + 1)].map(
-    sizeOfDims,
-  ) as [number, number, number];
+  const places = [...placesOf(x.dims, axis, doubles(indices))];
+  if (x.data instanceof BigInt64Array && updates.data instanceof BigInt64Array) {
+    const data = x.data.slice();
+    const { op } = combine[kind];
+    places.forEach((to, u) => {
+      if (to >= 0)
+        data[to] = BigInt.asIntN(64, whole[op](data[to] as bigint, (updates.data as BigInt64Array)[u] as bigint));
+    });
+    return { dtype: x.dtype, dims: x.dims, data };
+  }
+  const [data, from] = [doubles(x).slice(), doubles(updates)];
   const times = isFloat(x.dtype) ? (a: number, b: number) => a * b : Math.imul;
   const apply = kind === "prod" ? times : kind === "max" ? Math.max : Math.min;
-  for (let p = 0, u = 0; p < before; p++)
-    for (const index of at)
-      for (let q = 0; q < after; q++, u++) {
-        if (index < 0 || index >= n) continue;
-        const to = (p * n + index) * after + q;
-        data[to] = apply(data[to] as number, from[u] as number);
-      }
+  places.forEach((to, u) => {
+    if (to >= 0) data[to] = apply(data[to] as number, from[u] as number);
+  });
   return { dtype: x.dtype, dims: x.dims, data: roundAll(x.dtype, data, exact) };
+}
+
+/** For each update, in order, the element that it goes to; −1 where its index is outside. */
+function* placesOf(dims: readonly number[], axis: number, at: Float64Array): Generator<number> {
+  const [before, n, after] = [dims.slice(0, axis), dims.slice(axis, axis + 1), dims.slice(axis + 1)].map(
+    sizeOfDims,
+  ) as [number, number, number];
+  for (let p = 0; p < before; p++)
+    for (const index of at)
+      for (let q = 0; q < after; q++) yield index < 0 || index >= n ? -1 : (p * n + index) * after + q;
 }
 
 export const scattering = {
@@ -91,7 +108,7 @@ export const scattering = {
       carryScatter(y.attr.axis, carried, (x, i, u, axis) => scatterReduce(y.attr.kind, x, i, u, axis)),
     lowerNests: (y, tools) =>
       scatterNests(y, tools, (running, update, repeats) =>
-        combine[y.attr.kind](running(), y.attr.kind === "prod" ? power(update, repeats) : update),
+        combine[y.attr.kind].build(running(), y.attr.kind === "prod" ? power(update, repeats) : update),
       ),
     evaluate,
   },

@@ -1,0 +1,106 @@
+/** Steps of random graphs with the ops of rare families. */
+import { cond, scan, whileLoop } from "./control.ts";
+import { sizeOf } from "../../core/src/ir/dim.ts";
+import { type CumulateKind, dimsOf, type Node, type Op, type ReduceKind } from "../../core/src/ir/node.ts";
+import * as b from "../../core/src/ops/build.ts";
+import { conv, window } from "../../core/src/ops/convolution.ts";
+import { cumulate } from "../../core/src/ops/cumulative.ts";
+import { scatterReduce } from "../../core/src/ops/scattering.ts";
+import { argsort } from "../../core/src/ops/sorting.ts";
+import "../../core/src/ops/special.ts";
+import { type Draw, matching, ofKind, pick, type Pool } from "./pool.ts";
+
+/** Element-wise ones of one float. */
+export const specialOps = [
+  "expm1",
+  "log1p",
+  "exp2",
+  "log2",
+  "log10",
+  "tan",
+  "asin",
+  "acos",
+  "atan",
+  "sinh",
+  "cosh",
+  "asinh",
+  "acosh",
+  "atanh",
+  "erfc",
+] as const satisfies readonly Op[];
+/** Those that move, sort, add or multiply, and so are exact on integers. */
+export const wholeOps = ["argsort", "conv", "window", "scatterReduce", "cumulate"] as const satisfies readonly Op[];
+export const controlOps = ["scan", "cond", "while"] as const satisfies readonly Op[];
+
+export type RareStep = (typeof specialOps)[number] | (typeof wholeOps)[number] | (typeof controlOps)[number] | "atan2";
+
+/** All of them. */
+export const rareOps: readonly RareStep[] = [...specialOps, ...wholeOps, ...controlOps, "atan2"];
+const steps: ReadonlySet<string> = new Set(rareOps);
+export const isRare = (op: Op): op is RareStep => steps.has(op);
+
+/** One more node, or undefined where nothing in the pool fits the op. */
+export function rareStep(op: RareStep, draw: Draw, pool: Pool): Node | undefined {
+  const fit = ofKind(pool, ...kindsOf(op)).filter((n) => dimsOf(n).every((d) => typeof d === "number"));
+  if (fit.length === 0) return undefined;
+  const x = pick(draw, fit);
+  const dims = dimsOf(x) as readonly number[];
+  const axis = draw(dims.length);
+  switch (op) {
+    case "atan2":
+      return b.build("atan2", [x, matching(draw, pool, x)], {}) as Node;
+    case "argsort":
+      return dims.length > 0 ? argsort(x, axis, draw(2) === 1) : undefined;
+    case "cumulate": {
+      if (dims.length === 0) return undefined;
+      const kind = pick(draw, ["sum", "prod", "max", "min", "affine"] satisfies CumulateKind[]);
+      return cumulate(kind, kind === "affine" ? [x, matching(draw, pool, x)] : [x], axis, draw(2) === 1);
+    }
+    case "scatterReduce": {
+      if (dims.length === 0) return undefined;
+      const indices = b.sub(b.iota("i32", [4], 0), b.fill(b.scalar(draw(3), "i32"), [4]));
+      const updates = resized(x, [...dims.slice(0, axis), 4, ...dims.slice(axis + 1)]);
+      return scatterReduce(pick(draw, ["prod", "max", "min"]), x, indices, updates, axis);
+    }
+    case "conv": {
+      const space = Array.from({ length: 1 + draw(2) }, () => 3 + draw(4));
+      const sizes = space.map(() => 1 + draw(3));
+      const [groups, channels] = [1 + draw(2), 1 + draw(3)];
+      const image = resized(x, [1 + draw(2), groups, channels, ...space]);
+      const weights = resized(matching(draw, pool, x), [groups, 1 + draw(3), channels, ...sizes]);
+      const attr = { strides: space.map(() => 1 + draw(2)), dilations: space.map(() => 1) };
+      return conv(image, weights, attr);
+    }
+    case "window": {
+      const space = Array.from({ length: 1 + draw(2) }, () => 3 + draw(4));
+      return window(resized(x, [2, ...space]), {
+        kind: pick(draw, ["sum", "max", "min"] satisfies ReduceKind[]),
+        sizes: space.map(() => 1 + draw(3)),
+        strides: space.map(() => 1 + draw(2)),
+        dilations: space.map(() => 1),
+      });
+    }
+    case "scan":
+      return scan(x, draw);
+    case "cond":
+      return cond(x, draw);
+    case "while":
+      return whileLoop(x, draw);
+    default:
+      return b.build(op, [x], {}) as Node;
+  }
+}
+
+function kindsOf(op: RareStep): readonly string[] {
+  if (op === "argsort") return ["float", "int", "uint", "bool"];
+  return steps.has(op) && !(specialOps as readonly string[]).includes(op) && op !== "atan2"
+    ? ["float", "int", "uint"]
+    : ["float"];
+}
+
+/** The elements of x in other dims: the first ones, or with zeros behind them. */
+function resized(x: Node, dims: readonly number[]): Node {
+  const [have, want] = [sizeOf(dimsOf(x)) as number, sizeOf(dims) as number];
+  const flat = b.reshape(x, [have]);
+  return b.reshape(have < want ? b.pad(flat, [0], [want - have], 0) : b.slice(flat, [0], [want]), dims);
+}
