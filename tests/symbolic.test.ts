@@ -1,6 +1,8 @@
 /** Symbolic dims: one trace for all sizes that they allow, the same values as one trace for each, typed errors for the others. */
 import assert from "node:assert/strict";
+import { test } from "node:test";
 import {
+  device,
   grad,
   jit,
   key,
@@ -18,7 +20,11 @@ import {
   vmap,
   zeros,
 } from "sinan";
+import { onCompile } from "../core/src/compiler/cache.ts";
 import { onTrace } from "../core/src/tensor/trace.ts";
+import { llamaConfig } from "../north/llm/src/config.ts";
+import { Session } from "../north/llm/src/generate/session.ts";
+import { type Llama, llama } from "../north/llm/src/model/llama.ts";
 import { onEachDevice } from "./devices.ts";
 
 const near = async (actual: Tensor, expected: Tensor): Promise<void> => {
@@ -82,4 +88,53 @@ onEachDevice("sizes outside of the bounds, of no multiple, or that differ are re
     symbols: symbolic({ 0: [even] }),
   });
   assert.throws(() => steps(zeros([4])), ShapeError);
+});
+
+const config = llamaConfig("llama-tiny", {
+  vocabSize: 300,
+  hiddenSize: 24,
+  intermediateSize: 24,
+  numHiddenLayers: 2,
+  numAttentionHeads: 4,
+  numKeyValueHeads: 2,
+  headDim: 4,
+  maxPositionEmbeddings: 256,
+  initializerRange: 0.6,
+});
+
+/** The likeliest tokens, each from the whole sequence anew. */
+async function uncached(m: Llama, begin: readonly number[], count: number): Promise<number[]> {
+  const ids = [...begin];
+  for (let i = 0; i < count; i++) {
+    const logits = m(tensor(Int32Array.from(ids), { shape: [1, ids.length] })).at(0, -1);
+    const values = [...(await logits.data())].map(Number);
+    ids.push(values.indexOf(Math.max(...values)));
+  }
+  return ids.slice(begin.length);
+}
+
+test("prompts of 1, 7, 63 and 200 tokens are one trace of the prompt's step and one of the token's", async () => {
+  await device("cpu");
+  const m = llama(config).init(key(5));
+  const traced: string[] = [];
+  const compiled: string[] = [];
+  const stop = [onTrace((name) => traced.push(name)), onCompile((fn) => compiled.push(fn.name))];
+  for (const length of [1, 7, 63, 200, 7]) {
+    const begin = Array.from({ length }, (_, i) => (i * i * 7) % 300);
+    const session = new Session(m);
+    const first = await session.next(begin);
+    const second = await session.next([first]);
+    for (const end of stop) end();
+    session.dispose();
+    assert.deepEqual([first, second], await uncached(m, begin, 2), `${length} tokens`);
+    stop.push(
+      onTrace((name) => traced.push(name)),
+      onCompile((fn) => compiled.push(fn.name)),
+    );
+  }
+  for (const end of stop) end();
+  const counted = (names: readonly string[], name: string) => names.filter((n) => n === name).length;
+  assert.deepEqual([counted(traced, "prefill"), counted(traced, "decode")], [1, 1]);
+  // Compiled for 16, 64 and 256 positions, and once for single tokens.
+  assert.deepEqual([counted(compiled, "prefill"), counted(compiled, "decode")], [3, 1]);
 });

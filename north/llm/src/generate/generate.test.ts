@@ -15,8 +15,6 @@ import {
   tensor,
   tree,
 } from "sinan";
-import { onCompile } from "../../../../core/src/compiler/cache.ts";
-import { onTrace } from "../../../../core/src/tensor/trace.ts";
 import { onEachDevice } from "../../../../tests/devices.ts";
 import { fixturePath, loadCases, named } from "../../../../tests/fixtures/load.ts";
 import { llamaConfig, llamaConfigFromJson } from "../config.ts";
@@ -227,30 +225,4 @@ test("bad requests are refused before anything runs", async () => {
 onEachDevice("a model with NaN in it says so instead of choosing", async () => {
   const broken = tree.map((w) => w.mul(Number.NaN), model());
   await assert.rejects(all(generate(broken, prompt)), NonFiniteError);
-});
-
-test("prompts of 1, 7, 63 and 200 tokens are one trace of the prompt's step and one of the token's", async () => {
-  await device("cpu");
-  const m = llama(llamaConfig("llama-tiny", { ...config, hiddenSize: 24, maxPositionEmbeddings: 256 })).init(key(5));
-  const traced: string[] = [];
-  const compiled: string[] = [];
-  const stop = [onTrace((name) => traced.push(name)), onCompile((fn) => compiled.push(fn.name))];
-  for (const length of [1, 7, 63, 200, 7]) {
-    const begin = Array.from({ length }, (_, i) => prompt[(i * i) % prompt.length] as number);
-    const session = new Session(m);
-    const first = await session.next(begin);
-    const second = await session.next([first]);
-    for (const end of stop) end();
-    session.dispose();
-    assert.deepEqual([first, second], await uncached(m, begin, { maxTokens: 2 }), `${length} tokens`);
-    stop.push(
-      onTrace((name) => traced.push(name)),
-      onCompile((fn) => compiled.push(fn.name)),
-    );
-  }
-  for (const end of stop) end();
-  const counted = (names: readonly string[], name: string) => names.filter((n) => n === name).length;
-  assert.deepEqual([counted(traced, "prefill"), counted(traced, "decode")], [1, 1]);
-  // Compiled for 16, 64 and 256 positions, and once for single tokens.
-  assert.deepEqual([counted(compiled, "prefill"), counted(compiled, "decode")], [3, 1]);
 });
