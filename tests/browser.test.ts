@@ -25,13 +25,18 @@ const ofPages = [
   "south/cpu/src/arenas.test.ts",
   "south/cpu/src/device.test.ts",
   "south/cpu/src/threads.test.ts",
+  "tests/control.test.ts",
+  "tests/dtypes.test.ts",
   "tests/gradients.test.ts",
   "tests/memory.test.ts",
   "tests/ops.test.ts",
   "tests/pipeline.test.ts",
   "tests/random.test.ts",
   "tests/region.test.ts",
+  "tests/rows.test.ts",
+  "tests/structured.test.ts",
   "tests/transforms.test.ts",
+  "tests/traps.test.ts",
 ];
 /** Runs in pages alone, and always whole. */
 const host = "tests/browser/page/host.ts";
