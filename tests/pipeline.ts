@@ -141,10 +141,11 @@ export function magnitude(fn: Fn, args: readonly Value[]): number {
   const values = evaluate(makeFn("all", fn.params, nodes), args, { exact: true });
   let most = 1;
   nodes.forEach((n, i) => {
-    const steep = steepOps.has(n.op);
+    // That of atanh is where single precision ends: a source that is rounded to 1 gives infinity.
+    const steep = n.op === "atanh" ? 1e5 : steepOps.has(n.op) ? 1e3 : 0;
     for (const x of values[i]?.data ?? []) {
       const size = Number.isFinite(Number(x)) ? Math.abs(Number(x)) : Number.POSITIVE_INFINITY;
-      most = Math.max(most, size, steep ? 1e3 * size : 0);
+      most = Math.max(most, size, steep * size);
     }
   });
   return most;
