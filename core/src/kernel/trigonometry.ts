@@ -1,25 +1,8 @@
-/** f32 sine and cosine: the argument's distance from the nearest multiple of π/2, then a polynomial. Up to 2¹⁷ the multiple is taken
+/** f32 sine and cosine: the argument's distance from the nearest multiple of π/2, then a polynomial. Up to 2⁹ the multiple is taken
  *  off in exact parts (Cody & Waite 1980), beyond it by integer arithmetic with as many digits of 1/2π as it needs (Payne & Hanek
  *  1983). Errors as tested: 2 units in the last place. */
 import type { Node } from "../ir/node.ts";
-import {
-  abs,
-  add,
-  and,
-  bitcast,
-  cast,
-  eq,
-  floor,
-  lt,
-  mul,
-  neg,
-  or,
-  round,
-  shl,
-  shr,
-  sub,
-  where,
-} from "../ops/build.ts";
+import { abs, add, and, bitcast, cast, eq, lt, mul, neg, or, round, shl, shr, sub, where } from "../ops/build.ts";
 import { type Double, double, productOf, quickSum } from "./double.ts";
 import { f32, i32, polynomial, u32, withSignOf } from "./float.ts";
 
@@ -59,7 +42,7 @@ function atQuadrant({ quadrant, rest: { hi: r, lo } }: Reduced, shift: 0 | 1): N
 }
 
 /** From here on the multiple of π/2 has too many bits for exact parts. */
-const LARGE = 2 ** 17;
+const LARGE = 2 ** 9;
 
 export function reduced(a: Node): Reduced {
   const [near, far] = [nearby(a), distant(a)];
@@ -72,19 +55,17 @@ export function reduced(a: Node): Reduced {
 }
 
 /** π/2 in two parts of 15 bits, by which a 9-bit number is multiplied exactly, and two more. */
-const halfPi = [1.57073974609375, 5.657970905303955e-5] as const;
-const halfPiRest = [9.920881893776823e-10, 5.390302858158119e-15] as const;
+const halfPi = [1.57073974609375, 5.657970905303955e-5, 9.920881893776823e-10, 5.390302858158119e-15] as const;
 
 function nearby(a: Node): Reduced {
   const n = round(mul(a, f32(2 / Math.PI)));
-  const high = mul(floor(mul(n, f32(2 ** -9))), f32(2 ** 9));
-  const low = sub(n, high);
-  const r = halfPi.reduce<Node>((left, part) => sub(sub(left, mul(high, f32(part))), mul(low, f32(part))), a);
-  const third = mul(high, f32(halfPiRest[0]));
-  const rest = sub(r, third);
-  // What the last subtraction rounded away, and the small parts, together.
-  const small = sub(sub(sub(r, rest), third), add(mul(low, f32(halfPiRest[0])), mul(n, f32(halfPiRest[1]))));
-  return { quadrant: and(cast(n, "i32"), i32(3)), rest: quickSum(rest, small) };
+  const [p0, p1, p2, p3] = halfPi.map((part) => mul(n, f32(part))) as [Node, Node, Node, Node];
+  const first = sub(a, p0);
+  const second = sub(first, p1);
+  const rest = sub(second, p2);
+  // What the last two subtractions rounded away, and the last part.
+  const lost = add(sub(sub(first, second), p1), sub(sub(second, rest), p2));
+  return { quadrant: and(cast(n, "i32"), i32(3)), rest: quickSum(rest, sub(lost, p3)) };
 }
 
 /** A word of zeros, then the binary digits of 1/2π. */
