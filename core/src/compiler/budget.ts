@@ -44,8 +44,8 @@ export const memoryBudget =
       if (fixed + arena <= bytes) return { values: now.values, steps: now.steps };
       // Gaps between values and the pool's size classes take some of it: what is alive must be less by as much.
       target = Math.min(target - 1, now.peak - 1, (bytes - fixed) * (now.peak / Math.max(arena, 1)));
-      const less = target > 0 ? reduced(draft, now, target) : undefined;
-      if (!less) throw tooLittle(draft, now, bytes, fixed + arena);
+      const less = target > 0 ? reduced(draft, now, target) : now;
+      if (less === now) throw tooLittle(draft, now, bytes, fixed + arena);
       now = less;
     }
   };
@@ -67,8 +67,8 @@ function scheduled(draft: Draft, values: Layout["values"], steps: readonly Sched
   return { values, steps, uses, spans, alive, peak: alive.reduce((a, b) => Math.max(a, b), 0) };
 }
 
-/** Repeats steps until at most `target` bytes are alive anywhere. */
-function reduced(draft: Draft, start: Schedule, target: number): Schedule | undefined {
+/** Repeats steps until at most `target` bytes are alive anywhere, or nothing helps any more. */
+function reduced(draft: Draft, start: Schedule, target: number): Schedule {
   let now = start;
   while (now.peak > target) {
     const at = now.alive.indexOf(now.peak);
@@ -77,7 +77,7 @@ function reduced(draft: Draft, start: Schedule, target: number): Schedule | unde
       .slice(0, tries)
       .map((c) => applied(draft, before, c))
       .find((next) => next.peak < before.peak || (next.peak === before.peak && peaks(next) < peaks(before)));
-    if (!better) return undefined;
+    if (!better) return now;
     now = better;
   }
   return now;
