@@ -28,7 +28,7 @@ const gemmTried =
 const dispatchTried =
   "A call like the last one walks a pattern of its arguments instead of flattening them, and small results share one block of memory. What is left is a buffer, a finalizer and a tensor for each result.";
 const sizes = ["512", "1024", "2048"] as const;
-const swept = ["exp", "log", "sin", "cos", "tanh", "erf", "sigmoid", "softplus"] as const;
+const swept = ["exp", "log", "sin", "cos", "tanh", "erf", "sigmoid", "softplus", "expm1", "log1p"] as const;
 
 export const bars: readonly Bar[] = [
   ...sizes.map(

@@ -1,5 +1,5 @@
 /** The functions whose errors are swept: what we compute, and its reference in double precision. */
-import { cos, erf, exp, log, nn, rsqrt, sin, sqrt, tanh, type Tensor } from "sinan";
+import { cos, erf, exp, expm1, log, log1p, nn, rsqrt, sin, sqrt, tanh, type Tensor } from "sinan";
 import { erf as exactErf } from "./erf.ts";
 
 export interface Swept {
@@ -19,6 +19,8 @@ export const functions: Readonly<Record<string, Swept>> = {
   erf: { ours: erf, exact: exactErf, symmetry: "odd" },
   sigmoid: { ours: nn.sigmoid, exact: (x) => 1 / (1 + Math.exp(-x)) },
   softplus: { ours: nn.softplus, exact: (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x))) },
+  expm1: { ours: expm1, exact: Math.expm1 },
+  log1p: { ours: log1p, exact: Math.log1p },
   sqrt: { ours: sqrt, exact: Math.sqrt },
   rsqrt: { ours: rsqrt, exact: (x) => 1 / Math.sqrt(x) },
 };
