@@ -286,7 +286,8 @@ class CpuDevice implements Device {
   }
 
   poll(fence: Fence): bigint {
-    if (!this.#flights.isEmpty) this.#flights.settle();
+    // Who asks again and again gives the thread no turn in which workers could tell that they have room for more.
+    if (!this.#flights.isEmpty) this.#flights.progress();
     return this.#fences.poll(fence);
   }
 

@@ -35,7 +35,6 @@ export interface Flight {
   /** The next command to give them, and the next part of it. */
   command: number;
   part: number;
-  isBegun: boolean;
   /** The last step, once all are given. */
   last: number | undefined;
   /** Kernels by their ids, for messages. */
@@ -174,7 +173,7 @@ export class Flights {
         {
           progress: () => {
             this.#begun = true;
-            this.#progress();
+            this.progress();
           },
           lost: (cause, isNew) => this.#lostWorker(cause, isNew),
         },
@@ -186,10 +185,11 @@ export class Flights {
     return this.#crew !== undefined;
   }
 
-  #progress(): void {
+  /** Passes the fences of what workers have done, and gives them what they now have room for. */
+  progress(): void {
     this.settle();
     const last = this.#all.at(-1);
-    if (last?.last === undefined && last) this.#give(last);
+    if (last && last.last === undefined) this.#give(last);
     this.#ground.drain();
   }
 
@@ -205,7 +205,6 @@ export class Flights {
       number,
       command: 0,
       part: 0,
-      isBegun: false,
       last: undefined,
       names: new Map(),
       failure: undefined,
@@ -229,18 +228,16 @@ export class Flights {
             tasks.publish();
             return;
           }
-          flight.isBegun = true;
         }
         flight.command++;
         flight.part = 0;
       }
     } catch (error) {
       flight.failure ??= asError(error);
+      flight.command = commands.length;
     }
-    if (!flight.isBegun && !tasks.put(nothing(flight))) {
-      tasks.publish();
-      return;
-    }
+    // Its end is told with a step of its own, also where there was nothing to do, or nothing more than was published before.
+    if (!tasks.hasNew && !tasks.put(nothing(flight))) return;
     flight.last = tasks.publish();
   }
 
@@ -306,6 +303,7 @@ export class Flights {
     return { ...nothing(flight), kind, extent: bytes, chunks, args, memories: memories.map((m) => memoryOf(m.arena)) };
   }
 
+  /** At least one, also of no iterations: what no worker takes is never done. */
   #chunks(extent: number, work: number): number {
     const worthWhile = Math.max(1, Math.min(extent, Math.floor(work / this.#grain), maxChunks));
     return evenly(extent, this.#threads, Math.min(worthWhile, this.#threads * chunksPerThread), worthWhile);

@@ -1,5 +1,6 @@
 /** The queue through which workers are given steps: the owner's side of the memory that `worker.ts` describes. Nothing here waits. */
 
+import { DeviceError } from "sinan/south";
 import { field, layout } from "./worker.ts";
 
 export interface Task {
@@ -56,8 +57,16 @@ export class TaskQueue {
     Atomics.notify(this.#words, layout.generation);
   }
 
-  /** Appends a task; `false` if there is no room for it now. Workers see it once it is published. */
+  /** Whether something was put that is not published. */
+  get hasNew(): boolean {
+    return Atomics.load(this.#words, layout.published) !== this.#next;
+  }
+
+  /** Appends a task; `false` if there is no room for it now. Workers see it once it is published.
+   *  @throws DeviceError if no worker could finish it: the queue would stand still for good */
   put(task: Task): boolean {
+    if (!(task.chunks >= 1 && task.chunks <= maxChunks))
+      throw new DeviceError(`cpu: a step has 1 to ${maxChunks} chunks, got ${task.chunks}`);
     const { completed } = this;
     if (((this.#next - completed) | 0) >= layout.slots) return false;
     for (; this.#freed !== completed; this.#freed = (this.#freed + 1) | 0)
@@ -97,7 +106,7 @@ export class TaskQueue {
   /** Gives workers what was put; the owner is told when the last of it is done. Returns that step's number. */
   publish(): number {
     const last = (this.#next - 1) | 0;
-    if (Atomics.load(this.#words, layout.published) === this.#next) return last;
+    if (!this.hasNew) return last;
     this.#numbers[(last & (layout.slots - 1)) * layout.fields + field.last] = 1;
     Atomics.store(this.#words, layout.published, this.#next);
     this.#wake();

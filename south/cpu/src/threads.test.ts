@@ -130,6 +130,66 @@ test("more submissions at once than have numbers", async () => {
   await device.close();
 });
 
+/** Does nothing, in parts of no iterations and of no work. */
+function idle(): Artifact {
+  const module = wasmModule();
+  for (const part of ["part0", "part1"]) module.fn(["i32", "i32", "i32"], [], () => {}, { name: part, export: part });
+  module.fn(["i32"], [], () => {}, { name: "idle", export: "run" });
+  module.note(
+    partsSection,
+    JSON.stringify([
+      [0, 0],
+      [5, 0],
+    ]),
+  );
+  return { codegen: "wasm-simd", name: "idle", code: module.bytes(), scratchBytes: 0 };
+}
+
+for (const threads of [2, 3])
+  test(`what has nothing to do is done in its turn, ${threads} threads`, async () => {
+    const device = await open(threads);
+    try {
+      const to = region(device, 4000);
+      bytesOf(to).fill(0);
+      const [one, none] = [
+        await launch(device, counting(device, 1000), to),
+        await launch(device, idle(), { ...to, bytes: 0 }),
+      ];
+      const empty = { ...to, bytes: 0 };
+      const nothing: Command[] = [
+        { kind: "copy", from: empty, to: { ...empty, offset: 8 } },
+        { kind: "fill", to: empty, byte: 1 },
+        none,
+      ];
+      // Behind others, so that workers have it, and with others behind it: alone, in the middle, at the end.
+      const all = [[one], ...nothing.map((c) => [c]), [one, ...nothing, one], [...nothing, one], [one, ...nothing], []];
+      all.forEach((commands, i) => device.submit("compute", commands, [], at(i + 1)));
+      await device.wait(at(all.length), 20_000);
+      assert.deepEqual(new Set(new Int32Array(bytesOf(to).slice().buffer)), new Set([5]));
+    } finally {
+      await device.close();
+    }
+  });
+
+test("who only polls sees all done that was submitted", async () => {
+  const device = await open(2);
+  try {
+    const to = region(device, 256);
+    bytesOf(to).fill(0);
+    const one = await launch(device, counting(device, 64), to);
+    device.submit("compute", new Array<Command>(100).fill(one), [], at(1));
+    await device.wait(at(1));
+    // More submissions than have numbers, then more steps than have room.
+    for (let i = 2; i < 200; i++) device.submit("compute", [one], [], at(i));
+    device.submit("compute", new Array<Command>(9000).fill(one), [], at(200));
+    const until = performance.now() + 20_000;
+    while (device.poll(at(200)) < 200n) assert.ok(performance.now() < until, `stands still at ${device.poll(at(200))}`);
+    assert.deepEqual(new Set(new Int32Array(bytesOf(to).slice().buffer)), new Set([100 + 198 + 9000]));
+  } finally {
+    await device.close();
+  }
+});
+
 test("a trap in a worker fails its fence and what depends on it, nothing else", async () => {
   const device = await open(2);
   const to = region(device, 4000);
@@ -223,7 +283,11 @@ test("memory that grows or is given back while workers run", async () => {
     held.push(copy);
   }
   await device.wait(at(last));
-  for (const [i, copy] of held.entries()) assert.deepEqual(new Set(bytesOf(copy)), new Set([i]));
+  for (const [i, copy] of held.entries())
+    assert.ok(
+      bytesOf(copy).every((b) => b === i),
+      `copy ${i}`,
+    );
   await device.close();
 });
 
@@ -285,6 +349,8 @@ test("the queue has room again when steps are done", { skip: unshared }, () => {
   let again = 0;
   while (queue.put(task)) again++;
   assert.ok(Math.abs(again - count) <= 1);
+  for (const chunks of [0, 2 ** 16, Number.NaN])
+    assert.throws(() => queue.put({ ...task, chunks }), /1 to 65535 chunks/);
 });
 
 test("sums, products and softmax have the same bits for any number of threads", async () => {
