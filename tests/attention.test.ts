@@ -16,9 +16,11 @@ import {
   slice,
   softmax,
   stack,
+  tensor,
   type Tensor,
   vmap,
   where,
+  zeros,
 } from "sinan";
 import { compile } from "../core/src/compiler/compile.ts";
 import { tensorType } from "../core/src/ir/type.ts";
@@ -112,6 +114,57 @@ for (const [name, c] of Object.entries(cases))
     assert.deepEqual(two.numbers, one.numbers);
   });
 
+/** How many keys each of the batch has; NaN lies behind them. */
+const lengthCases: Readonly<Record<string, Case & { readonly lengths: readonly number[] }>> = {
+  "one query": { heads: 4, kvHeads: 2, queries: 1, keys: 200, lengths: [1, 64, 65, 199] },
+  causal: { heads: 2, kvHeads: 1, queries: 40, keys: 200, causal: true, lengths: [40, 100, 200] },
+  "causal, several tiles, none, few and all": {
+    heads: 1,
+    kvHeads: 1,
+    queries: 70,
+    keys: 150,
+    causal: true,
+    lengths: [0, 20, 64, 128, 150],
+  },
+};
+
+for (const [name, c] of Object.entries(lengthCases))
+  test(`kvLengths, ${name}: as if the keys ended there, with gradients of 0 behind`, async () => {
+    const run = async (on: string, options: Record<string, number | boolean>) => {
+      await device(on, { options });
+      const [q, k, v] = sampleOf({ ...c, batch: c.lengths.length });
+      const ends = tensor(Int32Array.from(c.lengths));
+      const behind = iota([c.lengths.length, 1, c.keys, 1], 2).greaterEqual(ends.reshape([-1, 1, 1, 1]));
+      const spoilt = [k, v].map((x) => where(behind, Number.NaN, x)) as [Tensor, Tensor];
+      const loss = (f: (a: Tensor, b: Tensor, d: Tensor) => Tensor) => (all: readonly Tensor[]) => {
+        const y = f(...(all as [Tensor, Tensor, Tensor]));
+        return y.mul(random.normal(key(9), [1, ...y.shape.slice(1)])).sum();
+      };
+      const made = jit((q: Tensor, k: Tensor, v: Tensor, kvLengths: Tensor) => {
+        const f = (a: Tensor, b: Tensor, d: Tensor): Tensor =>
+          nn.scaledDotProductAttention(a, b, d, { causal: c.causal ?? false, kvLengths });
+        return [f(q, k, v), ...grad(loss(f))([q, k, v])];
+      })(q, ...spoilt, ends);
+      return Promise.all(made.map(numbers));
+    };
+    await device("interpreter", { options: { exact: true } });
+    const [q, k, v] = sampleOf({ ...c, batch: c.lengths.length });
+    // Each of the batch by itself, of keys that are cut off.
+    const want: number[][] = [[], [], [], []];
+    for (const [b, length] of c.lengths.entries()) {
+      const alone = [q.narrow(0, b, 1), k.narrow(0, b, 1).narrow(2, 0, length), v.narrow(0, b, 1).narrow(2, 0, length)];
+      const parts = everything(c)(...(alone as [Tensor, Tensor, Tensor]), undefined);
+      const rest = zeros([1, c.kvHeads, c.keys - length, 8]);
+      for (const [i, part] of parts.entries())
+        want[i]?.push(...(await numbers(i < 2 ? part : concat([part, rest], 2))));
+    }
+    const one = await run("cpu", { threads: 1 });
+    for (const results of [await run("interpreter", { exact: true }), one])
+      for (const [i, got] of results.entries())
+        await close(tensor(got, { dtype: "f64" }), want[i] as number[], { relative: 3e-5, absolute: 1e-5 });
+    assert.deepEqual(await run("cpu", { threads: 2, grain: 1 }), one);
+  });
+
 const few: Case = { heads: 2, kvHeads: 1, queries: 4, keys: 5, size: 3, width: 2, causal: true };
 
 /** The plain definition by tensor operations that people would write. */
@@ -154,6 +207,28 @@ test("vmap makes the mapped axis a part of the batch", async () => {
   const one = await numbers(f(q, k));
   const other = await numbers(f(q.mul(0.5), k.mul(0.5)));
   assert.deepEqual(both, [...one, ...other]);
+});
+
+test("vmap maps kvLengths; a bias ends where they do, in second derivatives too", async () => {
+  await device("cpu");
+  const c: Case = { heads: 2, kvHeads: 1, queries: 3, keys: 9, mask: "bias" };
+  const [q, k, v, bias] = sampleOf(c) as readonly [Tensor, Tensor, Tensor, Tensor];
+  const lengths = tensor(Int32Array.of(2, 9, 7), { shape: [3, 1] });
+  const loss = (m: Tensor, x: Tensor, kvLengths: Tensor): Tensor =>
+    nn.scaledDotProductAttention(q, x, v.mul(x.sum()), { mask: m, kvLengths, causal: true }).square().sum();
+  // The same by a mask, of which −∞ lies behind the end: with `causal` the last query is at the last key that there is.
+  const masked = (m: Tensor, x: Tensor, end: Tensor): Tensor => {
+    const seen = iota([3, 9], 1).lessEqual(iota([3, 9], 0).add(end).sub(3));
+    const mask = where(seen, m, Number.NEGATIVE_INFINITY);
+    return nn.scaledDotProductAttention(q, x, v.mul(x.sum()), { mask }).square().sum();
+  };
+  for (const of of [
+    (f: typeof loss) => (end: Tensor) => grad((m: Tensor) => f(m, k, end))(bias),
+    (f: typeof loss) => (end: Tensor) => hvp((x: Tensor) => f(bias, x, end))(k, random.normal(key(7), k.shape)),
+  ]) {
+    const [got, want] = [vmap(of(loss))(lengths), stack([0, 1, 2].map((i) => of(masked)(lengths.at(i))))];
+    await close(got, await numbers(want), { relative: 1e-3, absolute: 1e-3 });
+  }
 });
 
 test("no buffer is as large as a matrix of scores, forward or backward", async () => {

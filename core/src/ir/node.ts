@@ -21,7 +21,13 @@ export type RangeKind = "loop" | "parallel" | "reduce" | "unroll" | "vector" | "
 export interface RareAttrs {
   /** q [batch, heads, T, D], k [batch, kvHeads, S, D], v [batch, kvHeads, S, E], a mask where there is one. Causal: query i sees
    *  keys up to i + S − T. */
-  attention: { readonly causal: boolean; readonly scale: number; readonly mask: "none" | "bool" | "bias" };
+  attention: {
+    readonly causal: boolean;
+    readonly scale: number;
+    readonly mask: "none" | "bool" | "bias";
+    /** Whether the last source says how many keys each of the batch has. */
+    readonly lengths: boolean;
+  };
   /** The sources of an attention, then its lse, delta and the cotangent of its first result. */
   attentionBackward: Attrs["attention"];
   argsort: { readonly axis: number; readonly descending: boolean };

@@ -48,7 +48,7 @@ export function evaluateKernel(kernel: Fn, inputs: readonly Data[], scalars: rea
     const limit = item.src[1] as Node;
     const range = rangeOfLoop(item);
     const body = bodyOf(item);
-    const atMost = indexOf(limit, values);
+    const atMost = indexOf(limit, memory, values);
     for (let i = 0; i < atMost; i++) {
       // The order of a parallel loop's iterations is nobody's.
       values.set(range, item.attr.kind === "parallel" ? atMost - 1 - i : i);
@@ -60,13 +60,15 @@ export function evaluateKernel(kernel: Fn, inputs: readonly Data[], scalars: rea
   return outputs;
 }
 
-/** A limit of a loop, from the ranges further out. */
-function indexOf(limit: Node, ranges: Env): number {
+/** A limit of a loop, from the ranges further out and from memory. */
+function indexOf(limit: Node, memory: ReadonlyMap<Node, Data>, ranges: Env): number {
   const known = new Map(ranges);
   for (const n of topological([limit]))
-    if (!known.has(n)) {
+    if (!known.has(n) && !memory.has(n)) {
       const x = n.src.map((s) => known.get(s) as Scalar);
-      known.set(n, n.op === "const" ? n.attr.value : scalarOp(n, x));
+      const at = Number(x[1]);
+      if (n.op === "load") known.set(n, checked(memory, n.src[0] as Node, at)[at] as Scalar);
+      else known.set(n, n.op === "const" ? n.attr.value : scalarOp(n, x));
     }
   return Number(known.get(limit));
 }

@@ -5,7 +5,7 @@ import type { DType } from "../ir/dtype.ts";
 import type { Node } from "../ir/node.ts";
 import { typeText } from "../ir/type.ts";
 import { attention } from "../ops/attention.ts";
-import { cast, reshape } from "../ops/build.ts";
+import { cast, expand, reshape } from "../ops/build.ts";
 import { promote } from "../tensor/dtypes.ts";
 import { add, equal, flip, iota, mul, tensor, type Tensor, where } from "../tensor/index.ts";
 import { result } from "../tensor/operand.ts";
@@ -16,6 +16,10 @@ export interface AttentionOptions {
   readonly causal?: boolean;
   /** Broadcast to [batch, heads, T, S]. Bool: true where a query sees a key. Float: added to the scores. */
   readonly mask?: Tensor;
+  /** How many of the keys there are, i32 `[batch]` or one for all: those from there on are not read, whatever they hold, as in a
+   *  cache that is not full. With `causal` the last query is at the last of them. More than S are S keys (the first of several queries
+   *  still counts back from what was given). */
+  readonly kvLengths?: Tensor;
   /** What scores are multiplied with; 1/√D by default. */
   readonly scale?: number;
 }
@@ -36,24 +40,24 @@ export function scaledDotProductAttention(
   q: Tensor,
   k: Tensor,
   v: Tensor,
-  { causal = false, mask, scale }: AttentionOptions = {},
+  { causal = false, mask, kvLengths, scale }: AttentionOptions = {},
 ): Tensor {
   const [q4, k4, v4] = [q, k, v].map((t) => t.dims) as [readonly Dim[], readonly Dim[], readonly Dim[]];
   if ([q4, k4, v4].some((dims) => dims.length !== 4))
     throw new ShapeError(
       `attention: expected q [batch, heads, T, D], k [batch, kvHeads, S, D], v [batch, kvHeads, S, E], got ${[q, k, v].map((t) => typeText(t.type)).join(", ")}`,
     );
-  const attr = {
-    causal,
-    scale: scale ?? 1 / Math.sqrt(known(q4[3] as Dim, "attention")),
-    mask: mask === undefined ? "none" : mask.dtype === "bool" ? "bool" : "bias",
-  } as const;
+  const attr = { causal, scale: scale ?? 1 / Math.sqrt(known(q4[3] as Dim, "attention")) };
   return result(() => {
     const dtype = promote(promote(q.dtype, k.dtype), v.dtype);
-    const operands = [q, k, v].map((t) => cast(t.node, dtype)) as [Node, Node, Node];
-    return attention(mask ? [...operands, asMask(mask, dtype)] : operands, attr)[0];
+    const of = (t: Tensor): Node => cast(t.node, dtype);
+    const lengths = kvLengths && asLengths(kvLengths, q4[0] as Dim);
+    return attention({ q: of(q), k: of(k), v: of(v), mask: mask && asMask(mask, dtype), lengths }, attr)[0];
   });
 }
+
+const asLengths = ({ node, rank, dims: [only] }: Tensor, batch: Dim): Node =>
+  rank === 0 || (rank === 1 && only === 1) ? expand(reshape(node, [1]), [batch]) : node;
 
 /** A mask with four axes; one that is added is in the scores' dtype. */
 function asMask(mask: Tensor, dtype: DType): Node {

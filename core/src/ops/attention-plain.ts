@@ -15,6 +15,8 @@ import {
   iota,
   log,
   lt,
+  max,
+  min,
   mul,
   reduceKeep,
   reshape,
@@ -24,8 +26,20 @@ import {
   zerosLike,
 } from "./build.ts";
 
-type Operands = readonly [q: Node, k: Node, v: Node, mask: Node | undefined];
+export interface Operands {
+  readonly q: Node;
+  readonly k: Node;
+  readonly v: Node;
+  readonly mask: Node | undefined;
+  readonly lengths: Node | undefined;
+}
 type Attr = Attrs["attention"];
+
+/** The sources that both ops begin with. */
+export function operandsOf([q, k, v, ...rest]: readonly Node[], { mask, lengths }: Attr): Operands {
+  const given = mask === "none" ? undefined : rest[0];
+  return { q: q as Node, k: k as Node, v: v as Node, mask: given, lengths: lengths ? rest[given ? 1 : 0] : undefined };
+}
 
 /** The dtype of scores, sums and logarithms. */
 export const statisticsOf = (dtype: DType): DType => (dtype === "f64" ? "f64" : "f32");
@@ -46,7 +60,7 @@ const along = (x: Node, like: Node): Node => expand(reshape(x, [...dimsOf(x), 1]
 const times = (x: Node, factor: number): Node => mul(x, constantLike(x, factor));
 
 /** [batch, kvHeads, group, T, S], −∞ where a query does not see a key. */
-function scoresOf([q, k, , mask]: Operands, { causal, scale }: Attr): Node {
+function scoresOf({ q, k, mask, lengths }: Operands, { causal, scale }: Attr): Node {
   const dtype = statisticsOf(dtypeOf(q));
   const product = dot(times(cast(grouped(q, k), dtype), scale), cast(k, dtype), {
     contract: [[4], [3]],
@@ -62,19 +76,37 @@ function scoresOf([q, k, , mask]: Operands, { causal, scale }: Attr): Node {
   let scores = product;
   if (mask && dtypeOf(mask) !== "bool") scores = add(scores, cast(whole(mask), dtype));
   if (mask && dtypeOf(mask) === "bool") scores = where(whole(mask), scores, hidden);
+  const place = iota("i32", dims, 4);
+  const count = lengths && boundedOf(lengths, queries, keys);
+  const end = count && expand(reshape(count, [dims[0] as Dim, 1, 1, 1, 1]), dims);
+  if (end) scores = where(lt(place, end), scores, hidden);
   if (!causal) return scores;
-  const last = add(
-    iota("i32", dims, 3),
-    constantLike(iota("i32", dims, 3), known(subDim(keys, queries), "attention") + 1),
-  );
-  return where(lt(iota("i32", dims, 4), last), scores, hidden);
+  const from = end
+    ? sub(end, constantLike(end, known(queries, "attention") - 1))
+    : constantLike(place, known(subDim(keys, queries), "attention") + 1);
+  return where(lt(place, add(iota("i32", dims, 3), from)), scores, hidden);
+}
+
+/** Numbers of keys without those that mean the same as another, so that sums with them do not overflow. */
+export const boundedOf = (lengths: Node, queries: Dim, keys: Dim): Node =>
+  min(max(lengths, zerosLike(lengths)), constantLike(lengths, known(queries, "attention") + known(keys, "attention")));
+
+/** Keys and values without what lies behind them, whatever it is. */
+function ends({ lengths, ...operands }: Operands): Operands {
+  if (!lengths) return { ...operands, lengths };
+  const cutOff = (x: Node): Node => {
+    const end = expand(reshape(lengths, [dimsOf(x)[0] as Dim, 1, 1, 1]), dimsOf(x));
+    return where(lt(iota("i32", dimsOf(x), 2), end), x, zerosLike(x));
+  };
+  return { ...operands, k: cutOff(operands.k), v: cutOff(operands.v), lengths };
 }
 
 const isFinite = (x: Node): Node => lt(abs(x), constantLike(x, Number.POSITIVE_INFINITY));
 
 /** The mixed values and the logarithms of the sums of exponentials. */
-export function plainAttention(operands: Operands, attr: Attr): readonly [out: Node, lse: Node] {
-  const [q, , v] = operands;
+export function plainAttention(given: Operands, attr: Attr): readonly [out: Node, lse: Node] {
+  const operands = ends(given);
+  const { q, v } = operands;
   const s = scoresOf(operands, attr);
   const largest = stopGradient(reduceKeep("max", s, [4]));
   const shift = where(isFinite(largest), largest, zerosLike(largest));
@@ -90,8 +122,9 @@ export function plainAttention(operands: Operands, attr: Attr): readonly [out: N
 }
 
 /** dq, dk and dv from the logarithms, Σⱼ pᵢⱼ (gᵢ · vⱼ) of each query (`delta`) and the cotangent of what was mixed. */
-export function plainBackward(operands: Operands, lse: Node, delta: Node, g: Node, attr: Attr): readonly Node[] {
-  const [q, k, v] = operands;
+export function plainBackward(whole: Operands, lse: Node, delta: Node, g: Node, attr: Attr): readonly Node[] {
+  const operands = ends(whole);
+  const { q, k, v } = operands;
   const s = scoresOf(operands, attr);
   const dtype = dtypeOf(s);
   const minusInfinity = constantLike(lse, Number.NEGATIVE_INFINITY);

@@ -6,8 +6,8 @@
  *                                        lse = item 1   [batch, heads, T]
  *    %b = attentionBackward(%q, %k, %v, %lse, %delta, %g)      items: dq, dk, dv
  *
- *  Query head h reads key and value head ⌊h · kvHeads / heads⌋, which is not repeated. Their meaning, to the interpreter and to second
- *  derivatives, is the plain definition in `attention-plain.ts`. */
+ *  A mask and the number of keys follow %v where there are such. Query head h reads key and value head ⌊h · kvHeads / heads⌋, which
+ *  is not repeated. Their meaning, to the interpreter and to second derivatives, is the plain definition in `attention-plain.ts`. */
 import { backward } from "../autodiff/backward.ts";
 import { ShapeError } from "../errors.ts";
 import { evaluate } from "../interpreter/evaluate.ts";
@@ -17,35 +17,37 @@ import { makeFn } from "../ir/fn.ts";
 import { type Attrs, dimsOf, dtypeOf, type Node, type NodeOf } from "../ir/node.ts";
 import { within } from "../ir/scope.ts";
 import { tensorType, type Type, typeText } from "../ir/type.ts";
-import { lowerAttention, lowerAttentionBackward } from "../kernel/attention.ts";
-import { plainAttention, plainBackward, statisticsOf } from "./attention-plain.ts";
+import { lowerAttention } from "../kernel/attention.ts";
+import { lowerAttentionBackward } from "../kernel/attention-backward.ts";
+import { type Operands, operandsOf, plainAttention, plainBackward, statisticsOf } from "./attention-plain.ts";
 import { build, cast, expand, item, mul, reduce, reshape, sub, zerosLike } from "./build.ts";
 import { type RareFamily, requireKinds } from "./define.ts";
 import { load, newScope } from "./table.ts";
 
 export type AttentionAttr = Attrs["attention"];
 
-/** @param mask  bool (true where a query sees a key) or the scores' dtype (added to them), [batch, heads, T, S] with ones where it
- *               is the same for all
- *  @returns     the mixed values, and for each query the logarithm of its sum of exponentials, −∞ where it sees no key */
+/** @param mask     bool (true where a query sees a key) or the scores' dtype (added to them), [batch, heads, T, S] with ones where
+ *                  it is the same for all
+ *  @param lengths  i32 [batch]: keys from there on are not read, and the last query is at the key before
+ *  @returns        the mixed values, and for each query the logarithm of its sum of exponentials, −∞ where it sees no key */
 export function attention(
-  [q, k, v, mask]: readonly [Node, Node, Node, Node?],
-  attr: AttentionAttr,
+  { q, k, v, mask, lengths }: Operands,
+  { causal, scale }: Pick<AttentionAttr, "causal" | "scale">,
 ): readonly [out: Node, lse: Node] {
-  const both = build("attention", mask ? [q, k, v, mask] : [q, k, v], attr) as Node;
+  const src = [q, k, v, mask, lengths].filter((n): n is Node => n !== undefined);
+  const kind = mask === undefined ? "none" : dtypeOf(mask) === "bool" ? "bool" : "bias";
+  const both = build("attention", src, { causal, scale, mask: kind, lengths: lengths !== undefined }) as Node;
   return [item(both, 0), item(both, 1)];
 }
 
 /** What the plain definition is asked to be. */
 type Definition = (src: readonly Node[], attr: AttentionAttr) => readonly Node[];
 
-const forwardOf: Definition = ([q, k, v, mask], attr) => plainAttention([q as Node, k as Node, v as Node, mask], attr);
+const forwardOf: Definition = (src, attr) => plainAttention(operandsOf(src, attr), attr);
 
 const backwardOf: Definition = (src, attr) => {
-  const [q, k, v, ...rest] = src as [Node, Node, Node, ...Node[]];
-  const mask = rest.length > 3 ? rest[0] : undefined;
-  const [lse, delta, g] = rest.slice(-3) as [Node, Node, Node];
-  return plainBackward([q, k, v, mask], lse, delta, g, attr);
+  const [lse, delta, g] = src.slice(-3) as [Node, Node, Node];
+  return plainBackward(operandsOf(src, attr), lse, delta, g, attr);
 };
 
 /** Cotangents of the sources through the plain definition. */
@@ -60,7 +62,7 @@ function pull(
   [g, gLse]: readonly (Node | null)[],
   needed: readonly boolean[],
 ): readonly (Node | null)[] {
-  const [q, k, v, mask] = y.src as [Node, Node, Node, Node?];
+  const { q, k, v, mask } = operandsOf(y.src, y.attr);
   const [out, lse] = [item(y, 0), item(y, 1)];
   const statistics = statisticsOf(dtypeOf(q));
   const given = g ?? zerosLike(out);
@@ -69,9 +71,9 @@ function pull(
   const delta = gLse ? sub(inner, gLse) : inner;
   const both = build("attentionBackward", [...y.src, lse, delta, given], y.attr) as Node;
   const flows: (Node | null)[] = [q, k, v].map((_, i) => (needed[i] ? item(both, i) : null));
-  if (!mask) return flows;
-  const biased = y.attr.mask === "bias" && needed[3];
-  return [...flows, biased ? (throughPlain(forwardOf, y, [g ?? null, gLse ?? null])[3] ?? null) : null];
+  const biased = mask && y.attr.mask === "bias" && needed[3];
+  const ofMask = biased ? (throughPlain(forwardOf, y, [g ?? null, gLse ?? null])[3] ?? null) : null;
+  return y.src.map((_, i) => (i < 3 ? (flows[i] ?? null) : i === 3 ? ofMask : null));
 }
 
 /** Leading batch axes become one with the mapped one. */
@@ -119,8 +121,9 @@ function run(
   return evaluate(fn, src, { exact });
 }
 
-function inferForward(src: readonly Node[], { mask }: AttentionAttr): Type {
-  const [q, k, v, m] = src as [Node, Node, Node, Node?];
+function inferForward(src: readonly Node[], attr: AttentionAttr): Type {
+  const { mask } = attr;
+  const { q, k, v, mask: m, lengths } = operandsOf(src, attr);
   const dtype = requireKinds("attention", [q, k, v], ["float"]);
   const [batch, heads, queries, size] = dimsOf(q) as [Dim, Dim, Dim, Dim];
   const [, kvHeads, keys] = dimsOf(k) as [Dim, Dim, Dim];
@@ -134,25 +137,30 @@ function inferForward(src: readonly Node[], { mask }: AttentionAttr): Type {
       `attention: expected q [batch, heads, T, D], k [batch, kvHeads, S, D], v [batch, kvHeads, S, E], heads a multiple of kvHeads; got ${[q, k, v].map((n) => typeText(n.type)).join(", ")}`,
     );
   const whole = [batch, heads, queries, keys];
+  const count = 3 + (mask === "none" ? 0 : 1) + (attr.lengths ? 1 : 0);
   if (
-    (m === undefined) !== (mask === "none") ||
+    src.length !== count ||
     (m && (dimsOf(m).length !== 4 || dimsOf(m).some((d, a) => d !== 1 && !dimEqual(d, whole[a] as Dim))))
   )
     throw new ShapeError(
       `attention: expected ${mask === "none" ? "no mask" : `a mask that broadcasts to [batch, heads, T, S] = [${whole.map(dimText).join(", ")}]`}, got ${m ? typeText(m.type) : "none"}`,
     );
+  if (lengths && (dtypeOf(lengths) !== "i32" || !dimsEqual(dimsOf(lengths), [batch])))
+    throw new ShapeError(
+      `attention: expected the number of keys of each of the batch as i32[${dimText(batch)}], got ${typeText(lengths.type)}`,
+    );
   const out = tensorType(dtype, [...dimsOf(q).slice(0, 3), dimsOf(v)[3] as Dim]);
   return { tuple: [out, tensorType(statisticsOf(dtype), dimsOf(q).slice(0, 3))] };
 }
 
-const attrs = { causal: "boolean", scale: "number", mask: ["none", "bool", "bias"] } as const;
+const attrs = { causal: "boolean", scale: "number", mask: ["none", "bool", "bias"], lengths: "boolean" } as const;
 
 export const attentive = {
   attention: {
     role: "contraction",
     fusion: "sink",
     rereads: "values",
-    arity: [3, 4],
+    arity: [3, 5],
     flops: 4,
     claimable: true,
     attrs,
@@ -166,7 +174,7 @@ export const attentive = {
     role: "contraction",
     fusion: "sink",
     rereads: "values",
-    arity: [6, 7],
+    arity: [6, 8],
     flops: 10,
     claimable: true,
     attrs,

@@ -144,7 +144,8 @@ interface StepOutput {
 function step({ model, ids, start, last, rope, caches, draw }: StepInput): StepOutput {
   const positions = add(iota([ids.dims[1] as Dim], 0), cast(start, "i32"));
   const at = { cos: take(rope.cos, positions), sin: take(rope.sin, positions) };
-  const after = trunk(model, ids, { train: false }, { positions, rope: at, caches });
+  const end = add(max(positions), 1);
+  const after = trunk(model, ids, { train: false }, { positions, end, rope: at, caches });
   const final = take(after.x, reshape(cast(last, "i32"), [1]), 1);
   const logits = reshape(head(model, final), [1, -1]);
   if (!draw) return { token: argmax(logits), caches: after.caches };

@@ -1,6 +1,6 @@
 /** Causal attention with grouped queries, on a cache of earlier keys and values or without one. */
 
-import { type Dim, expandDims, iota, lessEqual, nn, reshape, scatter, type Tensor, transpose } from "sinan";
+import { type Dim, nn, reshape, scatter, type Tensor, transpose } from "sinan";
 import type { LlamaConfig } from "../config.ts";
 import { plainLinear, type Projection } from "./projection.ts";
 
@@ -16,10 +16,12 @@ export interface LayerCache {
   readonly value: Tensor;
 }
 
-/** Where a call continues a sequence. */
+/** Where a call continues a sequence: its positions follow those of the cache. */
 export interface Past {
   /** The positions of this call's tokens, i32 `[time]`. */
   readonly positions: Tensor;
+  /** How many places of the cache are taken with this call's, i32 `[]`. */
+  readonly end: Tensor;
   readonly cache: LayerCache;
 }
 
@@ -85,13 +87,7 @@ function attend(self: Attention, { x, rope, past }: LayerInput): LayerOutput {
   };
   const mixed =
     past && cache
-      ? nn.scaledDotProductAttention(q, cache.key, cache.value, {
-          mask: notAfter(past.positions, cache.key.dims[2] as Dim),
-        })
+      ? nn.scaledDotProductAttention(q, cache.key, cache.value, { causal: true, kvLengths: past.end })
       : nn.scaledDotProductAttention(q, k, v, { causal: true });
   return { x: self.o_proj(reshape(transpose(mixed, [0, 2, 1, 3]), [batch, time, heads * headDim])), cache };
 }
-
-/** Whether a place of the cache is no later than a position: bool `[time, capacity]`. */
-const notAfter = (positions: Tensor, capacity: Dim): Tensor =>
-  lessEqual(iota([positions.dims[0] as Dim, capacity], 1), expandDims(positions, 1));

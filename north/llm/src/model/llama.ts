@@ -4,7 +4,7 @@
 
 import { type Dim, nn, region, ShapeError, type Tensor, type TreeNode, treeNode } from "sinan";
 import type { LlamaConfig } from "../config.ts";
-import type { LayerCache, LayerInput, LayerOutput, RopeTables } from "./attention.ts";
+import type { LayerCache, LayerInput, LayerOutput, Past, RopeTables } from "./attention.ts";
 import { decoderLayer } from "./layer.ts";
 
 /** A LLaMA, its weights to be drawn by `init(key)` or read from a file. Called with ids i32 `[batch, time]`, it gives logits
@@ -65,8 +65,7 @@ export const loss = (model: Llama, inputs: Tensor, targets: Tensor, ctx?: nn.Con
   nn.crossEntropy(model(inputs, ctx), targets);
 
 /** Where a call continues a sequence: one cache a layer, the call's positions i32 `[time]` and their tables. */
-export interface Continuation {
-  readonly positions: Tensor;
+export interface Continuation extends Pick<Past, "positions" | "end"> {
   readonly rope: RopeTables;
   readonly caches: readonly LayerCache[];
 }
@@ -95,7 +94,7 @@ export function trunk(
   let x = model.embedding_dropout(model.embed_tokens(ids), ctx);
   model.layers.forEach((layer, i) => {
     const cache = past?.caches[i];
-    const before = past && cache ? { positions: past.positions, cache } : null;
+    const before = past && cache ? { positions: past.positions, end: past.end, cache } : null;
     const inside = config.dropout > 0 ? nn.contextAt(ctx, `model.layers.${i}`) : { train: ctx.train };
     const after = block(layer, { x, rope, past: before }, inside);
     x = after.x;
