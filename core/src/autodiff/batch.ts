@@ -8,7 +8,7 @@ import { currentScope, remake, within } from "../ir/scope.ts";
 import { isTuple, type TensorType, tensorType, type Type } from "../ir/type.ts";
 import * as b from "../ops/build.ts";
 import { freeAxes } from "../ops/contraction.ts";
-import { customRules, extended, rematerialised } from "./marks.ts";
+import { customRules, extended, rematerialised, waiting } from "./marks.ts";
 import { bits, type Memo, once } from "./memo.ts";
 import { define, newScope } from "../ops/table.ts";
 
@@ -220,6 +220,8 @@ const mappedOnce = (fn: Fn, has: readonly boolean[], size: Dim): Fn =>
 function inherit(fn: Fn, body: Fn, has: readonly boolean[], size: Dim): void {
   const saves = rematerialised.get(fn);
   if (saves) rematerialised.set(body, saves);
+  const later = waiting.get(fn);
+  if (later) waiting.set(body, later);
   const smaller = extended.get(fn);
   if (smaller) extended.set(body, mappedOnce(smaller, has, size));
   const rule = customRules.get(fn);

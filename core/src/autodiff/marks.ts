@@ -15,5 +15,8 @@ export const customPushes = new WeakMap<Fn, Fn>();
 /** Functions that say themselves what is kept of their values. */
 export const rematerialised = new WeakMap<Fn, Saves>();
 
+/** For each parameter of a function, whether its gradient may wait: a call's backward pass is then two. */
+export const waiting = new WeakMap<Fn, readonly boolean[]>();
+
 /** The function that another one computes and more: its first results are that function's. */
 export const extended = new WeakMap<Fn, Fn>();

@@ -4,14 +4,15 @@
  *                               %gx    = call f.backward(%x, %r, %gy)
  *
  *  The original call and `f.forward` then compute the same thing twice: `compiler/absorb.ts` lets the second serve for both. A function
- *  with a rule of its own (`marks.ts`) calls that. */
+ *  with a rule of its own (`marks.ts`) calls that; one of whose gradients some may wait has a backward of two (`stages.ts`). */
 import { isFloat } from "../ir/dtype.ts";
 import type { Fn } from "../ir/fn.ts";
 import { dimsOf, dtypeOf, type Node, type NodeOf } from "../ir/node.ts";
 import { call, fill, item, scalar } from "../ops/build.ts";
-import { customRules } from "./marks.ts";
+import { customRules, waiting } from "./marks.ts";
 import { bits, type Memo, once } from "./memo.ts";
 import { type Halves, split } from "./split.ts";
+import { callStages } from "./stages.ts";
 
 /** Reverse mode itself, which a function's body is given to. */
 export type Backward = (
@@ -43,7 +44,14 @@ export function callBackward(
   const halves = halvesOf(fn, present, needed, backward);
   const forward = call(halves.forward, node.src);
   const residuals = halves.residuals.map((_, k) => item(forward, fn.results.length + k));
-  const grads = call(halves.backward, [...node.src, ...residuals, ...cotangents.filter((g): g is Node => Boolean(g))]);
+  const args = [...node.src, ...residuals, ...cotangents.filter((g): g is Node => Boolean(g))];
+  const waits = waiting.get(fn) ?? [];
+  const later = halves.flows.flatMap((at, i) => (at < 0 ? [] : [waits[i] ?? false]));
+  if (later.includes(true) && later.includes(false)) {
+    const grads = callStages(halves.backward, fn.name, later, args);
+    return halves.flows.map((at) => (at < 0 ? null : (grads[at] as Node)));
+  }
+  const grads = call(halves.backward, args);
   return halves.flows.map((at) => (at < 0 ? null : item(grads, at)));
 }
 

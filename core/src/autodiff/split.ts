@@ -83,7 +83,7 @@ function dependents(derived: readonly Node[], given: readonly Node[]): Set<Node>
 }
 
 /** The values that the derivatives read, cut at what is saved. */
-function residualsOf(derived: readonly Node[], saved: Saves): Node[] {
+export function residualsOf(derived: readonly Node[], saved: Saves): Node[] {
   const found = new Set<Node>();
   const seen = new Set<Node>();
   const stack = [...derived];
@@ -98,5 +98,5 @@ function residualsOf(derived: readonly Node[], saved: Saves): Node[] {
 
 const expensive: ReadonlySet<string> = new Set(["reduce", "contraction", "indexed"]);
 
-const isWorthSaving: Saves = (node) =>
+export const isWorthSaving: Saves = (node) =>
   !isTuple(node.type) && (expensive.has(define(node.op).role) || node.op === "item");
