@@ -23,9 +23,12 @@ import {
   slice,
   sub,
 } from "../ops/build.ts";
+import { cumulate } from "../ops/cumulative.ts";
+import { argsort } from "../ops/sorting.ts";
 import { evaluateKernel } from "./evaluate.ts";
 import { check, group, sample } from "./kernel.fixture.ts";
 import { lower } from "./lower.ts";
+import { nestsOf } from "./nests.ts";
 
 test("element-wise ops read their sources at the same index", () => {
   check(
@@ -174,4 +177,13 @@ test("dot maps batch, free and contracted axes", () => {
 test("results with the same ranges share a nest", () => {
   const kernel = lower(group([["f32", [3, 1, 4]]], (x) => [exp(x), reshape(add(x, x), [3, 4])]));
   assert.equal(kernel.results[0]?.src.length, 1);
+});
+
+test("nothing is written for a result without elements, as what lies there is another's", () => {
+  for (const dims of [[0], [0, 3], [2, 0]])
+    for (const down of [false, true]) {
+      const axis = dims.indexOf(0);
+      for (const made of [(a: Node) => cumulate("sum", [a], axis, down), (a: Node) => argsort(a, axis, down)])
+        assert.deepEqual(nestsOf(lower(group([["f32", dims]], made))), []);
+    }
 });

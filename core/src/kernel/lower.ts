@@ -111,6 +111,8 @@ export function lower(whole: Fn): Fn {
     }
     const shared = new Map<string, { readonly ranges: readonly Node[]; readonly stores: Node[] }>();
     group.results.forEach((result, i) => {
+      // Its memory may be another's: nothing may be written, not even what starts a row.
+      if (knownDims(result).includes(0)) return;
       const out = params.outputs[i] as Node;
       const root = unmarked(result);
       if (root.op === "scatter") {
