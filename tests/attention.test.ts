@@ -26,7 +26,7 @@ import { compile } from "../core/src/compiler/compile.ts";
 import { tensorType } from "../core/src/ir/type.ts";
 import type { HardwareModel } from "../core/src/runtime/hardware.ts";
 import { trace } from "../core/src/tensor/trace.ts";
-import { cpuDriver } from "../south/cpu/src/driver.ts";
+import { cpuDriver } from "../south/cpu/src/index.ts";
 import { close } from "./close.ts";
 
 interface Case {

@@ -10,7 +10,7 @@ import { sample } from "../core/src/kernel/kernel.fixture.ts";
 import { lower } from "../core/src/kernel/lower.ts";
 import { shareLoops } from "../core/src/kernel/parallel.ts";
 import { applySchedule } from "../core/src/kernel/schedule.ts";
-import { cpuDriver } from "../south/cpu/src/driver.ts";
+import { cpuDriver } from "../south/cpu/src/index.ts";
 import { run } from "../south/cpu/src/wasm/rig.ts";
 import { assertSameValues } from "./arbitrary/graphs.ts";
 

@@ -1,5 +1,5 @@
-/** A program as a page would load it: one file by esbuild, with the WebAssembly tier and without what only names in strings
- *  lead to (the other devices). Its size is what people download, so the check holds a bar to it. */
+/** A program as a small page would load it: one file by esbuild, with the WebAssembly tier of `@sinan/cpu/lean` and without
+ *  what only names in strings lead to (the other devices). Its size is what people download, so the check holds a bar to it. */
 import path from "node:path";
 import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
@@ -7,9 +7,9 @@ import { build } from "esbuild";
 const root = path.resolve(import.meta.dirname, "../..");
 
 /** What `examples/mlp.ts` is meant to be at most, and what the check allows today, in bytes as gzip makes them; a KB is 1024, as
- *  esbuild counts. It was 78.9 before fused rows, narrow dtypes and memories of several arenas came in. */
+ *  esbuild counts. */
 export const goalBytes = 80 * 1024;
-export const barBytes = 92 * 1024;
+export const barBytes = 85 * 1024;
 
 export interface Bundle {
   readonly code: string;
@@ -20,9 +20,9 @@ export interface Bundle {
 }
 
 /** Bundles a program of the repository, given by its path from the root, behind the import of the processor's package. */
-export async function bundle(program: string): Promise<Bundle> {
+export async function bundle(program: string, processor = "@sinan/cpu/lean"): Promise<Bundle> {
   const { outputFiles, metafile } = await build({
-    stdin: { contents: `import "@sinan/cpu";\nimport "./${program}";`, resolveDir: root, loader: "ts" },
+    stdin: { contents: `import ${JSON.stringify(processor)};\nimport "./${program}";`, resolveDir: root, loader: "ts" },
     absWorkingDir: root,
     bundle: true,
     minify: true,

@@ -17,10 +17,18 @@ import {
   type Region,
   type Span,
 } from "sinan/south";
-import { Arenas, CpuMemory } from "./arenas.ts";
-import { asError, copied, failureOf, Flights, operationsPerByte, type Submission } from "./flights.ts";
-import { gather, isApart } from "./gather.ts";
-import { CpuExecutable, Kernels, messageOf, reachesSeveral } from "./kernels.ts";
+import { Arenas, CpuMemory, give } from "./arenas.ts";
+import type { Gather } from "./gather.ts";
+import { CpuExecutable, Kernels, messageOf } from "./kernels.ts";
+import {
+  asError,
+  copied,
+  failureOf,
+  operationsPerByte,
+  type Submission,
+  type Workers,
+  type WorkersOf,
+} from "./submission.ts";
 
 export interface CpuOptions {
   /** Whether other threads can be given the memory: what `hardware.features` says. */
@@ -35,6 +43,14 @@ export interface CpuOptions {
   readonly arenaBytes: number;
 }
 
+/** What a device is made with to be more than one thread with one memory. */
+export interface DeviceParts {
+  /** Makes the workers that share the loops of large kernels. */
+  readonly workersOf: WorkersOf;
+  /** Lets a launch reach regions in several memories. */
+  readonly gather: Gather;
+}
+
 /** Grains of work below which a submission runs on the calling thread: workers take some tenths of a millisecond to wake up
  *  and to tell that they are done. */
 const leastGrains = 32;
@@ -45,7 +61,8 @@ class CpuDevice implements Device {
   #lose: (loss: Loss) => void = () => {};
   readonly #arenas: Arenas;
   readonly #kernels: Kernels;
-  readonly #flights: Flights;
+  readonly #workers: Workers | undefined;
+  readonly #gather: Gather | undefined;
   readonly #leastWork: number;
   /** Memory given back while submissions that may use it have not begun. */
   readonly #deferred: CpuMemory[] = [];
@@ -54,13 +71,18 @@ class CpuDevice implements Device {
   #draining = false;
   #closed = false;
 
-  constructor(hardware: HardwareModel, { shared, threads, grain, worker, arenaBytes }: CpuOptions) {
+  constructor(
+    hardware: HardwareModel,
+    { shared, threads, grain, worker, arenaBytes }: CpuOptions,
+    parts: DeviceParts | undefined,
+  ) {
     this.hardware = hardware;
     this.#leastWork = leastGrains * grain;
-    const limits = { shared, arenaBytes, mostBytes: hardware.limits.maxBytes };
-    this.#arenas = new Arenas(limits, () => this.#flights.arenasAdded());
+    const limits = { shared, arenaBytes, mostBytes: parts ? hardware.limits.maxBytes : 0 };
+    this.#arenas = new Arenas(limits, () => this.#workers?.arenasAdded());
     this.#kernels = new Kernels(this.#arenas);
-    this.#flights = new Flights(
+    this.#gather = parts?.gather;
+    this.#workers = parts?.workersOf(
       this.#arenas,
       this.#kernels,
       { threads: shared ? threads : 1, grain, worker },
@@ -88,7 +110,7 @@ class CpuDevice implements Device {
       return this.#arenas.take(bytes, space);
     } catch (cause) {
       // Work runs in order, so memory that only work will write need not wait for what used it before.
-      if (!(cause instanceof OutOfMemoryError) || space === "host" || !this.#flights.reclaim()) throw cause;
+      if (!(cause instanceof OutOfMemoryError) || space === "host" || !this.#workers?.reclaim()) throw cause;
       return this.#arenas.take(bytes, space);
     }
   }
@@ -104,7 +126,12 @@ class CpuDevice implements Device {
   /** Gives memory back when all that was submitted so far is done. */
   #release(memory: CpuMemory): void {
     if (this.#isQueued()) this.#deferred.push(memory);
-    else this.#flights.giveBack(memory);
+    else this.#giveBack(memory);
+  }
+
+  #giveBack(memory: CpuMemory): void {
+    if (this.#workers) this.#workers.giveBack(memory);
+    else give(memory);
   }
 
   /** Whether submissions wait that have not begun. */
@@ -124,11 +151,11 @@ class CpuDevice implements Device {
       ? new DeviceError("cpu: a command uses memory that was freed")
       : undefined;
     const submission: Submission = { commands, signal, waiting: wait.length, after: [], failure };
-    const temporary = this.#arenas.all.length > 1 && !failure ? this.#gather(submission) : [];
+    const temporary = this.#gather?.(this.#arenas, submission) ?? [];
     this.#queues[queue].push(submission);
     for (const fence of wait) {
       // Workers keep the order by themselves.
-      const flight = this.#flights.of(fence);
+      const flight = this.#workers?.of(fence);
       if (flight) {
         submission.after.push(flight);
         submission.waiting--;
@@ -142,24 +169,6 @@ class CpuDevice implements Device {
     }
     this.#drain();
     for (const memory of temporary) this.#release(memory);
-  }
-
-  /** Brings together the regions of launches that lie in several arenas, where modules reach only one. */
-  #gather(submission: Submission): readonly CpuMemory[] {
-    const apart = (c: Command): boolean => c.kind === "launch" && !reachesSeveral(c.executable) && isApart(c.regions);
-    if (!submission.commands.some(apart)) return [];
-    const temporary: CpuMemory[] = [];
-    try {
-      submission.commands = submission.commands.flatMap((c) => {
-        if (c.kind !== "launch" || !apart(c)) return [c];
-        const gathered = gather(this.#arenas, c);
-        temporary.push(...gathered.temporary);
-        return gathered.commands;
-      });
-    } catch (error) {
-      submission.failure = asError(error);
-    }
-    return temporary;
   }
 
   /** Runs what no longer waits, in the order of each queue. */
@@ -179,14 +188,16 @@ class CpuDevice implements Device {
     } finally {
       this.#draining = false;
     }
-    if (!this.#isQueued()) for (const memory of this.#deferred.splice(0)) this.#flights.giveBack(memory);
+    if (!this.#isQueued()) for (const memory of this.#deferred.splice(0)) this.#giveBack(memory);
   }
 
   /** Runs it here, or gives it to the workers; `false` where neither can be done yet. */
   #run(submission: Submission): boolean {
-    const flights = this.#flights;
-    if (!flights.isEmpty) flights.settle();
-    if (!flights.isEmpty || (this.#isLarge(submission) && flights.haveWorkers())) return flights.fly(submission);
+    const workers = this.#workers;
+    if (workers) {
+      if (!workers.isEmpty) workers.settle();
+      if (!workers.isEmpty || (this.#isLarge(submission) && workers.haveWorkers())) return workers.fly(submission);
+    }
     this.#runHere(submission);
     return true;
   }
@@ -212,7 +223,7 @@ class CpuDevice implements Device {
 
   trace(listener: ((span: Span) => void) | null): void {
     this.#listener = listener;
-    this.#flights.trace(listener);
+    this.#workers?.trace(listener);
   }
 
   #time(command: Command, listener: (span: Span) => void): void {
@@ -287,7 +298,7 @@ class CpuDevice implements Device {
 
   poll(fence: Fence): bigint {
     // Who asks again and again gives the thread no turn in which workers could tell that they have room for more.
-    if (!this.#flights.isEmpty) this.#flights.progress();
+    if (this.#workers?.isEmpty === false) this.#workers.progress();
     return this.#fences.poll(fence);
   }
 
@@ -296,8 +307,8 @@ class CpuDevice implements Device {
     await this.#shut(new DeviceLostError("cpu: the device was closed before this work ran"));
   }
 
-  #shut(error: DeviceLostError): Promise<void> {
-    const ended = this.#flights.close();
+  #shut(error: DeviceLostError): Promise<void> | undefined {
+    const ended = this.#workers?.close();
     this.#closed = true;
     this.#queues.compute.length = 0;
     this.#queues.copy.length = 0;
@@ -306,8 +317,9 @@ class CpuDevice implements Device {
   }
 }
 
-/** Opens the device. */
-export const openCpu = (hardware: HardwareModel, options: CpuOptions): Device => new CpuDevice(hardware, options);
+/** Opens the device: without parts, one thread with one memory. */
+export const openCpu = (hardware: HardwareModel, options: CpuOptions, parts?: DeviceParts): Device =>
+  new CpuDevice(hardware, options, parts);
 
 const regionsOf = (command: Command): readonly Region[] => {
   if (command.kind === "copy") return [command.from, command.to];

@@ -3,15 +3,13 @@
 
 import { DeviceError } from "sinan/south";
 import type { Driver, HardwareModel, Json } from "sinan/south";
-import { openCpu } from "./device.ts";
+import { type DeviceParts, openCpu } from "./device.ts";
 import { alignment, ownBytes } from "./arena.ts";
-import { coreCount } from "./crew.ts";
 import { fusesMadd, probe } from "./wasm/probe.ts";
 import { codegenName } from "./wasm/render.ts";
 
 const host = globalThis as {
   readonly process?: {
-    readonly env?: Readonly<Record<string, string | undefined>>;
     readonly getBuiltinModule?: (name: string) => unknown;
     readonly constrainedMemory?: () => number;
   };
@@ -33,16 +31,16 @@ function memoryBytes(): number {
 }
 
 /** What addresses of 32 bits reach, but for a page. */
-const arenaBytes = 2 ** 32 - 2 ** 16;
+export const arenaBytes = 2 ** 32 - 2 ** 16;
 
 const canShare = (): boolean => typeof SharedArrayBuffer === "function" && probe("threads");
 
-/** @param shared  whether the memory can be given to other threads */
-function hardwareModel(shared: boolean, options: Options): HardwareModel {
+function hardwareModel(options: Options, parts: CpuParts | undefined): HardwareModel {
+  const shared = parts !== undefined && options.shared !== false && canShare();
   const simd = probe("simd");
   const available = simd && probe("bulkMemory");
-  const threads = shared ? threadCount(options) : 1;
-  const most = memoryBytes();
+  const threads = shared ? parts.threadCount(options) : 1;
+  const most = parts ? memoryBytes() : Math.min(memoryBytes(), arenaBytes);
   const features = [...(probe("relaxedSimd") ? ["relaxed-madd"] : []), ...(fusesMadd() ? ["fused-madd"] : [])];
   return {
     id: "cpu",
@@ -97,7 +95,7 @@ function hardwareModel(shared: boolean, options: Options): HardwareModel {
   };
 }
 
-interface Options {
+export interface Options {
   readonly shared?: boolean;
   readonly threads?: number;
   readonly grain?: number;
@@ -105,74 +103,40 @@ interface Options {
   readonly arenaBytes?: number;
 }
 
-const mostThreads = 256;
 /** The operations of some microseconds. */
 const usualGrain = 1 << 18;
 
-function optionsOf(options: Json | undefined): Options {
-  if (options === undefined || options === null) return {};
-  const given = (typeof options === "object" ? options : {}) as Readonly<Record<string, Json>>;
-  const wrong = (name: string, expected: string): never => {
-    throw new DeviceError(`cpu: the option ${name} is ${expected}, got ${JSON.stringify(given[name])}`);
-  };
-  const count = (name: "threads" | "grain" | "arenaBytes", most: number): number | undefined => {
-    const value = given[name];
-    if (value === undefined) return undefined;
-    return isCount(value, most) ? value : wrong(name, `a whole number from 1 to ${most}`);
-  };
-  const { shared, worker } = given;
-  const [threads, grain] = [count("threads", mostThreads), count("grain", Number.MAX_SAFE_INTEGER)];
-  const own = count("arenaBytes", arenaBytes);
-  return {
-    ...(shared === undefined
-      ? {}
-      : { shared: typeof shared === "boolean" ? shared : wrong("shared", "true or false") }),
-    ...(threads === undefined ? {} : { threads }),
-    ...(grain === undefined ? {} : { grain }),
-    ...(worker === undefined
-      ? {}
-      : { worker: typeof worker === "string" ? worker : wrong("worker", "the address of a program") }),
-    ...(own === undefined ? {} : { arenaBytes: own }),
-  };
+/** What the whole package's driver has, and the lean one has not. */
+export interface CpuParts extends DeviceParts {
+  /** @throws DeviceError at what it does not know */
+  readonly optionsOf: (options: Json | undefined) => Options;
+  readonly threadCount: (options: Options) => number;
 }
 
-const isCount = (value: unknown, most: number): value is number =>
-  typeof value === "number" && Number.isSafeInteger(value) && value >= 1 && value <= most;
-
-/** The option, or else `SINAN_THREADS`, or else as many as the machine runs at once. */
-function threadCount({ threads }: Options): number {
-  if (threads !== undefined) return threads;
-  const asked = host.process?.env?.["SINAN_THREADS"];
-  if (!asked) return Math.min(coreCount(), mostThreads);
-  const count = Number(asked);
-  if (isCount(count, mostThreads)) return count;
-  throw new DeviceError(`cpu: SINAN_THREADS is a whole number from 1 to ${mostThreads}, got ${JSON.stringify(asked)}`);
-}
-
-/** The processor this runs on. `open` takes `{ threads }`, how many of them share the loops of large kernels (all that the
- *  machine runs at once, if neither this nor the environment variable `SINAN_THREADS` says less), `{ grain }`, about how
- *  many operations make it worth while to share a loop, `{ arenaBytes }`, the most bytes of one of its memories, and
- *  `{ shared: false }` for memories that no other thread can be given, as a page without cross-origin isolation has them: then
- *  there is one thread. In a page the workers are made of their program's text; where its content-security policy forbids that,
- *  the calling thread does all work, unless `{ worker }` is the address of a script that was bundled from `@sinan/cpu/worker`. */
-export const cpuDriver: Driver = {
+/** A driver of the processor this runs on; without parts its device is one thread with one memory, and takes no options. */
+export const driverOf = (parts?: CpuParts): Driver => ({
   name: "cpu",
   async probe() {
-    return [hardwareModel(canShare(), {})];
+    return [hardwareModel({}, parts)];
   },
   async open(id, options) {
-    const own = optionsOf(options);
-    const shared = canShare() && own.shared !== false;
-    const hardware = hardwareModel(shared, own);
+    if (!parts && options)
+      throw new DeviceError("cpu: the lean device takes no options", { hint: 'import "@sinan/cpu" for all of it' });
+    const own = parts?.optionsOf(options) ?? {};
+    const hardware = hardwareModel(own, parts);
     if (id !== "cpu" && id !== "cpu:0")
       throw new DeviceError(`cpu: there is no device ${JSON.stringify(id)}`, { hint: 'the one it has is "cpu"' });
     if (!hardware.available) throw new DeviceError(`cpu: ${hardware.reason}`);
-    return openCpu(hardware, {
-      shared,
-      threads: hardware.threads ?? 1,
-      grain: own.grain ?? usualGrain,
-      worker: own.worker,
-      arenaBytes: own.arenaBytes ?? arenaBytes,
-    });
+    return openCpu(
+      hardware,
+      {
+        shared: hardware.sharedMemory === true,
+        threads: hardware.threads ?? 1,
+        grain: own.grain ?? usualGrain,
+        worker: own.worker,
+        arenaBytes: own.arenaBytes ?? arenaBytes,
+      },
+      parts,
+    );
   },
-};
+});

@@ -1,34 +1,27 @@
 /** What the workers of a device have under way: submissions become steps of the task queue, and when those are done, fences pass.
  *  Nothing here waits. */
 
-import {
-  type Command,
-  DeviceError,
-  type Executable,
-  type Fence,
-  KernelError,
-  type Region,
-  type Span,
-} from "sinan/south";
+import { type Command, DeviceError, type Executable, type Fence, KernelError, type Span } from "sinan/south";
 import { type Arenas, type CpuMemory, give } from "./arenas.ts";
 import { type Crew, startCrew } from "./crew.ts";
 import { type Kernels, messageOf, noKernel } from "./kernels.ts";
+import {
+  asError,
+  copied,
+  failureOf,
+  type Ground,
+  operationsPerByte,
+  type Passage,
+  type Submission,
+  type Workers,
+  type WorkerOptions,
+  type WorkersOf,
+} from "./submission.ts";
 import { maxChunks, type Task, TaskQueue } from "./tasks.ts";
 import { kind, layout } from "./worker.ts";
 
-export interface Submission {
-  commands: readonly Command[];
-  readonly signal: Fence;
-  /** Fences that have not passed yet. */
-  waiting: number;
-  /** What workers run before it, that it depends on. */
-  readonly after: Flight[];
-  /** Why one of those that passed did so by failing. */
-  failure: Error | undefined;
-}
-
 /** A submission that the workers have, or a part of it where there is no room for all. */
-export interface Flight {
+interface Flight extends Passage {
   readonly submission: Submission;
   /** Among those under way. */
   readonly number: number;
@@ -39,42 +32,11 @@ export interface Flight {
   last: number | undefined;
   /** Kernels by their ids, for messages. */
   readonly names: Map<number, string>;
-  failure: Error | undefined;
 }
 
-/** Why a submission must not count as done, of what it waited for. */
-export const failureOf = ({ failure, after }: Submission): Error | undefined =>
-  failure ?? after.find((flight) => flight.failure)?.failure;
-
-export const asError = (error: unknown): Error =>
-  error instanceof Error ? error : new DeviceError(`cpu: ${String(error)}`);
-
-/** Operations in the time that moves a byte. */
-export const operationsPerByte = 4;
 /** Chunks for each thread: some finish sooner than others. */
 const chunksPerThread = 4;
-/** What the device does at the workers' events. */
-export interface Ground {
-  /** Passes a fence, or fails it. */
-  signal(fence: Fence, failure: Error | undefined): void;
-  /** Runs what waited. */
-  drain(): void;
-  /** Runs what no worker will, as none could begin. */
-  runHere(submission: Submission): void;
-  /** What a fence failed with. */
-  failure(fence: Fence): Error | undefined;
-  lost(reason: string, cause: unknown): void;
-}
-
-export interface FlightOptions {
-  readonly threads: number;
-  /** About how many operations are worth a thread's while. */
-  readonly grain: number;
-  /** Where the program of a Web Worker is, if it has a place of its own. */
-  readonly worker?: string | undefined;
-}
-
-export class Flights {
+class Flights implements Workers {
   readonly #arenas: Arenas;
   readonly #kernels: Kernels;
   readonly #grain: number;
@@ -96,7 +58,7 @@ export class Flights {
   #workers = 0;
   #closed = false;
 
-  constructor(arenas: Arenas, kernels: Kernels, { threads, grain, worker }: FlightOptions, ground: Ground) {
+  constructor(arenas: Arenas, kernels: Kernels, { threads, grain, worker }: WorkerOptions, ground: Ground) {
     this.#arenas = arenas;
     this.#kernels = kernels;
     this.#threads = threads;
@@ -371,6 +333,8 @@ export class Flights {
   }
 }
 
+export const workersOf: WorkersOf = (arenas, kernels, options, ground) => new Flights(arenas, kernels, options, ground);
+
 /** How many chunks: of one length and as many for each thread, if a number does it that is not much more than `least`. Of few
  *  iterations, one more or less in a chunk leaves threads waiting for the last; but what a chunk's iterations share, each chunk
  *  reads. */
@@ -395,10 +359,3 @@ const nothing = ({ number }: Flight): Task => ({
   code: 0,
   codeBytes: 0,
 });
-
-/** The memories of a copy, its target first.
- *  @throws DeviceError if they are not the device's, or not of one length */
-export function copied(arenas: Arenas, from: Region, to: Region): readonly [CpuMemory, CpuMemory] {
-  if (from.bytes !== to.bytes) throw new DeviceError(`cpu: a copy of ${from.bytes} bytes into ${to.bytes}`);
-  return [arenas.at(to), arenas.at(from)];
-}

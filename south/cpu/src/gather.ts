@@ -1,11 +1,17 @@
 /** Launches whose regions lie in several arenas, where the engine's modules reach only one: what lies elsewhere is copied to the
  *  arena that has the most of it, and back when the kernel has run. */
 
-import { type Command, OutOfMemoryError, type Region } from "sinan/south";
+import { type Command, type Executable, OutOfMemoryError, type Region } from "sinan/south";
 import type { Arena } from "./arena.ts";
 import { type Arenas, type CpuMemory, give } from "./arenas.ts";
+import { CpuExecutable } from "./kernels.ts";
+import { asError, type Submission } from "./submission.ts";
+import { probe } from "./wasm/probe.ts";
 
-export interface Gathered {
+/** Changes the commands of a submission; returns memory to give back once they are done. */
+export type Gather = (arenas: Arenas, submission: Submission) => readonly CpuMemory[];
+
+interface Gathered {
   readonly commands: readonly Command[];
   /** Memory to give back once the commands are done. */
   readonly temporary: readonly CpuMemory[];
@@ -35,14 +41,36 @@ function spansOf(arenas: Arenas, regions: readonly Region[]): Span[] {
 }
 
 /** Whether a launch's regions lie in several arenas. */
-export const isApart = (regions: readonly Region[]): boolean => {
+const isApart = (regions: readonly Region[]): boolean => {
   const arenaOf = ({ memory }: Region): Arena => (memory as CpuMemory).arena;
   return regions.some((region) => arenaOf(region) !== arenaOf(regions[0] as Region));
 };
 
+/** Whether a launch can reach regions in several arenas at once. */
+const reachesSeveral = (executable: Executable): boolean =>
+  executable instanceof CpuExecutable && executable.kernel.apart !== undefined && probe("multiMemory");
+
+/** Brings together the regions of launches that lie in several arenas, where modules reach only one. */
+export const gather: Gather = (arenas, submission) => {
+  const apart = (c: Command): boolean => c.kind === "launch" && !reachesSeveral(c.executable) && isApart(c.regions);
+  if (arenas.all.length === 1 || submission.failure || !submission.commands.some(apart)) return [];
+  const temporary: CpuMemory[] = [];
+  try {
+    submission.commands = submission.commands.flatMap((c) => {
+      if (c.kind !== "launch" || !apart(c)) return [c];
+      const made = gathered(arenas, c);
+      temporary.push(...made.temporary);
+      return made.commands;
+    });
+  } catch (error) {
+    submission.failure = asError(error);
+  }
+  return temporary;
+};
+
 /** The launch with all its regions in one arena.
  *  @throws OutOfMemoryError if no arena has room for what lies in the others; DeviceError if a region is not the device's */
-export function gather(arenas: Arenas, launch: Command & { readonly kind: "launch" }): Gathered {
+function gathered(arenas: Arenas, launch: Command & { readonly kind: "launch" }): Gathered {
   const spans = spansOf(arenas, launch.regions);
   const bytesIn = (arena: Arena): number =>
     spans.reduce((sum, { memory, from, to }) => sum + (memory.arena === arena ? to - from : 0), 0);

@@ -1,8 +1,17 @@
 /** The CPU for Sinan. Importing it registers the driver "cpu" and the code generator "wasm-simd". */
 
 import { register } from "sinan/south";
-import { cpuDriver } from "./driver.ts";
+import { driverOf } from "./driver.ts";
+import { parts } from "./options.ts";
 import { wasmCodegen } from "./wasm/render.ts";
+
+/** The processor this runs on. `open` takes `{ threads }`, how many of them share the loops of large kernels (all that the
+ *  machine runs at once, if neither this nor the environment variable `SINAN_THREADS` says less), `{ grain }`, about how
+ *  many operations make it worth while to share a loop, `{ arenaBytes }`, the most bytes of one of its memories, and
+ *  `{ shared: false }` for memories that no other thread can be given, as a page without cross-origin isolation has them: then
+ *  there is one thread. In a page the workers are made of their program's text; where its content-security policy forbids that,
+ *  the calling thread does all work, unless `{ worker }` is the address of a script that was bundled from `@sinan/cpu/worker`. */
+const cpuDriver = driverOf(parts);
 
 register({ driver: cpuDriver }, { codegen: wasmCodegen });
 

@@ -5,7 +5,6 @@ import { type Artifact, DeviceError, type Executable, type Region } from "sinan/
 import type { Arena } from "./arena.ts";
 import type { Arenas, CpuMemory } from "./arenas.ts";
 import { math } from "./math.ts";
-import { probe } from "./wasm/probe.ts";
 import { codegenName, memoryName, partsSection } from "./wasm/render.ts";
 
 type Run = (...args: readonly number[]) => void;
@@ -134,10 +133,6 @@ export class Kernels {
     return instance;
   }
 }
-
-/** Whether a launch can reach regions in several arenas at once. */
-export const reachesSeveral = (executable: Executable): boolean =>
-  executable instanceof CpuExecutable && executable.kernel.apart !== undefined && probe("multiMemory");
 
 function ownExecutable(executable: Executable, regions: number, scalars: number): CpuExecutable {
   if (!(executable instanceof CpuExecutable))

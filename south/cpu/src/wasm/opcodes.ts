@@ -82,9 +82,7 @@ const saturatingAndBulk = [
 
 /** The one atomic instruction that is asked for, to know whether the engine has them. Loops are shared by tasks whose counters
  *  JavaScript's Atomics keep. */
-const atomic = [
-  [0x00, "memory", "ii:i", "atomic.notify", "memory", 4],
-] as const;
+const atomic = [[0x00, "memory", "ii:i", "atomic.notify", "memory", 4]] as const;
 
 /** By the prefix before their codes; 0 where the code stands alone. */
 const tables = [
@@ -103,17 +101,18 @@ type RowOf<N extends string, R extends Row = Row> = R extends unknown ? (N exten
 export type OpName = NameIn<Row>;
 
 /** The immediates that `FunctionBody.op` takes for an instruction. Offsets and alignments are in bytes. */
-export type Immediates<N extends OpName> = RowOf<N> extends readonly [number, string, string, string, infer Kind, number]
-  ? Kind extends "memory"
-    ? [offset?: number, align?: number, memory?: number]
-    : Kind extends "memoryLane"
-      ? [lane: number, offset?: number, align?: number, memory?: number]
-      : Kind extends "lane"
-        ? [lane: number]
-        : Kind extends "shuffle"
-          ? [lanes: readonly number[]]
-          : []
-  : [];
+export type Immediates<N extends OpName> =
+  RowOf<N> extends readonly [number, string, string, string, infer Kind, number]
+    ? Kind extends "memory"
+      ? [offset?: number, align?: number, memory?: number]
+      : Kind extends "memoryLane"
+        ? [lane: number, offset?: number, align?: number, memory?: number]
+        : Kind extends "lane"
+          ? [lane: number]
+          : Kind extends "shuffle"
+            ? [lanes: readonly number[]]
+            : []
+    : [];
 
 /** A row as the encoder and the checker read it. */
 export interface Opcode {

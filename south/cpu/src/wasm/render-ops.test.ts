@@ -22,7 +22,7 @@ import {
   whole,
   within,
 } from "sinan/south";
-import { cpuDriver } from "../driver.ts";
+import { cpuDriver } from "../index.ts";
 import { run, runBytes } from "./rig.ts";
 
 const device = await cpuDriver.open("cpu");

@@ -26,7 +26,7 @@ import {
 } from "sinan/south";
 import { array, assert as assertProperty, asyncProperty, integer, nat, tuple } from "fast-check";
 import wabt from "wabt";
-import { cpuDriver } from "../driver.ts";
+import { cpuDriver } from "../index.ts";
 import { render } from "./render.ts";
 import { run } from "./rig.ts";
 

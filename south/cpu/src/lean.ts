@@ -1,0 +1,12 @@
+/** The CPU for small pages: one thread with one memory of 4 GB. Importing it, instead of `@sinan/cpu`, registers the
+ *  driver "cpu" and the code generator "wasm-simd". Its numbers are those of the whole package. */
+
+import { register } from "sinan/south";
+import { driverOf } from "./driver.ts";
+import { wasmCodegen } from "./wasm/render.ts";
+
+const cpuDriver = driverOf();
+
+register({ driver: cpuDriver }, { codegen: wasmCodegen });
+
+export { cpuDriver, wasmCodegen };
