@@ -3,9 +3,8 @@
  *  Source: WebAssembly core specification 3.0, chapter 5.5. */
 
 import { ArgumentError, VerifyError } from "sinan/south";
-import { FunctionBody, type FunctionType, type ModuleScope, valTypeCode } from "./body.ts";
+import { type BodyOf, FunctionBody, type FunctionType, type ModuleScope, valTypeCode } from "./body.ts";
 import { ByteWriter } from "./bytes.ts";
-import type { CheckerFor } from "./checker.ts";
 import type { ValType } from "./opcodes.ts";
 
 export type { FunctionBody } from "./body.ts";
@@ -14,7 +13,7 @@ export type { ValType } from "./opcodes.ts";
 export interface ModuleOptions {
   /** Makes what follows the operand stack while a function is emitted: a mistake throws VerifyError at its instruction. For
    *  tests and debugging, as `stackChecker` of `checker.ts`. */
-  readonly check?: CheckerFor | undefined;
+  readonly check?: BodyOf | undefined;
 }
 
 /** Sizes in pages of 64 KiB. A shared memory needs a maximum. */
@@ -161,7 +160,7 @@ export function wasmModule(options: ModuleOptions = {}): WasmModule {
         throw new ArgumentError(`wasm module: function ${index} was not declared`);
       }
       if (definition.body) throw new ArgumentError(`wasm module: function "${definition.name}" is defined twice`);
-      const body = new FunctionBody(scope, definition.name, type, options.check?.(definition.name, type.results));
+      const body = options.check?.(scope, definition.name, type) ?? new FunctionBody(scope, definition.name, type);
       emit(body, ...type.params.keys());
       definition.body = new ByteWriter(1024);
       body.finish(definition.body);

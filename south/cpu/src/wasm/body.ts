@@ -1,10 +1,10 @@
 /** Emits one function's instructions. A label is the depth a block was opened at, so a branch names its block from any
- *  depth and the encoder finds the relative index. A class, because kernels make thousands of these calls.
+ *  depth and the encoder finds the relative index. A class, because kernels make thousands of these calls. `checker.ts` has one that
+ *  follows the operand stack too.
  *  Source: WebAssembly core specification 3.0, chapter 5.4. */
 
 import { ArgumentError, VerifyError } from "sinan/south";
 import { ByteWriter } from "./bytes.ts";
-import type { ImmediateValue, StackChecker } from "./checker.ts";
 import { type Immediates, type Opcode, type OpName, opcodes, type ValType } from "./opcodes.ts";
 
 export const valTypeCode = { i32: 0x7f, i64: 0x7e, f32: 0x7d, f64: 0x7c, v128: 0x7b } as const satisfies {
@@ -28,26 +28,28 @@ export interface ModuleScope {
   functionType(index: number): FunctionType | undefined;
 }
 
+/** Makes the body of a function. */
+export type BodyOf = (scope: ModuleScope, name: string, type: FunctionType) => FunctionBody;
+
+/** A lane, an offset or 16 lanes: what an instruction's first immediate may be. */
+export type ImmediateValue = number | readonly number[];
+
 export class FunctionBody {
   readonly #scope: ModuleScope;
   readonly #name: string;
   readonly #paramCount: number;
-  readonly #results: readonly ValType[];
   readonly #code = new ByteWriter(1024);
-  readonly #check: StackChecker | undefined;
   readonly #locals: ValType[];
   readonly #live: boolean[];
   readonly #free: { readonly [T in ValType]: number[] } = { i32: [], i64: [], f32: [], f64: [], v128: [] };
   #depth = 0;
 
-  constructor(scope: ModuleScope, name: string, type: FunctionType, check: StackChecker | undefined) {
+  constructor(scope: ModuleScope, name: string, type: FunctionType) {
     this.#scope = scope;
     this.#name = name;
     this.#paramCount = type.params.length;
-    this.#results = type.results;
     this.#locals = [...type.params];
     this.#live = type.params.map(() => true);
-    this.#check = check;
   }
 
   // Locals
@@ -74,41 +76,17 @@ export class FunctionBody {
     }
   }
 
-  #localType(index: number): ValType {
-    const type = this.#locals[index];
-    if (type === undefined) return this.#fail(`there is no local ${index}: ${this.#locals.length} are allocated`);
-    if (this.#live[index] !== true) return this.#fail(`local ${index} was released`);
-    return type;
-  }
-
-  #fail(problem: string): never {
-    if (this.#check) return this.#check.fail(problem);
-    throw new VerifyError(`wasm function "${this.#name}": ${problem}`);
-  }
-
   get(local: number): void {
-    if (this.#check) {
-      this.#check.begin("local.get");
-      this.#check.push([this.#localType(local)]);
-    }
     this.#code.byte(0x20);
     this.#code.u32(local);
   }
 
   set(local: number): void {
-    if (this.#check) {
-      this.#check.begin("local.set");
-      this.#check.pop([this.#localType(local)]);
-    }
     this.#code.byte(0x21);
     this.#code.u32(local);
   }
 
   tee(local: number): void {
-    if (this.#check) {
-      this.#check.begin("local.tee");
-      this.#check.keep([this.#localType(local)]);
-    }
     this.#code.byte(0x22);
     this.#code.u32(local);
   }
@@ -117,27 +95,23 @@ export class FunctionBody {
 
   /** The low 32 bits count: -1 and 0xffffffff are one constant. */
   i32(value: number): void {
-    this.#constant("i32.const", "i32");
     this.#code.byte(0x41);
     this.#code.s32(value);
   }
 
   /** The low 64 bits count; a number must be an integer. */
   i64(value: bigint | number): void {
-    this.#constant("i64.const", "i64");
     this.#code.byte(0x42);
     this.#code.s64(BigInt(value));
   }
 
   /** Rounded to f32. A NaN's sign and payload are the engine's choice. */
   f32(value: number): void {
-    this.#constant("f32.const", "f32");
     this.#code.byte(0x43);
     this.#code.f32(value);
   }
 
   f64(value: number): void {
-    this.#constant("f64.const", "f64");
     this.#code.byte(0x44);
     this.#code.f64(value);
   }
@@ -146,19 +120,9 @@ export class FunctionBody {
    *  @throws ArgumentError if there are not 16 */
   v128(bytes: ArrayLike<number>): void {
     if (bytes.length !== 16) throw new ArgumentError(`v128.const takes 16 bytes, ${bytes.length} came`);
-    this.#vectorConstant();
-    this.#code.bytes(bytes);
-  }
-
-  #vectorConstant(): void {
-    this.#constant("v128.const", "v128");
     this.#code.byte(SIMD_PREFIX);
     this.#code.byte(0x0c);
-  }
-
-  #constant(mnemonic: string, type: ValType): void {
-    this.#check?.begin(mnemonic);
-    this.#check?.push([type]);
+    this.#code.bytes(bytes);
   }
 
   // Instructions of fixed type
@@ -168,11 +132,6 @@ export class FunctionBody {
   op<N extends OpName>(name: N, ...immediates: Immediates<N>): void;
   op(name: OpName, first?: ImmediateValue, second?: number, third?: number, fourth?: number): void {
     const opcode: Opcode = opcodes[name];
-    if (this.#check) {
-      this.#check.begin(name);
-      this.#check.immediates(opcode, first, second, third);
-      this.#check.op(opcode);
-    }
     const code = this.#code;
     if (opcode.prefix === 0) {
       code.byte(opcode.code);
@@ -212,39 +171,30 @@ export class FunctionBody {
   }
 
   drop(): void {
-    this.#check?.begin("drop");
-    this.#check?.drop();
     this.#code.byte(0x1a);
   }
 
   /** Of [a, b, condition] leaves a where the condition is not 0, b otherwise. */
   select(): void {
-    this.#check?.begin("select");
-    this.#check?.select();
     this.#code.byte(0x1b);
   }
 
   // Control
 
   block(results: readonly ValType[] = [], params: readonly ValType[] = []): Label {
-    return this.#open("block", 0x02, results, params);
+    return this.#open(0x02, results, params);
   }
 
   /** A branch to a loop's label goes back to its start and carries the loop's `params`. */
   loop(results: readonly ValType[] = [], params: readonly ValType[] = []): Label {
-    return this.#open("loop", 0x03, results, params);
+    return this.#open(0x03, results, params);
   }
 
   if(results: readonly ValType[] = [], params: readonly ValType[] = []): Label {
-    return this.#open("if", 0x04, results, params);
+    return this.#open(0x04, results, params);
   }
 
-  #open(kind: "block" | "loop" | "if", code: number, results: readonly ValType[], params: readonly ValType[]): Label {
-    if (this.#check) {
-      this.#check.begin(kind);
-      if (kind === "if") this.#check.pop(["i32"]);
-      this.#check.open(kind, params, results);
-    }
+  #open(code: number, results: readonly ValType[], params: readonly ValType[]): Label {
     this.#code.byte(code);
     const [only] = results;
     if (params.length > 0 || results.length > 1) this.#code.s32(this.#scope.typeIndex(params, results));
@@ -253,63 +203,36 @@ export class FunctionBody {
   }
 
   else(): void {
-    this.#check?.begin("else");
-    this.#check?.else();
     this.#code.byte(0x05);
   }
 
   /** Closes the innermost block; the function's own end is written by `finish`.
    *  @throws VerifyError if no block is open */
   end(): void {
-    this.#check?.begin("end");
-    if (this.#depth === 0) this.#fail("no block is open to end");
-    this.#check?.end();
+    if (this.#depth === 0) throw new VerifyError(`wasm function "${this.#name}": no block is open to end`);
     this.#depth--;
     this.#code.byte(0x0b);
   }
 
   br(label: Label): void {
-    if (this.#check) {
-      this.#check.begin("br");
-      this.#check.pop(this.#check.label(label));
-      this.#check.stop();
-    }
     this.#code.byte(0x0c);
     this.#code.u32(this.#depth - label);
   }
 
   brIf(label: Label): void {
-    if (this.#check) {
-      this.#check.begin("br_if");
-      this.#check.pop(["i32"]);
-      this.#check.keep(this.#check.label(label));
-    }
     this.#code.byte(0x0d);
     this.#code.u32(this.#depth - label);
   }
 
   return(): void {
-    if (this.#check) {
-      this.#check.begin("return");
-      this.#check.pop(this.#results);
-      this.#check.stop();
-    }
     this.#code.byte(0x0f);
   }
 
   unreachable(): void {
-    this.#check?.begin("unreachable");
-    this.#check?.stop();
     this.#code.byte(0x00);
   }
 
   call(index: number): void {
-    if (this.#check) {
-      this.#check.begin("call");
-      const type = this.#scope.functionType(index) ?? this.#fail(`there is no function ${index}`);
-      this.#check.pop(type.params);
-      this.#check.push(type.results);
-    }
     this.#code.byte(0x10);
     this.#code.u32(index);
   }
@@ -317,9 +240,8 @@ export class FunctionBody {
   /** Ends the function and writes locals and code, behind their length, to `out`.
    *  @throws VerifyError if a block is still open */
   finish(out: ByteWriter): void {
-    this.#check?.begin("end");
-    if (this.#depth > 0) this.#fail(`${this.#depth} block(s) still open at the function's end`);
-    this.#check?.end();
+    if (this.#depth > 0)
+      throw new VerifyError(`wasm function "${this.#name}": ${this.#depth} block(s) still open at the function's end`);
     this.#code.byte(0x0b);
     const header = new ByteWriter(32);
     const runs = runsOf(this.#locals.slice(this.#paramCount));

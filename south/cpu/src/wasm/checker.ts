@@ -3,12 +3,19 @@
  *  Source: WebAssembly core specification 3.0, appendix "Validation algorithm". */
 
 import { VerifyError } from "sinan/south";
-import type { Opcode, ValType } from "./opcodes.ts";
+import {
+  type BodyOf,
+  FunctionBody,
+  type FunctionType,
+  type ImmediateValue,
+  type Label,
+  type ModuleScope,
+} from "./body.ts";
+import type { ByteWriter } from "./bytes.ts";
+import { type Immediates, type Opcode, type OpName, opcodes, type ValType } from "./opcodes.ts";
 
 /** Below an instruction that never continues, an operand may have any type. */
 type Operand = ValType | "any";
-
-export type ImmediateValue = number | readonly number[];
 
 interface Frame {
   readonly kind: "function" | "block" | "loop" | "if" | "else";
@@ -19,12 +26,10 @@ interface Frame {
   unreachable: boolean;
 }
 
-/** The checker of one function: its name, and what it leaves. */
-export type CheckerFor = (functionName: string, results: readonly ValType[]) => StackChecker;
+/** Bodies that throw VerifyError at the instruction that does not fit. */
+export const stackChecker: BodyOf = (scope, name, type) => new CheckedBody(scope, name, type);
 
-export const stackChecker: CheckerFor = (functionName, results) => new StackChecker(functionName, results);
-
-export class StackChecker {
+class StackChecker {
   readonly #functionName: string;
   readonly #stack: Operand[] = [];
   readonly #frames: Frame[];
@@ -34,6 +39,11 @@ export class StackChecker {
   constructor(functionName: string, results: readonly ValType[]) {
     this.#functionName = functionName;
     this.#frames = [{ kind: "function", params: [], results, height: 0, unreachable: false }];
+  }
+
+  /** How many are open. */
+  get blocks(): number {
+    return this.#frames.length - 1;
   }
 
   /** Names the instruction that the calls up to the next `begin` belong to. */
@@ -182,5 +192,172 @@ export class StackChecker {
       return this.fail(`branches to label ${label}, which is not open: ${this.#frames.length - 1} blocks are`);
     }
     return frame.kind === "loop" ? frame.params : frame.results;
+  }
+}
+
+class CheckedBody extends FunctionBody {
+  readonly #scope: ModuleScope;
+  readonly #type: FunctionType;
+  readonly #stack: StackChecker;
+  /** Of the locals that are allocated; undefined for one that was released. */
+  readonly #locals: (ValType | undefined)[];
+
+  constructor(scope: ModuleScope, name: string, type: FunctionType) {
+    super(scope, name, type);
+    this.#scope = scope;
+    this.#type = type;
+    this.#stack = new StackChecker(name, type.results);
+    this.#locals = [...type.params];
+  }
+
+  override local(type: ValType): number {
+    const index = super.local(type);
+    this.#locals[index] = type;
+    return index;
+  }
+
+  override release(...locals: readonly number[]): void {
+    super.release(...locals);
+    for (const local of locals) this.#locals[local] = undefined;
+  }
+
+  #at(mnemonic: string): StackChecker {
+    this.#stack.begin(mnemonic);
+    return this.#stack;
+  }
+
+  #typeOf(local: number): ValType {
+    const stack = this.#stack;
+    if (local >= this.#locals.length) stack.fail(`there is no local ${local}: ${this.#locals.length} are allocated`);
+    return this.#locals[local] ?? stack.fail(`local ${local} was released`);
+  }
+
+  override get(local: number): void {
+    this.#at("local.get").push([this.#typeOf(local)]);
+    super.get(local);
+  }
+
+  override set(local: number): void {
+    this.#at("local.set").pop([this.#typeOf(local)]);
+    super.set(local);
+  }
+
+  override tee(local: number): void {
+    this.#at("local.tee").keep([this.#typeOf(local)]);
+    super.tee(local);
+  }
+
+  override i32(value: number): void {
+    this.#at("i32.const").push(["i32"]);
+    super.i32(value);
+  }
+
+  override i64(value: bigint | number): void {
+    this.#at("i64.const").push(["i64"]);
+    super.i64(value);
+  }
+
+  override f32(value: number): void {
+    this.#at("f32.const").push(["f32"]);
+    super.f32(value);
+  }
+
+  override f64(value: number): void {
+    this.#at("f64.const").push(["f64"]);
+    super.f64(value);
+  }
+
+  override v128(bytes: ArrayLike<number>): void {
+    this.#at("v128.const").push(["v128"]);
+    super.v128(bytes);
+  }
+
+  override op<N extends OpName>(name: N, ...immediates: Immediates<N>): void {
+    const opcode: Opcode = opcodes[name];
+    const [first, second, third] = immediates as readonly [ImmediateValue?, number?, number?];
+    const stack = this.#at(name);
+    stack.immediates(opcode, first, second, third);
+    stack.op(opcode);
+    super.op(name, ...immediates);
+  }
+
+  override drop(): void {
+    this.#at("drop").drop();
+    super.drop();
+  }
+
+  override select(): void {
+    this.#at("select").select();
+    super.select();
+  }
+
+  override block(results: readonly ValType[] = [], params: readonly ValType[] = []): Label {
+    this.#at("block").open("block", params, results);
+    return super.block(results, params);
+  }
+
+  override loop(results: readonly ValType[] = [], params: readonly ValType[] = []): Label {
+    this.#at("loop").open("loop", params, results);
+    return super.loop(results, params);
+  }
+
+  override if(results: readonly ValType[] = [], params: readonly ValType[] = []): Label {
+    const stack = this.#at("if");
+    stack.pop(["i32"]);
+    stack.open("if", params, results);
+    return super.if(results, params);
+  }
+
+  override else(): void {
+    this.#at("else").else();
+    super.else();
+  }
+
+  override end(): void {
+    const stack = this.#at("end");
+    if (stack.blocks === 0) stack.fail("no block is open to end");
+    stack.end();
+    super.end();
+  }
+
+  override br(label: Label): void {
+    const stack = this.#at("br");
+    stack.pop(stack.label(label));
+    stack.stop();
+    super.br(label);
+  }
+
+  override brIf(label: Label): void {
+    const stack = this.#at("br_if");
+    stack.pop(["i32"]);
+    stack.keep(stack.label(label));
+    super.brIf(label);
+  }
+
+  override return(): void {
+    const stack = this.#at("return");
+    stack.pop(this.#type.results);
+    stack.stop();
+    super.return();
+  }
+
+  override unreachable(): void {
+    this.#at("unreachable").stop();
+    super.unreachable();
+  }
+
+  override call(index: number): void {
+    const stack = this.#at("call");
+    const type = this.#scope.functionType(index) ?? stack.fail(`there is no function ${index}`);
+    stack.pop(type.params);
+    stack.push(type.results);
+    super.call(index);
+  }
+
+  override finish(out: ByteWriter): void {
+    const stack = this.#at("end");
+    if (stack.blocks > 0) stack.fail(`${stack.blocks} block(s) still open at the function's end`);
+    stack.end();
+    super.finish(out);
   }
 }

@@ -21,9 +21,8 @@ import {
   workOf,
 } from "sinan/south";
 import { wasmModule } from "./assembler.ts";
-import type { FunctionBody } from "./body.ts";
+import type { BodyOf, FunctionBody } from "./body.ts";
 import { emitNest, type Outers, type Share } from "./emit.ts";
-import type { CheckerFor } from "./checker.ts";
 import { scalarType } from "./lanes.ts";
 import { lowerNest, lowerScalar, type NestCode, type Parameters } from "./nest.ts";
 import { imported } from "./scalar-ops.ts";
@@ -121,7 +120,7 @@ const alignment = 64;
 
 export interface RenderOptions {
   /** Follows the operand stack while emitting. */
-  readonly check?: CheckerFor;
+  readonly check?: BodyOf;
   /** For each buffer, and then for the scratch memory, the number of the memory that it lies in; 0 where left out. */
   readonly memories?: readonly number[];
 }
