@@ -56,16 +56,11 @@ function hardwareModel(options: Options, parts: CpuParts | undefined): HardwareM
       i32: "native",
       u32: "native",
       bool: "native",
-      i64: "native",
       u8: "emulated",
       i8: "emulated",
       u16: "emulated",
       i16: "emulated",
-      f16: "emulated",
-      bf16: "emulated",
-      q8_0: "emulated",
-      q4_0: "emulated",
-      q4_k: "emulated",
+      ...parts?.dtypes,
     },
     compute: [
       { unit: "vector", dtype: "f32", lanes: 4 },
@@ -108,12 +103,15 @@ const usualGrain = 1 << 18;
 
 /** What the whole package's driver has, and the lean one has not. */
 export interface CpuParts extends DeviceParts {
+  /** Those that have rules of their own. */
+  readonly dtypes: HardwareModel["dtypes"];
   /** @throws DeviceError at what it does not know */
   readonly optionsOf: (options: Json | undefined) => Options;
   readonly threadCount: (options: Options) => number;
 }
 
-/** A driver of the processor this runs on; without parts its device is one thread with one memory, and takes no options. */
+/** A driver of the processor this runs on; without parts its device is one thread with one memory, and takes no
+ *  options. */
 export const driverOf = (parts?: CpuParts): Driver => ({
   name: "cpu",
   async probe() {

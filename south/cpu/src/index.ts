@@ -4,6 +4,9 @@ import { register } from "sinan/south";
 import { driverOf } from "./driver.ts";
 import { parts } from "./options.ts";
 import { wasmCodegen } from "./wasm/render.ts";
+import { addRules } from "./wasm/rules.ts";
+import { castShort, castShortLanes, roundLanes } from "./wasm/shorts.ts";
+import { wideOp } from "./wasm/wide-ops.ts";
 
 /** The processor this runs on. `open` takes `{ threads }`, how many of them share the loops of large kernels (all that the
  *  machine runs at once, if neither this nor the environment variable `SINAN_THREADS` says less), `{ grain }`, about how
@@ -13,6 +16,7 @@ import { wasmCodegen } from "./wasm/render.ts";
  *  the calling thread does all work, unless `{ worker }` is the address of a script that was bundled from `@sinan/cpu/worker`. */
 const cpuDriver = driverOf(parts);
 
+addRules({ castValue: castShort, castLanes: castShortLanes, roundLanes, wideOp });
 register({ driver: cpuDriver }, { codegen: wasmCodegen });
 
 export { cpuDriver, wasmCodegen };

@@ -1,4 +1,4 @@
-/** The CPU for small pages: one thread with one memory of 4 GB. Importing it, instead of `@sinan/cpu`, registers the
+/** The CPU for small pages: one thread with one memory of 4 GB, and no f16, bf16, i64 or quantised weights. Importing it, instead of `@sinan/cpu`, registers the
  *  driver "cpu" and the code generator "wasm-simd". Its numbers are those of the whole package. */
 
 import { register } from "sinan/south";

@@ -53,4 +53,17 @@ function threadCount({ threads }: Options): number {
 }
 
 /** Threads, as many memories as the machine has room for, and the options that bound them. */
-export const parts: CpuParts = { optionsOf, threadCount, workersOf, gather };
+export const parts: CpuParts = {
+  dtypes: {
+    i64: "native",
+    f16: "emulated",
+    bf16: "emulated",
+    q8_0: "emulated",
+    q4_0: "emulated",
+    q4_k: "emulated",
+  },
+  optionsOf,
+  threadCount,
+  workersOf,
+  gather,
+};

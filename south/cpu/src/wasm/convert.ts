@@ -1,144 +1,21 @@
 /** Casts between dtypes, with the meaning of the op table: floats to integers towards zero, clamped, NaN to 0; integers
- *  wrap; to a 16-bit float once, to nearest even. The bit patterns follow Giesen 2012, "Half to float done quick". */
+ *  wrap; to a 16-bit float once, to nearest even (`shorts.ts`). */
 
 import { byteSize, type DType, dtypeOf, dtypes, isFloat, type Node } from "sinan/south";
 import { type Lanes, laneWise, type Machine, narrow, single, uniform, vector, widen, widenMask } from "./lanes.ts";
+import { rulesOf } from "./rules.ts";
 import type { Value, ValueGraph } from "./value.ts";
 
-/** 32-bit operations that one value and four lanes have alike, so that a bit pattern is written once. */
-interface Bits {
-  constant(bits: number): Value;
-  and(a: Value, b: Value): Value;
-  or(a: Value, b: Value): Value;
-  add(a: Value, b: Value): Value;
-  sub(a: Value, b: Value): Value;
-  shl(a: Value, by: number): Value;
-  shr(a: Value, by: number): Value;
-  /** For values from 0 to 2³¹ − 1. */
-  less(a: Value, b: Value): Value;
-  choose(condition: Value, yes: Value, no: Value): Value;
-  /** The sum or difference of the floats that have these bits. */
-  floatAdd(a: Value, b: Value): Value;
-  floatSub(a: Value, b: Value): Value;
-}
+export const bitsOf = (g: ValueGraph, x: Value): Value => g.op("i32.reinterpret_f32", [x]);
+export const floatOf = (g: ValueGraph, x: Value): Value => g.op("f32.reinterpret_i32", [x]);
 
-const scalarBits = (g: ValueGraph): Bits => ({
-  constant: (bits) => g.i32(bits),
-  and: (a, b) => g.op("i32.and", [a, b]),
-  or: (a, b) => g.op("i32.or", [a, b]),
-  add: (a, b) => g.op("i32.add", [a, b]),
-  sub: (a, b) => g.op("i32.sub", [a, b]),
-  shl: (a, by) => g.op("i32.shl", [a, g.i32(by)]),
-  shr: (a, by) => g.op("i32.shr_u", [a, g.i32(by)]),
-  less: (a, b) => g.op("i32.lt_s", [a, b]),
-  choose: (condition, yes, no) => g.select(yes, no, condition),
-  floatAdd: (a, b) => bitsOf(g, g.op("f32.add", [floatOf(g, a), floatOf(g, b)])),
-  floatSub: (a, b) => bitsOf(g, g.op("f32.sub", [floatOf(g, a), floatOf(g, b)])),
-});
-
-const vectorBits = (g: ValueGraph): Bits => ({
-  constant: (bits) => g.i32x4([bits, bits, bits, bits]),
-  and: (a, b) => g.op("v128.and", [a, b]),
-  or: (a, b) => g.op("v128.or", [a, b]),
-  add: (a, b) => g.op("i32x4.add", [a, b]),
-  sub: (a, b) => g.op("i32x4.sub", [a, b]),
-  shl: (a, by) => g.op("i32x4.shl", [a, g.i32(by)]),
-  shr: (a, by) => g.op("i32x4.shr_u", [a, g.i32(by)]),
-  less: (a, b) => g.op("i32x4.lt_s", [a, b]),
-  choose: (condition, yes, no) => g.op("v128.bitselect", [yes, no, condition]),
-  floatAdd: (a, b) => g.op("f32x4.add", [a, b]),
-  floatSub: (a, b) => g.op("f32x4.sub", [a, b]),
-});
-
-const bitsOf = (g: ValueGraph, x: Value): Value => g.op("i32.reinterpret_f32", [x]);
-const floatOf = (g: ValueGraph, x: Value): Value => g.op("f32.reinterpret_i32", [x]);
-
-/** f16 bits to f32 bits. */
-function decodeHalf(b: Bits, half: Value): Value {
-  const magnitude = b.shl(b.and(half, b.constant(0x7fff)), 13);
-  const rebias = b.constant((127 - 15) << 23);
-  const normal = b.add(magnitude, rebias);
-  const special = b.less(b.constant(0x0f7f_ffff), magnitude);
-  const exponent = b.choose(special, b.add(normal, rebias), normal);
-  // A subnormal becomes the mantissa of a number in [2⁻¹⁴, 2⁻¹³), from which 2⁻¹⁴ is taken.
-  const offset = b.constant(113 << 23);
-  const subnormal = b.floatSub(b.or(magnitude, offset), offset);
-  const positive = b.choose(b.less(magnitude, b.constant(1 << 23)), subnormal, exponent);
-  return b.or(positive, b.shl(b.and(half, b.constant(0x8000)), 16));
-}
-
-/** f32 bits to f16 bits. */
-function encodeHalf(b: Bits, float: Value): Value {
-  const magnitude = b.and(float, b.constant(0x7fff_ffff));
-  const half = b.constant(0x3f00_0000);
-  // Adding ½ puts the subnormal's last place at the end of the mantissa, and rounds there.
-  const subnormal = b.sub(b.floatAdd(magnitude, half), half);
-  const odd = b.and(b.shr(magnitude, 13), b.constant(1));
-  const rounded = b.shr(b.add(b.add(magnitude, b.constant((-112 << 23) + 0xfff)), odd), 13);
-  const finite = b.choose(b.less(magnitude, b.constant(113 << 23)), subnormal, rounded);
-  const bounded = b.choose(b.less(b.constant(0x477f_ffff), magnitude), b.constant(0x7c00), finite);
-  const signed = b.or(bounded, b.and(b.shr(float, 16), b.constant(0x8000)));
-  return b.choose(b.less(b.constant(0x7f80_0000), magnitude), b.constant(0x7e00), signed);
-}
-
-/** f32 bits to bf16 bits. */
-function encodeBrain(b: Bits, float: Value): Value {
-  const magnitude = b.and(float, b.constant(0x7fff_ffff));
-  const odd = b.and(b.shr(float, 16), b.constant(1));
-  const rounded = b.shr(b.add(b.add(float, b.constant(0x7fff)), odd), 16);
-  return b.choose(b.less(b.constant(0x7f80_0000), magnitude), b.constant(0x7fc0), rounded);
-}
-
-const infinity = 0x7f80_0000;
-
-/** f32 bits of what `encodeHalf` and `decodeHalf` would make of f32 bits, which are not packed for it. */
-function roundHalf(b: Bits, float: Value): Value {
-  const magnitude = b.and(float, b.constant(0x7fff_ffff));
-  const half = b.constant(0x3f00_0000);
-  const subnormal = b.floatSub(b.floatAdd(magnitude, half), half);
-  const odd = b.and(b.shr(magnitude, 13), b.constant(1));
-  const normal = b.and(b.add(b.add(magnitude, b.constant(0xfff)), odd), b.constant(-0x2000));
-  const finite = b.choose(b.less(magnitude, b.constant(113 << 23)), subnormal, normal);
-  const bounded = b.choose(b.less(b.constant(0x477f_ffff), finite), b.constant(infinity), finite);
-  const signed = b.or(bounded, b.and(float, b.constant(1 << 31)));
-  return b.choose(b.less(b.constant(infinity), magnitude), b.constant(0x7fc0_0000), signed);
-}
-
-function roundBrain(b: Bits, float: Value): Value {
-  const odd = b.and(b.shr(float, 16), b.constant(1));
-  const rounded = b.and(b.add(b.add(float, b.constant(0x7fff)), odd), b.constant(-0x10000));
-  const magnitude = b.and(float, b.constant(0x7fff_ffff));
-  return b.choose(b.less(b.constant(infinity), magnitude), b.constant(0x7fc0_0000), rounded);
-}
-
-/** f64 to f32 bits so that rounding those again rounds the double once: an inexact result gets an odd last place
- *  (Boldo & Melquiond 2008, "Emulation of FMA and correctly rounded sums"). */
-function roundToOdd(g: ValueGraph, x: Value): Value {
-  const nearest = g.op("f32.demote_f64", [x]);
-  const back = g.op("f64.promote_f32", [nearest]);
-  const bits = bitsOf(g, nearest);
-  const away = g.op("f64.gt", [g.op("f64.abs", [back]), g.op("f64.abs", [x])]);
-  const odd = g.op("i32.or", [g.op("i32.sub", [bits, away]), g.i32(1)]);
-  const inexact = g.op("i32.or", [g.op("f64.lt", [back, x]), g.op("f64.gt", [back, x])]);
-  return g.select(odd, bits, inexact);
-}
-
-const decode = (b: Bits, dtype: "f16" | "bf16", bits: Value): Value =>
-  dtype === "f16" ? decodeHalf(b, bits) : b.shl(bits, 16);
-const encode = (b: Bits, dtype: "f16" | "bf16", bits: Value): Value =>
-  dtype === "f16" ? encodeHalf(b, bits) : encodeBrain(b, bits);
-
-const isShort = (dtype: DType): dtype is "f16" | "bf16" => dtype === "f16" || dtype === "bf16";
+export const isShort = (dtype: DType): dtype is "f16" | "bf16" => dtype === "f16" || dtype === "bf16";
 
 /** One value from a dtype to another. */
 export function castValue(g: ValueGraph, x: Value, from: DType, to: DType): Value {
   if (from === to) return x;
-  if (isShort(from)) return castValue(g, floatOf(g, decode(scalarBits(g), from, x)), "f32", to);
-  if (isShort(to)) {
-    if (from === "f32") return encode(scalarBits(g), to, bitsOf(g, x));
-    if (byteSize(from, 1) <= 2) return castValue(g, castValue(g, x, from, "f32"), "f32", to);
-    return encode(scalarBits(g), to, roundToOdd(g, castValue(g, x, from, "f64")));
-  }
+  const short = isShort(from) ? from : isShort(to) ? to : undefined;
+  if (short) return rulesOf(short).castValue(g, x, from, to);
   const sign = dtypes[from].kind === "int" ? "s" : "u";
   switch (to) {
     case "bool":
@@ -197,33 +74,18 @@ export function roundedBy(n: Node): { readonly x: Node; readonly dtype: "f16" | 
   return isShort(dtype) && dtypeOf(x) === "f32" ? { x, dtype } : undefined;
 }
 
-export function roundLanes({ graph: g }: Machine, x: Lanes, dtype: "f16" | "bf16"): Lanes {
-  const round = dtype === "f16" ? roundHalf : roundBrain;
-  if (x.vector) return each(x, "f32", (p) => round(vectorBits(g), p));
-  return uniform("f32", floatOf(g, round(scalarBits(g), bitsOf(g, single(x)))));
-}
-
 /** Lanes from a dtype to another. */
 export function castLanes(machine: Machine, x: Lanes, to: DType): Lanes {
   const { dtype: from } = x;
   const g = machine.graph;
   if (from === to) return x;
   if (!x.vector) return uniform(to, castValue(g, single(x), from, to));
-  const bits = vectorBits(g);
-  if (isShort(from))
-    return castLanes(
-      machine,
-      each(x, "f32", (p) => decode(bits, from, p)),
-      to,
-    );
-  if (isShort(to)) {
-    if (from === "f32") return each(x, to, (p) => encode(bits, to, p));
-    if (byteSize(from, 1) <= 2) return castLanes(machine, castLanes(machine, x, "f32"), to);
-  }
-  return convertParts(machine, x, to) ?? laneWise(machine, to, [x], (v) => castValue(g, v, from, to));
+  const short = isShort(from) ? from : isShort(to) ? to : undefined;
+  const made = short && rulesOf(short).castLanes(machine, x, to);
+  return made ?? convertParts(machine, x, to) ?? laneWise(machine, to, [x], (v) => castValue(g, v, from, to));
 }
 
-const each = (x: Lanes, dtype: DType, part: (p: Value) => Value): Lanes => vector(dtype, x.parts.map(part));
+export const each = (x: Lanes, dtype: DType, part: (p: Value) => Value): Lanes => vector(dtype, x.parts.map(part));
 
 /** The conversions that have instructions for whole parts. */
 function convertParts(machine: Machine, x: Lanes, to: DType): Lanes | undefined {

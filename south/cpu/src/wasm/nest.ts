@@ -4,9 +4,10 @@
 
 import { type DType, dtypeOf, identityOf, type Node, type NodeOf, type ReduceKind, topological } from "sinan/south";
 import { VerifyError } from "sinan/south";
-import { castValue, roundedBy, roundLanes } from "./convert.ts";
+import { castValue, roundedBy } from "./convert.ts";
 import { constant, extract, type Lanes, type Machine, pack, shapeOf, splat, uniform, vector } from "./lanes.ts";
 import { loadLanes, type Memory, type Store, storeLanes } from "./memory.ts";
+import { rulesOf } from "./rules.ts";
 import { type Binding, type Substitution, substitution } from "./substitute.ts";
 import { newRegion, type Region, type Value, ValueGraph } from "./value.ts";
 import { combine, elementwise } from "./vector-ops.ts";
@@ -215,7 +216,7 @@ export class Lowering {
         const of = (s: Node): Lanes => this.#memo(s, at).get(s) as Lanes;
         const rounded = roundedBy(n);
         const value = rounded
-          ? roundLanes(this.machine, of(rounded.x), rounded.dtype)
+          ? rulesOf(rounded.dtype).roundLanes(this.machine, of(rounded.x), rounded.dtype)
           : elementwise(this.machine, n, n.src.map(of));
         if (value) return value;
         throw new VerifyError(`wasm-simd: no rule for ${n.op} on ${dtypeOf(n.src[0] ?? n)}`, {

@@ -3,7 +3,7 @@
 
 import type { DType, Op } from "sinan/south";
 import { constant } from "./lanes.ts";
-import { wideOp } from "./wide-ops.ts";
+import { rulesOf } from "./rules.ts";
 import { constantOf, type Value, type ValueGraph } from "./value.ts";
 
 /** The functions on doubles that a kernel may import from the module "math". */
@@ -17,7 +17,7 @@ export function scalarOp(g: ValueGraph, op: Op, dtype: DType, args: readonly Val
   if (dtype === "f32" || dtype === "f64") return floatOp(g, op, dtype, a, b);
   if (dtype === "bool") return boolOp(g, op, a, b);
   if (dtype === "i32" || dtype === "u32") return integerOp(g, op, dtype === "i32", a, b);
-  if (dtype === "i64") return wideOp(g, op, a, b);
+  if (dtype === "i64") return rulesOf(dtype).wideOp(g, op, a, b);
   return undefined;
 }
 
