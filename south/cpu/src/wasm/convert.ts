@@ -1,8 +1,20 @@
 /** Casts between dtypes, with the meaning of the op table: floats to integers towards zero, clamped, NaN to 0; integers
  *  wrap; to a 16-bit float once, to nearest even (`shorts.ts`). */
 
-import { byteSize, type DType, dtypeOf, dtypes, isFloat, type Node } from "sinan/south";
-import { type Lanes, laneWise, type Machine, narrow, single, uniform, vector, widen, widenMask } from "./lanes.ts";
+import { byteSize, type DType, dtypeOf, dtypes, type Node } from "sinan/south";
+import {
+  constant,
+  type Lanes,
+  laneWise,
+  type Machine,
+  narrow,
+  scalarType,
+  single,
+  uniform,
+  vector,
+  widen,
+  widenMask,
+} from "./lanes.ts";
 import { rulesOf } from "./rules.ts";
 import type { Value, ValueGraph } from "./value.ts";
 
@@ -16,53 +28,38 @@ export function castValue(g: ValueGraph, x: Value, from: DType, to: DType): Valu
   if (from === to) return x;
   const short = isShort(from) ? from : isShort(to) ? to : undefined;
   if (short) return rulesOf(short).castValue(g, x, from, to);
-  const sign = dtypes[from].kind === "int" ? "s" : "u";
-  switch (to) {
-    case "bool":
-      if (from === "f32") return g.op("f32.ne", [x, g.f32(0)]);
-      if (from === "f64") return g.op("f64.ne", [x, g.f64(0)]);
-      if (from === "i64") return g.op("i64.ne", [x, g.i64(0n)]);
-      return g.op("i32.ne", [x, g.i32(0)]);
-    case "f32":
-      if (from === "f64") return g.op("f32.demote_f64", [x]);
-      if (from === "i64") return g.op("f32.convert_i64_s", [x]);
-      return g.op(`f32.convert_i32_${sign}`, [x]);
-    case "f64":
-      if (from === "f32") return g.op("f64.promote_f32", [x]);
-      if (from === "i64") return g.op("f64.convert_i64_s", [x]);
-      return g.op(`f64.convert_i32_${sign}`, [x]);
-    case "i64":
-      if (from === "f32") return g.op("i64.trunc_sat_f32_s", [x]);
-      if (from === "f64") return g.op("i64.trunc_sat_f64_s", [x]);
-      return g.op(`i64.extend_i32_${sign}`, [x]);
-    case "i32":
-      if (from === "f32") return g.op("i32.trunc_sat_f32_s", [x]);
-      if (from === "f64") return g.op("i32.trunc_sat_f64_s", [x]);
-      return from === "i64" ? g.op("i32.wrap_i64", [x]) : x;
-    case "u32":
-      if (from === "f32") return g.op("i32.trunc_sat_f32_u", [x]);
-      if (from === "f64") return g.op("i32.trunc_sat_f64_u", [x]);
-      return from === "i64" ? g.op("i32.wrap_i64", [x]) : x;
-    case "u8":
-    case "u16": {
-      const whole = castValue(g, x, from, "u32");
-      const most = g.i32(to === "u8" ? 0xff : 0xffff);
-      return isFloat(from) ? g.select(whole, most, g.op("i32.lt_u", [whole, most])) : g.op("i32.and", [whole, most]);
-    }
-    case "i8":
-    case "i16": {
-      const whole = castValue(g, x, from, "i32");
-      if (!isFloat(from)) return g.op(to === "i8" ? "i32.extend8_s" : "i32.extend16_s", [whole]);
-      const [least, most] = (to === "i8" ? [-128, 127] : [-32768, 32767]).map((bound) => g.i32(bound)) as [
-        Value,
-        Value,
-      ];
-      const capped = g.select(whole, most, g.op("i32.lt_s", [whole, most]));
-      return g.select(capped, least, g.op("i32.gt_s", [capped, least]));
-    }
-    default:
-      return x;
+  const [type, result] = [scalarType(from), scalarType(to)];
+  if (to === "bool") return g.op(`${type}.ne`, [x, constant(g, from, 0)]);
+  const sign = signOf(from);
+  if (result === "f32" || result === "f64") {
+    if (type === "f32" || type === "f64") return g.op(result === "f32" ? "f32.demote_f64" : "f64.promote_f32", [x]);
+    return g.op(`${result}.convert_${type}_${sign}`, [x]);
   }
+  if (type === "f32" || type === "f64") return bounded(g, to, g.op(`${result}.trunc_sat_${type}_${signOf(to)}`, [x]));
+  if (type === result) return lastDigits(g, to, x);
+  return result === "i64" ? g.op(`i64.extend_i32_${sign}`, [x]) : lastDigits(g, to, g.op("i32.wrap_i64", [x]));
+}
+
+const signOf = (dtype: DType): "s" | "u" => (dtypes[dtype].kind === "int" ? "s" : "u");
+
+/** 32 bits brought into the range of a narrower integer, from its ends. */
+function bounded(g: ValueGraph, to: DType, x: Value): Value {
+  const { bits } = dtypes[to];
+  if (bits >= 32) return x;
+  const signed = signOf(to) === "s";
+  const most = g.i32(2 ** (signed ? bits - 1 : bits) - 1);
+  const capped = g.select(x, most, g.op(signed ? "i32.lt_s" : "i32.lt_u", [x, most]));
+  if (!signed) return capped;
+  const least = g.i32(-(2 ** (bits - 1)));
+  return g.select(capped, least, g.op("i32.gt_s", [capped, least]));
+}
+
+/** The last digits of 32 bits. */
+function lastDigits(g: ValueGraph, to: DType, x: Value): Value {
+  const { bits } = dtypes[to];
+  if (bits >= 32) return x;
+  if (signOf(to) === "u") return g.op("i32.and", [x, g.i32(2 ** bits - 1)]);
+  return g.op(bits === 8 ? "i32.extend8_s" : "i32.extend16_s", [x]);
 }
 
 /** The f32 that a node rounds to a 16-bit float, where that is all it does: a cast there and back. */
@@ -91,55 +88,37 @@ export const each = (x: Lanes, dtype: DType, part: (p: Value) => Value): Lanes =
 function convertParts(machine: Machine, x: Lanes, to: DType): Lanes | undefined {
   const g = machine.graph;
   const { dtype: from, parts } = x;
-  const zeros = g.i32x4([0, 0, 0, 0]);
-  const one = (bits: number) => repeated(g, bits);
-  const sign = dtypes[from].kind === "int" ? "s" : "u";
-  const target = dtypes[to].kind === "int" ? "s" : "u";
+  const made = (all: readonly Value[]): Lanes => vector(to, all);
+  const and = (all: readonly Value[], mask: Value): Lanes => made(all.map((p) => g.op("v128.and", [p, mask])));
+  const zeros = repeated(g, 0);
+  const [sign, target] = [signOf(from), signOf(to)];
   switch (`${classOf(from)} ${classOf(to)}`) {
     case "bool int":
-      return each(x, to, (p) => g.op("v128.and", [p, one(1)]));
+      return and(parts, repeated(g, 1));
     case "bool f32":
-      return each(x, to, (p) => g.op("v128.and", [p, one(0x3f80_0000)]));
-    case "bool f64": {
-      const unit = g.i64x2([0x3ff0_0000_0000_0000n, 0x3ff0_0000_0000_0000n]);
-      return vector(
-        to,
-        widenMask(machine, parts).map((p) => g.op("v128.and", [p, unit])),
-      );
-    }
+      return and(parts, repeated(g, 0x3f80_0000));
+    case "bool f64":
+      return and(widenMask(machine, parts), g.i64x2([0x3ff0_0000_0000_0000n, 0x3ff0_0000_0000_0000n]));
     case "int int":
-      return vector(
-        to,
-        parts.map((p) => wrapped(g, to, p)),
-      );
+      return each(x, to, (p) => wrapped(g, to, p));
     case "int bool":
       return each(x, to, (p) => g.op("i32x4.ne", [p, zeros]));
     case "int f32":
       return each(x, to, (p) => g.op(`f32x4.convert_i32x4_${sign}`, [p]));
     case "int f64":
-      return vector(
-        to,
-        widen(machine, parts, (p) => g.op(`f64x2.convert_low_i32x4_${sign}`, [p])),
-      );
+      return made(widen(machine, parts, (p) => g.op(`f64x2.convert_low_i32x4_${sign}`, [p])));
     case "f32 bool":
       return each(x, to, (p) => g.op("f32x4.ne", [p, zeros]));
     case "f32 f64":
-      return vector(
-        to,
-        widen(machine, parts, (p) => g.op("f64x2.promote_low_f32x4", [p])),
-      );
+      return made(widen(machine, parts, (p) => g.op("f64x2.promote_low_f32x4", [p])));
     case "f64 f32":
-      return vector(
-        to,
-        narrow(machine, parts, (p) => g.op("f32x4.demote_f64x2_zero", [p])),
-      );
+      return made(narrow(machine, parts, (p) => g.op("f32x4.demote_f64x2_zero", [p])));
     case "f32 int":
       return each(x, to, (p) => clamped(g, to, g.op(`i32x4.trunc_sat_f32x4_${target}`, [p])));
-    case "f64 int":
-      return vector(
-        to,
-        narrow(machine, parts, (p) => g.op(`i32x4.trunc_sat_f64x2_${target}_zero`, [p])).map((p) => clamped(g, to, p)),
-      );
+    case "f64 int": {
+      const words = narrow(machine, parts, (p) => g.op(`i32x4.trunc_sat_f64x2_${target}_zero`, [p]));
+      return made(words.map((p) => clamped(g, to, p)));
+    }
     default:
       return undefined;
   }
@@ -177,19 +156,14 @@ export function bitcastLanes(machine: Machine, x: Lanes, to: DType): Lanes {
   // Of 16 bits only i16 is kept with its sign.
   if (byteSize(from, 1) === 2 && from !== to) {
     const bits = to === "i16" ? "i16" : "u16";
-    if (x.vector)
-      return vector(
-        to,
-        x.parts.map((p) => wrapped(g, bits, p)),
-      );
+    if (x.vector) return each(x, to, (p) => wrapped(g, bits, p));
     return uniform(to, castValue(g, single(x), "u32", bits));
   }
   if (x.vector) return vector(to, x.parts);
   const v = single(x);
-  const pair = `${from} ${to}`;
-  if (pair === "f64 i64") return uniform(to, g.op("i64.reinterpret_f64", [v]));
-  if (pair === "i64 f64") return uniform(to, g.op("f64.reinterpret_i64", [v]));
-  if (from === "f32" && to !== "f32") return uniform(to, bitsOf(g, v));
-  if (to === "f32" && from !== "f32") return uniform(to, floatOf(g, v));
-  return uniform(to, v);
+  const [type, result] = [scalarType(from), scalarType(to)];
+  if (type === result) return uniform(to, v);
+  if (type === "f64" || result === "f64")
+    return uniform(to, g.op(type === "f64" ? "i64.reinterpret_f64" : "f64.reinterpret_i64", [v]));
+  return uniform(to, type === "f32" ? bitsOf(g, v) : floatOf(g, v));
 }
