@@ -12,9 +12,10 @@ import { parse } from "../core/src/ir/parse.ts";
 import { dimsOf, dtypeOf, type Node, type Op } from "../core/src/ir/node.ts";
 import { print } from "../core/src/ir/print.ts";
 import { arbitraryGroup, randomSchedule } from "../core/src/kernel/arbitrary.fixture.ts";
-import { sample } from "../core/src/kernel/kernel.fixture.ts";
+import { group, sample } from "../core/src/kernel/kernel.fixture.ts";
 import { lower } from "../core/src/kernel/lower.ts";
 import { applySchedule } from "../core/src/kernel/schedule.ts";
+import { attention } from "../core/src/ops/attention.ts";
 import { openStream } from "../core/src/runtime/devices.ts";
 import { register } from "../core/src/runtime/registry.ts";
 import { arbitrarySample, assertSameValues, type Sample } from "./arbitrary/graphs.ts";
@@ -107,6 +108,22 @@ test("a packed product takes its roundings as WebAssembly does", { skip }, async
       Array.from({ length: count }, (_, at) => Math.fround(Math.sin(7 * at + i))),
     );
   });
+  const [got] = inC([{ fn, args }]);
+  assertSameValues(got ?? [], await run(stream, fn, args), () => print(fn));
+});
+
+test("attention whose loops end by a number in memory has WebAssembly's bits in C", { skip }, async () => {
+  const fn = group(
+    [
+      ["f32", [4, 4, 5, 8]],
+      ["f32", [4, 2, 140, 8]],
+      ["f32", [4, 2, 140, 8]],
+      ["i32", [4]],
+    ],
+    (q, k, v, lengths) => attention({ q, k, v, mask: undefined, lengths }, { causal: true, scale: 0.125 }),
+  );
+  const inputs = fn.params.slice(0, 3).map((p, i) => sample("f32", dimsOf(p), i));
+  const args = [...inputs, valueOf("i32", [4], [0, 3, 65, 141])];
   const [got] = inC([{ fn, args }]);
   assertSameValues(got ?? [], await run(stream, fn, args), () => print(fn));
 });

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { valueOf } from "../interpreter/value.ts";
-import type { Node } from "../ir/node.ts";
+import { type Node, tensorTypeOf } from "../ir/node.ts";
+import { attention } from "../ops/attention.ts";
 import {
   add,
   cast,
@@ -55,6 +56,27 @@ test("movement ops only change the index", () => {
   );
   check(group([["f32", [3, 1]]], (x) => expand(x, [3, 5])));
 });
+
+for (const causal of [false, true])
+  test(`the loops of attention${causal ? ", causal," : ""} end where memory says how many keys there are`, () => {
+    const fn = group(
+      [
+        ["f64", [3, 2, 5, 4]],
+        ["f64", [3, 1, 140, 4]],
+        ["f64", [3, 1, 140, 4]],
+        ["i32", [3]],
+      ],
+      (q, k, v, lengths) => attention({ q, k, v, mask: undefined, lengths }, { causal, scale: 0.125 }),
+    );
+    for (const lengths of [
+      [-3, 0, 7],
+      [64, 128, 129],
+      [140, 143, 2 ** 31 - 1],
+    ]) {
+      const inputs = fn.params.slice(0, 3).map((p, i) => sample("f64", tensorTypeOf(p).dims, i));
+      check(fn, [...inputs, valueOf("i32", [3], lengths)], undefined, 1e-12);
+    }
+  });
 
 test("pad and concat choose by masks", () => {
   check(group([["f32", [2, 3]]], (x) => pad(x, [1, 0], [0, 2], 9)));
