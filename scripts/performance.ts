@@ -2,7 +2,8 @@
  *  machine, the versions, the commands. The figures are kept in bench/figures.jsonl, one a line.
  *
  *    npm run performance -- gemm ops    measures only these again; the other figures stay
- *    npm run performance -- --page      writes the page from the figures that there are */
+ *    npm run performance -- --page      writes the page from the figures that there are
+ *    npm run performance -- --note "…"  says on the page what was special about the measuring */
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import os from "node:os";
@@ -121,7 +122,7 @@ function machine(figures: readonly Figure[]): string {
   ].join("\n");
 }
 
-function write(all: readonly Kept[]): void {
+function write(all: readonly Kept[], note: string): void {
   const figures = lookup(all);
   const sections = runs.flatMap((args) => {
     const own = all.filter(({ run }) => run === args.join(" "));
@@ -131,8 +132,8 @@ function write(all: readonly Kept[]): void {
 
 # Performance
 
-Measured by \`npm run performance\` (\`npm run peers\` installs the peers first), on a machine with nothing else to do. A figure is the
-median of its repeats; a ratio is ours to a peer's in the same run, above 1 where we are better. A bar on a ratio to several peers is
+Measured by \`npm run performance\` (\`npm run peers\` installs the peers first), best on a machine with nothing else to do.${note === "" ? "" : ` ${note}`}
+A figure is the median of its repeats; a ratio is ours to a peer's in the same run, above 1 where we are better. A bar on a ratio to several peers is
 on the best of them.
 
 |  |  |
@@ -156,7 +157,7 @@ ${sections.join("\n\n")}
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { page: { type: "boolean", default: false } },
+  options: { page: { type: "boolean", default: false }, note: { type: "string", default: "" } },
 });
 const unknown = positionals.filter((name) => !runs.some(([bench]) => bench === name));
 if (unknown.length > 0) {
@@ -174,5 +175,5 @@ for (const args of values.page ? [] : runs) {
   all = [...all.filter((figure) => figure.run !== run), ...made];
   writeFileSync(kept, all.map((figure) => `${JSON.stringify(figure)}\n`).join(""));
 }
-write(all);
+write(all, values.note);
 console.log(`written: ${path.relative(root, page)}`);
