@@ -12,8 +12,8 @@ const standIns: Readonly<Record<string, string>> = {
   "node:fs/promises": "fs.ts",
 };
 
-/** A bundle has the devices that it imports. */
-const devices = `import "@sinan/cpu";\nimport "@sinan/sim";\nimport "sinan/interpreter";\n`;
+/** A bundle has the seed and the devices that it imports. */
+const prelude = `import "./tests/seed.ts";\nimport "@sinan/cpu";\nimport "@sinan/sim";\nimport "sinan/interpreter";\n`;
 
 export interface PageProgram {
   /** The test file, from the root. */
@@ -41,7 +41,7 @@ async function pageProgram(file: string): Promise<Uint8Array | string> {
   try {
     const { outputFiles } = await build({
       stdin: {
-        contents: `${devices}import ${JSON.stringify(`./${file}`)};\nimport { runAll } from "node:test";\nawait runAll();\n`,
+        contents: `${prelude}import ${JSON.stringify(`./${file}`)};\nimport { runAll } from "node:test";\nawait runAll();\n`,
         resolveDir: root,
         sourcefile: `page of ${file}`,
       },
