@@ -142,9 +142,11 @@ interface StepOutput {
 
 /** What padding writes lies behind the last token: no query looks there before a later token has overwritten it. */
 function step({ model, ids, start, last, rope, caches, draw }: StepInput): StepOutput {
-  const positions = add(iota([ids.dims[1] as Dim], 0), cast(start, "i32"));
-  const at = { cos: take(rope.cos, positions), sin: take(rope.sin, positions) };
-  const end = add(max(positions), 1);
+  const time = ids.dims[1] as Dim;
+  const positions = add(reshape(iota([time], 0), [1, time]), cast(start, "i32"));
+  const of = (table: Tensor): Tensor => reshape(take(table, positions), [1, 1, time, -1]);
+  const at = { cos: of(rope.cos), sin: of(rope.sin) };
+  const end = add(max(positions, -1), 1);
   const after = trunk(model, ids, { train: false }, { positions, end, rope: at, caches });
   const final = take(after.x, reshape(cast(last, "i32"), [1]), 1);
   const logits = reshape(head(model, final), [1, -1]);

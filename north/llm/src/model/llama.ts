@@ -64,7 +64,7 @@ const logits = (self: Parts, ids: Tensor, ctx: nn.Context): Tensor => head(self,
 export const loss = (model: Llama, inputs: Tensor, targets: Tensor, ctx?: nn.Context): Tensor =>
   nn.crossEntropy(model(inputs, ctx), targets);
 
-/** Where a call continues a sequence: one cache a layer, the call's positions i32 `[time]` and their tables. */
+/** Where a call continues sequences: one cache a layer, the call's positions and their tables. */
 export interface Continuation extends Pick<Past, "positions" | "end"> {
   readonly rope: RopeTables;
   readonly caches: readonly LayerCache[];
