@@ -22,6 +22,7 @@ export { erf } from "./ops/erf.ts";
 export { addIndex, affine, bounds, constIndex, divIndex, modIndex, mulIndex } from "./ops/indexing.ts";
 export { define, newScope } from "./ops/table.ts";
 export * from "./errors.ts";
+export { fuseRows } from "./compiler/join-rows.ts";
 export { graphCodegen } from "./interpreter/codegen.ts";
 export { Fences } from "./interpreter/fences.ts";
 export { type Group, knownSizes, launchGroup, loadGroup, type Regions } from "./interpreter/launch.ts";

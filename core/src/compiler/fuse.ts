@@ -10,10 +10,10 @@ import { dimEqual, sizeOf } from "../ir/dim.ts";
 import { type Fn, nodesOf } from "../ir/fn.ts";
 import { dimsOf, type Node, type Op } from "../ir/node.ts";
 import { isTuple } from "../ir/type.ts";
+import { rowFusion } from "../kernel/row-fusion.ts";
 import { define } from "../ops/table.ts";
 import { storageOf } from "./groups.ts";
 import { joinGroups, type Piece } from "./join.ts";
-import { joinRows } from "./join-rows.ts";
 
 export interface Fusion {
   /** In an order in which each reads only what is there before. Calls stand among them. */
@@ -102,8 +102,9 @@ export function fuse(fn: Fn): Fusion {
       return [{ roots: (users.get(n) ?? []).filter((u) => u.op === "item"), anchor: n }];
     return stored.has(n) && !isStoredByItself(n) ? [{ roots: [n], anchor: anchors.get(n) }] : [];
   });
-  const rows = joinRows(groups, stored, mustStore);
-  return { groups: joinGroups(rows.pieces, rows.stored), stored: rows.stored };
+  const rows = rowFusion()?.join(groups, stored, mustStore);
+  const left = rows?.stored ?? stored;
+  return { groups: joinGroups(rows?.pieces ?? groups, left), stored: left };
 }
 
 function usersOf(order: readonly Node[]): Map<Node, Node[]> {

@@ -7,7 +7,7 @@ import { dimsOf, type Node, type NodeOf } from "../ir/node.ts";
 import { currentScope, remake, type Scope, within } from "../ir/scope.ts";
 import { isTuple, tensorType, type TensorType } from "../ir/type.ts";
 import { reshape } from "../ops/build.ts";
-import { rowsOf } from "../kernel/rows.ts";
+import { rowFusion } from "../kernel/row-fusion.ts";
 import { define, newScope } from "../ops/table.ts";
 
 export interface Group {
@@ -56,7 +56,16 @@ export function groupFn({ roots, anchor, rows }: Group, stored: ReadonlySet<Node
     const params = inputs.map((n) => known.get(n) as NodeOf<"param">);
     const all = new Set(inputs);
     const fn = makeFn(nameOf(roots, rows === undefined ? anchor : undefined, all), params, results);
-    if (rows !== undefined) return { fn, anchor, inputs, inPlace: overwrittenRows(fn).flatMap((i) => inputs[i] ?? []) };
+    if (rows !== undefined)
+      return {
+        fn,
+        anchor,
+        inputs,
+        inPlace:
+          rowFusion()
+            ?.overwritten(fn)
+            .flatMap((i) => inputs[i] ?? []) ?? [],
+      };
     return { fn, anchor, inputs, inPlace: anchor ? [] : readInPlace(roots, all) };
   });
 }
@@ -97,22 +106,6 @@ function epilogueOf(root: Node, anchor: Node, known: Map<Node, Node>): Node {
 
 /** All results in the dims of the first: they then share one loop nest, in which every read precedes every write of a position. */
 const alike = (results: readonly Node[]): Node[] => results.map((r) => reshape(r, dimsOf(results[0] as Node)));
-
-/** The parameters of a group of rows that a result may lie over: none of a row is read after the first result of that row is
- *  stored, and while it is stored only the element in its place. */
-function overwrittenRows(group: Fn): number[] {
-  const rows = rowsOf(group);
-  if (!rows) return [];
-  const { fn, kept, byRow } = rows;
-  const first = kept.findIndex((n) => fn.results.includes(n));
-  const steps = kept.map((n) => {
-    const others = new Set<Node>([...kept.filter((k) => k !== n), ...fn.params]);
-    return { reads: new Set(topological([n], (m) => !others.has(m))), straight: readInPlace([n], others) };
-  });
-  const isPast = (p: Node): boolean =>
-    steps.every((s, at) => !s.reads.has(p) || at < first || (at === first && s.straight.includes(p)));
-  return fn.params.flatMap((p, i) => (byRow[i] && isPast(p) ? [i] : []));
-}
 
 /** Inputs whose every use on the way to the roots keeps its position. */
 export function readInPlace(roots: readonly Node[], inputs: ReadonlySet<Node>): Node[] {

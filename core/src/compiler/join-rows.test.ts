@@ -9,7 +9,10 @@ import { grad, softmax, type Tensor, valueAndGrad } from "../tensor/index.ts";
 import { trace } from "../tensor/trace.ts";
 import { passes } from "./compile.ts";
 import { fuse } from "./fuse.ts";
+import { fuseRows } from "./join-rows.ts";
 import { runPasses } from "./pass.ts";
+
+fuseRows();
 
 type Shape = readonly number[];
 

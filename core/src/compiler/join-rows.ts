@@ -5,10 +5,12 @@
  *    %y = div(exp(sub(%x, expand(%m))), expand(%s))
  *
  *  Softmax, log-sum-exp, norms, cross entropy and what their backward passes leave are such chains, whoever wrote them. */
-import { topological } from "../ir/fn.ts";
+import { type Fn, topological } from "../ir/fn.ts";
 import { dimsOf, type Node } from "../ir/node.ts";
-import { readByRows, rowAxes, rowsOfReduction } from "../kernel/rows.ts";
-import { inputsOf, storageOf } from "./groups.ts";
+import { lowerRows } from "../kernel/lower-rows.ts";
+import { addRowFusion, type RowFusion } from "../kernel/row-fusion.ts";
+import { readByRows, rowAxes, rowsOf, rowsOfReduction } from "../kernel/rows.ts";
+import { inputsOf, readInPlace, storageOf } from "./groups.ts";
 import { madeBy, type Piece } from "./join.ts";
 
 interface Part {
@@ -31,13 +33,11 @@ const longest = 65_536;
 const mostRoots = 6;
 const mostNodes = 400;
 
-/** The pieces joined, and what is stored still.
- *  @param needed  values that are stored whoever reads them */
-export function joinRows(
-  pieces: readonly Piece[],
-  stored: ReadonlySet<Node>,
-  needed: ReadonlySet<Node>,
-): { readonly pieces: readonly Piece[]; readonly stored: ReadonlySet<Node> } {
+/** From here on groups along the same rows become one, and are computed row by row. */
+export const fuseRows = (): void =>
+  addRowFusion({ join: joinRows, rowsOf, lower: lowerRows, overwritten: overwrittenRows });
+
+const joinRows: RowFusion["join"] = (pieces, stored, needed) => {
   const maker = new Map<Node, Part>();
   const readers = new Map<Node, Part[]>();
   const parts: Part[] = [];
@@ -80,7 +80,7 @@ export function joinRows(
     return { roots, anchor: part.anchor, ...(part.joined ? { rows: part.rows } : {}) };
   });
   return { pieces: result, stored: left };
-}
+};
 
 function partOf(piece: Piece, stored: ReadonlySet<Node>): Part {
   if ("call" in piece) {
@@ -130,4 +130,20 @@ function join(host: Part, part: Part): boolean {
   host.anchor = host.anchor ?? part.anchor;
   host.joined = true;
   return true;
+}
+
+/** The parameters of a group of rows that a result may lie over: none of a row is read after the first result of that row is
+ *  stored, and while it is stored only the element in its place. */
+function overwrittenRows(group: Fn): number[] {
+  const rows = rowsOf(group);
+  if (!rows) return [];
+  const { fn, kept, byRow } = rows;
+  const first = kept.findIndex((n) => fn.results.includes(n));
+  const steps = kept.map((n) => {
+    const others = new Set<Node>([...kept.filter((k) => k !== n), ...fn.params]);
+    return { reads: new Set(topological([n], (m) => !others.has(m))), straight: readInPlace([n], others) };
+  });
+  const isPast = (p: Node): boolean =>
+    steps.every((s, at) => !s.reads.has(p) || at < first || (at === first && s.straight.includes(p)));
+  return fn.params.flatMap((p, i) => (byRow[i] && isPast(p) ? [i] : []));
 }

@@ -1,5 +1,6 @@
 /** Random groups of one i32 result, and random schedules of a kernel, for the tests of everything that runs kernels. */
 import fc from "fast-check";
+import { fuseRows } from "../compiler/join-rows.ts";
 import { ScheduleError } from "../errors.ts";
 import type { Fn } from "../ir/fn.ts";
 import { dimsOf, type Node, type ReduceKind } from "../ir/node.ts";
@@ -23,6 +24,8 @@ import { group } from "./kernel.fixture.ts";
 import { nestsOf } from "./nests.ts";
 import type { Option } from "./option.ts";
 import { apply } from "./schedule.ts";
+
+fuseRows();
 
 /** Choices made by the property's numbers, so that a failure shrinks. */
 const chooser = (numbers: readonly number[]) => {

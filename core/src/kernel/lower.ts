@@ -15,9 +15,8 @@ import { freeAxes } from "../ops/contraction.ts";
 import { allOf, betweenIndex, constIndex, flattenIndex, knownDims } from "../ops/indexing.ts";
 import { define, newScope } from "../ops/table.ts";
 import { computeInCarriers } from "./carriers.ts";
-import { lowerRows } from "./lower-rows.ts";
 import { type Item, makeKernel, makeNest, makeRange, type NestNode } from "./nests.ts";
-import { rowsOf } from "./rows.ts";
+import { rowFusion } from "./row-fusion.ts";
 import { threefry2x32 } from "./threefry.ts";
 
 /** A value that is wanted: a node of the group, at indices, where the mask holds (elsewhere it may be anything). */
@@ -77,15 +76,16 @@ interface Context {
 /** The kernel of a group: parameters are the group's buffers, one flat buffer a result, then the host scalars.
  *  @throws VerifyError for an op that does not belong into a group; ShapeError for a dimension without a value */
 export function lower(whole: Fn): Fn {
-  const rows = rowsOf(whole);
+  const fusion = rowFusion();
+  const rows = fusion?.rowsOf(whole);
   const group = rows?.fn ?? whole;
   return within(newScope(), () => {
     const params = kernelParams(group);
     let nextRange = 0;
     const newRange: Context["newRange"] = (extent, kind) =>
       extent === 1 ? constIndex(0) : makeRange(nextRange++, extent, kind);
-    if (rows) {
-      const items = lowerRows(rows, {
+    if (fusion && rows) {
+      const items = fusion.lower(rows, {
         outputs: params.outputs,
         newRange,
         evaluator: (kept) => evaluator({ params: params.inputs, newRange, kept }),

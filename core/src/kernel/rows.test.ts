@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { fuseRows } from "../compiler/join-rows.ts";
 import { verify } from "../ir/verify.ts";
 import { type Fn, topological } from "../ir/fn.ts";
 import { dimsOf, type Node, type ReduceKind } from "../ir/node.ts";
@@ -12,6 +13,8 @@ import { lower } from "./lower.ts";
 import { itemsOf } from "./nests.ts";
 import { applySchedule } from "./schedule.ts";
 import { rowsOf } from "./rows.ts";
+
+fuseRows();
 
 const along = (kind: ReduceKind, x: Node): Node => expand(reduceKeep(kind, x, [dimsOf(x).length - 1]), dimsOf(x));
 

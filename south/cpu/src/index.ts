@@ -1,6 +1,6 @@
 /** The CPU for Sinan. Importing it registers the driver "cpu" and the code generator "wasm-simd". */
 
-import { register } from "sinan/south";
+import { fuseRows, register } from "sinan/south";
 import { driverOf } from "./driver.ts";
 import { parts } from "./options.ts";
 import { wasmCodegen } from "./wasm/render.ts";
@@ -17,6 +17,7 @@ import { wideOp } from "./wasm/wide-ops.ts";
 const cpuDriver = driverOf(parts);
 
 addRules({ castValue: castShort, castLanes: castShortLanes, roundLanes, wideOp });
+fuseRows();
 register({ driver: cpuDriver }, { codegen: wasmCodegen });
 
 export { cpuDriver, wasmCodegen };

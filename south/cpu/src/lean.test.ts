@@ -1,7 +1,19 @@
 /** The lean package alone: what it leaves out says where it is to be had. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { build, type DType, DeviceError, lower, makeFn, newScope, tensorType, VerifyError, within } from "sinan/south";
+import {
+  build,
+  fuseRows,
+  type DType,
+  DeviceError,
+  lower,
+  makeFn,
+  newScope,
+  tensorType,
+  VerifyError,
+  within,
+} from "sinan/south";
+import { device, grad, key, nn, random, softmax, type Tensor } from "sinan";
 import { cpuDriver, wasmCodegen } from "./lean.ts";
 
 const doubled = (dtype: DType) =>
@@ -32,4 +44,15 @@ test("it has the dtypes that it names; another one's error names the whole packa
       (error) => error instanceof VerifyError && /import "@sinan\/cpu"/.test(error.message),
     );
   }
+});
+
+test("softmax and norms have the same bits in several kernels as in one", async () => {
+  await device("cpu");
+  const x = random.normal(key(1), [72, 33]);
+  const loss = (t: Tensor): Tensor => softmax(nn.functional.layerNorm(t)).mul(t).sum();
+  const bits = async (rows: number) => (await grad(loss)(x.narrow(0, 0, rows)).data()).slice(0, 64 * 33);
+  const apart = await bits(64);
+  fuseRows();
+  // Other shapes, so that they are compiled again.
+  assert.deepEqual(await bits(72), apart);
 });
