@@ -26,13 +26,7 @@ if (chosen.length === 0) {
 
 const run = spawnSync(
   process.execPath,
-  [
-    "--test",
-    "--import=./tests/seed.ts",
-    "--test-reporter=spec",
-    `--test-concurrency=${values.concurrency}`,
-    ...chosen,
-  ],
+  ["--test", "--import=./tests/seed.ts", "--test-reporter=spec", `--test-concurrency=${values.concurrency}`, ...chosen],
   {
     cwd: root,
     stdio: "inherit",

@@ -94,6 +94,7 @@ export const linkScan: Link<"scan"> = (node, tools) => {
         kind: "scan",
         name: `scan of ${length} steps`,
         inner: [body],
+        times: length,
         conduct,
         body,
         length,

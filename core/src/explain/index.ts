@@ -1,4 +1,5 @@
 /** `sinan/explain`: what the compiler made of a function, and where its time goes. */
+export { cost, type Cost } from "./cost.ts";
 export { explain, type Explanation, type Section } from "./explain.ts";
 export { explainAll } from "./process.ts";
 export type { KernelReport, PassReport } from "./print.ts";

@@ -14,7 +14,7 @@ import { codegenFor } from "../runtime/registry.ts";
 export interface Kernel {
   readonly name: string;
   readonly executable: Executable;
-  /** Launches in one call. Those of loops are counted once. */
+  /** Launches in one call. Those of loops whose length the device decides are counted once. */
   readonly count: number;
   /** Operations of one launch, as the op table counts them: an exponential is some. */
   readonly flops: number;
@@ -37,7 +37,7 @@ export function kernelsOf({ plan, executables }: Loaded, hardware: HardwareModel
       {
         name: artifact.name,
         executable: executables[k] as Executable,
-        count: own.length,
+        count: own.reduce((total, { times }) => total + times, 0),
         flops: group ? flopsOf(group) : 0,
         bytes: first.launch.slots.reduce((total, { bytes }) => total + bytes, 0) - artifact.scratchBytes,
         schedule:
@@ -51,14 +51,15 @@ export function kernelsOf({ plan, executables }: Loaded, hardware: HardwareModel
 interface Placed {
   readonly launch: Launch;
   readonly sites: readonly string[];
+  readonly times: number;
 }
 
 /** The launches of a plan and of the loops in it. */
-function launchesOf({ steps, layout }: Plan): Placed[] {
+function launchesOf({ steps, layout }: Plan, times = 1): Placed[] {
   return steps.flatMap((step, i): Placed[] => {
-    if ("inner" in step) return step.inner.flatMap(launchesOf);
+    if ("inner" in step) return step.inner.flatMap((plan) => launchesOf(plan, times * (step.times ?? 1)));
     const written = layout.uses[i]?.writes ?? [];
-    return [{ launch: step, sites: written.flatMap((v) => layout.values[v]?.node.site ?? []) }];
+    return [{ launch: step, sites: written.flatMap((v) => layout.values[v]?.node.site ?? []), times }];
   });
 }
 

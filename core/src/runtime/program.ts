@@ -37,6 +37,8 @@ export interface Controlled {
   /** For people: `scan 12 x`, `while`. */
   readonly name: string;
   readonly inner: readonly Plan[];
+  /** How often the inner plans run; absent where the device decides. */
+  readonly times?: number;
   /** Runs the whole program that holds such a step. */
   readonly conduct: Conduct;
 }

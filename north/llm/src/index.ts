@@ -12,15 +12,8 @@ export {
 export * from "./generate/index.ts";
 export * from "./model/index.ts";
 export * from "./tokenizer/index.ts";
-export {
-  type DoneEvent,
-  type StartEvent,
-  type TrainCall,
-  Trainer,
-  type TrainerEvent,
-  type TrainerOptions,
-  type TrainResult,
-} from "./trainer.ts";
+export { Trainer, type TrainerOptions } from "./trainer.ts";
+export type { DoneEvent, StartEvent, TrainCall, TrainerEvent, TrainerRun, TrainResult } from "./trainer-events.ts";
 export { type Loaded, loadTrained } from "./trainer-load.ts";
 export type { RunOptions, TextSource } from "./trainer-options.ts";
 export * from "./weights/index.ts";

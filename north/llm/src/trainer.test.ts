@@ -15,7 +15,8 @@ import {
 import { llamaConfigFromJson } from "./config.ts";
 import { tokenizerFromJson } from "./tokenizer/read-json.ts";
 import { loadTrained } from "./trainer-load.ts";
-import { type TrainCall, Trainer, type TrainerEvent, type TrainerOptions, type TrainResult } from "./trainer.ts";
+import { Trainer, type TrainerOptions } from "./trainer.ts";
+import type { TrainCall, TrainerEvent, TrainResult } from "./trainer-events.ts";
 
 const text = await readFile(new URL("../../../tests/fixtures/tokenizer/corpus.txt", import.meta.url), "utf8");
 const config = llamaConfigFromJson({

@@ -13,7 +13,8 @@ import {
 } from "sinan";
 import { tinyTask } from "./fixtures/task.ts";
 import { type Outcome, train, type TrainOptions } from "./loop.ts";
-import type { Task, TrainEvent, TrainState } from "./task.ts";
+import type { TrainEvent } from "./events.ts";
+import type { Task, TrainState } from "./task.ts";
 
 const steps = 40;
 

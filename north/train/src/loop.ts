@@ -7,12 +7,14 @@ import {
   hostTurn,
   type Json,
   key,
+  memory,
   NonFiniteError,
   random,
 } from "sinan";
 import { checkFacts, copied, planChange, planOf, readRecord, restored, storedState } from "./saved.ts";
 import { findNonFinite, trainStep } from "./step.ts";
-import type { Evaluation, Facts, Task, TrainEvent, TrainState } from "./task.ts";
+import type { TrainEvent } from "./events.ts";
+import type { Evaluation, Facts, Task, TrainState } from "./task.ts";
 
 export interface TrainOptions {
   /** Length of the whole run, also of one that is resumed. */
@@ -116,7 +118,7 @@ export async function* train<M, S extends TrainState<M>, B>(
   const goesOn = (): boolean => done < steps && signal?.aborted !== true;
   while (goesOn()) {
     const start = performance.now();
-    const batch = task.batch(done);
+    const batch = await task.batch(done);
     const rate = task.rate(done);
     const stepKey = random.fold(keys, done);
     const result = step(state, batch, rate, stepKey);
@@ -130,14 +132,9 @@ export async function* train<M, S extends TrainState<M>, B>(
     result.norm.dispose();
     done++;
     await hostTurn(); // signals wait for one
-    yield {
-      event: "step",
-      step: done,
-      loss,
-      norm,
-      rate,
-      tokensPerSecond: (task.tokensPerStep * 1000) / Math.max(performance.now() - start, clockMs),
-    };
+    const seconds = Math.max(performance.now() - start, clockMs) / 1000;
+    const tokensPerSecond = task.tokensPerStep / seconds;
+    yield { event: "step", step: done, loss, norm, rate, tokensPerSecond, seconds, peakBytes: memory().peak };
     if (task.evaluate && done < steps && done % evaluateEvery === 0)
       yield { event: "eval", step: done, ...(await task.evaluate(state.model)) };
     if (done % checkpointEvery === 0 && done < steps) yield* save();

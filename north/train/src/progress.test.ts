@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { grouped, jsonLine, type Out, progress } from "./progress.ts";
-import type { TrainEvent } from "./task.ts";
+import type { TrainEvent } from "./events.ts";
 
 const escape = String.fromCharCode(27);
 
@@ -22,6 +22,8 @@ const step = (n: number, tokensPerSecond = 1000): TrainEvent => ({
   norm: 1,
   rate: 1e-3,
   tokensPerSecond,
+  seconds: 0.1,
+  peakBytes: 0,
 });
 
 test("away from a terminal: a plain line every few seconds, evaluations, and the last step", () => {

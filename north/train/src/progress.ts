@@ -1,6 +1,6 @@
 /** What a person sees of a run: one line that is redrawn on a terminal, plain lines now and then elsewhere, or JSON lines
  *  for a program. */
-import type { TrainEvent } from "./task.ts";
+import type { TrainEvent } from "./events.ts";
 
 /** Where text goes: `process.stderr` is one. */
 export interface Out {
@@ -81,6 +81,12 @@ export function progress(out: Out, options: ProgressOptions): Progress {
       case "checkpoint":
         pace.pause(now(), event.step);
         return;
+      case "warning":
+        line(`step ${String(event.step).padStart(width)}/${steps}  ${event.message}`);
+        return;
+      case "sample":
+        pace.pause(now(), event.step);
+        return;
       default:
         event satisfies never;
     }
@@ -99,6 +105,9 @@ export function jsonLine(event: TrainEvent): string | undefined {
       return JSON.stringify(event);
     case "checkpoint":
       return undefined;
+    case "warning":
+    case "sample":
+      return JSON.stringify(event);
     default:
       return event satisfies never;
   }

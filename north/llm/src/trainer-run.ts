@@ -1,0 +1,211 @@
+/** One run of a Trainer: its events one after another, told to whoever listens on the way, and its result. */
+import { device, type Files, openCheckpoints } from "sinan";
+import { checkFacts, type Out, planRun, progress, readRecord, type Report, type RunPlan, train } from "@sinan/train";
+import { parameterCount } from "./config.ts";
+import type { Llama } from "./model/llama.ts";
+import type { Tokenizer } from "./tokenizer/tokenizer.ts";
+import { baselinesOf } from "./trainer-corpus.ts";
+import type { DoneEvent, TrainCall, TrainerEvent, TrainerRun, TrainResult } from "./trainer-events.ts";
+import type { RunOptions } from "./trainer-options.ts";
+import { prepared, type Prepared } from "./trainer-prepare.ts";
+import { taskOf } from "./trainer-task.ts";
+
+/** What a run shares with its Trainer. */
+export interface Owner {
+  readonly options: RunOptions & { readonly device?: string };
+  readonly files: () => Promise<Files>;
+  model: Llama | null;
+  tokenizer: Tokenizer | null;
+  /** Tokens a second of the last steps, if there were any. */
+  tokensPerSecond: number | undefined;
+  /** Takes the Trainer for one run, and gives it back.
+   *  @throws ArgumentError if another run has it */
+  begin(): void;
+  end(): void;
+}
+
+interface Ready extends ReturnType<typeof taskOf> {
+  readonly prepared: Prepared;
+}
+
+/** A run, not begun. */
+export function newRun(owner: Owner, call: TrainCall): TrainerRun {
+  const stopping = new AbortController();
+  let ready: Promise<Ready> | undefined;
+  const readyOnce = (): Promise<Ready> => (ready ??= readied(owner, call));
+  const going = events(owner, call, readyOnce, stopping.signal);
+  let ended: Promise<TrainResult> | undefined;
+  const next = async (): Promise<IteratorResult<TrainerEvent, undefined>> => {
+    // After its end a generator has nothing more to say; the result is kept.
+    if (ended) return ended.then(() => ({ done: true, value: undefined }));
+    try {
+      const step = await going.next();
+      if (!step.done) return step;
+      ended = Promise.resolve(step.value);
+      return { done: true, value: undefined };
+    } catch (error) {
+      ended = Promise.reject(error);
+      ended.catch(() => undefined);
+      throw error;
+    }
+  };
+  const finish = async (): Promise<TrainResult> => {
+    while (!(await next()).done);
+    return ended as Promise<TrainResult>;
+  };
+  let finishing: Promise<TrainResult> | undefined;
+  return {
+    [Symbol.asyncIterator]: () => ({
+      next,
+      async return() {
+        stopping.abort();
+        await finish();
+        return { done: true, value: undefined };
+      },
+    }),
+    // oxlint-disable-next-line unicorn/no-thenable -- a run is awaited where its events are of no interest
+    then: (onResult, onError) => (finishing ??= finish()).then(onResult, onError),
+    plan: async (): Promise<RunPlan> => {
+      const { task, options } = await readyOnce();
+      return planRun(task, { ...options, tokensPerSecond: owner.tokensPerSecond });
+    },
+    stop: () => stopping.abort(),
+  };
+}
+
+async function readied(owner: Owner, call: TrainCall): Promise<Ready> {
+  const { options, files, model, tokenizer } = owner;
+  if (options.device !== undefined) await device(options.device);
+  const run = await prepared(options, call, tokenizer, files);
+  return { prepared: run, ...taskOf(run, call, model) };
+}
+
+async function* events(
+  owner: Owner,
+  call: TrainCall,
+  ready: () => Promise<Ready>,
+  stopped: AbortSignal,
+): AsyncGenerator<TrainerEvent, TrainResult> {
+  owner.begin();
+  const { onWarning = console.warn } = call;
+  let interrupt: Interrupt | null = null;
+  const listeners = listenersOf(call, onWarning);
+  try {
+    const { prepared: run, task, options, facts } = await ready();
+    const { corpus, checkpoint, directory, from } = run;
+    const { steps, seed } = run.settings;
+    // The loop refuses it too; here it comes before anything is said.
+    if (checkpoint) checkFacts(checkpoint.path, readRecord(checkpoint).facts, { ...facts, seed, steps });
+    interrupt = call.signal
+      ? null
+      : await interrupts(() => onWarning("stopping after this step; Ctrl-C again to end at once"));
+    const outside = call.signal ?? interrupt?.signal;
+    const signal = outside ? AbortSignal.any([outside, stopped]) : stopped;
+    const checkpoints =
+      directory === null ? undefined : await openCheckpoints(await owner.files(), directory, { onWarning });
+    try {
+      const parameters = parameterCount(task.model.config);
+      const tell = listeners.begin(steps);
+      yield tell({
+        event: "start",
+        parameters,
+        trainTokens: corpus.trainIds.length,
+        heldOutTokens: corpus.heldOutIds.length,
+        steps,
+        from,
+        tokensPerStep: task.tokensPerStep,
+        epochs: (steps * task.tokensPerStep) / corpus.trainIds.length,
+        directory,
+      });
+      const baselines = baselinesOf(corpus);
+      const going = train(task, { ...options, checkpoints, signal });
+      let next = await going.next();
+      for (; !next.done; next = await going.next()) {
+        if (next.value.event === "step") owner.tokensPerSecond = next.value.tokensPerSecond;
+        yield tell(next.value);
+      }
+      const outcome = next.value;
+      const { step, stopped, seconds, evaluation } = outcome;
+      const path = outcome.checkpoint ?? null;
+      owner.model = outcome.model;
+      owner.tokenizer = corpus.tokenizer;
+      const bitsPerByte = evaluation?.bitsPerByte ?? Number.NaN;
+      const done: DoneEvent | null = stopped
+        ? null
+        : { event: "done", steps, parameters, seconds, bitsPerByte, baselines, checkpoint: path };
+      if (done) yield tell(done);
+      await listeners.end();
+      if (interrupt?.signal.aborted === true && stopped) {
+        const where = directory === null ? "" : `, out: ${JSON.stringify(directory)}`;
+        onWarning(`stopped after step ${step}; continue with train({ resume: true${where} })`);
+        await checkpoints?.close();
+        interrupt.exit();
+      }
+      return { done, step, stopped, directory, checkpoint: path, heldOutIds: corpus.heldOutIds };
+    } finally {
+      await checkpoints?.close();
+    }
+  } finally {
+    await listeners.end();
+    interrupt?.release();
+    owner.end();
+  }
+}
+
+/** All who want to hear of events. A report that fails is left out from then on: it is no reason to lose a run. */
+function listenersOf({ onEvent, progress: out, reports = [] }: TrainCall, onWarning: (message: string) => void) {
+  const show = out === null ? null : (out ?? standardError());
+  let bar: ReturnType<typeof progress> | null = null;
+  const listening = new Set<Report>(reports);
+  const failed = (report: Report, error: unknown): void => {
+    if (listening.delete(report)) onWarning(`a report failed and gets no more events: ${String(error)}`);
+  };
+  return {
+    begin(steps: number): <E extends TrainerEvent>(event: E) => E {
+      bar = show && progress(show, { steps });
+      return (event) => {
+        onEvent?.(event);
+        for (const report of listening) {
+          try {
+            report.event(event);
+          } catch (error) {
+            failed(report, error);
+          }
+        }
+        if (event.event !== "start" && event.event !== "done") bar?.(event);
+        return event;
+      };
+    },
+    async end(): Promise<void> {
+      bar?.end();
+      bar = null;
+      const all = [...listening];
+      listening.clear();
+      const closed = await Promise.allSettled(all.map((report) => report.close()));
+      for (const result of closed)
+        if (result.status === "rejected") onWarning(`a report could not be finished: ${String(result.reason)}`);
+    },
+  };
+}
+
+const host = globalThis as {
+  readonly process?: {
+    readonly stderr?: Out;
+    readonly versions?: { readonly node?: string };
+    exit?(code: number): never;
+  };
+};
+const standardError = (): Out | null => host.process?.stderr ?? null;
+
+interface Interrupt {
+  readonly signal: AbortSignal;
+  release(): void;
+  exit(): void;
+}
+
+/** Ctrl-C, where there is such a thing. */
+async function interrupts(onFirst: () => void): Promise<Interrupt | null> {
+  if (host.process?.versions?.node === undefined) return null;
+  const { interrupted, onInterrupt } = await import("@sinan/train/node");
+  return { ...onInterrupt(onFirst), exit: () => host.process?.exit?.(interrupted) };
+}

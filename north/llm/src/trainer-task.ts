@@ -1,0 +1,63 @@
+/** A prepared call as a task of `@sinan/train`: model, optimizer, batches, schedule, evaluation, and the facts by which a checkpoint
+ *  is known to be of the same run. */
+import { data as batches, type Json, key, optim, random, tensor, type Tensor } from "sinan";
+import type { Facts, Task, TrainOptions } from "@sinan/train";
+import { llamaConfigToJson } from "./config.ts";
+import { type Llama, llama, loss } from "./model/llama.ts";
+import { heldOutLoss } from "./trainer-corpus.ts";
+import type { TrainCall } from "./trainer-events.ts";
+import { record } from "./trainer-options.ts";
+import type { Prepared } from "./trainer-prepare.ts";
+
+export interface Batch {
+  readonly inputs: Tensor;
+  readonly targets: Tensor;
+}
+
+export type LlamaTask = Task<Llama, optim.AdamWState<Llama>, Batch>;
+
+/** The task and the options of its run.
+ *  @param own  the model that the Trainer has, which goes on unless a checkpoint does */
+export function taskOf(
+  { settings, corpus, checkpoint, dataHash, dataPath }: Prepared,
+  call: TrainCall,
+  own: Llama | null,
+): { readonly task: LlamaTask; readonly options: TrainOptions; readonly facts: Facts } {
+  const { seqLen, batchSize, seed, steps } = settings;
+  const { tokenizer } = corpus;
+  const config = own && !checkpoint ? own.config : { ...settings.model, vocabSize: tokenizer.vocabSize };
+  // The keys of the steps are the folds of 0, 1, 2 …
+  const model = own && !checkpoint ? own : llama(config).init(random.fold(key(seed), 2 ** 32 - 1));
+  const stream = batches.tokenBatches(corpus.trainIds, { batch: batchSize, sequence: seqLen, seed });
+  const rate = optim.warmupCosine({ peak: settings.learningRate, warmupSteps: settings.warmupSteps, steps });
+  const shape = [batchSize, seqLen];
+  const task: LlamaTask = {
+    model,
+    // The second mean is shorter than usual, as in Vaswani et al. 2017, §5.3: runs are short.
+    optimizer: optim.adamW({ betas: [0.9, 0.98], weightDecay: settings.weightDecay }),
+    loss: (m, { inputs, targets }, context) => loss(m, inputs, targets, context),
+    batch(n) {
+      const { inputs, targets } = stream.at(n);
+      return { inputs: tensor(inputs, { shape }), targets: tensor(targets, { shape }) };
+    },
+    rate: (step) => rate(step + 1),
+    tokensPerStep: batchSize * seqLen,
+    evaluate: heldOutLoss(corpus, seqLen, batchSize),
+  };
+  const shapeOfModel = llamaConfigToJson(config) as Json;
+  const facts = { data: dataHash, "held-out share": settings.heldOut, model: shapeOfModel, "batch shape": shape };
+  const options = {
+    steps,
+    seed,
+    clipNorm: settings.clipNorm,
+    evaluateEvery: call.evaluateEvery ?? Math.max(50, Math.ceil(steps / 5)),
+    checkpointEvery: call.checkpointEvery ?? 100,
+    resume: checkpoint ?? undefined,
+    facts,
+    options: { ...record(settings), ...(dataPath === null ? {} : { data: dataPath }) },
+    documents: { config: shapeOfModel },
+    blobs: { "tokenizer.json": JSON.stringify(tokenizer) },
+    onWarning: call.onWarning ?? console.warn,
+  };
+  return { task, options, facts };
+}

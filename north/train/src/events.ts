@@ -1,0 +1,59 @@
+/** What a run tells while it goes on: the one stream that displays, reports and callbacks read. */
+import type { Evaluation } from "./task.ts";
+
+/** A step that was taken. */
+export interface StepEvent {
+  readonly event: "step";
+  /** Steps that are done: 1 after the first. */
+  readonly step: number;
+  readonly loss: number;
+  /** Global norm of the gradient before clipping. */
+  readonly norm: number;
+  readonly rate: number;
+  readonly tokensPerSecond: number;
+  /** What it took, reading the batch included. */
+  readonly seconds: number;
+  /** The most that the device has held so far. */
+  readonly peakBytes: number;
+}
+
+/** A measurement on data that the model does not learn from. */
+export interface EvalEvent extends Evaluation {
+  readonly event: "eval";
+  readonly step: number;
+}
+
+export interface CheckpointEvent {
+  readonly event: "checkpoint";
+  readonly step: number;
+  readonly path: string;
+}
+
+/** Something that does not stop the run but should be known. */
+export interface WarningEvent {
+  readonly event: "warning";
+  readonly step: number;
+  readonly message: string;
+}
+
+/** Text that the model gave in the middle of its training. */
+export interface SampleEvent {
+  readonly event: "sample";
+  readonly step: number;
+  readonly prompt: string;
+  readonly text: string;
+}
+
+export type TrainEvent = StepEvent | EvalEvent | CheckpointEvent | WarningEvent | SampleEvent;
+
+/** A reader of events that writes them somewhere: a file, a page, a terminal. It may meet events that it does not know, of this
+ *  package's future or of a kit's own, and lets them pass. */
+export interface Report {
+  /** Returns at once: what takes time goes on behind, so that no step waits for it. */
+  event(event: ReportedEvent): void;
+  /** Resolves once all that was told is written. */
+  close(): Promise<void>;
+}
+
+/** An event as a report meets it. */
+export type ReportedEvent = { readonly event: string };
