@@ -1,4 +1,4 @@
-/** Square f32 products through the public API: a jitted matmul of resident operands, its result in fresh memory each time; and
+/** Square f32 products through the public API: a jitted matmul of resident operands, each result read and disposed of; and
  *  what one thread could reach, a loop of nothing but multiply-adds (`madd`), measured between the products. */
 import { device, jit, key, matmul, random } from "sinan";
 import { beside, type Figure } from "../figure.ts";

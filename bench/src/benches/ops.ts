@@ -32,8 +32,9 @@ export const cases: Cases = async function* ({ threads, peers, seconds }): Async
       await compare(of, call(...floats), measured);
       const run = async (): Promise<void> => {
         const results = call(...floats);
-        await (results[0] as Tensor).reshape([-1]).at(0).item();
-        for (const r of results) r.dispose();
+        const flat = (results[0] as Tensor).reshape([-1]);
+        await flat.at(0).item();
+        for (const r of [flat, ...results]) r.dispose();
       };
       const value = median(await times(run, { seconds: each, atLeast: 3 })) * 1e3;
       const theirs = ofCase(measured, of);

@@ -6,7 +6,9 @@ import type { Attrs, Node, NodeOf, Op } from "../ir/node.ts";
 import { freshId, type Scope, setBaseScope } from "../ir/scope.ts";
 import { type Type, typeText } from "../ir/type.ts";
 import { infer } from "../ops/table.ts";
-import type { Buffer } from "../runtime/buffer.ts";
+import { Buffer } from "../runtime/buffer.ts";
+
+const noSources: readonly Node[] = Object.freeze([]);
 
 /** A node of the lazy scope. The one exception to frozen nodes: only `flush` changes it, and only to set its value. */
 export class Pending<O extends Op = Op> implements NodeOf<O> {
@@ -24,6 +26,8 @@ export class Pending<O extends Op = Op> implements NodeOf<O> {
   /** Nodes made from this one, and how many of them have their values. */
   uses = 0;
   settled = 0;
+  /** Nothing can ask for it any more, so it counts no longer among the uses of its sources. */
+  left = false;
   /** A flush computed it without keeping it; needed again, it is kept. */
   passed = false;
   /** Where a flush has it in its order, how often it is used there, and which walk saw it last. */
@@ -58,7 +62,35 @@ export class Pending<O extends Op = Op> implements NodeOf<O> {
     value.holders++;
     for (const s of this.src) asPending(s).settled++;
     if (transforms > 0) settledInTransform.push(this);
-    else this.src = [];
+    else this.leave();
+  }
+
+  /** Forgets the sources. A source without a value that nothing can ask for any more leaves its own, as though it had been computed:
+   *  so `x.at(0, 0)`, once read, needs x no more. */
+  leave(): void {
+    const stack = [this.src];
+    this.src = noSources;
+    if (building) return;
+    for (let src = stack.pop(); src; src = stack.pop())
+      for (const source of src) {
+        const s = asPending(source);
+        if (s.left || s.value !== null || s.handles > 0 || s.settled !== s.uses) continue;
+        s.left = true;
+        for (const n of s.src) asPending(n).settled++;
+        stack.push(s.src);
+      }
+  }
+
+  /** A tensor of it is gone: without another one, or a node that waits for it, its memory goes too. */
+  drop(): void {
+    if (--this.handles > 0 || this.uses !== this.settled) return;
+    if (this.value instanceof Buffer) {
+      if (--this.value.holders === 0) this.value.release();
+    } else if (this.value === null && !this.left && transforms === 0) {
+      this.left = true;
+      for (const s of this.src) asPending(s).settled++;
+      this.leave();
+    }
   }
 }
 
@@ -100,6 +132,8 @@ export function cone(roots: readonly Pending[]): Pending[] {
 let onDeep: (node: Pending) => void = () => {};
 export const deepest = 1024;
 let transforms = 0;
+/** Whether values are made while an operation still builds its nodes, which it may use again. */
+let building = false;
 /** A read inside a transform may not take the sources away from under it; they go when it ends. */
 const settledInTransform: Pending[] = [];
 
@@ -113,7 +147,14 @@ class LazyScope implements Scope {
           hint: "return it from the traced function",
         });
     const node = new Pending(op, src, attr, infer(op, src, attr));
-    if (node.depth >= deepest && transforms === 0) onDeep(node);
+    if (node.depth >= deepest && transforms === 0) {
+      building = true;
+      try {
+        onDeep(node);
+      } finally {
+        building = false;
+      }
+    }
     return node;
   }
 
@@ -148,7 +189,7 @@ export function transforming<T>(body: () => T): T {
     return body();
   } finally {
     transforms--;
-    if (transforms === 0) for (const node of settledInTransform.splice(0)) node.src = [];
+    if (transforms === 0) for (const node of settledInTransform.splice(0)) node.leave();
   }
 }
 
@@ -156,6 +197,8 @@ export function transforming<T>(body: () => T): T {
  *  copy where it has a value by then and has forgotten them. */
 export function remember(roots: readonly Node[], leaves: ReadonlySet<Node>): () => ReadonlyMap<Node, Node> {
   const graph = topological(roots, (n) => !leaves.has(n)).map((node) => ({ node, src: node.src }));
+  // Disposing of a tensor does not take away what a pull-back will ask for.
+  for (const { node } of graph) if (isPending(node)) asPending(node).handles++;
   return () => {
     const now = new Map<Node, Node>();
     for (const { node, src } of graph) {
@@ -182,8 +225,6 @@ export const isTransforming = (): boolean => transforms > 0;
 
 export const isPending = (node: Node): boolean => node.scope === lazyScope;
 export const asPending = (node: Node): Pending => node as unknown as Pending;
-
-const noSources: readonly Node[] = Object.freeze([]);
 
 /** A leaf with a value. */
 export function leaf(type: Type, value: Buffer | number): Node {

@@ -14,10 +14,12 @@ import {
   ones,
   onesLike,
   ShapeError,
+  slice,
   type Tensor,
   tensor,
   TraceError,
   jit,
+  vjp,
   zeros,
   zerosLike,
   type DType,
@@ -167,6 +169,39 @@ test("dispose and Symbol.dispose free the memory at once", async () => {
   y[Symbol.dispose]();
   // The operand of `add` was nobody's, so it goes with the collector.
   assert.ok(live() - start <= 1 << 18);
+});
+
+test("reading a part keeps nothing of a disposed tensor", async () => {
+  const live = () => memory().live;
+  const x = tensor(new Float32Array(1 << 16).fill(3));
+  await x.data();
+  const start = live();
+  // Between x and the element lie a slice and a reshape, which nobody holds.
+  assert.equal(await x.at(7).item(), 3);
+  const flat = x.reshape([256, 256]);
+  const row = flat.at(0);
+  await row.data();
+  row.dispose();
+  x.dispose();
+  assert.ok(live() >= start, "flat may still be read");
+  assert.equal((await flat.data()).length, 1 << 16);
+  const y = tensor(new Float32Array(1 << 16));
+  await y.data();
+  const before = live();
+  const other = y.reshape([256, 256]);
+  const first = other.at(0);
+  await first.data();
+  for (const t of [first, other, y]) t.dispose();
+  assert.equal(live(), before - (1 << 18));
+});
+
+test("a pull-back has what it needs though the arguments and the result were read and disposed of", async () => {
+  const x = tensor([1, 2, 3]);
+  const [y, pull] = vjp((v: Tensor) => v.square().at(slice(1)).mul(2), x);
+  assert.deepEqual(await y.toArray(), [8, 18]);
+  x.dispose();
+  y.dispose();
+  assert.deepEqual(await pull(tensor([1, 1]))[0].toArray(), [0, 8, 12]);
 });
 
 test("a disposed result that was computed with others leaves those alone", async () => {

@@ -179,10 +179,7 @@ export class Tensor {
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
-    if (!isPending(this.#node)) return;
-    const node = asPending(this.#node);
-    if (--node.handles > 0 || node.uses !== node.settled || !(node.value instanceof Buffer)) return;
-    if (--node.value.holders === 0) node.value.release();
+    if (isPending(this.#node)) asPending(this.#node).drop();
   }
 
   get disposed(): boolean {
