@@ -100,6 +100,7 @@ const largeBytes = 2 ** 20;
 export interface Loaded {
   readonly plan: Plan;
   readonly executables: readonly Executable[];
+  readonly conduct: Conduct | undefined;
   /** Lists of outputs that share a block of memory. */
   readonly together: readonly Shared[];
 }
@@ -140,7 +141,7 @@ export class Program {
   async #load(plan: Plan): Promise<void> {
     const executables = await Promise.all(plan.artifacts.map((a) => load(this.#stream, a)));
     const { alignment } = this.#stream.device.hardware.limits;
-    this.#loaded = { plan, executables, together: sharing(plan, this.#bytes, alignment) };
+    this.#loaded = { plan, executables, conduct: conductOf(plan), together: sharing(plan, this.#bytes, alignment) };
     watch.by?.compiled?.(this);
   }
 
@@ -179,7 +180,7 @@ export class Program {
       const arg = args[i];
       if (arg instanceof Buffer) arg.donate();
     }
-    const ready = this.#loaded && !conductOf(this.#loaded.plan) ? null : this.#loading;
+    const ready = this.#loaded && !this.#loaded.conduct ? null : this.#loading;
     stream.schedule(inputs, outputs, ready, () => this.#launch(args, donated, inputs, outputs));
     return outputs;
   }
@@ -190,7 +191,7 @@ export class Program {
     inputs: readonly Buffer[],
     outputs: readonly Buffer[],
   ): Promise<void> | undefined {
-    const { plan, executables, together } = this.#loaded as Loaded;
+    const { plan, executables, conduct, together } = this.#loaded as Loaded;
     const { pool } = this.#stream;
     const given = args.map((a) => (typeof a === "number" ? null : a.place));
     const blocks: Memory[] = [];
@@ -225,7 +226,7 @@ export class Program {
         const place = (slot.kind === "input" ? given[slot.index] : out[slot.index]) as Region;
         return place.bytes === bytes ? place : { memory: place.memory, offset: place.offset, bytes };
       };
-      const conduct = conductOf(plan);
+      const scalar = (i: number): number => args[i] as number;
       if (conduct) {
         const submit = (commands: readonly Command[]) =>
           this.#stream.submit(commands, [...inputs, ...outputs], outputs);
@@ -234,7 +235,7 @@ export class Program {
           executables,
           input: (i) => given[i] as Region,
           output: (j) => out[j] as Region,
-          scalar: (i) => args[i] as number,
+          scalar,
           blocks,
           submit,
           // What is asked for may be an argument that is still computed.
@@ -246,12 +247,8 @@ export class Program {
       const commands = (plan.steps as readonly Launch[]).map(({ kernel, slots, scalars }): Command => {
         const regions = slots.map(region);
         if (kernel < 0) return { kind: "copy", from: regions[0] as Region, to: regions[1] as Region };
-        return {
-          kind: "launch",
-          executable: executables[kernel] as Executable,
-          regions,
-          scalars: scalars.map((i) => args[i] as number),
-        };
+        const given = scalars.length > 0 ? scalars.map(scalar) : scalars;
+        return { kind: "launch", executable: executables[kernel] as Executable, regions, scalars: given };
       });
       this.#stream.submit(commands, inputs, outputs);
       return undefined;

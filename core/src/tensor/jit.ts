@@ -170,12 +170,13 @@ function execute(compiled: Compiled, args: readonly (Buffer | number)[], name: s
   const { traced, donated, build } = compiled;
   checkDonation(args, donated, name);
   const outputs = programOf(compiled, args).run(args, donated, takeSite);
-  const results = outputs.map((buffer) => leaf(buffer.type, buffer));
-  const own = results.length - traced.assigned.length;
+  const own = outputs.length - traced.assigned.length;
   traced.assigned.forEach((t, i) => {
-    t.rebind(results[own + i] as Node);
+    const buffer = outputs[own + i] as Buffer;
+    t.rebind(leaf(buffer.type, buffer));
   });
-  return build(results.slice(0, own).map((n) => new Tensor(n)));
+  const results = own < outputs.length ? outputs.slice(0, own) : outputs;
+  return build(results.map((buffer) => new Tensor(leaf(buffer.type, buffer))));
 }
 
 function programOf(compiled: Compiled, args: readonly (Buffer | number)[]): Program {

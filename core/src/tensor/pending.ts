@@ -42,8 +42,9 @@ export class Pending<O extends Op = Op> implements NodeOf<O> {
     this.src = src;
     this.attr = attr;
     this.type = type;
+    this.depth = 1;
+    if (src.length === 0) return;
     for (const s of src) asPending(s).uses++;
-    this.depth = 0;
     this.measure();
   }
 

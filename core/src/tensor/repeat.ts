@@ -35,11 +35,14 @@ export function matches(pattern: Pattern, tree: unknown, into: (Buffer | number)
   switch (pattern.kind) {
     case "tensor": {
       if (!(tree instanceof Tensor)) return false;
-      const buffer = valueOf(tree, pattern.type);
-      if (!buffer) return false;
+      const { type, settled } = tree;
+      if (!settled) return false;
       // Results of one program have one type object: the next comparison is that of two references.
-      pattern.type = tree.type;
-      into.push(buffer);
+      if (type !== pattern.type) {
+        if (!sameType(type, pattern.type)) return false;
+        pattern.type = type;
+      }
+      into.push(settled);
       return true;
     }
     case "number":
@@ -87,7 +90,6 @@ export function valueOf(tensor: Tensor, type: TensorType): Buffer | undefined {
 }
 
 function sameType(a: TensorType, b: TensorType): boolean {
-  if (a === b) return true;
   if (a.dtype !== b.dtype || a.dims.length !== b.dims.length || a.space !== b.space || a.shard !== b.shard)
     return false;
   for (let i = 0; i < a.dims.length; i++) if (!dimEqual(a.dims[i] as number, b.dims[i] as number)) return false;

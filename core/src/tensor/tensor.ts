@@ -7,7 +7,7 @@ import { dimsOf, dtypeOf, type Node, type NodeOf, tensorTypeOf } from "../ir/nod
 import { currentScope, type Scope } from "../ir/scope.ts";
 import { located } from "../ir/site.ts";
 import { type TensorType, tensorType, typeText } from "../ir/type.ts";
-import { Buffer } from "../runtime/buffer.ts";
+import type { Buffer } from "../runtime/buffer.ts";
 import { openStream } from "../runtime/devices.ts";
 import { decode, encode, type TypedArray } from "./dtypes.ts";
 import { flush } from "./flush.ts";

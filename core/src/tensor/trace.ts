@@ -124,15 +124,12 @@ export function builderOf(output: unknown): (outputs: readonly Tensor[]) => unkn
   // A record is written in the order of its own keys.
   const keys = isPlain(output) ? Object.keys(output) : [...inner.keys()];
   const builders = keys.map((key) => inner.get(key) as (outputs: readonly Tensor[]) => unknown);
+  // Engines copy an object faster than they add properties to one.
+  const empty: Readonly<Record<string, unknown>> = Object.fromEntries(keys.map((key) => [key, undefined]));
   const record = (outputs: readonly Tensor[]): Record<string, unknown> => {
-    const made: Record<string, unknown> = {};
-    for (let i = 0; i < keys.length; i++) {
-      const value = (builders[i] as (outputs: readonly Tensor[]) => unknown)(outputs);
-      const key = keys[i] as string;
-      if (key === "__proto__")
-        Object.defineProperty(made, key, { value, enumerable: true, configurable: true, writable: true });
-      else made[key] = value;
-    }
+    const made = { ...empty };
+    for (let i = 0; i < keys.length; i++)
+      made[keys[i] as string] = (builders[i] as (outputs: readonly Tensor[]) => unknown)(outputs);
     return made;
   };
   return isPlain(output) ? record : (outputs) => (output as TreeNode)[treeNode].rebuild(record(outputs));

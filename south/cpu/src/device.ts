@@ -147,7 +147,7 @@ class CpuDevice implements Device {
   submit(queue: Queue, commands: readonly Command[], wait: readonly Fence[], signal: Fence): void {
     this.#open();
     // Memory that is freed from here on still serves what was submitted.
-    const failure = commands.some((c) => regionsOf(c).some(({ memory }) => memory instanceof CpuMemory && memory.freed))
+    const failure = commands.some((c) => regionsOf(c).some(isFreed))
       ? new DeviceError("cpu: a command uses memory that was freed")
       : undefined;
     const submission: Submission = { commands, signal, waiting: wait.length, after: [], failure };
@@ -320,6 +320,8 @@ class CpuDevice implements Device {
 /** Opens the device: without parts, one thread with one memory. */
 export const openCpu = (hardware: HardwareModel, options: CpuOptions, parts?: DeviceParts): Device =>
   new CpuDevice(hardware, options, parts);
+
+const isFreed = ({ memory }: Region): boolean => memory instanceof CpuMemory && memory.freed;
 
 const regionsOf = (command: Command): readonly Region[] => {
   if (command.kind === "copy") return [command.from, command.to];
