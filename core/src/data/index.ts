@@ -1,4 +1,15 @@
 /** `data`: batches of tokens. */
+export {
+  fillPacked,
+  packDocuments,
+  type PackedBatch,
+  packedBatches,
+  type PackedBatches,
+  type PackedOrder,
+  packedOrder,
+  type Packing,
+  type Piece,
+} from "./packing.ts";
 export { permute } from "./permutation.ts";
 export {
   type Batch,
@@ -10,4 +21,6 @@ export {
   type TokenBatches,
   tokenBatches,
   type TokenIds,
+  tokenWindows,
+  type TokenWindows,
 } from "./tokens.ts";

@@ -40,23 +40,51 @@ export function tokenBatches(
   ids: TokenIds,
   { batch, sequence, seed }: BatchOptions & { readonly seed: number },
 ): TokenBatches {
-  checkSizes("tokenBatches", ids, batch, sequence);
-  if (!Number.isSafeInteger(seed) || seed < 0)
-    throw new ArgumentError(`tokenBatches: expected a seed that is a whole number of at least 0, got ${seed}`);
-  // As many windows as fit wherever the cut begins; a text too short for that has one.
-  const windows = Math.max(1, Math.floor((ids.length - sequence) / sequence));
-  const starts = Math.min(sequence, ids.length - windows * sequence);
+  const order = tokenWindows(ids.length, { batch, sequence, seed });
   const at = (step: number): Batch => {
-    if (!Number.isSafeInteger(step) || step < 0)
-      throw new ArgumentError(`tokenBatches: expected a step that is a whole number of at least 0, got ${step}`);
-    return gather(ids, sequence, batch, (row) => {
-      const index = step * batch + row;
-      const epoch = Math.floor(index / windows);
-      const word = mixNumber(epoch, mixNumber(seed, 0));
-      return (mix(word, 1) % starts) + permute(windows, mix(word, 2), index % windows) * sequence;
+    const starts = order.starts(step);
+    return gather(ids, sequence, batch, (row) => starts[row] as number);
+  };
+  return { at, windows: order.windows, stepsPerEpoch: order.stepsPerEpoch, batch, sequence };
+}
+
+/** Where the windows of each step begin: the order of `tokenBatches`, for a text that is not in memory. */
+export interface TokenWindows extends Pick<TokenBatches, "windows" | "stepsPerEpoch"> {
+  /** The first token of each of the step's windows, which has `sequence` + 1 tokens. */
+  readonly starts: (step: number) => number[];
+}
+
+/** @param length  how many tokens the text has
+ *  @throws ArgumentError as `tokenBatches`
+ *  @example const order = data.tokenWindows(1e12, { batch: 8, sequence: 256, seed: 0 }); order.starts(step); */
+export function tokenWindows(
+  length: number,
+  { batch, sequence, seed }: BatchOptions & { readonly seed: number },
+): TokenWindows {
+  checkSizes("tokenBatches", { length }, batch, sequence);
+  checkSeed("tokenBatches", seed);
+  // As many windows as fit wherever the cut begins; a text too short for that has one.
+  const windows = Math.max(1, Math.floor((length - sequence) / sequence));
+  const offsets = Math.min(sequence, length - windows * sequence);
+  const starts = (step: number): number[] => {
+    checkStep("tokenBatches", step);
+    return Array.from({ length: batch }, (_, row) => {
+      const { word, place } = shuffled(windows, seed, step * batch + row);
+      return (mix(word, 1) % offsets) + place * sequence;
     });
   };
-  return { at, windows, stepsPerEpoch: Math.ceil(windows / batch), batch, sequence };
+  return { starts, windows, stepsPerEpoch: Math.ceil(windows / batch) };
+}
+
+/** The `index`-th of an endless stream whose every `count` are a permutation of 0..count − 1, another one each epoch.
+ *  @returns its place in the order, and a word of the epoch */
+export function shuffled(
+  count: number,
+  seed: number,
+  index: number,
+): { readonly word: number; readonly place: number } {
+  const word = mixNumber(Math.floor(index / count), mixNumber(seed, 0));
+  return { word, place: permute(count, mix(word, 2), index % count) };
 }
 
 export interface OrderedBatch extends Batch {
@@ -122,13 +150,30 @@ function gather(ids: TokenIds, sequence: number, batch: number, startOf: (row: n
   return { inputs, targets };
 }
 
-function checkSizes(name: string, ids: TokenIds, batch: number, sequence: number, least = sequence + 1): void {
-  for (const [what, n] of [
-    ["batch", batch],
-    ["sequence", sequence],
-  ] as const)
+export function checkStep(name: string, step: number): void {
+  if (!Number.isSafeInteger(step) || step < 0)
+    throw new ArgumentError(`${name}: expected a step that is a whole number of at least 0, got ${step}`);
+}
+
+export function checkSeed(name: string, seed: number): void {
+  if (!Number.isSafeInteger(seed) || seed < 0)
+    throw new ArgumentError(`${name}: expected a seed that is a whole number of at least 0, got ${seed}`);
+}
+
+export function checkCounts(name: string, counts: Readonly<Record<string, number>>): void {
+  for (const [what, n] of Object.entries(counts))
     if (!Number.isSafeInteger(n) || n < 1)
       throw new ArgumentError(`${name}: expected ${what} to be a whole number of at least 1, got ${n}`);
+}
+
+function checkSizes(
+  name: string,
+  ids: { readonly length: number },
+  batch: number,
+  sequence: number,
+  least = sequence + 1,
+): void {
+  checkCounts(name, { batch, sequence });
   if (ids.length === 0) throw new ArgumentError(`${name}: the text is empty`, { hint: "is the file the right one?" });
   if (ids.length < least)
     throw new ArgumentError(

@@ -8,7 +8,17 @@ export interface FileStat {
   readonly kind: "file" | "directory";
   /** Bytes; 0 for a directory. */
   readonly size: number;
+  /** When the content last changed, in milliseconds since 1970; null where that is not known. */
+  readonly modified: number | null;
 }
+
+/** A file that was opened for reading. It stays what it was, also when another takes its name. */
+export interface OpenFile extends RandomAccess {
+  close(): Promise<void>;
+}
+
+/** What a file is written from; none is kept after the next was asked for. */
+export type Chunks = Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
 
 /** A lock that is held. */
 export interface FileLock {
@@ -21,9 +31,11 @@ export interface Files {
   read(path: string): Promise<Uint8Array>;
   /** Exactly `length` bytes from `offset`; a file that ends before is a FileError. */
   readRange(path: string, offset: number, length: number): Promise<Uint8Array>;
+  /** A file to read from again and again, at any place. */
+  open(path: string): Promise<OpenFile>;
   /** Creates the file or replaces its content, piece after piece, and resolves when the content is on the medium
    *  (fsync). The directory's entry is durable only after `fsyncDirectory`. A failed write leaves a partial file. */
-  write(path: string, chunks: Iterable<Uint8Array>): Promise<void>;
+  write(path: string, chunks: Chunks): Promise<void>;
   /** Moves a file or directory atomically; a file at `to` is replaced, a directory with entries is an error. Durable
    *  after `fsyncDirectory` of the parents. */
   rename(from: string, to: string): Promise<void>;
@@ -43,7 +55,7 @@ export interface Files {
 
 /** Replaces a file so that a crash leaves either the old or the new content, whole: temporary name, fsync, rename, fsync of
  *  the directory. */
-export async function replaceFile(files: Files, path: string, chunks: Iterable<Uint8Array>): Promise<void> {
+export async function replaceFile(files: Files, path: string, chunks: Chunks): Promise<void> {
   const temporary = `${path}.tmp-${Math.random().toString(36).slice(2)}`;
   try {
     await files.write(temporary, chunks);

@@ -2,10 +2,12 @@
 
 export * from "./checkpoint.ts";
 export {
+  type Chunks,
   fileError,
   type FileLock,
   type Files,
   type FileStat,
+  type OpenFile,
   joinPath,
   parentPath,
   baseName,

@@ -3,7 +3,7 @@
  *  persist in order but only up to its last fsync for sure. Faults are injected per storage step. */
 
 import { FileError } from "../errors.ts";
-import { fileError, type FileLock, type Files } from "./files.ts";
+import { type Chunks, fileError, type FileLock, type Files } from "./files.ts";
 
 /** One change of storage, as the fault hook sees it. `index` counts from 0. */
 export interface StorageStep {
@@ -119,13 +119,13 @@ export function memoryFiles({ capacity = Number.POSITIVE_INFINITY }: { capacity?
     return sum;
   };
 
-  const write = (path: string, chunks: Iterable<Uint8Array>): void => {
+  const write = async (path: string, chunks: Chunks): Promise<void> => {
     const { parent, name } = place("write", path);
     if (parent.entries.get(name)?.kind === "directory") throw fileError("write", path, "EISDIR");
     step("write", "create", path);
     const node: FileNode = { live: new Uint8Array(0), durable: new Uint8Array(0) };
     change(parent, [{ name, entry: { kind: "file", node } }]);
-    for (const chunk of chunks) {
+    for await (const chunk of chunks) {
       const { fail, written } = step("write", "append", path, chunk.length);
       const room = Math.max(0, Math.min(written, capacity - used(root)));
       const grown = new Uint8Array(node.live.length + room);
@@ -220,6 +220,21 @@ export function memoryFiles({ capacity = Number.POSITIVE_INFINITY }: { capacity?
         return live.slice(offset, offset + length);
       }),
     write: (path, chunks) => later(() => write(path, chunks)),
+    open: (path) =>
+      later(() => {
+        running();
+        const { live } = fileAt("open", path);
+        return {
+          size: live.length,
+          read: (offset, length) =>
+            later(() => {
+              running();
+              if (offset + length > live.length) throw fileError(`read ${length} bytes at ${offset} of`, path, "EOF");
+              return live.slice(offset, offset + length);
+            }),
+          close: () => Promise.resolve(),
+        };
+      }),
     rename: (from, to) => later(() => rename(from, to)),
     remove: (path) => later(() => remove(path)),
     list: (path) => later(() => (running(), [...directoryAt("list", path).entries.keys()].sort())),
@@ -229,7 +244,7 @@ export function memoryFiles({ capacity = Number.POSITIVE_INFINITY }: { capacity?
       later(() => {
         running();
         const entry = entryAt("look at", path);
-        return { kind: entry.kind, size: entry.kind === "file" ? entry.node.live.length : 0 };
+        return { kind: entry.kind, size: entry.kind === "file" ? entry.node.live.length : 0, modified: null };
       }),
     fsyncDirectory: (path) =>
       later(() => {
@@ -312,7 +327,7 @@ function apply(entries: Map<string, Entry>, name: string, entry: Entry | undefin
 }
 
 /** Runs in a later microtask, as storage would, and turns a throw into a rejection. */
-async function later<T>(work: () => T): Promise<T> {
+async function later<T>(work: () => T | Promise<T>): Promise<T> {
   await Promise.resolve();
   return work();
 }

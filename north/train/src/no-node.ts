@@ -1,6 +1,10 @@
 /** `@sinan/train/node` where there is no Node: bundlers for browsers take this file instead, by the condition in package.json. */
 import { ArgumentError, type Files } from "sinan";
+import type { TextFile } from "./data/text-file.ts";
 import type { Interrupt } from "./interrupt.ts";
+
+export { sha256 as nativeSha256 } from "sinan";
+export { tokenSource as threadSource } from "./data/token-source.ts";
 
 export const interrupted = 130;
 
@@ -14,4 +18,14 @@ export function nodeFiles(): Files {
 /** @throws ArgumentError, always */
 export function onInterrupt(_onFirst: () => void): Interrupt {
   throw new ArgumentError("there are no signals of a process here", { hint: "give `signal`" });
+}
+
+/** @throws ArgumentError, always */
+export function findTexts(_paths: readonly string[]): Promise<TextFile[]> {
+  throw new ArgumentError("there is no file system here", { hint: "give the texts as `blobFile(file)`" });
+}
+
+/** @throws ArgumentError, always */
+export function cacheDirectory(): Promise<string> {
+  throw new ArgumentError("there is no file system here", { hint: "give `cache`, a directory of your `files`" });
 }

@@ -11,6 +11,9 @@ import { attempt, codeOf } from "./system-error.ts";
 /** The most that one system call is asked for; Linux itself stops at 2 GiB. */
 const pieceBytes = 1 << 28;
 
+/** Files that are open. Node ends a program that leaves one to the garbage collector, so those that nobody closes stay open. */
+const notClosed = new Set<FileHandle>();
+
 /** The file system of this machine. Relative paths start at the working directory; errors name the path as it was given. */
 export function nodeFiles(): Files {
   return {
@@ -30,9 +33,27 @@ export function nodeFiles(): Files {
         return fill(file, path, offset, length);
       });
     },
+    open: (path) =>
+      attempt("open", path, async () => {
+        const file = await open(path, "r");
+        notClosed.add(file);
+        const { size } = await file.stat();
+        return {
+          size,
+          read: (offset, length) =>
+            attempt("read", path, () => {
+              if (offset + length > size) throw fileError(`read ${length} bytes at ${offset} of`, path, "EOF");
+              return fill(file, path, offset, length);
+            }),
+          close: () => {
+            notClosed.delete(file);
+            return attempt("close", path, () => file.close());
+          },
+        };
+      }),
     write(path, chunks) {
       return using(path, "write", "w", async (file) => {
-        for (const chunk of chunks) {
+        for await (const chunk of chunks) {
           for (let at = 0; at < chunk.length; ) {
             const { bytesWritten } = await file.write(chunk, at, Math.min(pieceBytes, chunk.length - at));
             at += bytesWritten;
@@ -61,6 +82,7 @@ export function nodeFiles(): Files {
         return {
           kind: info.isDirectory() ? ("directory" as const) : ("file" as const),
           size: info.isFile() ? info.size : 0,
+          modified: info.mtimeMs,
         };
       }),
     fsyncDirectory,

@@ -1,0 +1,64 @@
+/** Texts of the file system by path, directory or pattern, and what is kept beside them under Node. */
+import { createHash } from "node:crypto";
+import { glob, mkdir } from "node:fs/promises";
+import { homedir } from "node:os";
+import path from "node:path";
+import process from "node:process";
+import { ArgumentError, type Sha256 } from "sinan";
+import { nodeFiles } from "../files/index.ts";
+import { attempt } from "../files/system-error.ts";
+import { type TextFile, textFile } from "./text-file.ts";
+
+/** What is taken of a directory. */
+const endings = "{txt,text,md,jsonl,ndjson}";
+
+/** The files that paths stand for: a file is itself, a directory all texts below it, anything else a pattern with `*`, `**`, `?` and
+ *  `{a,b}`. In the order of the paths, those of one sorted by name, each once.
+ *
+ *  @throws ArgumentError if one stands for no file
+ *  @example await findTexts(["corpus/*.jsonl", "books"]) */
+export async function findTexts(paths: readonly string[]): Promise<TextFile[]> {
+  const files = nodeFiles();
+  const found = new Set<string>();
+  for (const one of paths) {
+    const kind = (await files.exists(one)) ? (await files.stat(one)).kind : "pattern";
+    const names =
+      kind === "file" ? [one] : await matching(kind === "pattern" ? one : path.join(one, `**/*.${endings}`));
+    if (names.length === 0)
+      throw new ArgumentError(`data: ${one}: there is no such text`, {
+        hint: "Give files, directories or patterns: corpus.txt, corpus/, corpus/*.jsonl.",
+      });
+    for (const name of names) found.add(name);
+  }
+  return Promise.all([...found].map((name) => textFile(files, name)));
+}
+
+async function matching(pattern: string): Promise<string[]> {
+  const names: string[] = [];
+  for await (const entry of glob(pattern, { withFileTypes: true }))
+    if (entry.isFile()) names.push(path.relative("", path.join(entry.parentPath, entry.name)));
+  return names.map((name) => (path.isAbsolute(pattern) ? path.resolve(name) : name)).sort();
+}
+
+/** This user's directory for token files, which it makes if need be and which nobody else may enter: `sinan` in `$XDG_CACHE_HOME`
+ *  or in `~/.cache`.
+ *  @throws FileError */
+export async function cacheDirectory(): Promise<string> {
+  const base = process.env["XDG_CACHE_HOME"];
+  const directory = path.join(base && path.isAbsolute(base) ? base : path.join(homedir(), ".cache"), "sinan");
+  await attempt("create the directory", directory, () => mkdir(directory, { recursive: true, mode: 0o700 }));
+  return directory;
+}
+
+/** SHA-256 by the system's library: several times as fast as the core's own. */
+export function nativeSha256(): Sha256 {
+  const hash = createHash("sha256");
+  const digest: Sha256 = {
+    update(bytes) {
+      hash.update(bytes);
+      return digest;
+    },
+    hex: () => hash.digest("hex"),
+  };
+  return digest;
+}
