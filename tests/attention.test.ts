@@ -165,6 +165,83 @@ for (const [name, c] of Object.entries(lengthCases))
     assert.deepEqual(await run("cpu", { threads: 2, grain: 1 }), one);
   });
 
+/** The first key that each query sees, which need not grow with the query. */
+const startCases: Readonly<Record<string, Case & { readonly starts: (batch: number, query: number) => number }>> = {
+  "documents of one row, none like the other row's": {
+    batch: 2,
+    heads: 2,
+    kvHeads: 1,
+    queries: 200,
+    keys: 200,
+    causal: true,
+    starts: (b, t) => (b === 0 ? [0, 64, 65, 130].findLast((s) => s <= t) : t < 150 ? 0 : 150) as number,
+  },
+  "a window": { heads: 1, kvHeads: 1, queries: 170, keys: 170, causal: true, starts: (_, t) => Math.max(0, t - 20) },
+  "one query of a cache": { heads: 4, kvHeads: 2, queries: 1, keys: 200, starts: () => 130 },
+  "in any order, behind the keys and before them": {
+    heads: 2,
+    kvHeads: 2,
+    queries: 80,
+    keys: 150,
+    starts: (_, t) => ((t * 37) % 190) - 10,
+  },
+};
+
+for (const [name, c] of Object.entries(startCases))
+  test(`kvStarts, ${name}: as a mask, to the bit where there is one, on one thread and on two`, async () => {
+    const { batch = 1, queries, keys } = c;
+    const first = Int32Array.from({ length: batch * queries }, (_, i) =>
+      c.starts(Math.floor(i / queries), i % queries),
+    );
+    const run = async (on: string, options: Record<string, number | boolean>, isMask: boolean) => {
+      await device(on, { options });
+      const [q, k, v] = sampleOf(c);
+      const starts = tensor(first, { shape: [batch, queries] });
+      const mask = iota([batch, 1, queries, keys], 3).greaterEqual(starts.reshape([batch, 1, queries, 1]));
+      const given = isMask ? { mask } : { kvStarts: starts };
+      const f = (a: Tensor, b: Tensor, d: Tensor): Tensor =>
+        nn.scaledDotProductAttention(a, b, d, { causal: c.causal ?? false, ...given });
+      const loss = (all: readonly Tensor[]): Tensor => {
+        const y = f(...(all as [Tensor, Tensor, Tensor]));
+        return y.mul(random.normal(key(9), y.shape)).sum();
+      };
+      const made = jit((a: Tensor, b: Tensor, d: Tensor) => [f(a, b, d), ...grad(loss)([a, b, d])])(q, k, v);
+      return Promise.all(made.map(numbers));
+    };
+    const want = await run("interpreter", { exact: true }, true);
+    assert.deepEqual(await run("interpreter", { exact: true }, false), want);
+    const one = await run("cpu", { threads: 1 }, false);
+    for (const [i, got] of one.entries())
+      await close(tensor(got, { dtype: "f64" }), want[i] as number[], { relative: 3e-5, absolute: 1e-5 });
+    assert.deepEqual(await run("cpu", { threads: 1 }, true), one);
+    assert.deepEqual(await run("cpu", { threads: 2, grain: 1 }, false), one);
+  });
+
+test("tiles of keys that no query sees are not visited", async () => {
+  await device("cpu", { options: { threads: 1 } });
+  const c: Case = { heads: 2, kvHeads: 2, queries: 1024, keys: 1024, size: 64, width: 64, causal: true };
+  const [q, k, v] = sampleOf(c);
+  const step = jit((kvStarts: Tensor) =>
+    grad((x: Tensor) => nn.scaledDotProductAttention(x, k, v, { causal: true, kvStarts }).sum())(q),
+  );
+  const time = async (length: number): Promise<number> => {
+    const starts = tensor(
+      Int32Array.from({ length: 1024 }, (_, t) => t - (t % length)),
+      { shape: [1, 1024] },
+    );
+    const times: number[] = [];
+    for (let i = 0; i < 5; i++) {
+      const begin = performance.now();
+      await step(starts).data();
+      times.push(performance.now() - begin);
+    }
+    return Math.min(...times);
+  };
+  const [whole, short] = [await time(1024), await time(64)];
+  // A sixteenth of the pairs twice over, as half of a causal square is not visited anyway.
+  assert.ok(short < whole / 2, `${short} ms for documents of 64, ${whole} ms for one of 1024`);
+});
+
 const few: Case = { heads: 2, kvHeads: 1, queries: 4, keys: 5, size: 3, width: 2, causal: true };
 
 /** The plain definition by tensor operations that people would write. */

@@ -25,8 +25,9 @@ export interface RareAttrs {
     readonly causal: boolean;
     readonly scale: number;
     readonly mask: "none" | "bool" | "bias";
-    /** Whether the last source says how many keys each of the batch has. */
+    /** Whether a source after the mask says how many keys each of the batch has, and one after it the first that each query sees. */
     readonly lengths: boolean;
+    readonly starts: boolean;
   };
   /** The sources of an attention, then its lse, delta and the cotangent of its first result. */
   attentionBackward: Attrs["attention"];

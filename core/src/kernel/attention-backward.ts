@@ -14,7 +14,7 @@ import type { Item } from "./nests.ts";
 
 export const lowerAttentionBackward: LowerItems<"attentionBackward"> = (y, tools) => {
   const { outs, newOuter, valueAt } = tools;
-  const { q, k, v } = operandsOf(y.src, y.attr);
+  const { q, k, v, starts } = operandsOf(y.src, y.attr);
   const [lse, delta, given] = y.src.slice(-3) as [Node, Node, Node];
   const [batch, heads, queries, size] = knownDims(q) as [number, number, number, number];
   const [, kvHeads, keys, width] = knownDims(v) as [number, number, number, number];
@@ -28,7 +28,7 @@ export const lowerAttentionBackward: LowerItems<"attentionBackward"> = (y, tools
 
   return inBlocks(batch * kvHeads, newOuter, (block, blocks, unit) => {
     const parts = toolsOf(tools, block, blocks, dtype);
-    const { tile, nest, product, loop, number } = parts;
+    const { tile, nest, product, total, loop, number } = parts;
     const [b, g] = [divIndex(unit, kvHeads), modIndex(unit, kvHeads)];
     const { count, before, within } = keysOf(y, b, parts, valueAt);
     const masked = masking(y, count, valueAt);
@@ -47,6 +47,26 @@ export const lowerAttentionBackward: LowerItems<"attentionBackward"> = (y, tools
     const setDq = (h: Node, t: Node, d: Node, value: Node): Node =>
       own ? own.set(row(h, t), d, value) : build("store", [dq as Node, dqIndex(h, t, d), value], {});
 
+    const { whole, rest } = cut(queries, STEPS);
+    // The first key that a query of each tile sees.
+    const least = starts && tile(1, whole + 1, "i32");
+    const leastOf = (given: Node, start: Node, steps: number): Node =>
+      total("min", steps, (n) => valueAt(given, [b, addIndex(start, n)]));
+    const firsts =
+      starts && least
+        ? [
+            ...(whole > 0
+              ? [nest(1, whole, (_, i) => [least.set(zero, i, leastOf(starts, mulIndex(i, STEPS), STEPS))])]
+              : []),
+            ...(rest > 0
+              ? [
+                  nest(1, 1, () => [
+                    least.set(zero, constIndex(whole), leastOf(starts, constIndex(whole * STEPS), rest)),
+                  ]),
+                ]
+              : []),
+          ]
+        : [];
     const body = (j: Node): Item[] => {
       const first = mulIndex(j, lanes);
       const isKey = (lane: Node): Node[] =>
@@ -108,7 +128,6 @@ export const lowerAttentionBackward: LowerItems<"attentionBackward"> = (y, tools
       };
       // A tile behind all keys is none of a query's.
       const heard = y.attr.lengths ? where(lt(first, count), constIndex(group), zero) : constIndex(group);
-      const { whole, rest } = cut(queries, STEPS);
       // The first query that sees a key of the tile.
       const from = y.attr.causal
         ? max(
@@ -116,12 +135,17 @@ export const lowerAttentionBackward: LowerItems<"attentionBackward"> = (y, tools
             build("idiv", [addIndex(first, subIndex(constIndex(queries), count)), constIndex(STEPS)], {}) as Node,
           )
         : zero;
+      /** A tile of queries, unless all of them begin behind this tile of keys. */
+      const stepAt = (h: Node, i: Node, steps: number): Item[] => {
+        const all = step(h, mulIndex(i, STEPS), steps);
+        if (!least) return all;
+        const end = addIndex(first, constIndex(lanes));
+        return loop(1, where(lt(least.at(zero, i), end), constIndex(1), zero), () => all);
+      };
       const perHead = (h: Node): Item[] => [
         // From the last tile on, so that how many there are is the loop's bound.
-        ...loop(whole, subIndex(constIndex(whole), from), (i) =>
-          step(h, mulIndex(subIndex(constIndex(whole - 1), i), STEPS), STEPS),
-        ),
-        ...(rest > 0 ? step(h, constIndex(whole * STEPS), rest) : []),
+        ...loop(whole, subIndex(constIndex(whole), from), (i) => stepAt(h, subIndex(constIndex(whole - 1), i), STEPS)),
+        ...(rest > 0 ? stepAt(h, constIndex(whole), rest) : []),
       ];
       const store = (to: Node, from: Tile, columns: number): Item =>
         nest(lanes, columns, (lane, c) => {
@@ -142,6 +166,7 @@ export const lowerAttentionBackward: LowerItems<"attentionBackward"> = (y, tools
     };
     return [
       ...before,
+      ...firsts,
       ...(accumulatesQ ? [nest(group * queries, size, (r, d) => [setDq(zero, r, d, number(0))])] : []),
       ...loop(tiles, constIndex(tiles), body),
       ...(dq && own

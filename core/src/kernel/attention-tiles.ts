@@ -45,7 +45,7 @@ export function toolsOf(
       ranges.flatMap((r) => (r.op === "range" ? [r.attr.id] : [])),
     );
   };
-  const total = (kind: "sum" | "max", terms: number, term: (k: Node) => Node): Node => {
+  const total = (kind: "sum" | "max" | "min", terms: number, term: (k: Node) => Node): Node => {
     const k = newRange(terms, "reduce");
     const value = term(k);
     return k.op === "range" ? build("accumulate", [value, k], { kind }) : value;
@@ -128,7 +128,7 @@ export function masking(
   count: Node,
   valueAt: ItemTools["valueAt"],
 ): (score: Node, at: readonly [b: Node, h: Node, t: Node, s: Node], inside: readonly (Node | undefined)[]) => Node {
-  const { mask, lengths } = operandsOf(y.src, y.attr);
+  const { mask, lengths, starts } = operandsOf(y.src, y.attr);
   const queries = knownDims(y.src[0] as Node)[2] as number;
   return (score, [b, h, t, s], inside) => {
     const dtype = dtypeOf(score);
@@ -142,7 +142,8 @@ export function masking(
     const biased = given && !isBool ? add(score, cast(given, dtype)) : score;
     const seen = y.attr.causal ? lt(s, addIndex(t, addIndex(count, constIndex(1 - queries)))) : undefined;
     const held = lengths ? lt(s, count) : undefined;
-    const condition = allOf([...inside, held, seen, isBool ? given : undefined]);
+    const begun = starts && lt(valueAt(starts, [b, t]), addIndex(s, constIndex(1)));
+    const condition = allOf([...inside, held, seen, begun, isBool ? given : undefined]);
     return condition ? where(condition, biased, scalar(none, dtype)) : biased;
   };
 }

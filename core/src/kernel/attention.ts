@@ -9,18 +9,19 @@
  *
  *  Queries lie along the lanes, so keys and values are read where they are and no sum crosses lanes. Tiles of keys begin at multiples
  *  of a constant: the order of a row's sums follows from the number of keys alone. Causal tiles that nobody sees are not
- *  visited, nor are keys behind those that there are: the bound of the loop is theirs. Source: Dao 2023, arXiv:2307.08691. */
+ *  visited, nor are keys behind those that there are, or before the first that a query of the tile sees: the bounds of the loop are
+ *  theirs. Source: Dao 2023, arXiv:2307.08691. */
 import { dtypeOf, type Node } from "../ir/node.ts";
 import { operandsOf } from "../ops/attention-plain.ts";
 import { add, build, cast, div, eq, exp, log, lt, max, min, mul, sub, where } from "../ops/build.ts";
-import { addIndex, constIndex, divIndex, knownDims, modIndex, mulIndex } from "../ops/indexing.ts";
+import { addIndex, constIndex, divIndex, knownDims, modIndex, mulIndex, subIndex } from "../ops/indexing.ts";
 import { cut, finite, inBlocks, keysOf, LANES, masking, none, padded, STEPS, toolsOf } from "./attention-tiles.ts";
 import type { LowerItems } from "./lower.ts";
 import type { Item } from "./nests.ts";
 
 export const lowerAttention: LowerItems<"attention"> = (y, tools) => {
   const { outs, newOuter, valueAt } = tools;
-  const { q, k, v } = operandsOf(y.src, y.attr);
+  const { q, k, v, starts } = operandsOf(y.src, y.attr);
   const [batch, heads, queries, size] = knownDims(q) as [number, number, number, number];
   const [, kvHeads, keys, width] = knownDims(v) as [number, number, number, number];
   const group = heads / kvHeads;
@@ -106,6 +107,16 @@ export const lowerAttention: LowerItems<"attention"> = (y, tools) => {
       end.op === "const"
         ? constIndex(whole)
         : min(constIndex(whole), build("idiv", [addIndex(end, constIndex(STEPS - 1)), constIndex(STEPS)], {}) as Node);
+    // Tiles before the one that holds the first key of a query are masked for all: leaving them out changes no bit.
+    const held = starts && tile(1, 1, "i32");
+    const from = held?.at(zero, zero);
+    const firstTile = (given: Node): Node => {
+      const least = total("min", lanes, (lane) => {
+        const [at0, , at2] = place(lane);
+        return valueAt(given, [at0, at2]);
+      });
+      return build("idiv", [max(least, zero), constIndex(STEPS)], {}) as Node;
+    };
     const tail = rest > 0 ? step(constIndex(whole * STEPS), rest) : [];
     const sum = (lane: Node): Node => l.at(zero, lane);
     const isEmpty = (lane: Node): Node => eq(sum(lane), number(0));
@@ -113,13 +124,16 @@ export const lowerAttention: LowerItems<"attention"> = (y, tools) => {
     const flat = (lane: Node): Node => addIndex(mulIndex(head, rows), addIndex(first, lane));
     return [
       ...before,
+      ...(starts && held ? [nest(1, 1, () => [held.set(zero, zero, firstTile(starts))])] : []),
       nest(size, lanes, (d, lane) => {
         const [at0, at1, at2] = place(lane);
         return [qt.set(d, lane, mul(wide(valueAt(q, [at0, at1, at2, d])), number(y.attr.scale)))];
       }),
       nest(1, lanes, (_, lane) => [m.set(zero, lane, number(none)), l.set(zero, lane, number(0))]),
       nest(width, lanes, (e, lane) => [ot.set(e, lane, number(0))]),
-      ...loop(whole, seen, (j) => step(mulIndex(j, STEPS), STEPS)),
+      ...(from
+        ? loop(whole, subIndex(seen, from), (j) => step(mulIndex(addIndex(from, j), STEPS), STEPS))
+        : loop(whole, seen, (j) => step(mulIndex(j, STEPS), STEPS))),
       ...(y.attr.lengths && rest > 0
         ? loop(1, min(constIndex(1), addIndex(end, constIndex(-whole * STEPS))), () => tail)
         : tail),

@@ -20,6 +20,9 @@ export interface AttentionOptions {
    *  cache that is not full. With `causal` the last query is at the last of them. More than S are S keys (the first of several queries
    *  still counts back from what was given). */
   readonly kvLengths?: Tensor;
+  /** The first key that each query sees, i32 [batch, T] or one row for all: documents in one row, or a window over the last keys. No
+   *  mask is stored, and tiles of keys that no query of a tile sees cost nothing. */
+  readonly kvStarts?: Tensor;
   /** What scores are multiplied with; 1/√D by default. */
   readonly scale?: number;
 }
@@ -40,7 +43,7 @@ export function scaledDotProductAttention(
   q: Tensor,
   k: Tensor,
   v: Tensor,
-  { causal = false, mask, kvLengths, scale }: AttentionOptions = {},
+  { causal = false, mask, kvLengths, kvStarts, scale }: AttentionOptions = {},
 ): Tensor {
   const [q4, k4, v4] = [q, k, v].map((t) => t.dims) as [readonly Dim[], readonly Dim[], readonly Dim[]];
   if ([q4, k4, v4].some((dims) => dims.length !== 4))
@@ -52,12 +55,16 @@ export function scaledDotProductAttention(
     const dtype = promote(promote(q.dtype, k.dtype), v.dtype);
     const of = (t: Tensor): Node => cast(t.node, dtype);
     const lengths = kvLengths && asLengths(kvLengths, q4[0] as Dim);
-    return attention({ q: of(q), k: of(k), v: of(v), mask: mask && asMask(mask, dtype), lengths }, attr)[0];
+    const starts = kvStarts && asStarts(kvStarts, q4[0] as Dim);
+    return attention({ q: of(q), k: of(k), v: of(v), mask: mask && asMask(mask, dtype), lengths, starts }, attr)[0];
   });
 }
 
 const asLengths = ({ node, rank, dims: [only] }: Tensor, batch: Dim): Node =>
   rank === 0 || (rank === 1 && only === 1) ? expand(reshape(node, [1]), [batch]) : node;
+
+const asStarts = ({ node, rank, dims: [rows, queries] }: Tensor, batch: Dim): Node =>
+  rank === 2 && rows === 1 ? expand(node, [batch, queries as Dim]) : node;
 
 /** A mask with four axes; one that is added is in the scores' dtype. */
 function asMask(mask: Tensor, dtype: DType): Node {

@@ -32,13 +32,16 @@ export interface Operands {
   readonly v: Node;
   readonly mask: Node | undefined;
   readonly lengths: Node | undefined;
+  readonly starts?: Node | undefined;
 }
 type Attr = Attrs["attention"];
 
 /** The sources that both ops begin with. */
-export function operandsOf([q, k, v, ...rest]: readonly Node[], { mask, lengths }: Attr): Operands {
-  const given = mask === "none" ? undefined : rest[0];
-  return { q: q as Node, k: k as Node, v: v as Node, mask: given, lengths: lengths ? rest[given ? 1 : 0] : undefined };
+export function operandsOf([q, k, v, ...rest]: readonly Node[], { mask, lengths, starts }: Attr): Operands {
+  let next = 0;
+  const taken = (isThere: boolean): Node | undefined => (isThere ? rest[next++] : undefined);
+  const given = { mask: taken(mask !== "none"), lengths: taken(lengths), starts: taken(starts) };
+  return { q: q as Node, k: k as Node, v: v as Node, ...given };
 }
 
 /** The dtype of scores, sums and logarithms. */
@@ -60,7 +63,7 @@ const along = (x: Node, like: Node): Node => expand(reshape(x, [...dimsOf(x), 1]
 const times = (x: Node, factor: number): Node => mul(x, constantLike(x, factor));
 
 /** [batch, kvHeads, group, T, S], −∞ where a query does not see a key. */
-function scoresOf({ q, k, mask, lengths }: Operands, { causal, scale }: Attr): Node {
+function scoresOf({ q, k, mask, lengths, starts }: Operands, { causal, scale }: Attr): Node {
   const dtype = statisticsOf(dtypeOf(q));
   const product = dot(times(cast(grouped(q, k), dtype), scale), cast(k, dtype), {
     contract: [[4], [3]],
@@ -80,6 +83,10 @@ function scoresOf({ q, k, mask, lengths }: Operands, { causal, scale }: Attr): N
   const count = lengths && boundedOf(lengths, queries, keys);
   const end = count && expand(reshape(count, [dims[0] as Dim, 1, 1, 1, 1]), dims);
   if (end) scores = where(lt(place, end), scores, hidden);
+  if (starts) {
+    const first = expand(reshape(starts, [dims[0] as Dim, 1, 1, queries, 1]), dims);
+    scores = where(lt(place, first), hidden, scores);
+  }
   if (!causal) return scores;
   const from = end
     ? sub(end, constantLike(end, known(queries, "attention") - 1))

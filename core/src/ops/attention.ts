@@ -6,7 +6,7 @@
  *                                        lse = item 1   [batch, heads, T]
  *    %b = attentionBackward(%q, %k, %v, %lse, %delta, %g)      items: dq, dk, dv
  *
- *  A mask and the number of keys follow %v where there are such. Query head h reads key and value head ⌊h · kvHeads / heads⌋, which
+ *  A mask, the number of keys and the first key of each query follow %v where there are such. Query head h reads key and value head ⌊h · kvHeads / heads⌋, which
  *  is not repeated. Their meaning, to the interpreter and to second derivatives, is the plain definition in `attention-plain.ts`. */
 import { backward } from "../autodiff/backward.ts";
 import { ShapeError } from "../errors.ts";
@@ -29,14 +29,16 @@ export type AttentionAttr = Attrs["attention"];
 /** @param mask     bool (true where a query sees a key) or the scores' dtype (added to them), [batch, heads, T, S] with ones where
  *                  it is the same for all
  *  @param lengths  i32 [batch]: keys from there on are not read, and the last query is at the key before
+ *  @param starts   i32 [batch, T]: keys before it are not seen by the query; tiles that no query of a tile sees are not visited
  *  @returns        the mixed values, and for each query the logarithm of its sum of exponentials, −∞ where it sees no key */
 export function attention(
-  { q, k, v, mask, lengths }: Operands,
+  { q, k, v, mask, lengths, starts }: Operands,
   { causal, scale }: Pick<AttentionAttr, "causal" | "scale">,
 ): readonly [out: Node, lse: Node] {
-  const src = [q, k, v, mask, lengths].filter((n): n is Node => n !== undefined);
+  const src = [q, k, v, mask, lengths, starts].filter((n): n is Node => n !== undefined);
   const kind = mask === undefined ? "none" : dtypeOf(mask) === "bool" ? "bool" : "bias";
-  const both = build("attention", src, { causal, scale, mask: kind, lengths: lengths !== undefined }) as Node;
+  const given = { mask: kind, lengths: lengths !== undefined, starts: starts !== undefined } as const;
+  const both = build("attention", src, { causal, scale, ...given }) as Node;
   return [item(both, 0), item(both, 1)];
 }
 
@@ -123,7 +125,7 @@ function run(
 
 function inferForward(src: readonly Node[], attr: AttentionAttr): Type {
   const { mask } = attr;
-  const { q, k, v, mask: m, lengths } = operandsOf(src, attr);
+  const { q, k, v, mask: m, lengths, starts } = operandsOf(src, attr);
   const dtype = requireKinds("attention", [q, k, v], ["float"]);
   const [batch, heads, queries, size] = dimsOf(q) as [Dim, Dim, Dim, Dim];
   const [, kvHeads, keys] = dimsOf(k) as [Dim, Dim, Dim];
@@ -137,7 +139,7 @@ function inferForward(src: readonly Node[], attr: AttentionAttr): Type {
       `attention: expected q [batch, heads, T, D], k [batch, kvHeads, S, D], v [batch, kvHeads, S, E], heads a multiple of kvHeads; got ${[q, k, v].map((n) => typeText(n.type)).join(", ")}`,
     );
   const whole = [batch, heads, queries, keys];
-  const count = 3 + (mask === "none" ? 0 : 1) + (attr.lengths ? 1 : 0);
+  const count = 3 + (mask === "none" ? 0 : 1) + (attr.lengths ? 1 : 0) + (attr.starts ? 1 : 0);
   if (
     src.length !== count ||
     (m && (dimsOf(m).length !== 4 || dimsOf(m).some((d, a) => d !== 1 && !dimEqual(d, whole[a] as Dim))))
@@ -149,18 +151,28 @@ function inferForward(src: readonly Node[], attr: AttentionAttr): Type {
     throw new ShapeError(
       `attention: expected the number of keys of each of the batch as i32[${dimText(batch)}], got ${typeText(lengths.type)}`,
     );
+  if (starts && (dtypeOf(starts) !== "i32" || !dimsEqual(dimsOf(starts), [batch, queries])))
+    throw new ShapeError(
+      `attention: expected the first key of each query as i32[${[batch, queries].map(dimText).join(", ")}], got ${typeText(starts.type)}`,
+    );
   const out = tensorType(dtype, [...dimsOf(q).slice(0, 3), dimsOf(v)[3] as Dim]);
   return { tuple: [out, tensorType(statisticsOf(dtype), dimsOf(q).slice(0, 3))] };
 }
 
-const attrs = { causal: "boolean", scale: "number", mask: ["none", "bool", "bias"], lengths: "boolean" } as const;
+const attrs = {
+  causal: "boolean",
+  scale: "number",
+  mask: ["none", "bool", "bias"],
+  lengths: "boolean",
+  starts: "boolean",
+} as const;
 
 export const attentive = {
   attention: {
     role: "contraction",
     fusion: "sink",
     rereads: "values",
-    arity: [3, 5],
+    arity: [3, 6],
     flops: 4,
     claimable: true,
     attrs,
@@ -174,7 +186,7 @@ export const attentive = {
     role: "contraction",
     fusion: "sink",
     rereads: "values",
-    arity: [6, 8],
+    arity: [6, 9],
     flops: 10,
     claimable: true,
     attrs,

@@ -4,7 +4,10 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { ArgumentError, FormatError } from "sinan";
 import { fixturePath } from "../../../tests/fixtures/load.ts";
-import { llamaConfig, llamaConfigFromJson, llamaConfigToJson, llamaPresets, parameterCount } from "./config.ts";
+import { llamaConfig, llamaConfigFromJson, llamaConfigToJson, llamaPresets } from "./config.ts";
+import { llama } from "./model/llama.ts";
+import { parameterCount } from "./model/size.ts";
+import { weightShapes } from "./weights/shapes.ts";
 
 const read = (...path: readonly string[]): Record<string, unknown> =>
   JSON.parse(readFileSync(fixturePath(...path), "utf8"));
@@ -40,7 +43,7 @@ test("fields that may be absent have the defaults of transformers", () => {
   assert.equal(config.numKeyValueHeads, 4);
   assert.equal(config.headDim, 8);
   assert.equal(config.maxPositionEmbeddings, 2048);
-  assert.equal(config.rmsNormEps, 1e-6);
+  assert.equal(config.normEpsilon, 1e-6);
   assert.equal(config.ropeTheta, 10000);
   assert.equal(config.tieWordEmbeddings, false);
   assert.deepEqual(config.eosTokenIds, []);
@@ -70,20 +73,25 @@ const bad: readonly (readonly [field: string, value: unknown, message: RegExp])[
   ["max_position_embeddings", 2 ** 40, /max_position_embeddings/],
   ["rms_norm_eps", -1, /rms_norm_eps/],
   ["rms_norm_eps", "1e-5", /rms_norm_eps/],
-  [
-    "rope_parameters",
-    { rope_type: "llama3", rope_theta: 500000, factor: 8 },
-    /rope_parameters.rope_type: expected "default", got "llama3"/,
-  ],
-  ["rope_scaling", { type: "linear", factor: 2 }, /rope_scaling.rope_type: expected "default", got "linear"/],
+  ["rope_parameters", { rope_type: "llama3", factor: 8 }, /rope_parameters: low_freq_factor: expected .* got nothing/],
+  ["rope_parameters", { rope_type: "longrope", factor: 2 }, /rope_type: expected "default" or .* got "longrope"/],
+  ["rope_scaling", { type: "linear" }, /rope_scaling: factor: expected a number from 1/],
+  ["rope_scaling", { type: "linear", factor: 0.5 }, /rope_scaling: factor/],
+  ["rope_scaling", { type: "linear", factor: 2, finetuned: true }, /rope_scaling: finetuned: expected no such field/],
+  ["rope_scaling", { rope_type: "yarn", factor: 4, beta_slow: -1 }, /beta_slow/],
+  ["rope_parameters", { partial_rotary_factor: 0.5 }, /partial_rotary_factor: expected 1, got 0.5/],
   ["rope_parameters", 3, /rope_parameters: expected an object/],
   ["rope_parameters", { rope_theta: 0 }, /rope_theta/],
   ["tie_word_embeddings", "yes", /tie_word_embeddings: expected true or false/],
-  ["attention_bias", true, /attention_bias: expected false, got true/],
-  ["mlp_bias", true, /mlp_bias/],
+  ["attention_bias", 1, /attention_bias: expected true or false, got 1/],
+  ["mlp_bias", "yes", /mlp_bias/],
+  ["pretraining_tp", 2, /pretraining_tp: expected 1, got 2/],
+  ["rope_interleaved", true, /rope_interleaved/],
+  ["quantization_config", { bits: 4 }, /quantization_config: expected no such field/],
+  ["attn_logit_softcapping", 50, /attn_logit_softcapping: expected no such field/],
   ["attention_dropout", 0.1, /attention_dropout/],
-  ["hidden_act", "gelu", /hidden_act: expected "silu", got "gelu"/],
-  ["model_type", "mistral", /model_type: expected "llama"/],
+  ["hidden_act", "tanh", /hidden_act: expected "silu" or .* got "tanh"/],
+  ["model_type", "bert", /model_type: expected "llama" or .* got "bert"/],
   ["dropout", 1, /dropout/],
   ["initializer_range", 0, /initializer_range/],
   ["eos_token_id", [1, "x"], /eos_token_id/],
@@ -127,4 +135,48 @@ test("an unknown preset is refused with those that there are", () => {
   );
   assert.throws(() => llamaConfig("toString"), ArgumentError);
   assert.throws(() => llamaConfig("llama-tiny", { numKeyValueHeads: 3 }), FormatError);
+});
+
+/** As their model cards on the Hugging Face Hub have them. */
+const published: Readonly<Record<string, number>> = {
+  "llama-7b": 6_738_415_616,
+  "llama-13b": 13_015_864_320,
+  "llama-33b": 32_528_943_616,
+  "llama-65b": 65_285_660_672,
+  "llama-2-7b": 6_738_415_616,
+  "llama-2-13b": 13_015_864_320,
+  "llama-2-70b": 68_976_648_192,
+  "llama-3-8b": 8_030_261_248,
+  "llama-3-70b": 70_553_706_496,
+  "llama-3.1-8b": 8_030_261_248,
+  "llama-3.1-70b": 70_553_706_496,
+  "llama-3.1-405b": 405_853_388_800,
+  "llama-3.2-1b": 1_235_814_400,
+  "llama-3.2-3b": 3_212_749_824,
+  "tinyllama-1.1b": 1_100_048_384,
+  "smollm2-135m": 134_515_008,
+  "smollm2-360m": 361_821_120,
+  "smollm2-1.7b": 1_711_376_384,
+};
+
+for (const [name, count] of Object.entries(published))
+  test(`${name} has ${count} parameters, counted from shapes without memory`, () => {
+    const config = llamaConfig(name);
+    assert.equal(parameterCount(config), count);
+    if (config.numHiddenLayers > 40) return;
+    // Layer by layer too: nothing is drawn, or this would not fit.
+    const shapes = [...weightShapes(llama(config)).values()];
+    assert.equal(
+      shapes.reduce((sum, shape) => sum + shape.reduce((a, b) => a * b, 1), 0),
+      count,
+    );
+  });
+
+test("every preset that is no toy has its published count", () => {
+  assert.deepEqual(
+    Object.keys(published).sort(),
+    Object.keys(llamaPresets)
+      .filter((n) => !/tiny$|bench$/.test(n))
+      .sort(),
+  );
 });

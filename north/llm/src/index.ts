@@ -2,13 +2,15 @@
 
 export * from "./baselines/index.ts";
 export {
+  type Activation,
   type LlamaConfig,
   llamaConfig,
   llamaConfigFromJson,
   llamaConfigToJson,
   llamaPresets,
-  parameterCount,
 } from "./config.ts";
+export type { ModelType } from "./config/families.ts";
+export type { Rope, RopeScaling } from "./config/rope.ts";
 export * from "./generate/index.ts";
 export * from "./model/index.ts";
 export * from "./tokenizer/index.ts";

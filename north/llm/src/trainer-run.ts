@@ -1,8 +1,8 @@
 /** One run of a Trainer: its events one after another, told to whoever listens on the way, and its result. */
 import { device, type Files, openCheckpoints } from "sinan";
 import { checkFacts, type Out, planRun, progress, readRecord, type Report, type RunPlan, train } from "@sinan/train";
-import { parameterCount } from "./config.ts";
 import type { Llama } from "./model/llama.ts";
+import { parameterCount } from "./model/size.ts";
 import type { Tokenizer } from "./tokenizer/tokenizer.ts";
 import { baselinesOf } from "./trainer-corpus.ts";
 import type { DoneEvent, TrainCall, TrainerEvent, TrainerRun, TrainResult } from "./trainer-events.ts";

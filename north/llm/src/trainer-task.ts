@@ -3,7 +3,8 @@
 import { data as batches, type Json, key, optim, random, tensor, type Tensor } from "sinan";
 import type { Facts, Task, TrainOptions } from "@sinan/train";
 import { llamaConfigToJson } from "./config.ts";
-import { type Llama, llama, loss } from "./model/llama.ts";
+import { type Llama, llama } from "./model/llama.ts";
+import { loss } from "./model/loss.ts";
 import { heldOutLoss } from "./trainer-corpus.ts";
 import type { TrainCall } from "./trainer-events.ts";
 import { record } from "./trainer-options.ts";

@@ -1,10 +1,25 @@
 /** Causal attention with grouped queries, on a cache of earlier keys and values or without one. */
 
-import { add, type Dim, iota, less, mul, nn, reshape, scatter, type Tensor, transpose, where } from "sinan";
+import {
+  add,
+  concat,
+  type Dim,
+  iota,
+  less,
+  mul,
+  nn,
+  reshape,
+  scatter,
+  slice,
+  type Tensor,
+  transpose,
+  where,
+} from "sinan";
 import type { LlamaConfig } from "../config.ts";
-import { plainLinear, type Projection } from "./projection.ts";
+import { norm } from "./norm.ts";
+import { projection, type Projection } from "./projection.ts";
 
-/** cos and sin of the positions of a call, `[time, headDim]` each, or `[batch, 1, time, headDim]` where rows differ. */
+/** cos and sin of the positions of a call, `[time, turning]` each, or `[batch, 1, time, turning]` where rows differ. */
 export interface RopeTables {
   readonly cos: Tensor;
   readonly sin: Tensor;
@@ -28,7 +43,10 @@ export interface Past {
 export interface LayerInput {
   /** `[batch, time, hidden]` */
   readonly x: Tensor;
-  readonly rope: RopeTables;
+  /** null where nothing turns. */
+  readonly rope: RopeTables | null;
+  /** The first key that each query sees, i32 `[batch, time]` or `[1, time]`; null where it is the first there is. */
+  readonly starts: Tensor | null;
   /** null where the sequence begins with this call. */
   readonly past: Past | null;
 }
@@ -40,56 +58,85 @@ export interface LayerOutput {
   readonly cache: LayerCache | null;
 }
 
-export const attention = ({
-  hiddenSize,
-  numAttentionHeads: heads,
-  numKeyValueHeads: groups,
-  headDim,
-  initializerRange,
-  numHiddenLayers,
-}: LlamaConfig) =>
-  nn.module(
+export const attention = (config: LlamaConfig) => {
+  const {
+    hiddenSize,
+    numAttentionHeads: heads,
+    numKeyValueHeads: groups,
+    headDim,
+    initializerRange: std,
+    numHiddenLayers,
+    qkvBias: bias,
+    outputBias,
+    qkNorm,
+  } = config;
+  const normed = (count: number): nn.Layer | null =>
+    qkNorm === "none" ? null : norm(config, qkNorm === "head" ? headDim : count * headDim);
+  return nn.module(
     "attention",
     {
-      q_proj: plainLinear(hiddenSize, heads * headDim, initializerRange),
-      k_proj: plainLinear(hiddenSize, groups * headDim, initializerRange),
-      v_proj: plainLinear(hiddenSize, groups * headDim, initializerRange),
-      o_proj: plainLinear(heads * headDim, hiddenSize, initializerRange / Math.sqrt(2 * numHiddenLayers)),
+      q_proj: projection(hiddenSize, heads * headDim, { std, bias }),
+      k_proj: projection(hiddenSize, groups * headDim, { std, bias }),
+      v_proj: projection(hiddenSize, groups * headDim, { std, bias }),
+      o_proj: projection(heads * headDim, hiddenSize, { std: std / Math.sqrt(2 * numHiddenLayers), bias: outputBias }),
+      q_norm: normed(heads),
+      k_norm: normed(groups),
+      normsHeads: qkNorm === "head",
       heads,
       groups,
       headDim,
+      scale: config.attentionScale ?? 1 / Math.sqrt(headDim),
     },
     attend,
   );
+};
 
 interface Attention {
   readonly q_proj: Projection;
   readonly k_proj: Projection;
   readonly v_proj: Projection;
   readonly o_proj: Projection;
+  readonly q_norm: nn.Layer | null;
+  readonly k_norm: nn.Layer | null;
+  readonly normsHeads: boolean;
   readonly heads: number;
   readonly groups: number;
   readonly headDim: number;
+  readonly scale: number;
 }
 
-function attend(self: Attention, { x, rope, past }: LayerInput): LayerOutput {
-  const { heads, groups, headDim } = self;
+function attend(self: Attention, { x, rope, starts, past }: LayerInput): LayerOutput {
+  const { heads, groups, headDim, normsHeads, scale } = self;
   const [batch, time] = x.dims as [Dim, Dim];
   const split = (y: Tensor, n: number): Tensor => transpose(reshape(y, [batch, time, n, headDim]), [0, 2, 1, 3]);
-  const turn = (y: Tensor): Tensor => nn.rope(y, rope.cos, rope.sin);
+  const ready = (y: Tensor, n: number, normed: nn.Layer | null): Tensor => {
+    if (!normed) return turned(split(y, n), rope);
+    return turned(normsHeads ? normed(split(y, n)) : split(normed(y), n), rope);
+  };
 
-  const q = turn(split(self.q_proj(x), heads));
-  const k = turn(split(self.k_proj(x), groups));
+  const q = ready(self.q_proj(x), heads, self.q_norm);
+  const k = ready(self.k_proj(x), groups, self.k_norm);
   const v = split(self.v_proj(x), groups);
   const cache = past && {
     key: written(past.cache.key, past.positions, k),
     value: written(past.cache.value, past.positions, v),
   };
+  const options = { causal: true, scale, ...(starts ? { kvStarts: starts } : {}) };
   const mixed =
     past && cache
-      ? nn.scaledDotProductAttention(q, cache.key, cache.value, { causal: true, kvLengths: past.end })
-      : nn.scaledDotProductAttention(q, k, v, { causal: true });
+      ? nn.scaledDotProductAttention(q, cache.key, cache.value, { ...options, kvLengths: past.end })
+      : nn.scaledDotProductAttention(q, k, v, options);
   return { x: self.o_proj(reshape(transpose(mixed, [0, 2, 1, 3]), [batch, time, heads * headDim])), cache };
+}
+
+/** Heads `[batch, heads, time, headDim]` turned by their positions: all of a head, or its first elements. */
+function turned(y: Tensor, rope: RopeTables | null): Tensor {
+  if (!rope) return y;
+  const size = rope.cos.dims.at(-1) as number;
+  const all = slice();
+  if (size === y.dims.at(-1)) return nn.rope(y, rope.cos, rope.sin);
+  const [first, rest] = [slice(0, size), slice(size)].map((part) => y.at(all, all, all, part)) as [Tensor, Tensor];
+  return concat([nn.rope(first, rope.cos, rope.sin), rest], -1);
 }
 
 /** A cache `[batch, groups, capacity, headDim]` with `[batch, groups, time, headDim]` at the positions `[batch, time]`. */

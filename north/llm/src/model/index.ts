@@ -1,4 +1,7 @@
 /** The model. */
 
 export type { LayerCache } from "./attention.ts";
-export { type Llama, llama, loss } from "./llama.ts";
+export { type Llama, llama } from "./llama.ts";
+export { loss, type LossOptions } from "./loss.ts";
+export type { TokenInput } from "./positions.ts";
+export { flopsPerToken, parameterCount } from "./size.ts";

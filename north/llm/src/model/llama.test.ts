@@ -18,9 +18,12 @@ import {
 } from "sinan";
 import { onEachDevice } from "../../../../tests/devices.ts";
 import { fixturePath, type LlamaCase, loadCases, loadTensors, named } from "../../../../tests/fixtures/load.ts";
-import { type LlamaConfig, llamaConfig, llamaConfigFromJson, parameterCount } from "../config.ts";
-import { weightShapes, withWeights } from "../weights/stored.ts";
-import { type Llama, llama, loss } from "./llama.ts";
+import { type LlamaConfig, llamaConfig, llamaConfigFromJson } from "../config.ts";
+import { weightShapes } from "../weights/shapes.ts";
+import { withWeights } from "../weights/stored.ts";
+import { type Llama, llama } from "./llama.ts";
+import { loss } from "./loss.ts";
+import { parameterCount } from "./size.ts";
 
 const { cases } = loadCases("llama");
 

@@ -1,33 +1,41 @@
-/** The LLaMA as a module: a function of token ids that is also the tree of its weights. The paths of that tree are the names
+/** The decoder as a module: a function of token ids that is also the tree of its weights. The paths of that tree are the names
  *  of Hugging Face (`model.layers.0.self_attn.q_proj.weight`), so that reading and writing checkpoints is a walk. Its layers
  *  have one shape, so they go through a `region`: traced, differentiated and compiled once however many there are. */
 
-import { type Dim, nn, region, ShapeError, type Tensor, type TreeNode, treeNode } from "sinan";
+import { add, mul, nn, region, ShapeError, tanh, type Tensor, type TreeNode, treeNode } from "sinan";
 import type { LlamaConfig } from "../config.ts";
 import type { LayerCache, LayerInput, LayerOutput, Past, RopeTables } from "./attention.ts";
 import { decoderLayer } from "./layer.ts";
+import { norm } from "./norm.ts";
+import { longest, placed, type TokenInput } from "./positions.ts";
+import { projection } from "./projection.ts";
 
-/** A LLaMA, its weights to be drawn by `init(key)` or read from a file. Called with ids i32 `[batch, time]`, it gives logits
- *  `[batch, time, vocabulary]`; a ShapeError for ids of other rank, or longer than its positions.
+/** A language model, its weights to be drawn by `init(key)` or read from a file. Called with ids i32 `[batch, time]`, or a record with
+ *  the documents that they belong to, it gives logits `[batch, time, vocabulary]`; a ShapeError for ids of other rank, or longer than
+ *  its positions.
  *
  *  Matrices begin normal with `initializerRange`, less by √(2 · layers) where a residual branch ends (Radford et al. 2019,
- *  "Language Models are Unsupervised Multitask Learners", §2.3); norms begin as ones.
+ *  "Language Models are Unsupervised Multitask Learners", §2.3); norms begin as ones, biases as zeros.
  *
  *  @example const model = llama(llamaConfig("llama-tiny")).init(key(0)); */
 export const llama = (config: LlamaConfig) => {
-  const { vocabSize, hiddenSize, numHiddenLayers } = config;
-  const initializer = nn.initializers.normal({ std: config.initializerRange });
+  const { vocabSize, hiddenSize, numHiddenLayers, initializerRange: std, headBias: bias } = config;
+  const initializer = nn.initializers.normal({ std });
   return nn.module(
     "llama",
     {
       config: asPart(config),
       model: {
         embed_tokens: nn.embedding(vocabSize, hiddenSize, { initializer }),
+        embed_positions:
+          config.position === "learned"
+            ? nn.embedding(config.maxPositionEmbeddings, hiddenSize, { initializer })
+            : null,
         embedding_dropout: nn.dropout(config.dropout),
         layers: Array.from({ length: numHiddenLayers }, () => decoderLayer(config)),
-        norm: nn.rmsNorm(hiddenSize, { epsilon: config.rmsNormEps }),
+        norm: norm(config, hiddenSize),
       },
-      lm_head: config.tieWordEmbeddings ? null : nn.linear(hiddenSize, vocabSize, { bias: false, initializer }),
+      lm_head: config.tieWordEmbeddings ? null : projection(hiddenSize, vocabSize, { std, bias }),
     },
     logits,
   );
@@ -49,6 +57,7 @@ interface Parts {
   readonly config: LlamaConfig;
   readonly model: {
     readonly embed_tokens: nn.Layer & { readonly weight: Tensor };
+    readonly embed_positions: nn.Layer | null;
     readonly embedding_dropout: nn.Layer;
     readonly layers: readonly nn.Layer<LayerInput, LayerOutput>[];
     readonly norm: nn.Layer;
@@ -56,17 +65,12 @@ interface Parts {
   readonly lm_head: nn.Layer | null;
 }
 
-const logits = (self: Parts, ids: Tensor, ctx: nn.Context): Tensor => head(self, trunk(self, ids, ctx).x);
-
-/** The mean cross entropy, in nats, of `targets` i32 `[batch, time]` after `inputs` of that shape.
- *  @throws ShapeError
- *  @example loss(model, ids.at(slice(), slice(0, -1)), ids.at(slice(), slice(1)), { train: true, key }) */
-export const loss = (model: Llama, inputs: Tensor, targets: Tensor, ctx?: nn.Context): Tensor =>
-  nn.crossEntropy(model(inputs, ctx), targets);
+const logits = (self: Parts, input: Tensor | TokenInput, ctx: nn.Context): Tensor =>
+  head(self, trunk(self, input, ctx).x);
 
 /** Where a call continues sequences: one cache a layer, the call's positions and their tables. */
 export interface Continuation extends Pick<Past, "positions" | "end"> {
-  readonly rope: RopeTables;
+  readonly rope: RopeTables | null;
   readonly caches: readonly LayerCache[];
 }
 
@@ -80,41 +84,44 @@ const block = region(
 /** The output `[batch, time, hidden]` of the last norm, and the caches with this call's keys and values. */
 export function trunk(
   { config, model }: Parts,
-  ids: Tensor,
+  input: Tensor | TokenInput,
   ctx: nn.Context,
   past?: Continuation,
 ): { x: Tensor; caches: readonly LayerCache[] } {
+  const given = "ids" in input ? input : { ids: input };
+  const { ids } = given;
   const [, time] = ids.dims;
   if (ids.rank !== 2 || time === undefined || !["i32", "u32"].includes(ids.dtype))
     throw new ShapeError(`llama: expected ids i32[batch, time], got ${ids.dtype}[${String(ids.dims)}]`);
-  if (typeof time === "number" && time > config.maxPositionEmbeddings)
-    throw new ShapeError(`llama: ${time} tokens are longer than the model's ${config.maxPositionEmbeddings} positions`);
-  const rope = past?.rope ?? ropeTables(config, lengthOf(time), model.embed_tokens.weight);
+  if (typeof time === "number" && time > longest(config))
+    throw new ShapeError(`llama: ${time} tokens are longer than the model's ${longest(config)} positions`);
+  const { rope, positions, starts, windowed } = placed(config, given, model.embed_tokens.weight, past);
   const caches: LayerCache[] = [];
-  let x = model.embedding_dropout(model.embed_tokens(ids), ctx);
+  let x = scaled(model.embed_tokens(ids), config.embeddingScale);
+  if (model.embed_positions) x = add(x, model.embed_positions(positions()));
+  x = model.embedding_dropout(x, ctx);
   model.layers.forEach((layer, i) => {
     const cache = past?.caches[i];
     const before = past && cache ? { positions: past.positions, end: past.end, cache } : null;
     const inside = config.dropout > 0 ? nn.contextAt(ctx, `model.layers.${i}`) : { train: ctx.train };
-    const after = block(layer, { x, rope, past: before }, inside);
+    const place = {
+      rope: config.layersWithoutRope.includes(i) ? null : rope,
+      starts: config.layersWithoutWindow.includes(i) ? starts : windowed,
+    };
+    const after = block(layer, { x, ...place, past: before }, inside);
     x = after.x;
     if (after.cache) caches.push(after.cache);
   });
   return { x: model.norm(x), caches };
 }
 
-/** Tables are made of numbers. */
-function lengthOf(time: Dim): number {
-  if (typeof time === "number") return time;
-  throw new ShapeError("llama: a sequence of symbolic length needs tables of its positions", {
-    hint: "give them as `past.rope`",
-  });
-}
+const scaled = (x: Tensor, by: number): Tensor => (by === 1 ? x : mul(x, by));
 
 /** Logits of the trunk's output. */
-export const head = ({ model, lm_head }: Parts, x: Tensor): Tensor =>
-  lm_head ? lm_head(x) : nn.functional.linear(x, model.embed_tokens.weight);
+export function head({ config, model, lm_head }: Parts, x: Tensor): Tensor {
+  const y = scaled(lm_head ? lm_head(x) : nn.functional.linear(x, model.embed_tokens.weight), config.logitScale);
+  const cap = config.logitSoftcap;
+  return cap === null ? y : mul(tanh(mul(y, 1 / cap)), cap);
+}
 
-/** The tables of positions 0 to `length` − 1, in the dtype of a weight. */
-export const ropeTables = ({ headDim, ropeTheta }: LlamaConfig, length: number, { dtype }: Tensor): RopeTables =>
-  nn.ropeTables(length, headDim, { theta: ropeTheta, dtype });
+export { ropeTables } from "./positions.ts";

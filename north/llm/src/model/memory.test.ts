@@ -19,7 +19,8 @@ import {
 } from "sinan";
 import { deviceNames } from "../../../../tests/devices.ts";
 import { llamaConfig } from "../config.ts";
-import { type Llama, llama, loss } from "./llama.ts";
+import { type Llama, llama } from "./llama.ts";
+import { loss } from "./loss.ts";
 
 const config = llamaConfig("llama-tiny", {
   vocabSize: 96,

@@ -14,7 +14,8 @@ import {
 } from "../../../../tests/fixtures/load.ts";
 import { llamaConfigFromJson } from "../config.ts";
 import { withWeights } from "../weights/stored.ts";
-import { type Llama, llama, loss } from "./llama.ts";
+import { type Llama, llama } from "./llama.ts";
+import { loss } from "./loss.ts";
 
 const { cases, hyper, tensors } = loadCases("adamw");
 const config = llamaConfigFromJson(JSON.parse(readFileSync(fixturePath("llama", "untied", "config.json"), "utf8")));

@@ -18,7 +18,8 @@ import {
 import { type LlamaConfig, llamaConfigFromJson, llamaConfigToJson } from "../config.ts";
 import { type Llama, llama } from "../model/llama.ts";
 import { objectAt, stringAt, unexpected } from "../tokenizer/json-value.ts";
-import { checkStored, fromStored, storedWeights, weightShapes, withWeights } from "./stored.ts";
+import { weightShapes } from "./shapes.ts";
+import { checkStored, fromStored, storedWeights, withWeights } from "./stored.ts";
 
 const single = "model.safetensors";
 const index = "model.safetensors.index.json";

@@ -13,6 +13,7 @@ import {
 } from "sinan";
 import type { LlamaConfig } from "../config.ts";
 import { type Llama, llama } from "../model/llama.ts";
+import { isShaped, weightShapes } from "./shapes.ts";
 
 /** What a file may hold weights in; all become f32, or f64 where that is asked for. */
 const readable: Readonly<Partial<Record<string, DType>>> = { f32: "f32", f64: "f64", f16: "f16", bf16: "bf16" };
@@ -20,13 +21,6 @@ const readable: Readonly<Partial<Record<string, DType>>> = { f32: "f32", f64: "f
 /** Old files carry the rotary frequencies, and some a second copy of a tied embedding; neither is a weight. */
 const isSpare = (config: LlamaConfig, name: string): boolean =>
   name.endsWith(".rotary_emb.inv_freq") || (config.tieWordEmbeddings && name === "lm_head.weight");
-
-/** The name and shape of every weight of a model, initialised or not. */
-export const weightShapes = (model: Llama): Map<string, readonly number[]> =>
-  new Map(tree.flatten(model).flatMap(({ path, value }) => (isShaped(value) ? [[path, value.dims] as const] : [])));
-
-const isShaped = (leaf: unknown): leaf is { readonly dims: readonly number[] } =>
-  typeof leaf === "object" && leaf !== null && "dims" in leaf;
 
 /** The model with these tensors as its weights, whatever it had before. */
 export const withWeights = (model: Llama, weightOf: (name: string) => Tensor): Llama =>

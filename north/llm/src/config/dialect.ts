@@ -1,0 +1,142 @@
+/** The fields that the `config.json` of all families have, which some call by other names. */
+
+import type { Activation, LlamaConfig } from "../config.ts";
+import type { Fields } from "./fields.ts";
+import { plain } from "./presets.ts";
+import { readRope, writeRope } from "./rope.ts";
+
+export type Model = Omit<LlamaConfig, "modelType">;
+
+export interface Family {
+  read(f: Fields): Model;
+  write(c: LlamaConfig): Record<string, unknown>;
+}
+
+const activations: Readonly<Record<string, Activation>> = {
+  silu: "silu",
+  swish: "silu",
+  gelu: "gelu",
+  gelu_new: "geluTanh",
+  gelu_pytorch_tanh: "geluTanh",
+  gelu_fast: "geluTanh",
+  relu: "relu",
+  relu2: "relu2",
+};
+export const activationName: Readonly<Record<Activation, string>> = {
+  silu: "silu",
+  gelu: "gelu",
+  geluTanh: "gelu_pytorch_tanh",
+  relu: "relu",
+  relu2: "relu2",
+};
+
+const fraction = [(x: number) => x >= 0 && x < 1, "a number from 0 to below 1"] as const;
+export const scale = [(x: number) => x > 0 && x <= 1e6, "a number above 0, at most 1e6"] as const;
+const isId = (x: unknown): x is number => typeof x === "number" && Number.isInteger(x) && x >= -1 && x < 2 ** 24;
+
+function idsAt(f: Fields, name: string): number[] {
+  const value = f.raw(name);
+  const listed: readonly unknown[] = Array.isArray(value) ? value : [value];
+  if (listed.length > 256) throw f.unexpected(name, "at most 256 ids", value);
+  return listed.flatMap((id) => {
+    if (id === null) return [];
+    if (!isId(id)) throw f.unexpected(name, "a token's id or null", id);
+    return id < 0 ? [] : [id];
+  });
+}
+
+const noDropout = 'Dropout on attention weights is not implemented; "dropout" is on the residual branches.';
+
+/** What families differ in when they say the same. */
+interface Dialect {
+  readonly architecture: string;
+  readonly epsilon?: string;
+  readonly epsilonAbsent?: number;
+  readonly activation?: string;
+  readonly activationAbsent?: Activation;
+  /** Whether a head may have another size than width / heads; a number is what it has where the file does not say. */
+  readonly headDim?: boolean | number;
+  readonly tied?: boolean;
+  readonly positions?: number;
+  /** The share of a head that turns where the file does not say; null where all of it always does. */
+  readonly rotaryShare?: number | null;
+  /** Fields that must say that there is no dropout. */
+  readonly dropouts?: readonly string[];
+}
+
+/** The fields that all have. */
+function common(f: Fields, d: Dialect): Model {
+  for (const name of d.dropouts ?? ["attention_dropout"]) f.only(name, 0, noDropout);
+  const hiddenSize = f.size("hidden_size");
+  const numAttentionHeads = f.size("num_attention_heads");
+  const fixed = d.headDim === false || (typeof d.headDim !== "number" && f.raw("head_dim") === null);
+  if (fixed && hiddenSize % numAttentionHeads !== 0)
+    throw f.unexpected(
+      "num_attention_heads",
+      `a divisor of hidden_size, which is ${hiddenSize}, as head_dim is not given`,
+      numAttentionHeads,
+    );
+  const usual = hiddenSize / numAttentionHeads;
+  if (d.headDim === false)
+    f.only("head_dim", usual, "Models of this type have heads of hidden_size / num_attention_heads.");
+  const maxPositionEmbeddings = f.size("max_position_embeddings", d.positions ?? 2048);
+  const [bos] = idsAt(f, "bos_token_id");
+  return {
+    vocabSize: f.size("vocab_size"),
+    hiddenSize,
+    intermediateSize: f.size("intermediate_size"),
+    numHiddenLayers: f.size("num_hidden_layers"),
+    numAttentionHeads,
+    numKeyValueHeads: f.size("num_key_value_heads", numAttentionHeads),
+    headDim: d.headDim === false ? usual : f.size("head_dim", typeof d.headDim === "number" ? d.headDim : usual),
+    maxPositionEmbeddings,
+    tieWordEmbeddings: f.flag("tie_word_embeddings", d.tied ?? false),
+    initializerRange: f.real("initializer_range", 0.02, (x) => x > 0 && x <= 10, "a number above 0, at most 10"),
+    bosTokenId: bos ?? null,
+    eosTokenIds: idsAt(f, "eos_token_id"),
+    dropout: f.real("dropout", 0, ...fraction),
+    ...readRope(f, maxPositionEmbeddings, d.rotaryShare ?? null),
+    ...plain,
+    normEpsilon: f.real(d.epsilon ?? "rms_norm_eps", d.epsilonAbsent ?? 1e-6, ...fraction),
+    activation: f.choice(d.activation ?? "hidden_act", activations, activationName[d.activationAbsent ?? "silu"]),
+  };
+}
+
+function commonJson(c: LlamaConfig, d: Dialect): Record<string, unknown> {
+  const [eos] = c.eosTokenIds;
+  return {
+    architectures: [d.architecture],
+    ...Object.fromEntries((d.dropouts ?? ["attention_dropout"]).map((name) => [name, 0])),
+    bos_token_id: c.bosTokenId,
+    dropout: c.dropout,
+    eos_token_id: c.eosTokenIds.length > 1 ? c.eosTokenIds : (eos ?? null),
+    ...(d.headDim === false ? {} : { head_dim: c.headDim }),
+    [d.activation ?? "hidden_act"]: activationName[c.activation],
+    hidden_size: c.hiddenSize,
+    initializer_range: c.initializerRange,
+    intermediate_size: c.intermediateSize,
+    max_position_embeddings: c.maxPositionEmbeddings,
+    num_attention_heads: c.numAttentionHeads,
+    num_hidden_layers: c.numHiddenLayers,
+    num_key_value_heads: c.numKeyValueHeads,
+    [d.epsilon ?? "rms_norm_eps"]: c.normEpsilon,
+    ...writeRope(c, (d.rotaryShare ?? null) !== null),
+    tie_word_embeddings: c.tieWordEmbeddings,
+    torch_dtype: "float32",
+    use_cache: true,
+    vocab_size: c.vocabSize,
+  };
+}
+
+/** A family as the common fields with some more. */
+export const family = (
+  d: Dialect,
+  own: (f: Fields, model: Model) => Partial<Model>,
+  ownJson: (c: LlamaConfig) => Record<string, unknown> = () => ({}),
+): Family => ({
+  read(f) {
+    const model = common(f, d);
+    return { ...model, ...own(f, model) };
+  },
+  write: (c) => ({ ...commonJson(c, d), ...ownJson(c) }),
+});

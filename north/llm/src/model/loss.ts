@@ -1,0 +1,29 @@
+/** The loss of a language model: the mean cross entropy of the next tokens. */
+
+import { div, mul, nn, ShapeError, sum, type Tensor } from "sinan";
+import type { Llama } from "./llama.ts";
+import type { TokenInput } from "./positions.ts";
+
+export interface LossOptions {
+  /** How much each target counts, f32 `[batch, time]`: the loss is Σ weight · nats / Σ weight. */
+  readonly weights?: Tensor | undefined;
+}
+
+/** The mean cross entropy, in nats, of `targets` i32 `[batch, time]` after `inputs` of that shape.
+ *  @throws ShapeError
+ *  @example loss(model, ids.at(slice(), slice(0, -1)), ids.at(slice(), slice(1)), { train: true, key }) */
+export function loss(
+  model: Llama,
+  inputs: Tensor | TokenInput,
+  targets: Tensor,
+  ctx?: nn.Context,
+  { weights }: LossOptions = {},
+): Tensor {
+  if (!weights) return nn.crossEntropy(model(inputs, ctx), targets);
+  if (String(weights.dims) !== String(targets.dims))
+    throw new ShapeError(
+      `loss: expected weights [${String(targets.dims)}], got ${weights.dtype}[${String(weights.dims)}]`,
+    );
+  const each = nn.crossEntropy(model(inputs, ctx), targets, { reduction: "none" });
+  return div(sum(mul(each, weights)), sum(weights));
+}
