@@ -1,7 +1,8 @@
 /** The ten-line way to train a language model on a text: tokenizer, split, batches, optimizer, evaluation, checkpoints, resume
  *  and progress, each with a default. `@sinan/train` has the loop for those who want another. */
 import { ArgumentError, type Files } from "sinan";
-import { type GenerateOptions, generateText } from "./generate/generate.ts";
+import { generateText } from "./generate/generate.ts";
+import type { GenerateOptions } from "./generate/options.ts";
 import type { Llama } from "./model/llama.ts";
 import type { Tokenizer } from "./tokenizer/tokenizer.ts";
 import type { TrainCall, TrainerRun, TrainResult } from "./trainer-events.ts";

@@ -21,7 +21,8 @@ import { llamaConfig, llamaConfigFromJson } from "../config.ts";
 import { type Llama, llama } from "../model/llama.ts";
 import { linesWithEndings, trainBpe } from "../tokenizer/index.ts";
 import { llamaFromStored, storedWeights } from "../weights/stored.ts";
-import { generate, generateText, type GenerateOptions } from "./generate.ts";
+import { generate, generateText } from "./generate.ts";
+import type { GenerateOptions } from "./options.ts";
 import { Session } from "./session.ts";
 
 const config = llamaConfig("llama-tiny", {
@@ -47,7 +48,7 @@ async function all<T>(items: AsyncIterable<T>): Promise<T[]> {
 async function uncached(
   m: Llama,
   begin: readonly number[],
-  { maxTokens = 0, temperature = 0, seed = 0 }: GenerateOptions,
+  { maxTokens = 0, temperature = 0, seed = 0 }: { maxTokens?: number; temperature?: number; seed?: number },
 ): Promise<number[]> {
   const ids = [...begin];
   for (let i = 0; i < maxTokens; i++) {

@@ -1,112 +1,241 @@
-/** A sequence that grows: the keys and values of all its tokens stay on the device, so that each new token costs one position.
- *  The cache has a fixed capacity, a power of two, and prompts are padded to one, so a few compiled steps serve all lengths. */
-
-import {
-  add,
-  ArgumentError,
-  cast,
-  type Dim,
-  DisposedError,
-  div,
-  equal,
-  iota,
-  jit,
-  type Key,
-  key as keyOf,
-  max,
-  min,
-  NonFiniteError,
-  type Operand,
-  random,
-  reshape,
-  symbol,
-  symbolic,
-  take,
-  type Tensor,
-  tensor,
-  tree,
-  where,
-} from "sinan";
-import type { LlamaConfig } from "../config.ts";
+/** Sequences that grow: the keys and values of all their tokens stay on the device, so that each new token costs one position.
+ *  The cache has a fixed capacity, a power of two, and prompts are padded to one, so a few compiled steps serve all lengths. Rows
+ *  begin at the cache's first place and end where they end: what is behind is not read. */
+import { ArgumentError, DisposedError, NonFiniteError, type Tensor, tensor, tree } from "sinan";
 import type { LayerCache, RopeTables } from "../model/attention.ts";
-import { head, type Llama, ropeTables, trunk } from "../model/llama.ts";
-
-/** How the next token is chosen. */
-export interface Sampling {
-  /** 0 takes the likeliest token; above, the logits are divided by it and one is drawn. Default 0. */
-  readonly temperature?: number;
-  /** The same seed draws the same tokens. Each position has a key of its own, so a text that is continued in another session
-   *  goes on as it would have. Default 0. */
-  readonly seed?: number;
-}
+import { type Llama, ropeTables } from "../model/llama.ts";
+import type { Chosen } from "./choose.ts";
+import { checkOverflow, checkTokens, ContextError, type Overflow, type Sampling, samplingOf } from "./options.ts";
+import { processingOf, stepFor } from "./step.ts";
 
 const smallestCapacity = 64;
 const smallestPrompt = 16;
 
+export interface SessionOptions {
+  /** Tokens that each sequence must have room for; at most, and by default, all positions of the model. */
+  readonly capacity?: number;
+  /** Sequences that grow side by side. Default 1. */
+  readonly rows?: number;
+  /** What happens to a sequence that becomes longer: a ContextError, or the older half of its tokens is forgotten and the rest
+   *  read anew from the first position. Default `"error"`. */
+  readonly overflow?: Overflow;
+}
+
+/** A token's logarithm of the probability. */
+export interface TokenLogprob {
+  readonly id: number;
+  readonly logprob: number;
+}
+
+/** The token after a sequence. */
+export interface Choice {
+  readonly token: number;
+  /** Where `logprobs` was asked for: of the token, and of the likeliest, from the likeliest on. */
+  readonly logprob?: number;
+  readonly top?: readonly TokenLogprob[];
+}
+
+interface Row {
+  /** What the cache holds. */
+  tokens: number[];
+  /** Tokens before those, which were forgotten. */
+  forgotten: number;
+}
+
+/** Sequences with their cache, which is freed by `dispose` (or `using`).
+ *
+ *  @example
+ *  const session = new Session(model, { capacity: 256 });
+ *  const first = await session.next(tokenizer.encode("Call me"), { temperature: 0.8, seed: 1 });
+ *  const second = await session.next([first], { temperature: 0.8, seed: 1 });
+ *  session.dispose(); */
 export class Session {
   readonly model: Llama;
-  /** Positions that the cache holds. */
+  /** Positions that the cache holds of each sequence. */
   readonly capacity: number;
-  #length = 0;
-  #state: { readonly rope: RopeTables; caches: readonly LayerCache[] } | null;
+  readonly #overflow: Overflow;
+  readonly #rows: readonly Row[];
+  #state: { readonly rope: RopeTables; caches: readonly LayerCache[]; seen: Tensor | null } | null;
 
-  /** @param capacity  tokens that the session must hold; at most, and by default, all positions of the model
-   *  @throws ArgumentError */
-  constructor(model: Llama, { capacity }: { readonly capacity?: number } = {}) {
+  /** @throws ArgumentError */
+  constructor(model: Llama, { capacity, rows = 1, overflow }: SessionOptions = {}) {
     const { config } = model;
     const { weight } = model.model.embed_tokens;
     const most = config.maxPositionEmbeddings;
     const wanted = capacity ?? most;
     if (!Number.isInteger(wanted) || wanted < 1 || wanted > most)
       throw new ArgumentError(`a session: expected a capacity from 1 to the model's ${most} positions, got ${wanted}`);
+    if (!Number.isInteger(rows) || rows < 1 || rows > 65536)
+      throw new ArgumentError(`a session: expected from 1 to 65536 rows, got ${rows}`);
+    this.#overflow = checkOverflow(overflow);
     this.model = model;
     this.capacity = Math.min(powerOfTwo(wanted, smallestCapacity), most);
-    const shape = [1, config.numKeyValueHeads, this.capacity, config.headDim];
+    this.#rows = Array.from({ length: rows }, () => ({ tokens: [], forgotten: 0 }));
+    const shape = [rows, config.numKeyValueHeads, this.capacity, config.headDim];
     // Not `zeros`, of which equal ones would share memory, so that no step could take it over.
     const empty = () => tensor(new Float32Array(shape.reduce((a, b) => a * b)), { shape, dtype: weight.dtype });
     this.#state = {
       rope: ropeTables(config, this.capacity, weight),
       caches: Array.from({ length: config.numHiddenLayers }, () => ({ key: empty(), value: empty() })),
+      seen: null,
     };
   }
 
-  /** Tokens so far. */
-  get length(): number {
-    return this.#length;
+  /** Sequences. */
+  get rows(): number {
+    return this.#rows.length;
   }
 
-  /** Appends tokens and chooses the one after them, which is not appended.
+  /** Tokens of the first sequence that the cache holds. */
+  get length(): number {
+    return this.tokens().length;
+  }
+
+  /** Tokens of a sequence that the cache holds.
+   *  @throws ArgumentError */
+  tokens(row = 0): readonly number[] {
+    const found = this.#rows[row];
+    if (found) return found.tokens;
+    throw new ArgumentError(`a session: expected a row below ${this.rows}, got ${row}`);
+  }
+
+  /** Forgets all but the first tokens of a sequence, to go on from there.
+   *  @throws ArgumentError */
+  rewind(length: number, row = 0): void {
+    const { length: most } = this.tokens(row);
+    if (!Number.isInteger(length) || length < 0 || length > most)
+      throw new ArgumentError(`a session: expected to keep from 0 to ${most} tokens, got ${length}`);
+    if (length === most) return;
+    const sequence = this.#rows[row];
+    if (sequence) sequence.tokens.length = length;
+    this.#forgetSeen();
+  }
+
+  /** Appends tokens to the only sequence and chooses the one after them, which is not appended.
    *
-   *  @throws ArgumentError for no token, one outside the vocabulary, more than fit, or options outside their range;
-   *    NonFiniteError if the model's logits are NaN; DisposedError */
+   *  @throws ArgumentError for no token, one outside the vocabulary, or options outside their range; ContextError for more than
+   *    fit; NonFiniteError if the model's logits are NaN; DisposedError */
   async next(tokens: readonly number[], sampling: Sampling = {}): Promise<number> {
-    const { config } = this.model;
-    if (!this.#state) throw new DisposedError("a session was used after dispose");
-    const { rope, caches } = this.#state;
-    checkTokens(tokens, config.vocabSize);
-    checkSampling(sampling);
-    const { temperature = 0, seed = 0 } = sampling;
-    const draw = temperature === 0 ? null : { temperature, key: keyOf(seed) };
-    const start = this.#length;
-    if (start + tokens.length > this.capacity)
-      throw new ArgumentError(
-        `a session: ${start} + ${tokens.length} tokens do not fit its ${this.capacity} positions`,
-      );
-    const padded = tokens.length === 1 ? 1 : Math.min(powerOfTwo(tokens.length, smallestPrompt), this.capacity);
-    const ids = tensor(
-      Int32Array.from({ length: padded }, (_, i) => tokens[i] ?? 0),
-      { shape: [1, padded] },
-    );
-    const step = stepFor(config, padded === 1, this.capacity, draw !== null);
-    const after = step({ model: this.model, ids, start, last: tokens.length - 1, rope, caches, draw });
-    this.#state.caches = after.caches;
-    this.#length += tokens.length;
-    const token = await after.token.item();
-    for (const t of [after.token, ids, draw?.key]) t?.dispose();
-    if (token < config.vocabSize) return token;
-    throw new NonFiniteError(`position ${this.#length}: the model's logits are NaN, so there is no next token`, {
-      hint: "check the weights",
+    if (this.rows !== 1)
+      throw new ArgumentError(`next: the session has ${this.rows} rows`, { hint: "use session.step([…])" });
+    const [choice] = await this.step([tokens], sampling);
+    return choice?.token ?? 0;
+  }
+
+  /** Appends tokens to each sequence and chooses the ones after them, which are not appended. A row that is given no token stays as
+   *  it is, and has null for a choice.
+   *  @throws like `next` */
+  async step(given: readonly (readonly number[])[], sampling: Sampling = {}): Promise<(Choice | null)[]> {
+    const { rows, model } = this;
+    const { config } = model;
+    const state = this.#state;
+    if (!state) throw new DisposedError("a session was used after dispose");
+    if (given.length !== rows)
+      throw new ArgumentError(`a session: expected tokens for each of ${rows} rows, got ${given.length}`);
+    for (const tokens of given) if (tokens.length > 0 || rows === 1) checkTokens(tokens, config.vocabSize);
+    const settings = samplingOf(sampling, rows, config.vocabSize);
+    const fed = this.#fitted(given);
+    const longest = Math.max(...fed.map((tokens) => tokens.length));
+    if (longest === 0) throw new ArgumentError("a session: expected a token for at least one row, got none");
+
+    const time = longest === 1 ? 1 : Math.min(powerOfTwo(longest, smallestPrompt), this.capacity);
+    const ids = new Int32Array(rows * time);
+    const at = new Int32Array(3 * rows);
+    const keys = new Uint32Array(2 * rows);
+    fed.forEach((tokens, r) => {
+      const row = this.#rows[r] as Row;
+      ids.set(tokens, r * time);
+      at[r] = row.tokens.length;
+      at[rows + r] = tokens.length;
+      at[2 * rows + r] = Math.max(0, row.forgotten + row.tokens.length + tokens.length - 1);
+      const seed = settings.seeds[r] as number;
+      keys.set([Math.floor(seed / 2 ** 32), seed >>> 0], 2 * r);
     });
+    const processing = processingOf(settings);
+    if (processing.penalty === null) this.#forgetSeen();
+    else state.seen ??= this.#newSeen();
+    const inputs = {
+      ids: tensor(ids, { shape: [rows, time] }),
+      at: tensor(at, { shape: [3, rows] }),
+      keys: tensor(keys, { shape: [rows, 2] }),
+    };
+    const { rope, caches, seen } = state;
+    const { logprobs } = settings;
+    const run = stepFor({ config, rows, isSingle: time === 1, capacity: this.capacity, processing, logprobs });
+    const after = run({ model, ...inputs, rope, caches, seen, processing });
+    state.caches = after.caches;
+    state.seen = after.seen;
+    fed.forEach((tokens, r) => this.#rows[r]?.tokens.push(...tokens));
+    try {
+      return await this.#read(after, given, logprobs);
+    } finally {
+      for (const { tensor: t } of tree.tensors([inputs, after.token, after.logprobs])) t.dispose();
+    }
+  }
+
+  async #read(
+    { token, logprobs }: Chosen,
+    given: readonly (readonly number[])[],
+    count: number | null,
+  ): Promise<(Choice | null)[]> {
+    const [tokens, chosen, top, ids] = await Promise.all([
+      token.data(),
+      logprobs?.chosen.data(),
+      count ? logprobs?.top.data() : undefined,
+      count ? logprobs?.ids.data() : undefined,
+    ]);
+    return given.map(({ length }, r) => {
+      if (length === 0) return null;
+      const id = Number(tokens[r]);
+      if (id >= this.model.config.vocabSize)
+        throw new NonFiniteError(
+          `position ${this.tokens(r).length}: the model's logits are NaN, so there is no next token`,
+          { hint: "check the weights" },
+        );
+      if (count === null || !chosen) return { token: id };
+      const best = Array.from({ length: count }, (_, i) => ({
+        id: Number(ids?.[r * count + i]),
+        logprob: Number(top?.[r * count + i]),
+      }));
+      return { token: id, logprob: Number(chosen[r]), top: best };
+    });
+  }
+
+  /** What is fed to each row: what was given, or where that does not fit the newer half of all. */
+  #fitted(given: readonly (readonly number[])[]): readonly (readonly number[])[] {
+    const isOver = (tokens: readonly number[], r: number) => this.tokens(r).length + tokens.length > this.capacity;
+    const over = given.findIndex(isOver);
+    if (over < 0) return given;
+    if (this.#overflow === "error")
+      throw new ContextError(
+        `a session: ${this.tokens(over).length} + ${given[over]?.length} tokens do not fit its ${this.capacity} positions`,
+        { hint: 'open it with a greater capacity, or with overflow: "slide"' },
+      );
+    return given.map((tokens, r) => {
+      if (!isOver(tokens, r)) return tokens;
+      const row = this.#rows[r] as Row;
+      const all = [...row.tokens, ...tokens];
+      const kept = all.slice(-Math.max(1, this.capacity >> 1));
+      row.forgotten += all.length - kept.length;
+      row.tokens = [];
+      this.#forgetSeen();
+      return kept;
+    });
+  }
+
+  /** The tokens that the rows have, as a mask of the vocabulary. */
+  #newSeen(): Tensor {
+    const { vocabSize } = this.model.config;
+    const mask = new Uint8Array(this.rows * vocabSize);
+    this.#rows.forEach(({ tokens }, r) => {
+      for (const id of tokens) mask[r * vocabSize + id] = 1;
+    });
+    return tensor(mask, { shape: [this.rows, vocabSize], dtype: "bool" });
+  }
+
+  #forgetSeen(): void {
+    this.#state?.seen?.dispose();
+    if (this.#state) this.#state.seen = null;
   }
 
   /** Frees the cache. */
@@ -118,89 +247,6 @@ export class Session {
   [Symbol.dispose](): void {
     this.dispose();
   }
-}
-
-interface StepInput {
-  readonly model: Llama;
-  /** i32 `[1, time]`, padded behind. */
-  readonly ids: Tensor;
-  /** The position of the first of them. */
-  readonly start: Operand;
-  /** Which of them is the last that counts. */
-  readonly last: Operand;
-  /** Of all positions of the cache. */
-  readonly rope: RopeTables;
-  readonly caches: readonly LayerCache[];
-  readonly draw: { readonly temperature: Operand; readonly key: Key } | null;
-}
-
-interface StepOutput {
-  /** i32 `[1]`; the size of the vocabulary where no logit is a number. */
-  readonly token: Tensor;
-  readonly caches: readonly LayerCache[];
-}
-
-/** What padding writes lies behind the last token: no query looks there before a later token has overwritten it. */
-function step({ model, ids, start, last, rope, caches, draw }: StepInput): StepOutput {
-  const time = ids.dims[1] as Dim;
-  const positions = add(reshape(iota([time], 0), [1, time]), cast(start, "i32"));
-  const of = (table: Tensor): Tensor => reshape(take(table, positions), [1, 1, time, -1]);
-  const at = { cos: of(rope.cos), sin: of(rope.sin) };
-  const end = add(max(positions, -1), 1);
-  const after = trunk(model, ids, { train: false }, { positions, end, rope: at, caches });
-  const final = take(after.x, reshape(cast(last, "i32"), [1]), 1);
-  const logits = reshape(head(model, final), [1, -1]);
-  if (!draw) return { token: argmax(logits), caches: after.caches };
-  const key = random.fold(draw.key, cast(add(start, last), "u32"));
-  // The largest of logits / temperature + Gumbel noise is a draw from the softmax (Gumbel 1954; Maddison et al. 2014, §2).
-  return { token: argmax(add(div(logits, draw.temperature), random.gumbel(key, logits.dims))), caches: after.caches };
-}
-
-/** The position of the largest along the last axis, the first where several are; the axis' size where it holds a NaN. */
-function argmax(x: Tensor): Tensor {
-  const size = x.shape.at(-1) as number;
-  return min(where(equal(x, max(x, -1, { keepDims: true })), iota(x.dims, x.rank - 1), size), -1);
-}
-
-const steps = new Map<string, (input: StepInput) => StepOutput>();
-
-/** One step for prompts of any length and one for single tokens, shared by all sessions: prompts are traced once, and compiled for
- *  each power of two. */
-function stepFor(
-  config: LlamaConfig,
-  isSingle: boolean,
-  capacity: number,
-  draws: boolean,
-): (input: StepInput) => StepOutput {
-  const key = `${JSON.stringify(config)} ${isSingle} ${capacity} ${draws}`;
-  const known = steps.get(key);
-  if (known) return known;
-  const time = symbol("time", { hi: capacity });
-  const made = isSingle
-    ? jit(step, { donate: ["caches"], name: "decode" })
-    : jit(step, { donate: ["caches"], name: "prefill", symbols: symbolic({ ids: [1, time] }) });
-  steps.set(key, made);
-  return made;
-}
-
-export function checkTokens(tokens: readonly number[], vocabulary: number): void {
-  if (tokens.length === 0)
-    throw new ArgumentError("generation needs at least one token to begin with", {
-      hint: "give a prompt, or the token that begins a text",
-    });
-  for (const id of tokens)
-    if (!Number.isInteger(id) || id < 0 || id >= vocabulary)
-      throw new ArgumentError(`a token's id is a whole number below ${vocabulary}, got ${id}`, {
-        hint: "Is this the tokenizer that the model was trained with?",
-      });
-}
-
-/** @throws ArgumentError */
-export function checkSampling({ temperature = 0, seed = 0 }: Sampling): void {
-  if (!Number.isFinite(temperature) || temperature < 0)
-    throw new ArgumentError(`temperature: expected a number of at least 0, got ${temperature}`);
-  if (!Number.isSafeInteger(seed) || seed < 0)
-    throw new ArgumentError(`seed: expected a whole number of at least 0, got ${seed}`);
 }
 
 function powerOfTwo(n: number, least: number): number {
