@@ -163,7 +163,7 @@ export const bars: readonly Bar[] = [
     bar: 80,
     of: ({ ours }) => ours("size", "mlp"),
     tried:
-      "Rare families of ops register themselves where their builders are imported, and SIMD instructions that nothing uses went. The rest is the compiler itself: passes, schedules, row kernels, the assembler, several arenas and their threads.",
+      "Rare families of ops, symbolic dims, kernels of rows, threads and several memories register themselves where they are imported. The rest is the compiler itself: passes, schedules and the assembler.",
   },
   ...swept.map(
     (name): Bar => ({

@@ -6,10 +6,8 @@ import { build } from "esbuild";
 
 const root = path.resolve(import.meta.dirname, "../..");
 
-/** What `examples/mlp.ts` is meant to be at most, and what the check allows today, in bytes as gzip makes them; a KB is 1024, as
- *  esbuild counts. */
-export const goalBytes = 80 * 1024;
-export const barBytes = 84 * 1024;
+/** What `examples/mlp.ts` is at most, in bytes as gzip makes them; a KB is 1024, as esbuild counts. */
+export const barBytes = 80 * 1024;
 
 export interface Bundle {
   readonly code: string;

@@ -2,7 +2,7 @@
 export * from "./errors.ts";
 export * from "./io/index.ts";
 export type { Dim } from "./ir/dim.ts";
-export { symbol } from "./ir/dim.ts";
+export { symbol } from "./ir/symbol.ts";
 export type { DType } from "./ir/dtype.ts";
 export { dtypes } from "./ir/dtype.ts";
 export { memoryBudget } from "./compiler/budget.ts";

@@ -2,7 +2,8 @@
  *  op and operands among what there is, so that fast-check shrinks a failing graph by dropping steps. */
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { type Dim, dimsEqual, sizeOf, symbol } from "../../core/src/ir/dim.ts";
+import { type Dim, dimsEqual, sizeOf } from "../../core/src/ir/dim.ts";
+import { symbol } from "../../core/src/ir/symbol.ts";
 import { type DType, dtypes, isFloat, isFull } from "../../core/src/ir/dtype.ts";
 import { type Fn, makeFn } from "../../core/src/ir/fn.ts";
 import {

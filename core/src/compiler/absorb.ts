@@ -9,7 +9,7 @@
 import { extended } from "../autodiff/marks.ts";
 import { makeFn, nodesOf } from "../ir/fn.ts";
 import type { Fn } from "../ir/fn.ts";
-import { fnsOf } from "../ir/attr-kinds.ts";
+import { fnsIn } from "../ir/attr.ts";
 import type { Node, NodeOf, Op } from "../ir/node.ts";
 import { remake } from "../ir/scope.ts";
 import { define, newScope } from "../ops/table.ts";
@@ -36,8 +36,8 @@ export function absorb(fn: Fn): Fn {
 
 /** Whether what a node runs computes what the other runs and more, in a loop of the same steps if it is one. */
 function extendsCall(other: Node, call: Node): boolean {
-  const fns = fnsOf(call);
-  if (other === call || !fnsOf(other).every((f, i) => extended.get(f) === fns[i])) return false;
+  const fns = fnsIn(call.attr);
+  if (other === call || !fnsIn(other.attr).every((f, i) => extended.get(f) === fns[i])) return false;
   const [a, b] = [other, call];
   return a.op !== "scan" || b.op !== "scan" || (a.attr.length === b.attr.length && a.attr.reverse === b.attr.reverse);
 }

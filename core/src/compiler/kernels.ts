@@ -1,7 +1,7 @@
 /** From a fusion group to an artifact, once for each structure and hardware. */
 import { type Fn, fnEqual } from "../ir/fn.ts";
-import { expandTranscendentals, lower, scheduled, shareLoops } from "../kernel/index.ts";
-import type { Artifact } from "../runtime/driver.ts";
+import { expandTranscendentals, lower, scheduled } from "../kernel/index.ts";
+import type { Artifact, Codegen } from "../runtime/driver.ts";
 import type { HardwareModel } from "../runtime/hardware.ts";
 import { codegenFor } from "../runtime/registry.ts";
 import { watched } from "../runtime/watch.ts";
@@ -21,14 +21,14 @@ export function kernelFor(fn: Fn, hardware: HardwareModel): Artifact {
   const known = list.find((entry) => fnEqual(entry.fn, fn));
   if (known) return known.artifact;
   const artifact = watched("pass", `kernel ${fn.name}`, () =>
-    codegen.render(codegen.level === "graph" ? fn : loops(fn, hardware), hardware),
+    codegen.render(codegen.level === "graph" ? fn : loops(fn, codegen, hardware), hardware),
   );
   list.push({ fn, artifact });
   groups.set(artifact, fn);
   return artifact;
 }
 
-function loops(group: Fn, hardware: HardwareModel): Fn {
+function loops(group: Fn, { share }: Codegen, hardware: HardwareModel): Fn {
   const planned = scheduled(lower(group), hardware);
-  return expandTranscendentals(hardware.sharedMemory ? shareLoops(planned) : planned);
+  return expandTranscendentals(share && hardware.sharedMemory ? share(planned) : planned);
 }

@@ -1,7 +1,8 @@
 /** The interpreter: the meaning of a tensor-level function, computed one node at a time in doubles and rounded to each
  *  node's dtype. Everything faster is judged against it. */
 import { ArgumentError, ShapeError, VerifyError } from "../errors.ts";
-import { bindDim, type Dim } from "../ir/dim.ts";
+import { type Dim } from "../ir/dim.ts";
+import { bindDim } from "../ir/symbol.ts";
 import { type Fn, nodesOf } from "../ir/fn.ts";
 import { dtypeOf, type Node, type NodeOf, type Op, tensorTypeOf } from "../ir/node.ts";
 import { type Type, typeText } from "../ir/type.ts";

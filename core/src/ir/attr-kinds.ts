@@ -3,8 +3,7 @@
 import { type Dim, dimText } from "./dim.ts";
 import { isDType } from "./dtype.ts";
 import { define } from "../ops/table.ts";
-import type { Fn } from "./fn.ts";
-import type { Attrs, Node, Op, RareOp } from "./node.ts";
+import type { Attrs, Op, RareOp } from "./node.ts";
 
 /** `count`: an integer of at least 0; `integers`: a list of integers; a list of texts or numbers: one of them. */
 export type AttrKind =
@@ -94,12 +93,6 @@ const attrKinds: { readonly [O in Exclude<Op, RareOp>]: AttrKinds<O> } = {
 /** The kinds of one op's attributes by name, for whoever handles all ops alike. */
 export const kindsOf = (op: Op): Readonly<Record<string, AttrKind>> =>
   (attrKinds as Partial<Readonly<Record<Op, Readonly<Record<string, AttrKind>>>>>)[op] ?? define(op).attrs ?? {};
-
-/** The functions that a node runs. */
-export const fnsOf = (n: Node): Fn[] =>
-  Object.entries(kindsOf(n.op)).flatMap(([key, kind]) =>
-    kind === "fn" ? [(n.attr as Readonly<Record<string, Fn>>)[key] as Fn] : [],
-  );
 
 const isObject = (v: unknown): v is Readonly<Record<string, unknown>> => typeof v === "object" && v !== null;
 const isInteger = (v: unknown): v is number => Number.isSafeInteger(v) && !Object.is(v, -0);

@@ -9,6 +9,12 @@ type Value = number | string | boolean | Poly | Fn | Type | readonly Value[];
 const isPoly = (v: object): v is Poly => "terms" in v;
 const isFn = (v: object): v is Fn => "results" in v;
 
+/** The functions among attributes, which their node runs, in the order of their keys. */
+export const fnsIn = (attr: object): Fn[] =>
+  Object.entries(attr)
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .flatMap(([, v]: [string, unknown]) => (typeof v === "object" && v !== null && isFn(v) ? [v] : []));
+
 /** How a nested function is spelt differs: its name in print, its identity in a key, its hash in a hash. */
 export type FnText = (fn: Fn) => string;
 

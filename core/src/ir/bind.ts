@@ -1,6 +1,7 @@
 /** Numbers for symbols: a function whose dims are symbolic becomes one whose dims are known, without tracing it again. */
 import { kindsOf } from "./attr-kinds.ts";
-import { bindDim, type Dim } from "./dim.ts";
+import { type Dim } from "./dim.ts";
+import { bindDim } from "./symbol.ts";
 import { type Fn, makeFn, nodesOf } from "./fn.ts";
 import type { Attrs, Node, NodeOf, Op } from "./node.ts";
 import { InternScope, within } from "./scope.ts";

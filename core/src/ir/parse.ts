@@ -2,7 +2,8 @@
  *  and nothing in the text can make the work more than proportional to its length. */
 import { isOp, newScope } from "../ops/table.ts";
 import { attrFault, type AttrKind, kindsOf } from "./attr-kinds.ts";
-import { addDim, type Dim, mulDim, type Poly, symbol } from "./dim.ts";
+import { addDim, type Dim, mulDim, type Poly } from "./dim.ts";
+import { symbol } from "./symbol.ts";
 import { type DType, isDType } from "./dtype.ts";
 import { type Fn, makeFn } from "./fn.ts";
 import type { Attrs, Node, NodeOf, Op } from "./node.ts";

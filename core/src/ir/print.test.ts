@@ -5,7 +5,7 @@ import { arbitraryGraph, arbitraryKernel } from "../../../tests/arbitrary/graphs
 import { FormatError } from "../errors.ts";
 import * as b from "../ops/build.ts";
 import { newScope } from "../ops/table.ts";
-import { bindDim, symbol } from "./dim.ts";
+import { bindDim, symbol } from "./symbol.ts";
 import { type Fn, fnEqual, makeFn } from "./fn.ts";
 import type { Node } from "./node.ts";
 import { parse } from "./parse.ts";

@@ -6,9 +6,10 @@
  *        return %2
  *      }
  */
-import { attrText } from "./attr.ts";
-import { fnsOf, kindsOf } from "./attr-kinds.ts";
-import { type Dim, type Sym, symbolsOf } from "./dim.ts";
+import { attrText, fnsIn } from "./attr.ts";
+import { kindsOf } from "./attr-kinds.ts";
+import { type Dim, type Sym } from "./dim.ts";
+import { symbolsOf } from "./symbol.ts";
 import { type Fn, nodesOf } from "./fn.ts";
 import type { Node } from "./node.ts";
 import { isTuple, type Type, typeText } from "./type.ts";
@@ -76,7 +77,7 @@ function calledFirst(root: Fn): Set<Fn> {
       stack.pop();
       done.add(fn);
     } else {
-      const callees = nodesOf(fn).flatMap(fnsOf);
+      const callees = nodesOf(fn).flatMap((n) => fnsIn(n.attr));
       called.set(fn, callees);
       stack.push(...callees.filter((f) => !called.has(f)).reverse());
     }

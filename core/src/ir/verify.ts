@@ -2,7 +2,8 @@
  *  them, attributes of their kinds, one scope, parameters in order; and the structure of a kernel (`verify-kernel.ts`). */
 import { SinanError, VerifyError } from "../errors.ts";
 import { define, isOp } from "../ops/table.ts";
-import { attrFault, fnsOf } from "./attr-kinds.ts";
+import { fnsIn } from "./attr.ts";
+import { attrFault } from "./attr-kinds.ts";
 import { type Fn, nodesOf } from "./fn.ts";
 import type { Node, Op } from "./node.ts";
 import { printNode } from "./print.ts";
@@ -35,7 +36,7 @@ export function verify(fn: Fn, level: Level, checked: Set<Fn> = new Set()): void
     const fault = attrFault(n.op, n.attr);
     if (fault !== undefined) blame(n, fault);
     checkType(n, blame);
-    for (const f of fnsOf(n)) verify(f, level, checked);
+    for (const f of fnsIn(n.attr)) verify(f, level, checked);
   }
   if (level === "kernel") verifyKernel(fn, all, blame);
 }

@@ -128,5 +128,7 @@ export interface GraphEngine {
 export interface Codegen {
   readonly name: string;
   readonly level: "loops" | "graph";
+  /** Marks which loops of a scheduled kernel threads may share, on hardware where they share the memory. */
+  readonly share?: (kernel: Fn) => Fn;
   render(fn: Fn, hardware: HardwareModel): Artifact;
 }

@@ -2,7 +2,8 @@
  *  the trace is specialised to those by substitution, compiled, and kept for the next call of the same sizes. */
 import { ShapeError } from "../errors.ts";
 import { bindFn } from "../ir/bind.ts";
-import { bindDim, type Dim, dimText } from "../ir/dim.ts";
+import { type Dim, dimText } from "../ir/dim.ts";
+import { bindDim } from "../ir/symbol.ts";
 import type { Fn } from "../ir/fn.ts";
 import { type TensorType, tensorType, typeText } from "../ir/type.ts";
 

@@ -19,16 +19,8 @@ import {
 } from "sinan/south";
 import { Arenas, CpuMemory, give } from "./arenas.ts";
 import type { Gather } from "./gather.ts";
-import { CpuExecutable, Kernels, messageOf } from "./kernels.ts";
-import {
-  asError,
-  copied,
-  failureOf,
-  operationsPerByte,
-  type Submission,
-  type Workers,
-  type WorkersOf,
-} from "./submission.ts";
+import { type Across, Kernels, messageOf } from "./kernels.ts";
+import { asError, copied, failureOf, type Submission, type Workers, type WorkersOf } from "./submission.ts";
 
 export interface CpuOptions {
   /** Whether other threads can be given the memory: what `hardware.features` says. */
@@ -47,13 +39,10 @@ export interface CpuOptions {
 export interface DeviceParts {
   /** Makes the workers that share the loops of large kernels. */
   readonly workersOf: WorkersOf;
-  /** Lets a launch reach regions in several memories. */
+  /** Let a launch reach regions in several memories: with a module for those, or by copies into one. */
+  readonly across: Across;
   readonly gather: Gather;
 }
-
-/** Grains of work below which a submission runs on the calling thread: workers take some tenths of a millisecond to wake up
- *  and to tell that they are done. */
-const leastGrains = 32;
 
 class CpuDevice implements Device {
   readonly hardware: HardwareModel;
@@ -63,7 +52,6 @@ class CpuDevice implements Device {
   readonly #kernels: Kernels;
   readonly #workers: Workers | undefined;
   readonly #gather: Gather | undefined;
-  readonly #leastWork: number;
   /** Memory given back while submissions that may use it have not begun. */
   readonly #deferred: CpuMemory[] = [];
   readonly #fences = new Fences();
@@ -77,10 +65,9 @@ class CpuDevice implements Device {
     parts: DeviceParts | undefined,
   ) {
     this.hardware = hardware;
-    this.#leastWork = leastGrains * grain;
     const limits = { shared, arenaBytes, mostBytes: parts ? hardware.limits.maxBytes : 0 };
     this.#arenas = new Arenas(limits, () => this.#workers?.arenasAdded());
-    this.#kernels = new Kernels(this.#arenas);
+    this.#kernels = new Kernels(this.#arenas, parts?.across);
     this.#gather = parts?.gather;
     this.#workers = parts?.workersOf(
       this.#arenas,
@@ -196,7 +183,7 @@ class CpuDevice implements Device {
     const workers = this.#workers;
     if (workers) {
       if (!workers.isEmpty) workers.settle();
-      if (!workers.isEmpty || (this.#isLarge(submission) && workers.haveWorkers())) return workers.fly(submission);
+      if (!workers.isEmpty || workers.wants(submission)) return workers.fly(submission);
     }
     this.#runHere(submission);
     return true;
@@ -232,17 +219,6 @@ class CpuDevice implements Device {
     const begin = now();
     this.#execute(command);
     listener({ executable, thread: 0, launch: --this.#launches, begin, end: now() });
-  }
-
-  #isLarge({ commands }: Submission): boolean {
-    let work = 0;
-    for (const command of commands) {
-      if (command.kind === "launch" && command.executable instanceof CpuExecutable)
-        work += command.executable.kernel.work;
-      else if (command.kind === "copy" || command.kind === "fill") work += command.to.bytes * operationsPerByte;
-      if (work >= this.#leastWork) return true;
-    }
-    return false;
   }
 
   #failureAt(fence: Fence): Error | undefined {

@@ -5,7 +5,7 @@ import { DeviceError } from "sinan/south";
 import type { Driver, HardwareModel, Json } from "sinan/south";
 import { type DeviceParts, openCpu } from "./device.ts";
 import { alignment, ownBytes } from "./arena.ts";
-import { fusesMadd, probe } from "./wasm/probe.ts";
+import { bulkMemory, fusesMadd, probe, relaxedSimd, simd } from "./wasm/probe.ts";
 import { codegenName } from "./wasm/render.ts";
 
 const host = globalThis as {
@@ -33,15 +33,12 @@ function memoryBytes(): number {
 /** What addresses of 32 bits reach, but for a page. */
 export const arenaBytes = 2 ** 32 - 2 ** 16;
 
-const canShare = (): boolean => typeof SharedArrayBuffer === "function" && probe("threads");
-
 function hardwareModel(options: Options, parts: CpuParts | undefined): HardwareModel {
-  const shared = parts !== undefined && options.shared !== false && canShare();
-  const simd = probe("simd");
-  const available = simd && probe("bulkMemory");
+  const shared = parts !== undefined && options.shared !== false && parts.canShare();
+  const available = probe(simd) && probe(bulkMemory);
   const threads = shared ? parts.threadCount(options) : 1;
   const most = parts ? memoryBytes() : Math.min(memoryBytes(), arenaBytes);
-  const features = [...(probe("relaxedSimd") ? ["relaxed-madd"] : []), ...(fusesMadd() ? ["fused-madd"] : [])];
+  const features = [...(probe(relaxedSimd) ? ["relaxed-madd"] : []), ...(fusesMadd() ? ["fused-madd"] : [])];
   return {
     id: "cpu",
     driver: "cpu",
@@ -108,6 +105,8 @@ export interface CpuParts extends DeviceParts {
   /** @throws DeviceError at what it does not know */
   readonly optionsOf: (options: Json | undefined) => Options;
   readonly threadCount: (options: Options) => number;
+  /** Whether memory can be given to other threads. */
+  readonly canShare: () => boolean;
 }
 
 /** A driver of the processor this runs on; without parts its device is one thread with one memory, and takes no

@@ -4,7 +4,7 @@
 import { type Command, DeviceError, type Executable, type Fence, KernelError, type Span } from "sinan/south";
 import { type Arenas, type CpuMemory, give } from "./arenas.ts";
 import { type Crew, startCrew } from "./crew.ts";
-import { type Kernels, messageOf, noKernel } from "./kernels.ts";
+import { CpuExecutable, type Kernel, type Kernels, messageOf, noKernel, type Parts } from "./kernels.ts";
 import {
   asError,
   copied,
@@ -18,6 +18,7 @@ import {
   type WorkersOf,
 } from "./submission.ts";
 import { maxChunks, type Task, TaskQueue } from "./tasks.ts";
+import { partsSection } from "./wasm/parts.ts";
 import { kind, layout } from "./worker.ts";
 
 /** A submission that the workers have, or a part of it where there is no room for all. */
@@ -34,8 +35,29 @@ interface Flight extends Passage {
   readonly names: Map<number, string>;
 }
 
+/** Grains of work below which a submission runs on the calling thread: workers take some tenths of a millisecond to wake up
+ *  and to tell that they are done. */
+const leastGrains = 32;
+
 /** Chunks for each thread: some finish sooner than others. */
 const chunksPerThread = 4;
+
+/** What the code generator wrote about a kernel's parts; code without that is one part of its own. */
+function partsOf(kernel: Kernel): Parts {
+  if (kernel.parts) return kernel.parts;
+  const [section] = WebAssembly.Module.customSections(kernel.module, partsSection);
+  const written = section ? (JSON.parse(new TextDecoder().decode(section)) as readonly [number, number][]) : [[1, 0]];
+  const all = written.map(([extent = 1, work = 0]) => ({ extent, work }));
+  return (kernel.parts = { all, work: all.reduce((sum, part) => sum + part.work, 0) });
+}
+
+/** About how many operations a command is. */
+function workOf(command: Command): number {
+  if (command.kind === "launch")
+    return command.executable instanceof CpuExecutable ? partsOf(command.executable.kernel).work : 0;
+  return command.kind === "copy" || command.kind === "fill" ? command.to.bytes * operationsPerByte : 0;
+}
+
 class Flights implements Workers {
   readonly #arenas: Arenas;
   readonly #kernels: Kernels;
@@ -118,9 +140,18 @@ class Flights implements Workers {
     return { memories: this.#arenas.all.map(({ memory }) => memory), control: tasks.control };
   }
 
-  /** Whether there are workers, which begin at the first work for them. */
-  haveWorkers(): boolean {
+  /** Whether there are workers, which begin at the first work for them, and a submission is large enough to be theirs. */
+  wants({ commands }: Submission): boolean {
     if (this.#threads === 1) return false;
+    let work = 0;
+    for (const command of commands) {
+      work += workOf(command);
+      if (work >= leastGrains * this.#grain) return this.#haveWorkers();
+    }
+    return false;
+  }
+
+  #haveWorkers(): boolean {
     if (this.#crew) return true;
     const tasks = new TaskQueue();
     tasks.announce(this.#arenas.all.length);
@@ -224,7 +255,7 @@ class Flights implements Workers {
         };
         flight.names.set(instance.id, name);
         if (this.#listener) this.#traced.set(instance.id, executable);
-        return kernel.parts.map(({ extent, work }, part) => ({
+        return partsOf(kernel).all.map(({ extent, work }, part) => ({
           ...common,
           kind: kind.launch,
           extent,

@@ -6,7 +6,7 @@ import type { Arena } from "./arena.ts";
 import { type Arenas, type CpuMemory, give } from "./arenas.ts";
 import { CpuExecutable } from "./kernels.ts";
 import { asError, type Submission } from "./submission.ts";
-import { probe } from "./wasm/probe.ts";
+import { multiMemory, probe } from "./wasm/probe.ts";
 
 /** Changes the commands of a submission; returns memory to give back once they are done. */
 export type Gather = (arenas: Arenas, submission: Submission) => readonly CpuMemory[];
@@ -48,7 +48,7 @@ const isApart = (regions: readonly Region[]): boolean => {
 
 /** Whether a launch can reach regions in several arenas at once. */
 const reachesSeveral = (executable: Executable): boolean =>
-  executable instanceof CpuExecutable && executable.kernel.apart !== undefined && probe("multiMemory");
+  executable instanceof CpuExecutable && executable.kernel.apart !== undefined && probe(multiMemory);
 
 /** Brings together the regions of launches that lie in several arenas, where modules reach only one. */
 export const gather: Gather = (arenas, submission) => {

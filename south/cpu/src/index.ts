@@ -1,9 +1,10 @@
 /** The CPU for Sinan. Importing it registers the driver "cpu" and the code generator "wasm-simd". */
 
-import { fuseRows, register } from "sinan/south";
+import { fuseRows, register, shareLoops } from "sinan/south";
 import { driverOf } from "./driver.ts";
 import { parts } from "./options.ts";
-import { wasmCodegen } from "./wasm/render.ts";
+import { writeParts } from "./wasm/parts.ts";
+import { wasmCodegen as kernelCodegen } from "./wasm/render.ts";
 import { addRules } from "./wasm/rules.ts";
 import { castShort, castShortLanes, roundLanes } from "./wasm/shorts.ts";
 import { wideOp } from "./wasm/wide-ops.ts";
@@ -16,7 +17,9 @@ import { wideOp } from "./wasm/wide-ops.ts";
  *  the calling thread does all work, unless `{ worker }` is the address of a script that was bundled from `@sinan/cpu/worker`. */
 const cpuDriver = driverOf(parts);
 
-addRules({ castValue: castShort, castLanes: castShortLanes, roundLanes, wideOp });
+const wasmCodegen = { ...kernelCodegen, share: shareLoops };
+
+addRules({ castValue: castShort, castLanes: castShortLanes, roundLanes, wideOp }, writeParts);
 fuseRows();
 register({ driver: cpuDriver }, { codegen: wasmCodegen });
 

@@ -5,13 +5,13 @@ import { type Artifact, DeviceError, type Executable, type Region } from "sinan/
 import type { Arena } from "./arena.ts";
 import type { Arenas, CpuMemory } from "./arenas.ts";
 import { math } from "./math.ts";
-import { codegenName, memoryName, partsSection } from "./wasm/render.ts";
+import { codegenName, memoryName } from "./wasm/render.ts";
 
 type Run = (...args: readonly number[]) => void;
 
-/** What workers do one after another: so many iterations, about so many operations. */
-export interface Part {
-  readonly extent: number;
+/** What workers do one after another: so many iterations each, about so many operations; and these in all. */
+export interface Parts {
+  readonly all: readonly { readonly extent: number; readonly work: number }[];
   readonly work: number;
 }
 
@@ -29,17 +29,12 @@ export interface Kernel {
   readonly code: Uint8Array<ArrayBuffer>;
   readonly module: WebAssembly.Module;
   readonly apart: Artifact["apart"];
-  readonly parts: readonly Part[];
-  /** About how many operations a launch is. */
-  readonly work: number;
+  /** Once workers asked for them. */
+  parts: Parts | undefined;
   /** How many regions and scalars it takes. */
   readonly arity: number;
   /** By the number of the one arena. */
   readonly single: (Instance | undefined)[];
-  /** By the numbers of each buffer's arena. */
-  readonly several: Map<string, Instance>;
-  /** Modules for buffers in several memories, by the memory of each. */
-  readonly modules: Map<string, { readonly module: WebAssembly.Module; readonly code: Uint8Array<ArrayBuffer> }>;
 }
 
 export class CpuExecutable implements Executable {
@@ -62,12 +57,17 @@ export interface Launch {
 /** The id of copies and fills. */
 export const noKernel = 0;
 
+/** The instance of a kernel for buffers in these arenas, of which there are several. */
+export type Across = (kernels: Kernels, kernel: Kernel, arenas: readonly Arena[]) => Instance;
+
 export class Kernels {
   readonly #arenas: Arenas;
+  readonly #across: Across | undefined;
   #last = noKernel;
 
-  constructor(arenas: Arenas) {
+  constructor(arenas: Arenas, across: Across | undefined) {
     this.#arenas = arenas;
+    this.#across = across;
   }
 
   async load({ codegen, name, code, apart }: Artifact): Promise<Executable> {
@@ -81,17 +81,15 @@ export class Kernels {
   async #compile(name: string, code: Uint8Array<ArrayBuffer>, apart: Artifact["apart"]): Promise<Kernel> {
     try {
       const module = await WebAssembly.compile(code);
-      const first = this.#instance(module, code, this.#arenas.all.slice(0, 1));
-      const parts = partsOf(module);
-      const work = parts.reduce((sum, part) => sum + part.work, 0);
-      const arity = first.run.length;
-      return { code, module, apart, parts, work, arity, single: [first], several: new Map(), modules: new Map() };
+      const first = this.instantiate(module, code, this.#arenas.all.slice(0, 1));
+      return { code, module, apart, parts: undefined, arity: first.run.length, single: [first] };
     } catch (cause) {
       throw new DeviceError(`cpu: kernel ${name} is refused: ${messageOf(cause)}`, { cause });
     }
   }
 
-  #instance(module: WebAssembly.Module, code: Uint8Array<ArrayBuffer>, arenas: readonly Arena[]): Instance {
+  /** @throws what the engine throws, where the module is not one of kernels */
+  instantiate(module: WebAssembly.Module, code: Uint8Array<ArrayBuffer>, arenas: readonly Arena[]): Instance {
     const env = Object.fromEntries(arenas.map(({ memory }, n) => [memoryName(n), memory]));
     const { exports } = new WebAssembly.Instance(module, { env, math });
     if (typeof exports["run"] !== "function") throw new DeviceError("it exports no function `run`");
@@ -111,26 +109,20 @@ export class Kernels {
       args.push(memory.offset + region.offset);
     }
     for (const scalar of scalars) args.push(scalar);
-    const instance = isApart ? this.#across(own, regions) : this.#within(own.kernel, arena?.index ?? 0);
+    const instance =
+      isApart && this.#across
+        ? this.#across(
+            this,
+            own.kernel,
+            regions.map((region) => this.#arenas.at(region).arena),
+          )
+        : this.#within(own.kernel, arena?.index ?? 0);
     return { executable: own, instance, args };
   }
 
   #within(kernel: Kernel, index: number): Instance {
     const arena = this.#arenas.all[index] as Arena;
-    return (kernel.single[index] ??= this.#instance(kernel.module, kernel.code, [arena]));
-  }
-
-  #across({ kernel }: CpuExecutable, regions: readonly Region[]): Instance {
-    const arenas = regions.map((region) => this.#arenas.at(region).arena);
-    const key = arenas.map(({ index }) => index).join();
-    const known = kernel.several.get(key);
-    if (known) return known;
-    const distinct = [...new Set(arenas)];
-    const spaces = arenas.map((arena) => distinct.indexOf(arena));
-    const { module, code } = moduleFor(kernel, spaces);
-    const instance = this.#instance(module, code, distinct);
-    kernel.several.set(key, instance);
-    return instance;
+    return (kernel.single[index] ??= this.instantiate(kernel.module, kernel.code, [arena]));
   }
 }
 
@@ -143,25 +135,6 @@ function ownExecutable(executable: Executable, regions: number, scalars: number)
       `cpu: kernel ${name} takes ${kernel.arity} regions and scalars, got ${regions} and ${scalars}`,
     );
   return executable;
-}
-
-function moduleFor(kernel: Kernel, spaces: readonly number[]) {
-  const key = spaces.join();
-  const known = kernel.modules.get(key);
-  if (known) return known;
-  const code = kernel.apart?.(spaces);
-  if (code === undefined || typeof code === "string") throw new DeviceError("there is no code for it");
-  const made = { module: new WebAssembly.Module(code), code };
-  kernel.modules.set(key, made);
-  return made;
-}
-
-/** What the code generator wrote about a module's parts; code without that is one part of its own. */
-function partsOf(module: WebAssembly.Module): readonly Part[] {
-  const [section] = WebAssembly.Module.customSections(module, partsSection);
-  if (!section) return [{ extent: 1, work: 0 }];
-  const parts = JSON.parse(new TextDecoder().decode(section)) as readonly (readonly [number, number])[];
-  return parts.map(([extent, work]) => ({ extent, work }));
 }
 
 export const messageOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause));

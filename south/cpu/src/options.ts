@@ -4,7 +4,9 @@ import { DeviceError, type Json } from "sinan/south";
 import { arenaBytes, type Options, type CpuParts } from "./driver.ts";
 import { workersOf } from "./flights.ts";
 import { coreCount } from "./crew.ts";
+import { across } from "./across.ts";
 import { gather } from "./gather.ts";
+import { probe, threads } from "./wasm/probe.ts";
 
 const host = globalThis as {
   readonly process?: { readonly env?: Readonly<Record<string, string | undefined>> };
@@ -64,6 +66,8 @@ export const parts: CpuParts = {
   },
   optionsOf,
   threadCount,
+  canShare: () => typeof SharedArrayBuffer === "function" && probe(threads),
   workersOf,
+  across,
   gather,
 };

@@ -21,7 +21,7 @@ import {
 } from "sinan/south";
 import { cpuDriver, wasmCodegen } from "./index.ts";
 import { wasmModule } from "./wasm/assembler.ts";
-import { partsSection } from "./wasm/render.ts";
+import { partsSection } from "./wasm/parts.ts";
 
 const seconds = Number(process.env["SINAN_STRESS"] ?? 1);
 const count = 20_000;

@@ -67,8 +67,8 @@ export interface Workers {
   /** Gives back at once what workers may still use; `false` if there is nothing. */
   reclaim(): boolean;
   arenasAdded(): void;
-  /** Whether there are workers, which begin at the first work for them. */
-  haveWorkers(): boolean;
+  /** Whether there are workers, which begin at the first work for them, and a submission is large enough to be theirs. */
+  wants(submission: Submission): boolean;
   /** Gives the workers a submission; `false` where they cannot take it yet. */
   fly(submission: Submission): boolean;
   /** Passes the fences of what workers have done. */

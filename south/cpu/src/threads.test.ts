@@ -6,7 +6,7 @@ import { type Artifact, type Command, type Device, KernelError, type Region } fr
 import { cpuDriver, wasmCodegen } from "./index.ts";
 import { TaskQueue } from "./tasks.ts";
 import { type FunctionBody, wasmModule } from "./wasm/assembler.ts";
-import { partsSection } from "./wasm/render.ts";
+import { partsSection } from "./wasm/parts.ts";
 
 const open = (threads: number, more: { shared?: boolean; grain?: number } = {}): Promise<Device> =>
   cpuDriver.open("cpu", { threads, grain: 1, ...more });

@@ -2,7 +2,8 @@
  *  cache, and one that reads memory once. Made with the assembler that makes the kernels. */
 import type { Artifact } from "sinan/south";
 import { type WasmModule, wasmModule } from "./assembler.ts";
-import { codegenName, memoryName, partsSection } from "./render.ts";
+import { partsSection } from "./parts.ts";
+import { codegenName, memoryName } from "./render.ts";
 
 const [rows, vectors, steps] = [6, 2, 256] as const;
 /** Floating-point operations of one call. */

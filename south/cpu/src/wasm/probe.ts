@@ -2,74 +2,73 @@
 
 import { wasmModule } from "./assembler.ts";
 
-export type WasmFeature = "simd" | "relaxedSimd" | "threads" | "bulkMemory" | "multiMemory";
+/** Makes a module that is valid where the engine takes a feature. */
+type Sample = () => Uint8Array<ArrayBuffer>;
 
-const samples: { readonly [F in WasmFeature]: () => Uint8Array<ArrayBuffer> } = {
-  simd() {
-    const module = wasmModule();
-    module.fn(["v128", "v128"], ["v128"], (f, a, b) => {
-      f.get(a);
-      f.get(b);
-      f.op("f32x4.add");
-    });
-    return module.bytes();
-  },
-
-  relaxedSimd() {
-    const module = wasmModule();
-    module.fn(["v128", "v128", "v128"], ["v128"], (f, a, b, c) => {
-      f.get(a);
-      f.get(b);
-      f.get(c);
-      f.op("f32x4.relaxed_madd");
-    });
-    return module.bytes();
-  },
-
-  threads() {
-    const module = wasmModule();
-    module.memory({ min: 1, max: 1, shared: true });
-    module.fn(["i32", "i32"], ["i32"], (f, address, count) => {
-      f.get(address);
-      f.get(count);
-      f.op("memory.atomic.notify");
-    });
-    return module.bytes();
-  },
-
-  bulkMemory() {
-    const module = wasmModule();
-    module.memory({ min: 1 });
-    module.fn(["i32", "i32", "i32"], [], (f, to, value, length) => {
-      f.get(to);
-      f.get(value);
-      f.get(length);
-      f.op("memory.fill");
-    });
-    return module.bytes();
-  },
-
-  multiMemory() {
-    const module = wasmModule();
-    module.importMemory("env", "memory", { min: 1 });
-    const second = module.importMemory("env", "memory1", { min: 1 });
-    module.fn(["i32"], ["i32"], (f, address) => {
-      f.get(address);
-      f.op("i32.load", 0, 4, second);
-    });
-    return module.bytes();
-  },
+export const simd: Sample = () => {
+  const module = wasmModule();
+  module.fn(["v128", "v128"], ["v128"], (f, a, b) => {
+    f.get(a);
+    f.get(b);
+    f.op("f32x4.add");
+  });
+  return module.bytes();
 };
 
-const found = new Map<WasmFeature, boolean>();
+export const relaxedSimd: Sample = () => {
+  const module = wasmModule();
+  module.fn(["v128", "v128", "v128"], ["v128"], (f, a, b, c) => {
+    f.get(a);
+    f.get(b);
+    f.get(c);
+    f.op("f32x4.relaxed_madd");
+  });
+  return module.bytes();
+};
+
+export const threads: Sample = () => {
+  const module = wasmModule();
+  module.memory({ min: 1, max: 1, shared: true });
+  module.fn(["i32", "i32"], ["i32"], (f, address, count) => {
+    f.get(address);
+    f.get(count);
+    f.op("memory.atomic.notify");
+  });
+  return module.bytes();
+};
+
+export const bulkMemory: Sample = () => {
+  const module = wasmModule();
+  module.memory({ min: 1 });
+  module.fn(["i32", "i32", "i32"], [], (f, to, value, length) => {
+    f.get(to);
+    f.get(value);
+    f.get(length);
+    f.op("memory.fill");
+  });
+  return module.bytes();
+};
+
+export const multiMemory: Sample = () => {
+  const module = wasmModule();
+  module.importMemory("env", "memory", { min: 1 });
+  const second = module.importMemory("env", "memory1", { min: 1 });
+  module.fn(["i32"], ["i32"], (f, address) => {
+    f.get(address);
+    f.op("i32.load", 0, 4, second);
+  });
+  return module.bytes();
+};
+
+const found = new Map<Sample, boolean>();
 
 /** Whether the engine validates code that uses the feature; asked once per feature. For `threads` this says nothing of
  *  whether workers, or a shared memory in this page, can be had. */
-export function probe(feature: WasmFeature): boolean {
-  const known = found.get(feature);
+export function probe(sample: Sample): boolean {
+  const known = found.get(sample);
   if (known !== undefined) return known;
-  const answer = typeof WebAssembly === "object" && WebAssembly.validate(samples[feature]());
-  found.set(feature, answer);
+  const answer = typeof WebAssembly === "object" && WebAssembly.validate(sample());
+  found.set(sample, answer);
   return answer;
 }
 
@@ -80,7 +79,7 @@ let fused: boolean | undefined;
 export function fusesMadd(): boolean {
   if (fused !== undefined) return fused;
   fused = false;
-  if (!probe("relaxedSimd")) return fused;
+  if (!probe(relaxedSimd)) return fused;
   const module = wasmModule();
   module.fn(
     ["f32", "f32"],

@@ -18,13 +18,13 @@ import {
   rangeOfLoop,
   tensorTypeOf,
   topological,
-  workOf,
 } from "sinan/south";
-import { wasmModule } from "./assembler.ts";
+import { type ValType, type WasmModule, wasmModule } from "./assembler.ts";
 import type { BodyOf, FunctionBody } from "./body.ts";
 import { emitNest, type Outers, type Share } from "./emit.ts";
 import { scalarType } from "./lanes.ts";
 import { lowerNest, lowerScalar, type NestCode, type Parameters } from "./nest.ts";
+import { writeParts } from "./rules.ts";
 import { imported } from "./scalar-ops.ts";
 
 export const codegenName = "wasm-simd";
@@ -33,36 +33,33 @@ export const codegenName = "wasm-simd";
  *  buffers in several. */
 export const memoryName = (n: number): string => (n === 0 ? "memory" : `memory${n}`);
 
-/** The module's section that says, for each of the functions `part0`, `part1` and so on which are to run in turn, how many
- *  iterations threads may share and about how many operations all of them are: [[iterations, operations], ...]. A module
- *  with one part that cannot be shared has no such functions: it is `run`. */
-export const partsSection = "sinan.parts";
-
 /** A loop around nests. */
-interface LoopCode {
+export interface LoopCode {
   readonly range: NodeOf<"range">;
   readonly parallel: boolean;
   readonly limit: NestCode;
   readonly items: readonly Code[];
 }
 
-type Code = NestCode | LoopCode;
+export type Code = NestCode | LoopCode;
 
-interface Part {
-  readonly items: Code[];
-  readonly extent: number;
-  work: number;
+/** An item of the kernel beside its code. */
+export interface Lowered {
+  readonly item: Item;
+  readonly code: Code;
 }
 
-const isLoop = (code: Code): code is LoopCode => "items" in code;
-
-/** The iterations of the parallel loop; 1 where there is none. */
-function sharedExtent(code: Code): number {
-  if (isLoop(code)) return code.parallel ? code.range.attr.extent : 1;
-  for (let loop = code.root.inner; loop; loop = loop.inner)
-    if (loop.range?.attr.kind === "parallel") return loop.range.attr.extent;
-  return 1;
+/** What a kernel's code is written with. */
+export interface Writing {
+  readonly module: WasmModule;
+  readonly name: string;
+  readonly lowered: readonly Lowered[];
+  /** Of the parameters. */
+  readonly types: readonly ValType[];
+  readonly callees: ReadonlyMap<string, number>;
 }
+
+export const isLoop = (code: Code): code is LoopCode => "items" in code;
 
 /** @returns undefined if nothing in it has iterations */
 function lowerItem(item: Item, parameters: Parameters, fused: boolean): Code | undefined {
@@ -76,11 +73,8 @@ function lowerItem(item: Item, parameters: Parameters, fused: boolean): Code | u
 
 const codesIn = (code: Code): NestCode[] => (isLoop(code) ? [code.limit, ...code.items.flatMap(codesIn)] : [code]);
 
-const workIn = (item: Item): number =>
-  item.op === "nest" ? workOf(item) : bodyOf(item).reduce((sum, inner) => sum + workIn(inner), 0);
-
 /** Writes an item; a parallel loop runs the iterations of the share, or all of them. */
-function emitItem(
+export function emitItem(
   body: FunctionBody,
   code: Code,
   callees: ReadonlyMap<string, number>,
@@ -113,7 +107,7 @@ function emitItem(
   body.release(number, limit);
 }
 
-const none: Outers = new Map();
+export const none: Outers = new Map();
 
 /** Bytes to which each scratch buffer is aligned. */
 const alignment = 64;
@@ -156,24 +150,15 @@ export function render(
   });
   const parameters: Parameters = { addresses, scalars };
   const fused = features.includes("relaxed-madd");
-  const codes: Code[] = [];
-  const parts: Part[] = [];
-  for (const item of itemsOf(kernel)) {
+  const lowered = itemsOf(kernel).flatMap((item): Lowered[] => {
     const code = lowerItem(item, parameters, fused);
-    if (!code) continue;
-    codes.push(code);
-    const extent = shared ? sharedExtent(code) : 1;
-    const last = parts.at(-1);
-    if (extent === 1 && last?.extent === 1) {
-      last.items.push(code);
-      last.work += workIn(item);
-    } else parts.push({ items: [code], extent, work: workIn(item) });
-  }
+    return code ? [{ item, code }] : [];
+  });
 
   const module = wasmModule({ check });
   for (let n = 0; n <= Math.max(0, ...memories); n++)
     module.importMemory("env", memoryName(n), shared ? { min: 1, max: 65536, shared } : { min: 1 });
-  const called = new Set(codes.flatMap(codesIn).flatMap((code) => [...code.graph.callees]));
+  const called = new Set(lowered.flatMap(({ code }) => codesIn(code)).flatMap((code) => [...code.graph.callees]));
   const callees = new Map<string, number>();
   for (const name of imported) {
     if (!called.has(name)) continue;
@@ -181,35 +166,16 @@ export function render(
     callees.set(name, module.importFunction("math", name, new Array<"f64">(arity).fill("f64"), ["f64"]));
   }
   const types = [...new Array<"i32">(first).fill("i32"), ...[...scalars.values()].map((s) => s.type)];
-  const whole = parts.every((part) => part.extent === 1);
-  const functions = whole
-    ? []
-    : parts.map((part, i) =>
-        module.fn(
-          [...types, "i32", "i32"],
-          [],
-          (body) => {
-            const share = { begin: types.length, end: types.length + 1 };
-            for (const item of part.items) emitItem(body, item, callees, none, part.extent > 1 ? share : undefined);
-          },
-          { name: `${kernel.name} ${i}`, export: `part${i}` },
-        ),
-      );
+  const callParts = shared ? writeParts()?.({ module, name: kernel.name, lowered, types, callees }) : undefined;
   module.fn(
     types,
     [],
     (body) => {
-      if (whole) for (const code of codes) emitItem(body, code, callees, none, undefined);
-      for (const [i, callee] of functions.entries()) {
-        for (const local of types.keys()) body.get(local);
-        body.i32(0);
-        body.i32((parts[i] as Part).extent);
-        body.call(callee);
-      }
+      if (callParts) callParts(body);
+      else for (const { code } of lowered) emitItem(body, code, callees, none, undefined);
     },
     { name: kernel.name, export: "run" },
   );
-  if (shared) module.note(partsSection, JSON.stringify(parts.map(({ extent, work }) => [extent, work])));
   return {
     codegen: codegenName,
     name: kernel.name,

@@ -1,8 +1,10 @@
-/** The rules of dtypes that a small page has no use for. They are added when the whole package is imported, so that a bundle with
- *  `@sinan/cpu/lean` need not hold them. */
+/** What a small page has no use for: rules of some dtypes, and the parts of a kernel that threads share. They are added when the whole
+ *  package is imported, so that a bundle with `@sinan/cpu/lean` need not hold them. */
 
 import { type DType, type Op, VerifyError } from "sinan/south";
+import type { FunctionBody } from "./body.ts";
 import type { Lanes, Machine } from "./lanes.ts";
+import type { Writing } from "./render.ts";
 import type { Value, ValueGraph } from "./value.ts";
 
 export interface DTypeRules {
@@ -15,11 +17,19 @@ export interface DTypeRules {
   wideOp(g: ValueGraph, op: Op, a: Value, b: Value): Value | undefined;
 }
 
-let rules: DTypeRules | undefined;
+/** Writes the parts of a kernel, and gives what calls them in turn (see `parts.ts`). */
+type WriteParts = (writing: Writing) => ((body: FunctionBody) => void) | undefined;
 
-export function addRules(all: DTypeRules): void {
+let rules: DTypeRules | undefined;
+let parts: WriteParts | undefined;
+
+export function addRules(all: DTypeRules, writes: WriteParts): void {
   rules = all;
+  parts = writes;
 }
+
+/** Undefined where they are left out: a kernel is then one part. */
+export const writeParts = (): WriteParts | undefined => parts;
 
 /** @throws VerifyError where they are left out */
 export function rulesOf(dtype: DType): DTypeRules {
