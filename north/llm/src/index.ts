@@ -17,5 +17,5 @@ export * from "./tokenizer/index.ts";
 export { Trainer, type TrainerOptions } from "./trainer.ts";
 export type { DoneEvent, StartEvent, TrainCall, TrainerEvent, TrainerRun, TrainResult } from "./trainer-events.ts";
 export { type Loaded, loadTrained } from "./trainer-load.ts";
-export type { RunOptions, TextSource } from "./trainer-options.ts";
+export type { RunOptions, TextFiles, TextSource } from "./trainer-options.ts";
 export * from "./weights/index.ts";

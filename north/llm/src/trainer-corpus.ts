@@ -16,7 +16,6 @@ import { bitsPerByte } from "./baselines/bits-per-byte.ts";
 import type { Llama } from "./model/llama.ts";
 import { trainBpe } from "./tokenizer/train.ts";
 import type { Tokenizer } from "./tokenizer/tokenizer.ts";
-import type { TextSource } from "./trainer-options.ts";
 
 export interface Corpus {
   readonly tokenizer: Tokenizer;
@@ -35,7 +34,7 @@ export interface Text {
 }
 
 /** @throws FileError if the file cannot be read; ArgumentError if the text is empty */
-export async function readText(source: TextSource, files: () => Promise<Files>): Promise<Text> {
+export async function readText(source: string | { readonly text: string }, files: () => Promise<Files>): Promise<Text> {
   const isPath = typeof source === "string";
   const bytes = isPath ? await (await files()).read(source) : new TextEncoder().encode(source.text);
   const name = isPath ? source : "the text";

@@ -1,9 +1,23 @@
 /** What a Trainer can be told, what it does when it is not told, and what it refuses. */
 import { ArgumentError, CheckpointError, type Json } from "sinan";
+import type { TextFile } from "@sinan/train";
 import { type LlamaConfig, llamaConfig, llamaConfigFromJson, llamaConfigToJson } from "./config.ts";
 
-/** What is learned from: the path of a UTF-8 file, or the text itself. */
-export type TextSource = string | { readonly text: string };
+/** What is learned from: the path of a UTF-8 text, the text itself, or many files. A path may be that of a directory, a pattern
+ *  (`corpus/*.jsonl`) or a JSON-lines file; what is larger than some megabytes is not held in memory. */
+export type TextSource = string | { readonly text: string } | TextFiles;
+
+/** Texts and JSON-lines files, however large: they are made token ids once, which a file keeps. */
+export interface TextFiles {
+  /** Paths, directories and patterns; in a page, what `blobFile` makes of a `File`. */
+  readonly files: string | readonly (string | TextFile)[];
+  /** The field of a JSON line that has its text. Default "text". */
+  readonly field?: string;
+  /** What to do about a line that is not JSON, or has no text in that field. Default "throw". */
+  readonly onBadLine?: "throw" | "skip";
+  /** The directory for token ids. Default: `sinan` in the user's cache directory. */
+  readonly cache?: string;
+}
 
 /** What decides the numbers of a run. A resumed run has those of its checkpoint. */
 export interface RunOptions {

@@ -1,5 +1,5 @@
 /** One run of a Trainer: its events one after another, told to whoever listens on the way, and its result. */
-import { device, type Files, openCheckpoints } from "sinan";
+import { device, openCheckpoints } from "sinan";
 import { checkFacts, type Out, planRun, progress, readRecord, type Report, type RunPlan, train } from "@sinan/train";
 import type { Llama } from "./model/llama.ts";
 import { parameterCount } from "./model/size.ts";
@@ -8,12 +8,13 @@ import { baselinesOf } from "./trainer-corpus.ts";
 import type { DoneEvent, TrainCall, TrainerEvent, TrainerRun, TrainResult } from "./trainer-events.ts";
 import type { RunOptions } from "./trainer-options.ts";
 import { prepared, type Prepared } from "./trainer-prepare.ts";
+import type { Storage } from "./trainer-stream.ts";
 import { taskOf } from "./trainer-task.ts";
 
 /** What a run shares with its Trainer. */
 export interface Owner {
   readonly options: RunOptions & { readonly device?: string };
-  readonly files: () => Promise<Files>;
+  readonly storage: Storage;
   model: Llama | null;
   tokenizer: Tokenizer | null;
   /** Tokens a second of the last steps, if there were any. */
@@ -74,9 +75,9 @@ export function newRun(owner: Owner, call: TrainCall): TrainerRun {
 }
 
 async function readied(owner: Owner, call: TrainCall): Promise<Ready> {
-  const { options, files, model, tokenizer } = owner;
+  const { options, storage, model, tokenizer } = owner;
   if (options.device !== undefined) await device(options.device);
-  const run = await prepared(options, call, tokenizer, files);
+  const run = await prepared(options, call, tokenizer, storage);
   return { prepared: run, ...taskOf(run, call, model) };
 }
 
@@ -92,7 +93,7 @@ async function* events(
   const listeners = listenersOf(call, onWarning);
   try {
     const { prepared: run, task, options, facts } = await ready();
-    const { corpus, checkpoint, directory, from } = run;
+    const { corpus, checkpoint, directory, from, stream } = run;
     const { steps, seed } = run.settings;
     // The loop refuses it too; here it comes before anything is said.
     if (checkpoint) checkFacts(checkpoint.path, readRecord(checkpoint).facts, { ...facts, seed, steps });
@@ -102,19 +103,20 @@ async function* events(
     const outside = call.signal ?? interrupt?.signal;
     const signal = outside ? AbortSignal.any([outside, stopped]) : stopped;
     const checkpoints =
-      directory === null ? undefined : await openCheckpoints(await owner.files(), directory, { onWarning });
+      directory === null ? undefined : await openCheckpoints(await owner.storage.files(), directory, { onWarning });
     try {
       const parameters = parameterCount(task.model.config);
+      const trainTokens = stream?.tokens ?? corpus.trainIds.length;
       const tell = listeners.begin(steps);
       yield tell({
         event: "start",
         parameters,
-        trainTokens: corpus.trainIds.length,
+        trainTokens,
         heldOutTokens: corpus.heldOutIds.length,
         steps,
         from,
         tokensPerStep: task.tokensPerStep,
-        epochs: (steps * task.tokensPerStep) / corpus.trainIds.length,
+        epochs: (steps * task.tokensPerStep) / trainTokens,
         directory,
       });
       const baselines = baselinesOf(corpus);
@@ -143,6 +145,7 @@ async function* events(
       }
       return { done, step, stopped, directory, checkpoint: path, heldOutIds: corpus.heldOutIds };
     } finally {
+      await stream?.close();
       await checkpoints?.close();
     }
   } finally {

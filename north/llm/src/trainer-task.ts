@@ -20,7 +20,7 @@ export type LlamaTask = Task<Llama, optim.AdamWState<Llama>, Batch>;
 /** The task and the options of its run.
  *  @param own  the model that the Trainer has, which goes on unless a checkpoint does */
 export function taskOf(
-  { settings, corpus, checkpoint, dataHash, dataPath }: Prepared,
+  { settings, corpus, checkpoint, dataHash, dataPath, stream }: Prepared,
   call: TrainCall,
   own: Llama | null,
 ): { readonly task: LlamaTask; readonly options: TrainOptions; readonly facts: Facts } {
@@ -29,7 +29,8 @@ export function taskOf(
   const config = own && !checkpoint ? own.config : { ...settings.model, vocabSize: tokenizer.vocabSize };
   // The keys of the steps are the folds of 0, 1, 2 …
   const model = own && !checkpoint ? own : llama(config).init(random.fold(key(seed), 2 ** 32 - 1));
-  const stream = batches.tokenBatches(corpus.trainIds, { batch: batchSize, sequence: seqLen, seed });
+  const order = { batch: batchSize, sequence: seqLen, seed };
+  const source = stream ? stream.source(order) : batches.tokenBatches(corpus.trainIds, order);
   const rate = optim.warmupCosine({ peak: settings.learningRate, warmupSteps: settings.warmupSteps, steps });
   const shape = [batchSize, seqLen];
   const task: LlamaTask = {
@@ -37,8 +38,8 @@ export function taskOf(
     // The second mean is shorter than usual, as in Vaswani et al. 2017, §5.3: runs are short.
     optimizer: optim.adamW({ betas: [0.9, 0.98], weightDecay: settings.weightDecay }),
     loss: (m, { inputs, targets }, context) => loss(m, inputs, targets, context),
-    batch(n) {
-      const { inputs, targets } = stream.at(n);
+    async batch(n) {
+      const { inputs, targets } = await source.at(n);
       return { inputs: tensor(inputs, { shape }), targets: tensor(targets, { shape }) };
     },
     rate: (step) => rate(step + 1),

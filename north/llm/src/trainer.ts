@@ -75,7 +75,10 @@ function owner({ files, ...options }: TrainerOptions): Owner {
   let busy = false;
   return {
     options,
-    files: async () => files ?? (await import("@sinan/train/node")).nodeFiles(),
+    storage: {
+      files: async () => files ?? (await import("@sinan/train/node")).nodeFiles(),
+      isNode: files === undefined,
+    },
     model: null,
     tokenizer: null,
     tokensPerSecond: undefined,

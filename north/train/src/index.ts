@@ -9,10 +9,10 @@ export type {
   TrainEvent,
   WarningEvent,
 } from "./events.ts";
-export type { DocumentOptions } from "./data/documents.ts";
+export { type DocumentOptions, type DocumentPart, documentsOf } from "./data/documents.ts";
 export type { Encoder } from "./data/encode-parts.ts";
 export { type ReadAhead, readAhead } from "./data/read-ahead.ts";
-export { blobFile, type BlobLike, type TextFile, textFile } from "./data/text-file.ts";
+export { blobFile, type BlobLike, isJsonLines, type TextFile, textFile } from "./data/text-file.ts";
 export { openTokens, type TokenCacheOptions, type Tokens } from "./data/token-cache.ts";
 export type { SourceRecord, TokenFile, TokenRecord } from "./data/token-file.ts";
 export { type Source, type SourceOptions, type TokenSource, tokenSource } from "./data/token-source.ts";

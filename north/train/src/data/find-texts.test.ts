@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import test from "node:test";
-import { ArgumentError, sha256Hex } from "sinan";
+import { ArgumentError, FileError, sha256Hex } from "sinan";
 import { cacheDirectory, findTexts, nativeSha256 } from "./find-texts.ts";
 
 test("files, directories and patterns stand for texts, each once and in order", async (t) => {
@@ -21,7 +21,9 @@ test("files, directories and patterns stand for texts, each once and in order", 
   assert.deepEqual(await found("odd[1]*.txt"), ["odd[1]*.txt"]);
   assert.deepEqual(await found("deep/picture.png"), ["deep/picture.png"]);
   assert.deepEqual(await found("**/*.{md,jsonl}"), ["a.jsonl", "deep/er/c.md"]);
-  for (const nothing of ["*.csv", "none.txt", "none/"])
+  await assert.rejects(found("none.txt"), (e: unknown) => e instanceof FileError && e.code === "ENOENT");
+  await mkdir(`${directory}/empty`);
+  for (const nothing of ["*.csv", "empty"])
     await assert.rejects(found(nothing), (e: unknown) => e instanceof ArgumentError && e.message.includes(nothing));
 });
 

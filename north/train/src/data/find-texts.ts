@@ -4,7 +4,7 @@ import { glob, mkdir } from "node:fs/promises";
 import { homedir } from "node:os";
 import path from "node:path";
 import process from "node:process";
-import { ArgumentError, type Sha256 } from "sinan";
+import { ArgumentError, fileError, type Sha256 } from "sinan";
 import { nodeFiles } from "../files/index.ts";
 import { attempt } from "../files/system-error.ts";
 import { type TextFile, textFile } from "./text-file.ts";
@@ -15,13 +15,15 @@ const endings = "{txt,text,md,jsonl,ndjson}";
 /** The files that paths stand for: a file is itself, a directory all texts below it, anything else a pattern with `*`, `**`, `?` and
  *  `{a,b}`. In the order of the paths, those of one sorted by name, each once.
  *
- *  @throws ArgumentError if one stands for no file
+ *  @throws FileError if a file is not there; ArgumentError if a directory or a pattern stands for none
  *  @example await findTexts(["corpus/*.jsonl", "books"]) */
 export async function findTexts(paths: readonly string[]): Promise<TextFile[]> {
   const files = nodeFiles();
   const found = new Set<string>();
   for (const one of paths) {
-    const kind = (await files.exists(one)) ? (await files.stat(one)).kind : "pattern";
+    const there = (await files.exists(one)) ? (await files.stat(one)).kind : "nothing";
+    const kind = there === "nothing" && /[*?[\]{}]/.test(one) ? "pattern" : there;
+    if (kind === "nothing") throw fileError("read", one, "ENOENT");
     const names =
       kind === "file" ? [one] : await matching(kind === "pattern" ? one : path.join(one, `**/*.${endings}`));
     if (names.length === 0)

@@ -1,5 +1,5 @@
 /** Where text comes from, piece by piece: a file of `Files`, or a `Blob` of a page. */
-import { baseName, FileError, type Files, type OpenFile } from "sinan";
+import { baseName, FileError, fileError, type Files, type OpenFile } from "sinan";
 
 /** A text or JSON-lines file that may be larger than memory. */
 export interface TextFile {
@@ -15,6 +15,7 @@ export interface TextFile {
 /** @throws FileError if it is not there or is a directory
  *  @example await textFile(nodeFiles(), "moby-dick.txt") */
 export async function textFile(files: Files, path: string): Promise<TextFile> {
+  if (!(await files.exists(path))) throw fileError("read", path, "ENOENT");
   const { kind, size, modified } = await files.stat(path);
   if (kind === "directory")
     throw new FileError(`cannot read ${path}: it is a directory (EISDIR)`, {

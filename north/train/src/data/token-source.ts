@@ -19,15 +19,13 @@ export interface SourceOptions {
   readonly seed: number;
   /** Rows of whole documents, with masks between them, in place of windows that run across documents. Default false. */
   readonly pack?: boolean;
-  /** The share of the ids, at the end, that no batch has; of packed rows, of the documents. Default 0. */
-  readonly heldOut?: number;
+  /** Ids from this one on are in no batch, nor is a packed document that goes beyond it. Default: how many there are. */
+  readonly end?: number;
 }
 
 export interface TokenSource extends Source<data.Batch | data.PackedBatch> {
   readonly at: (step: number) => Promise<data.Batch | data.PackedBatch>;
   readonly stepsPerEpoch: number;
-  /** Ids from here on are held out. */
-  readonly end: number;
 }
 
 /** Batches of a token file: those of `data.tokenBatches` on its ids, or of `data.packedBatches` on its documents.
@@ -36,13 +34,12 @@ export interface TokenSource extends Source<data.Batch | data.PackedBatch> {
  *  @example const source = tokenSource(tokens, { batch: 8, sequence: 256, seed: 0 }); await source.at(step); */
 export function tokenSource(
   file: Pick<TokenFile, "record" | "lengths" | "read" | "close">,
-  { batch, sequence, seed, pack = false, heldOut = 0 }: SourceOptions,
+  { batch, sequence, seed, pack = false, end = file.record.tokens }: SourceOptions,
 ): TokenSource {
-  if (!(heldOut >= 0 && heldOut < 1))
-    throw new ArgumentError(`tokenSource: heldOut: expected a share of at least 0 and below 1, got ${heldOut}`);
+  if (!(Number.isSafeInteger(end) && end >= 0 && end <= file.record.tokens))
+    throw new ArgumentError(`tokenSource: end: expected a place in the ${file.record.tokens} ids, got ${end}`);
   const close = (): Promise<void> => file.close();
   if (!pack) {
-    const end = Math.round(file.record.tokens * (1 - heldOut));
     const { starts, stepsPerEpoch } = data.tokenWindows(end, { batch, sequence, seed });
     const at = async (step: number): Promise<data.Batch> => {
       const windows = await Promise.all(starts(step).map((start) => file.read(start, sequence + 1)));
@@ -53,13 +50,16 @@ export function tokenSource(
       });
       return { inputs, targets };
     };
-    return { at, close, stepsPerEpoch, end };
+    return { at, close, stepsPerEpoch };
   }
-  const lengths = file.lengths.subarray(0, Math.round(file.lengths.length * (1 - heldOut)));
-  const firsts = new Float64Array(lengths.length + 1);
-  lengths.forEach((length, document) => {
+  const firsts = new Float64Array(file.lengths.length + 1);
+  file.lengths.forEach((length, document) => {
     firsts[document + 1] = (firsts[document] as number) + length;
   });
+  const lengths = file.lengths.subarray(
+    0,
+    firsts.findLastIndex((first) => first <= end),
+  );
   const { rows, stepsPerEpoch } = data.packedOrder(data.packDocuments(lengths, sequence), { batch, seed });
   const at = async (step: number): Promise<data.PackedBatch> => {
     const chosen = rows(step);
@@ -70,5 +70,5 @@ export function tokenSource(
     const of = new Map(pieces.map((piece, i) => [piece, ids[i] as ArrayLike<number>]));
     return data.fillPacked(chosen, sequence, (piece) => of.get(piece) ?? []);
   };
-  return { at, close, stepsPerEpoch, end: firsts[lengths.length] as number };
+  return { at, close, stepsPerEpoch };
 }
