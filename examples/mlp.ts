@@ -1,8 +1,9 @@
 /** A small network learns which of two interleaved half-moons a point is on. The step is compiled as one program: `jit` traces
  *  it at its first call, and `donate` lets the new weights take the memory of the old ones. */
-import { concat, currentDevice, jit, key, random, slice, type Tensor, tensor, valueAndGrad } from "sinan";
+import { concat, currentDevice, jit, key, slice, type Tensor, tensor, valueAndGrad } from "sinan";
 import * as nn from "sinan/nn";
 import * as optim from "sinan/optim";
+import * as random from "sinan/random";
 
 const { id } = await currentDevice();
 
