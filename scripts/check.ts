@@ -15,6 +15,7 @@ const parts = new Map<string, string[][]>([
     [
       ["tsc", "-p", "."],
       ["tsc", "-p", "examples/browser"], // what runs in a page, with its types
+      ["tsc", "-p", "north/train/page"],
       ["tsc", "-p", "core"], // again without the types of Node: what core itself may use
     ],
   ],

@@ -15,6 +15,13 @@ export interface Page {
   evaluate(expression: string): Promise<unknown>;
   waitForFunction(expression: string, argument?: undefined, options?: { timeout?: number }): Promise<unknown>;
   screenshot(options: { path: string; fullPage?: boolean }): Promise<unknown>;
+  setInputFiles(selector: string, files: readonly string[]): Promise<void>;
+  readonly mouse: {
+    move(x: number, y: number): Promise<void>;
+    down(): Promise<void>;
+    up(): Promise<void>;
+  };
+  readonly keyboard: { press(key: string): Promise<void> };
   setViewportSize(size: { width: number; height: number }): Promise<void>;
   workers(): readonly Worker[];
 }
@@ -25,7 +32,11 @@ export interface BrowserContext {
 }
 
 export interface Browser {
-  newContext(): Promise<BrowserContext>;
+  newContext(options?: {
+    colorScheme?: "light" | "dark";
+    viewport?: { width: number; height: number };
+    offline?: boolean;
+  }): Promise<BrowserContext>;
   close(): Promise<void>;
 }
 

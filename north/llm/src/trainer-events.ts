@@ -24,6 +24,8 @@ export interface TrainCall {
   readonly onEvent?: (event: TrainerEvent) => void;
   /** Told of everything too, and closed at the end of the run. */
   readonly reports?: readonly Report[];
+  /** Keep `events.jsonl` and `report.html` in the run's directory. Default: unless the Trainer was given `files`. */
+  readonly record?: boolean;
   /** Where progress is shown; null for nowhere. Default: standard error. */
   readonly progress?: Out | null;
   /** Told what does not stop the run but should be known. Default: `console.warn`. */

@@ -104,7 +104,7 @@ test("reports hear of everything and are closed; one that fails is left out and 
   await device("cpu");
   const heard: string[] = [];
   const good: Report = {
-    event: ({ event }) => void heard.push(event),
+    event: ({ event }) => void (event !== "memory" && heard.push(event)), // that comes by the clock
     close: async () => void heard.push("closed"),
   };
   const bad: Report = { event: () => assert.fail("full disk"), close: async () => assert.fail("never asked") };
@@ -120,5 +120,5 @@ test("reports hear of everything and are closed; one that fails is left out and 
   assert.deepEqual(heard, ["start", "checkpoint", "step", "step", "checkpoint", "eval", "done", "closed"]);
   assert.equal(warnings.length, 2);
   assert.match(warnings[0] ?? "", /a report failed .*full disk/);
-  assert.match(warnings[1] ?? "", /could not be finished: .*no room/);
+  assert.match(warnings[1] ?? "", /a report failed .*no room/);
 });

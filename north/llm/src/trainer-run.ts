@@ -1,6 +1,18 @@
 /** One run of a Trainer: its events one after another, told to whoever listens on the way, and its result. */
-import { device, openCheckpoints } from "sinan";
-import { checkFacts, type Out, planRun, progress, readRecord, type Report, type RunPlan, train } from "@sinan/train";
+import { baseName, device, joinPath, type Json, openCheckpoints } from "sinan";
+import {
+  checkFacts,
+  htmlReport,
+  type Out,
+  planRun,
+  readRecord,
+  type Report,
+  reportAll,
+  type RunPlan,
+  terminalReport,
+  train,
+  type TrainOptions,
+} from "@sinan/train";
 import type { Llama } from "./model/llama.ts";
 import { parameterCount } from "./model/size.ts";
 import type { Tokenizer } from "./tokenizer/tokenizer.ts";
@@ -107,7 +119,8 @@ async function* events(
     try {
       const parameters = parameterCount(task.model.config);
       const trainTokens = stream?.tokens ?? corpus.trainIds.length;
-      const tell = listeners.begin(steps);
+      const kept = (call.record ?? owner.storage.isNode) ? await recordsOf(directory, owner.storage, options) : [];
+      const tell = listeners.begin(kept);
       yield tell({
         event: "start",
         parameters,
@@ -155,38 +168,25 @@ async function* events(
   }
 }
 
-/** All who want to hear of events. A report that fails is left out from then on: it is no reason to lose a run. */
+/** All who want to hear of events. */
 function listenersOf({ onEvent, progress: out, reports = [] }: TrainCall, onWarning: (message: string) => void) {
   const show = out === null ? null : (out ?? standardError());
-  let bar: ReturnType<typeof progress> | null = null;
-  const listening = new Set<Report>(reports);
-  const failed = (report: Report, error: unknown): void => {
-    if (listening.delete(report)) onWarning(`a report failed and gets no more events: ${String(error)}`);
-  };
+  let all: Report | null = reportAll(reports, { onWarning });
   return {
-    begin(steps: number): <E extends TrainerEvent>(event: E) => E {
-      bar = show && progress(show, { steps });
+    /** @param kept  further reports, that the run keeps of itself */
+    begin(kept: readonly Report[]): <E extends TrainerEvent>(event: E) => E {
+      const report = reportAll([...reports, ...(show ? [terminalReport(show)] : []), ...kept], { onWarning });
+      all = report;
       return (event) => {
         onEvent?.(event);
-        for (const report of listening) {
-          try {
-            report.event(event);
-          } catch (error) {
-            failed(report, error);
-          }
-        }
-        if (event.event !== "start" && event.event !== "done") bar?.(event);
+        report.event(event);
         return event;
       };
     },
     async end(): Promise<void> {
-      bar?.end();
-      bar = null;
-      const all = [...listening];
-      listening.clear();
-      const closed = await Promise.allSettled(all.map((report) => report.close()));
-      for (const result of closed)
-        if (result.status === "rejected") onWarning(`a report could not be finished: ${String(result.reason)}`);
+      const report = all;
+      all = null;
+      await report?.close();
     },
   };
 }
@@ -198,6 +198,26 @@ const host = globalThis as {
     exit?(code: number): never;
   };
 };
+/** What a run keeps of itself in its directory: lines of events, and the page made of them. */
+async function recordsOf(
+  directory: string | null,
+  storage: Storage,
+  { options, documents }: Pick<TrainOptions, "options" | "documents">,
+): Promise<Report[]> {
+  if (directory === null) return [];
+  const { jsonlReport } = await import("@sinan/train/node");
+  const history = joinPath(directory, "events.jsonl");
+  const settings = {
+    ...(isRecord(options) ? options : {}),
+    ...(documents?.["config"] && { model: documents["config"] }),
+  };
+  const page = { files: await storage.files(), path: joinPath(directory, "report.html"), name: baseName(directory) };
+  return [jsonlReport(history), htmlReport({ ...page, settings, history })];
+}
+
+const isRecord = (value: Json | undefined): value is Record<string, Json> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
 const standardError = (): Out | null => host.process?.stderr ?? null;
 
 interface Interrupt {

@@ -18,7 +18,22 @@ export type { SourceRecord, TokenFile, TokenRecord } from "./data/token-file.ts"
 export { type Source, type SourceOptions, type TokenSource, tokenSource } from "./data/token-source.ts";
 export { type Outcome, train, type TrainOptions } from "./loop.ts";
 export { type PlanOptions, planRun, type RunBytes, type RunPlan } from "./plan.ts";
-export { grouped, jsonLine, type Out, painter, type Progress, progress, type ProgressOptions } from "./progress.ts";
+export { bytes, clock, grouped, type Painter, painter } from "./reports/figures.ts";
+export { htmlReport, type HtmlOptions } from "./reports/html.ts";
+export { jsonLine } from "./reports/json-line.ts";
+export { pageOf } from "./reports/page.ts";
+export {
+  type RunData,
+  type RunNote,
+  type RunRecord,
+  runRecord,
+  type RunRecordOptions,
+  type RunSample,
+} from "./reports/record.ts";
+export { type MemoryEvent, reportAll, type ReportAllOptions } from "./reports/report.ts";
+export type { Out } from "./reports/screen.ts";
+export type { SeriesData } from "./reports/series.ts";
+export { terminalReport, type TerminalOptions } from "./reports/terminal.ts";
 export { checkFacts, readRecord, type TrainerRecord } from "./saved.ts";
 export { findNonFinite, type StepResult, trainStep } from "./step.ts";
 export type { Evaluation, Facts, Optimizer, Task, TrainState } from "./task.ts";

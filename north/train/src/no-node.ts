@@ -1,6 +1,7 @@
 /** `@sinan/train/node` where there is no Node: bundlers for browsers take this file instead, by the condition in package.json. */
 import { ArgumentError, type Files } from "sinan";
 import type { TextFile } from "./data/text-file.ts";
+import type { Report } from "./events.ts";
 import type { Interrupt } from "./interrupt.ts";
 
 export { sha256 as nativeSha256 } from "sinan";
@@ -28,4 +29,16 @@ export function findTexts(_paths: readonly string[]): Promise<TextFile[]> {
 /** @throws ArgumentError, always */
 export function cacheDirectory(): Promise<string> {
   throw new ArgumentError("there is no file system here", { hint: "give `cache`, a directory of your `files`" });
+}
+
+/** @throws ArgumentError, always */
+export const jsonlReport = (_file: string): Report => noFiles();
+
+/** @throws ArgumentError, always */
+export const tensorboardReport = (_directory: string): Report => noFiles();
+
+function noFiles(): never {
+  throw new ArgumentError("there is no file system here", {
+    hint: "give a report of your own: an object with `event` and `close`",
+  });
 }

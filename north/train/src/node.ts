@@ -1,5 +1,7 @@
-/** The parts of training that need Node: files, threads and signals. */
+/** The parts of training that need Node: files, threads, reports that are appended to files, and signals. */
 export { cacheDirectory, findTexts, nativeSha256 } from "./data/find-texts.ts";
 export { threadSource } from "./data/thread-source.ts";
 export { nodeFiles } from "./files/index.ts";
 export { type Interrupt, interrupted, onInterrupt } from "./interrupt.ts";
+export { jsonlReport, type JsonlOptions } from "./reports/jsonl.ts";
+export { tensorboardReport, type TensorboardOptions } from "./reports/tensorboard.ts";

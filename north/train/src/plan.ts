@@ -1,7 +1,7 @@
 /** What a run will take before it begins: parameters, memory by kind, operations, time. From the compiled step, which is not run. */
 import { dtypes, footprint, key, random, tree } from "sinan";
 import { trainStep } from "./step.ts";
-import { grouped } from "./progress.ts";
+import { grouped } from "./reports/figures.ts";
 import type { Task, TrainState } from "./task.ts";
 
 /** Bytes of the device at the step's peak. */
