@@ -15,9 +15,7 @@ import {
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, test } from "node:test";
-import { devicesFlags } from "../north/cli/src/devices.ts";
-import { generateFlags } from "../north/cli/src/generate.ts";
-import { trainFlags } from "../north/cli/src/train.ts";
+import { commandNames, commands } from "../north/cli/src/commands.ts";
 
 const root = path.resolve(import.meta.dirname, "..");
 const documents = ["README.md", "CONTRIBUTING.md", ...globSync("docs/*.md", { cwd: root }).sort()];
@@ -112,22 +110,20 @@ test("paths that the documents name exist", () => {
   assert.ok(named > 40, `only ${named} paths found`);
 });
 
-test("npm scripts and flags that the documents name exist", () => {
+test("npm scripts, commands and flags that the documents name exist", async () => {
   const { scripts } = JSON.parse(textOf("package.json")) as { scripts: Record<string, string> };
-  const flagsOf: Readonly<Record<string, object>> = {
-    start: trainFlags,
-    train: trainFlags,
-    generate: generateFlags,
-    devices: devicesFlags,
-  };
+  const loaded = await Promise.all(
+    commandNames.map(async (name) => [name, (await commands[name].load()).flags] as const),
+  );
+  const flagsOf = new Map<string, object>([...loaded, ["start", (await commands.train.load()).flags]]);
   for (const document of documents) {
     const text = textOf(document);
     for (const { 1: name = "" } of text.matchAll(/npm run ([\w:-]+)/g))
       assert.ok(name in scripts, `${document}: npm run ${name}`);
-    for (const { 1: command = "", 2: rest = "" } of text.matchAll(
-      /(?:npm |npx sinan )(start|train|generate|devices)\b([^`\n]*)/g,
-    ))
+    for (const { 1: command = "", 2: rest = "" } of text.matchAll(/(?:npm (?=start)|npx sinan )(\w+)\b([^`\n]*)/g)) {
+      assert.ok(flagsOf.has(command), `${document}: there is no command ${command}`);
       for (const { 1: flag = "" } of rest.matchAll(/--([a-z][\w-]*)/g))
-        assert.ok(flag in (flagsOf[command] ?? {}), `${document}: ${command} has no flag --${flag}`);
+        assert.ok(flag in (flagsOf.get(command) ?? {}), `${document}: ${command} has no flag --${flag}`);
+    }
   }
 });

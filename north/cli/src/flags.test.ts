@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import test from "node:test";
+import { trainCommand } from "./commands/train.ts";
 import { nearest, readFlags, UsageError } from "./flags.ts";
-import { trainFlags } from "./train.ts";
+
+const trainFlags = trainCommand.flags;
 
 const usage = (message: RegExp) => (error: unknown) => error instanceof UsageError && message.test(error.message);
 

@@ -394,7 +394,7 @@ test("generate: the seed decides the text, and a damaged checkpoint is passed ov
   assert.equal(greedy.code, 0);
   assert.equal(plain.out, `the old${parsed.text}\n`);
   assert.equal(long.code, 1);
-  assert.match(long.err, /^ArgumentError: .*more than the model's 64 positions/);
+  assert.match(long.err, /^ContextError: .*more than the model's 64 positions/);
 
   await truncate(path.join(cwd, "run/step-00000012/model.safetensors"), 1000);
   const older = await generate("--seed", "1", "--json");

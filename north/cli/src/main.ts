@@ -3,51 +3,64 @@
  *  1 failed, 2 not understood, 130 interrupted. */
 import { readFileSync } from "node:fs";
 import process from "node:process";
-import { SinanError } from "sinan";
-import { devicesCommand } from "./devices.ts";
-import { nearest, UsageError } from "./flags.ts";
-import { generateCommand } from "./generate.ts";
+import { helpOf } from "./command.ts";
+import { type CommandName, commandNames, commands } from "./commands.ts";
+import { nearest, readArguments, UsageError } from "./flags.ts";
 import { print } from "./output.ts";
-import { trainCommand } from "./train.ts";
 
-const commands: Readonly<Record<string, (args: readonly string[]) => Promise<number>>> = {
-  train: trainCommand,
-  generate: generateCommand,
-  devices: devicesCommand,
-};
+const help = (): string => {
+  const width = Math.max(...commandNames.map((name) => name.length));
+  const lines = commandNames.map((name) => `  sinan ${name.padEnd(width)}  ${commands[name].about}\n`);
+  return `sinan: train and run language models on any chip
 
-const help = `sinan: train and run language models on any chip
-
-  sinan train      train a model on a text
-  sinan generate   text from a trained model
-  sinan devices    what there is to compute on
-
+${lines.join("")}
   sinan COMMAND --help   flags and examples
 `;
+};
+
+const isCommand = (name: string): name is CommandName => commandNames.some((known) => known === name);
 
 async function run([name, ...args]: readonly string[]): Promise<number> {
   if (name === undefined || name === "--help" || name === "-h" || name === "help") {
-    print(help);
+    print(help());
     return 0;
   }
   if (name === "--version") {
     print(`${version()}\n`);
     return 0;
   }
-  const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
-  if (command) return command(args.map((arg) => (arg === "-h" ? "--help" : arg)));
-  const meant = nearest(name, Object.keys(commands));
-  throw new UsageError(`sinan: there is no command ${JSON.stringify(name)}`, {
-    hint: meant === undefined ? `There are ${Object.keys(commands).join(", ")}.` : `Did you mean ${meant}?`,
-  });
+  if (!isCommand(name)) {
+    const meant = nearest(name, commandNames);
+    throw new UsageError(`sinan: there is no command ${JSON.stringify(name)}`, {
+      hint: meant === undefined ? `There are ${commandNames.join(", ")}.` : `Did you mean ${meant}?`,
+    });
+  }
+  const command = await commands[name].load();
+  const spelled = args.map((arg) => (arg === "-h" ? "--help" : arg));
+  const { values, words } = readArguments(name, command.flags, spelled, command.words);
+  if (values["help"] === true) {
+    print(helpOf(command));
+    return 0;
+  }
+  const { configured } = await import("./configuration.ts");
+  const file = typeof values["config"] === "string" ? values["config"] : undefined;
+  return command.run({ ...(await configured(name, command.flags, file)), ...values }, words);
 }
 
 const version = (): string =>
   (JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as { version: string }).version;
 
+/** Errors of the framework are known by their class's name: importing it would cost what `--help` must not. */
+function isExpected(error: unknown): error is Error {
+  if (!(error instanceof Error)) return false;
+  for (let kind: unknown = error; kind !== null; kind = Object.getPrototypeOf(kind))
+    if ((kind as object).constructor.name === "SinanError") return true;
+  return error instanceof UsageError;
+}
+
 function explain(error: unknown): string {
   if (process.env["SINAN_DEBUG"]) return error instanceof Error ? (error.stack ?? String(error)) : String(error);
-  if (error instanceof SinanError) return `${error.name}: ${error.message}`;
+  if (isExpected(error)) return `${error.name}: ${error.message}`;
   return `${String(error)}\n  This is not expected: SINAN_DEBUG=1 shows where it comes from.`;
 }
 

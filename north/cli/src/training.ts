@@ -1,4 +1,4 @@
-/** `sinan train`: a LLaMA on a text, with the defaults of `npm start`. */
+/** What `sinan train` does: a LLaMA on a text, with the defaults of `npm start`. */
 import { existsSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
@@ -15,59 +15,12 @@ import {
 } from "@sinan/llm";
 import { grouped, jsonLine, painter } from "@sinan/train";
 import { interrupted, onInterrupt } from "@sinan/train/node";
-import { flagLines, type Flags, nearest, readFlags, UsageError, type Values } from "./flags.ts";
+import { defaultSteps, type TrainValues } from "./commands/train.ts";
+import { nearest, UsageError } from "./flags.ts";
 import { deviceName, json, print, warn } from "./output.ts";
 
-/** About two minutes on two cores. */
-const defaultSteps = 3000;
-
-const whole = (value: string, least: number, most: number, about: string) =>
-  ({ kind: "whole", value, least, most, about }) as const;
-const real = (value: string, least: number, most: number, about: string) =>
-  ({ kind: "real", value, least, most, about }) as const;
-const text = (value: string, about: string) => ({ kind: "text", value, about }) as const;
-const flag = (about: string) => ({ kind: "flag", about }) as const;
-
-export const trainFlags = {
-  steps: whole("N", 1, 1e9, `length of the whole run, also of one that is resumed (default ${defaultSteps})`),
-  data: text("FILE", "a UTF-8 text (default: Moby Dick)"),
-  out: text("DIR", "where checkpoints go (default: runs/TEXT-MODEL, numbered if taken)"),
-  resume: flag("continue the run in --out, or the last of the default name"),
-  device: text("NAME", "as `sinan devices` lists them (default: SINAN_DEVICE, or cpu)"),
-  json: flag("JSON lines on standard output"),
-  seed: whole("N", 0, Number.MAX_SAFE_INTEGER, "of weights, order and dropout (default 0)"),
-  model: text("NAME", `${Object.keys(llamaPresets).join(", ")}, or the path of a config.json (default llama-tiny)`),
-  batch: whole("N", 1, 65536, "windows in a step (default 8)"),
-  seq: whole("N", 1, 65536, "tokens in a window (default 64)"),
-  vocab: whole("N", 256, 1e6, "ids of the tokenizer (default: the model's)"),
-  lr: real("X", 1e-12, 10, "the highest learning rate (default 5e-3)"),
-  warmup: whole("N", 0, 1e9, "steps until it is reached (default: a twentieth of the run)"),
-  dropout: real("X", 0, 0.9, "share of elements dropped (default 0)"),
-  "checkpoint-every": whole("N", 1, 1e9, "steps between checkpoints (default 100)"),
-  "evaluate-every": whole("N", 1, 1e9, "steps between evaluations (default: a fifth of the run)"),
-  help: flag("this text"),
-} as const satisfies Flags;
-
-export const trainHelp = (): string => `sinan train: train a language model on a text
-
-${flagLines(trainFlags)}
-
-A directory that holds a run is never written over: without --out a new run gets a new directory, and with --out it is refused
-unless it is resumed. Ctrl-C finishes the step, saves and ends with code 130.
-
-  sinan train                                        two minutes on Moby Dick
-  sinan train --data my.txt --steps 2000 --out runs/mine
-  sinan train --resume --out runs/mine               goes on where it stopped, with the same losses
-  sinan train --device sim --steps 5 --json
-`;
-
 /** @returns the exit code */
-export async function trainCommand(args: readonly string[]): Promise<number> {
-  const values = readFlags("train", trainFlags, args);
-  if (values.help) {
-    print(trainHelp());
-    return 0;
-  }
+export async function runTraining(values: TrainValues): Promise<number> {
   const model = values.model === undefined ? undefined : modelNamed(values.model);
   const data = values.data ?? (values.resume ? undefined : mobyDick());
   const hardware = await device(deviceName(values.device));
@@ -159,11 +112,7 @@ function modelNamed(model: string): string | LlamaConfig {
   throw new UsageError(`sinan train: --model: there is no model ${JSON.stringify(model)}`, { hint });
 }
 
-function introduction(
-  event: StartEvent,
-  { model = "llama-tiny" }: Values<typeof trainFlags>,
-  hardware: HardwareModel,
-): string {
+function introduction(event: StartEvent, { model = "llama-tiny" }: TrainValues, hardware: HardwareModel): string {
   const { dim } = painter(process.stdout.isTTY);
   const begin = event.from > 0 ? `resumed at step ${event.from} of ${event.steps}` : `${grouped(event.steps)} steps`;
   return [
@@ -181,7 +130,7 @@ function introduction(
 async function report(
   trainer: Trainer,
   { done, heldOutIds, directory }: TrainResult,
-  { model = "llama-tiny" }: Values<typeof trainFlags>,
+  { model = "llama-tiny" }: TrainValues,
 ): Promise<void> {
   if (!done) return;
   const { bold, dim } = painter(process.stdout.isTTY);
