@@ -1,7 +1,7 @@
 /** `sinan generate`: text from a trained model, after one prompt or several. */
 import { command } from "../command.ts";
 import { checkpointFlag, deviceFlag, everywhere, samplingFlags } from "../common-flags.ts";
-import { flag, texts, UsageError, type Values, whole } from "../flags.ts";
+import { choice, flag, texts, UsageError, type Values, whole } from "../flags.ts";
 import { deviceName, json, print } from "../output.ts";
 import { samplingOf } from "../sampling.ts";
 
@@ -11,7 +11,7 @@ const flags = {
   "max-tokens": whole("N", 1, 1e6, "the most tokens to make (default 100)"),
   ...samplingFlags,
   logprobs: whole("N", 0, 100, "with --json: how likely each token was, and the N likeliest"),
-  slide: flag("go on past the model's last position, forgetting the older half"),
+  overflow: choice(["error", "slide"], "past the model's last position: refuse, or forget the older half"),
   device: deviceFlag,
   json: flag("one JSON object a prompt on standard output"),
   ...everywhere,
@@ -54,7 +54,7 @@ async function generateTexts(values: Values<typeof flags>): Promise<number> {
   await device(deviceName(values.device));
   const { model, tokenizer, path } = await loadTrained(nodeFiles(), checkpoint);
   const longest = Math.max(...prompts.map((prompt) => tokenizer.encode(prompt, { addSpecialTokens: true }).length));
-  const room = values.slide ? Number.POSITIVE_INFINITY : model.config.maxPositionEmbeddings - longest;
+  const room = values.overflow === "slide" ? Number.POSITIVE_INFINITY : model.config.maxPositionEmbeddings - longest;
   const maxTokens = values["max-tokens"] ?? Math.max(1, Math.min(100, room));
   const sampling = samplingOf(values);
   const stop = onInterrupt(() => undefined);
@@ -68,7 +68,7 @@ async function generateTexts(values: Values<typeof flags>): Promise<number> {
       ...sampling,
       maxTokens,
       signal: stop.signal,
-      ...(values.slide && { overflow: "slide" }),
+      ...(values.overflow && { overflow: values.overflow }),
       ...(values.logprobs !== undefined && { logprobs: values.logprobs }),
     });
     if (live) print(prompts[0] ?? "");
