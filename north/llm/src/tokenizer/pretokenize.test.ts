@@ -1,35 +1,34 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { isLater } from "./character-class.ts";
+import { onigurumaRegExp } from "./oniguruma.ts";
 import { patternSources, pretokenize } from "./pretokenize.ts";
-
-/** The published expression in JavaScript's dialect: `\s` is Unicode's White_Space in Oniguruma, and the one group that
- *  ignores case is spelt out (an s has two lower-case forms). */
-function javaScript(source: string): RegExp {
-  const translated = source
-    .replace("(?i:'s|'t|'re|'ve|'m|'ll|'d)", "'[sSſ]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD]")
-    .replaceAll("\\s", "\\p{White_Space}")
-    .replaceAll("\\S", "\\P{White_Space}");
-  return new RegExp(translated, "gu");
-}
 
 const units = fc.constantFrom(
   ...Array.from(
     " \t\n\r\u000b\u0085\u00a0\u3000\u2028\ufeff\u200b'sStTrReEvVmMlLdDſaé中😀𐌰𝟘19²Ⅷ.!-_<\u0301\u00ad\u0000",
   ),
   "  ",
+  "Ab",
+  "AB/",
+  "ǅʰ",
   "'s",
   "'LL",
   "\r\n",
   "\u{e0001}",
 );
 
-for (const name of ["gpt2", "llama3", "qwen2"] as const) {
+/** What this engine and the library class differently is left out; tests/fixtures/tokenizer has what the library says of it. */
+const known = (text: string): boolean =>
+  !Array.from(text).some((one) => isLater(one.codePointAt(0) ?? 0) || one === "\u0295");
+
+for (const name of ["gpt2", "llama3", "qwen2", "o200k"] as const) {
   test(`the scanner cuts where the expression of ${name} does`, () => {
-    const expression = javaScript(patternSources[name]);
+    const expression = onigurumaRegExp(patternSources[name], name);
     const text = fc.oneof(fc.string({ unit: units, maxLength: 40 }), fc.string({ unit: "binary", maxLength: 20 }));
     fc.assert(
-      fc.property(text, (sample) => {
+      fc.property(text.filter(known), (sample) => {
         const pieces: string[] = [];
         pretokenize(sample, name, (start, end) => pieces.push(sample.slice(start, end)));
         assert.deepEqual(pieces, sample.match(expression) ?? []);

@@ -28,7 +28,7 @@ test("a token may have the name of a property that every object has", () => {
   assert.equal(again.vocabSize, tokenizer.vocabSize);
 });
 
-describe("what is not a byte-level BPE tokenizer is refused, and the error says why", () => {
+describe("what is no BPE tokenizer is refused, and the error says why", () => {
   const edit = (change: (file: Json) => void, name = "gpt2") => {
     const file = valid(name);
     change(file);
@@ -45,11 +45,17 @@ describe("what is not a byte-level BPE tokenizer is refused, and the error says 
     ["padding", /padding is not supported/, edit((f) => (f["padding"] = {}))],
     ["no model", /model: expected an object, got nothing/, edit((f) => delete f["model"])],
     ["another model", /expected "BPE", got "Unigram"/, edit((f) => (f["model"].type = "Unigram"))],
-    ["an unknown token", /unk_token is not supported/, edit((f) => (f["model"].unk_token = "<unk>"))],
-    ["byte fallback", /byte_fallback is not supported/, edit((f) => (f["model"].byte_fallback = true))],
+    [
+      "an unknown token",
+      /unk_token: expected a token of model.vocab, got "<unk>"/,
+      edit((f) => (f["model"].unk_token = "<unk>")),
+    ],
     ["dropout", /dropout is not supported/, edit((f) => (f["model"].dropout = 0.1))],
-    ["a prefix", /continuing_subword_prefix/, edit((f) => (f["model"].continuing_subword_prefix = "##"))],
-    ["a suffix", /end_of_word_suffix/, edit((f) => (f["model"].end_of_word_suffix = "</w>"))],
+    [
+      "a prefix",
+      /continuing_subword_prefix: expected ASCII/,
+      edit((f) => (f["model"].continuing_subword_prefix = "é")),
+    ],
     [
       "a flag that is a number",
       /ignore_merges: expected true or false, got 1/,
@@ -57,8 +63,6 @@ describe("what is not a byte-level BPE tokenizer is refused, and the error says 
     ],
     ["no vocabulary", /vocab: expected an object/, edit((f) => delete f["model"].vocab)],
     ["a vocabulary as a list", /vocab: expected an object, got an array/, edit((f) => (f["model"].vocab = []))],
-    ["an empty vocabulary", /256 are missing/, edit((f) => (f["model"].vocab = {}))],
-    ["a byte without a token", /256 bytes, 1 are missing.*\n.*"!"/, edit((f) => delete f["model"].vocab["!"])],
     [
       "a huge id",
       /expected an integer from 0 to 16777215, got 1e\+300/,
@@ -69,17 +73,15 @@ describe("what is not a byte-level BPE tokenizer is refused, and the error says 
     ["an id as text", /got "3"/, edit((f) => (f["model"].vocab["!"] = "3"))],
     ["a gap in the ids", /there is a gap below it/, edit((f) => (f["model"].vocab["new"] = 9000))],
     ["an id given twice", /the id 5 is given to/, edit((f) => (f["model"].vocab["#"] = 5))],
-    ["an empty token", /at least one character/, edit((f) => (f["model"].vocab[""] = 700))],
     ["no merges", /merges: expected an array, got nothing/, edit((f) => delete f["model"].merges)],
     [
       "a merge of an unknown token",
-      /merges\[0\]: expected tokens of model.vocab, got "Ω\?"/,
+      /merges\[0\]: expected tokens of model.vocab, got "Ω"/,
       edit((f) => (f["model"].merges[0] = ["Ω", "?"])),
     ],
     ["a merge of three", /merges\[1\]: expected two tokens/, edit((f) => (f["model"].merges[1] = "a b c"))],
     ["a merge of numbers", /merges\[1\]: expected a string, got 1/, edit((f) => (f["model"].merges[1] = [1, 2]))],
     ["a merge that is null", /merges\[1\]: expected an array, got null/, edit((f) => (f["model"].merges[1] = null))],
-    ["a merge done twice", /is merged twice/, edit((f) => f["model"].merges.push(f["model"].merges[3]))],
     ["added tokens as an object", /added_tokens: expected an array/, edit((f) => (f["added_tokens"] = {}))],
     ["an added token without text", /content: expected a string/, edit((f) => delete f["added_tokens"][0].content)],
     ["an empty added token", /at least one character/, edit((f) => (f["added_tokens"][0].content = ""))],
@@ -87,35 +89,27 @@ describe("what is not a byte-level BPE tokenizer is refused, and the error says 
     ["an added token of another id", /has id 9 here and 0 in model.vocab/, edit((f) => (f["added_tokens"][0].id = 9))],
     [
       "an added token past a gap",
-      /gap below/,
+      /next free one is 700/,
       edit((f) => f["added_tokens"].push({ id: 900, content: "<x>", special: true })),
     ],
-    ["an added token that strips", /lstrip is not supported/, edit((f) => (f["added_tokens"][0].lstrip = true))],
     ["half a character", /unpaired surrogates/, edit((f) => (f["added_tokens"][0].content = "\ud800"))],
     [
       "another normalizer",
-      /normalizer: expected null or NFC, got "Lowercase"/,
-      edit((f) => (f["normalizer"] = { type: "Lowercase" })),
+      /normalizer: expected null or one of .*, got "Precompiled"/,
+      edit((f) => (f["normalizer"] = { type: "Precompiled" })),
     ],
-    ["no pre-tokenizer", /pre_tokenizer: expected an object, got null/, edit((f) => (f["pre_tokenizer"] = null))],
-    ["another pre-tokenizer", /got "Metaspace"/, edit((f) => (f["pre_tokenizer"] = { type: "Metaspace" }))],
+    ["another pre-tokenizer", /got "UnicodeScripts"/, edit((f) => (f["pre_tokenizer"] = { type: "UnicodeScripts" }))],
     [
-      "an expression of its own",
-      /Other expressions are not supported/,
+      "an expression that may take for ever",
+      /no repetition of what itself repeats/,
       edit((f) => (f["pre_tokenizer"].pretokenizers[0].pattern.Regex = "(a+)+$"), "llama3"),
     ],
     [
-      "a split that drops text",
-      /behavior "Isolated"/,
-      edit((f) => (f["pre_tokenizer"].pretokenizers[0].behavior = "Removed"), "llama3"),
-    ],
-    ["no decoder", /decoder: expected an object/, edit((f) => (f["decoder"] = null))],
-    [
       "another decoder",
-      /decoder: expected ByteLevel, got "WordPiece"/,
+      /decoder: expected null or one of ByteLevel, .*, got "WordPiece"/,
       edit((f) => (f["decoder"] = { type: "WordPiece" })),
     ],
-    ["another post-processor", /got "BertProcessing"/, edit((f) => (f["post_processor"] = { type: "BertProcessing" }))],
+    ["another post-processor", /got "Other"/, edit((f) => (f["post_processor"] = { type: "Other" }))],
     [
       "a template with an id too large",
       /ids below 604, got 605/,

@@ -1,25 +1,25 @@
-/** Reading the `tokenizer.json` of the Hugging Face `tokenizers` library: the byte-level BPE of GPT-2, LLaMA-3, Qwen2 and of
- *  what is trained here. Everything is checked before anything is built; what would give other ids than the library gives
- *  is refused by name. */
+/** Reading the `tokenizer.json` of the Hugging Face `tokenizers` library: every BPE tokenizer, byte-level (GPT-2, LLaMA-3, Qwen)
+ *  or over characters (SentencePiece's, as LLaMA-2 and Mistral). Everything is checked before anything is built; what would
+ *  give other ids than the library gives is refused by name. */
 
 import { FormatError } from "sinan";
 import type { AddedToken } from "./added-tokens.ts";
-import { byteCharacters } from "./bytes.ts";
+import type { BpeFlags } from "./bpe.ts";
+import { readDecoder } from "./decoder.ts";
 import { arrayAt, flagAt, idAt, objectAt, shown, stringAt, unexpected } from "./json-value.ts";
 import type { JsonObject } from "./json-value.ts";
-import { PairTable } from "./pair-table.ts";
+import { readNormalizer } from "./normalizer.ts";
 import { readPostProcessor } from "./post-processor.ts";
-import { patternSources } from "./pretokenize.ts";
-import type { Pattern } from "./pretokenize.ts";
+import { readPreTokenizer } from "./pre-tokenizer.ts";
 import { createTokenizer } from "./tokenizer.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
-/** The tokenizer that a `tokenizer.json` describes.
+/** The tokenizer that a `tokenizer.json` describes: any BPE tokenizer.
  *
  *  @param source the text of the file, or the value parsed from it
  *  @throws FormatError if it is not JSON or not a tokenizer, if fields are missing, of a wrong type or contradict each other,
- *          or if it needs something that is not supported: a model other than BPE over bytes, unknown tokens, byte
- *          fallback, dropout, truncation, padding, a regular expression not in `patternSources`, added tokens that strip
+ *          or if it needs something that is not supported: a model other than BPE (WordPiece, Unigram), dropout,
+ *          truncation, padding, a step that the message names, an expression that could take exponential time
  *  @example const tokenizer = tokenizerFromJson(await readFile("tokenizer.json", "utf8")) */
 export function tokenizerFromJson(source: unknown): Tokenizer {
   const root = objectAt(typeof source === "string" ? parse(source) : source, "tokenizer.json");
@@ -28,22 +28,26 @@ export function tokenizerFromJson(source: unknown): Tokenizer {
   }
   absent(root, "truncation", "tokenizer.json", "Set it to null and cut the ids yourself.");
   absent(root, "padding", "tokenizer.json", "Set it to null and pad the ids yourself.");
-  readDecoder(root["decoder"]);
 
   const model = objectAt(root["model"], "tokenizer.json: model");
-  const ignoreMerges = readModelFlags(model);
+  const flags = readFlags(model);
   const vocabulary = readVocabulary(model["vocab"]);
+  if (flags.unkToken !== null && !vocabulary.has(flags.unkToken)) {
+    throw unexpected("tokenizer.json: model.unk_token", "a token of model.vocab", flags.unkToken);
+  }
+  const merges = readMerges(model["merges"], vocabulary, flags.prefix ?? "");
   const addedTokens = readAddedTokens(root["added_tokens"], vocabulary);
   const tokens = tokensById(vocabulary, addedTokens);
   return createTokenizer({
     tokens,
-    merges: readMerges(model["merges"], vocabulary),
+    ...merges,
+    flags,
     addedTokens,
-    ...readPreTokenizer(root["pre_tokenizer"]),
-    ignoreMerges,
-    normalizer: readNormalizer(root["normalizer"]),
-    postProcessor: readPostProcessor(root["post_processor"], tokens),
     outside: new Set(addedTokens.filter(({ content }) => !vocabulary.has(content)).map(({ id }) => id)),
+    normalizer: readNormalizer(root["normalizer"]),
+    preTokenizer: readPreTokenizer(root["pre_tokenizer"]),
+    decoder: readDecoder(root["decoder"]),
+    postProcessor: readPostProcessor(root["post_processor"], tokens),
   });
 }
 
@@ -65,56 +69,51 @@ function absent(object: JsonObject, key: string, where: string, hint: string, ha
   throw unexpected(`${where}: ${key} is not supported`, "null", value, hint);
 }
 
-function readModelFlags(model: JsonObject): boolean {
+function readFlags(model: JsonObject): BpeFlags {
   const where = "tokenizer.json: model";
   if (model["type"] !== undefined && model["type"] !== "BPE") {
     throw unexpected(
       `${where}.type`,
       `"BPE"`,
       model["type"],
-      "Only byte-level BPE is supported, not WordPiece or Unigram.",
+      "Only BPE is supported, not WordPiece, Unigram or others.",
     );
   }
   absent(model, "dropout", where, "Dropout makes ids random; set it to null.", [0]);
-  absent(
-    model,
-    "unk_token",
-    where,
-    "A byte-level vocabulary has no unknown text; a file with an unknown token is of another kind.",
-  );
-  absent(model, "continuing_subword_prefix", where, "Only vocabularies without a prefix are supported.", [""]);
-  absent(model, "end_of_word_suffix", where, "Only vocabularies without a suffix are supported.", [""]);
-  if (flagAt(model["byte_fallback"], `${where}.byte_fallback`, false)) {
-    throw unexpected(
-      `${where}: byte_fallback is not supported`,
-      "false",
-      true,
-      "It belongs to SentencePiece models (LLaMA-1, -2).",
-    );
+  const text = (key: string): string | null => {
+    const value = model[key];
+    return value === undefined || value === null ? null : stringAt(value, `${where}.${key}`);
+  };
+  const prefix = text("continuing_subword_prefix");
+  if (prefix !== null && !/^[\x20-\x7e]*$/.test(prefix)) {
+    throw unexpected(`${where}.continuing_subword_prefix`, "ASCII", prefix);
   }
-  flagAt(model["fuse_unk"], `${where}.fuse_unk`, false);
-  return flagAt(model["ignore_merges"], `${where}.ignore_merges`, false);
+  return {
+    unkToken: text("unk_token"),
+    fuseUnk: flagAt(model["fuse_unk"], `${where}.fuse_unk`, false),
+    byteFallback: flagAt(model["byte_fallback"], `${where}.byte_fallback`, false),
+    ignoreMerges: flagAt(model["ignore_merges"], `${where}.ignore_merges`, false),
+    prefix,
+    suffix: text("end_of_word_suffix"),
+  };
 }
 
 function readVocabulary(value: unknown): ReadonlyMap<string, number> {
   const where = "tokenizer.json: model.vocab";
   const vocabulary = new Map<string, number>();
   for (const [token, id] of Object.entries(objectAt(value, where))) {
-    if (token === "") throw unexpected(where, "tokens of at least one character", token);
-    vocabulary.set(token, idAt(id, `${where}[${shown(token)}]`));
-  }
-  const missing = byteCharacters.filter((character) => !vocabulary.has(character));
-  if (missing.length > 0) {
-    throw new FormatError(`${where}: expected a token for each of the 256 bytes, ${missing.length} are missing`, {
-      hint: `The first is ${shown(missing[0])}. Without them text would be lost: train with the ByteLevel alphabet.`,
-    });
+    if (typeof id !== "number" || !Number.isInteger(id) || id < 0 || id >= 2 ** 24)
+      idAt(id, `${where}[${shown(token)}]`);
+    else vocabulary.set(token, id);
   }
   return vocabulary;
 }
 
+/** Added tokens, in the order of the file. One that the vocabulary lacks takes the next free id, as in the library. */
 function readAddedTokens(value: unknown, vocabulary: ReadonlyMap<string, number>): readonly AddedToken[] {
   if (value === undefined || value === null) return [];
   const seen = new Set<string>();
+  let free = vocabulary.size;
   return arrayAt(value, "tokenizer.json: added_tokens").map((entry, i): AddedToken => {
     const where = `tokenizer.json: added_tokens[${i}]`;
     const token = objectAt(entry, where);
@@ -128,45 +127,61 @@ function readAddedTokens(value: unknown, vocabulary: ReadonlyMap<string, number>
     if (known !== undefined && known !== id) {
       throw new FormatError(`${where}: ${shown(content)} has id ${id} here and ${known} in model.vocab`);
     }
-    for (const key of ["single_word", "lstrip", "rstrip"]) {
-      if (flagAt(token[key], `${where}.${key}`, false)) {
-        throw unexpected(
-          `${where}: ${key} is not supported`,
-          "false",
-          true,
-          `It would change the text around ${shown(content)}.`,
-        );
-      }
+    if (known === undefined && id !== free) {
+      throw new FormatError(`${where}: ${shown(content)} has id ${id}, and the next free one is ${free}`, {
+        hint: "The library numbers added tokens behind the vocabulary, in their order, without a gap.",
+      });
     }
-    const special = flagAt(token["special"], `${where}.special`, false);
-    return { id, content, special, normalized: flagAt(token["normalized"], `${where}.normalized`, !special) };
+    free = Math.max(free, id + 1);
+    const flag = (key: string, absent: boolean): boolean => flagAt(token[key], `${where}.${key}`, absent);
+    const special = flag("special", false);
+    return {
+      id,
+      content,
+      special,
+      normalized: flag("normalized", !special),
+      singleWord: flag("single_word", false),
+      lstrip: flag("lstrip", false),
+      rstrip: flag("rstrip", false),
+    };
   });
 }
 
-/** Tokens in the order of their ids, which must be 0 to n - 1, each once. */
-function tokensById(vocabulary: ReadonlyMap<string, number>, addedTokens: readonly AddedToken[]): readonly string[] {
+/** Tokens by id. There may be gaps, but not many: a file must not ask for more memory than it is long. */
+function tokensById(
+  vocabulary: ReadonlyMap<string, number>,
+  addedTokens: readonly AddedToken[],
+): readonly (string | undefined)[] {
   const all = new Map(vocabulary);
   for (const { content, id } of addedTokens) all.set(content, id);
-  const tokens = Array.from({ length: all.size }, (): string | undefined => undefined);
+  const most = 2 * all.size + 1024;
+  const tokens: (string | undefined)[] = [];
   for (const [token, id] of all) {
-    if (id >= all.size) {
-      throw new FormatError(`tokenizer.json: expected ids 0 to ${all.size - 1} for ${all.size} tokens, got ${id}`, {
+    if (id >= most) {
+      throw new FormatError(`tokenizer.json: expected ids below ${most} for ${all.size} tokens, got ${id}`, {
         hint: `It is the id of ${shown(token)}: there is a gap below it.`,
       });
     }
+    while (tokens.length <= id) tokens.push(undefined);
     const other = tokens[id];
     if (other !== undefined) {
       throw new FormatError(`tokenizer.json: the id ${id} is given to ${shown(other)} and to ${shown(token)}`);
     }
     tokens[id] = token;
   }
-  // As many distinct ids below n as there are tokens: every place is filled.
-  return tokens.filter((token) => token !== undefined);
+  return tokens;
 }
 
-function readMerges(value: unknown, vocabulary: ReadonlyMap<string, number>): readonly (readonly [number, number])[] {
-  const pairs = new PairTable();
-  return arrayAt(value, "tokenizer.json: model.merges").map((entry, rank) => {
+/** Merges, as `"a b"` or as `["a", "b"]`. Of one that is given twice the last counts, as in the library. */
+function readMerges(
+  value: unknown,
+  vocabulary: ReadonlyMap<string, number>,
+  prefix: string,
+): { pairs: Int32Array; results: Int32Array } {
+  const entries = arrayAt(value, "tokenizer.json: model.merges");
+  const pairs = new Int32Array(2 * entries.length);
+  const results = new Int32Array(entries.length);
+  entries.forEach((entry, rank) => {
     const where = `tokenizer.json: model.merges[${rank}]`;
     const parts = typeof entry === "string" ? entry.split(" ") : arrayAt(entry, where);
     if (parts.length !== 2) throw unexpected(where, `two tokens, as "a b" or ["a", "b"]`, entry);
@@ -177,60 +192,9 @@ function readMerges(value: unknown, vocabulary: ReadonlyMap<string, number>): re
       if (id === undefined) throw unexpected(where, "tokens of model.vocab", token);
       return id;
     };
-    idOf(left + right);
-    const pair = [idOf(left), idOf(right)] as const;
-    if (pairs.add(...pair) !== rank) throw new FormatError(`${where}: ${shown(`${left} ${right}`)} is merged twice`);
-    return pair;
+    pairs[2 * rank] = idOf(left);
+    pairs[2 * rank + 1] = idOf(right);
+    results[rank] = idOf(left + right.slice(prefix.length));
   });
-}
-
-function readPreTokenizer(value: unknown): { pattern: Pattern; addPrefixSpace: boolean } {
-  const where = "tokenizer.json: pre_tokenizer";
-  const root = objectAt(value, where);
-  if (root["type"] === "ByteLevel") return readByteLevel(root, where);
-  const steps = root["type"] === "Sequence" ? arrayAt(root["pretokenizers"], `${where}.pretokenizers`) : [];
-  const [split, bytes] = steps.map((step, i) => objectAt(step, `${where}.pretokenizers[${i}]`));
-  if (steps.length !== 2 || split?.["type"] !== "Split" || bytes?.["type"] !== "ByteLevel") {
-    throw unexpected(where, "ByteLevel, or a Sequence of Split and ByteLevel", root["type"] ?? value);
-  }
-  const { pattern: inner, addPrefixSpace } = readByteLevel(bytes, `${where}.pretokenizers[1]`);
-  if (inner !== "none" || addPrefixSpace) {
-    throw new FormatError(`${where}: expected use_regex and add_prefix_space to be false after a Split`);
-  }
-  const kept = split["behavior"] === "Isolated" && split["invert"] === false;
-  if (!kept && !(split["behavior"] === "Removed" && split["invert"] === true)) {
-    throw unexpected(`${where}: Split`, `behavior "Isolated" and invert false`, split["behavior"]);
-  }
-  const expression = objectAt(split["pattern"], `${where}: Split.pattern`)["Regex"];
-  const known = Object.entries(patternSources).find(([, regex]) => regex === expression);
-  if (known === undefined) {
-    const names = Object.keys(patternSources).join(", ");
-    throw unexpected(
-      `${where}: Split.pattern`,
-      `the expression of one of ${names}`,
-      expression,
-      "Other expressions are not supported.",
-    );
-  }
-  return { pattern: known[0] as Pattern, addPrefixSpace: false };
-}
-
-function readByteLevel(step: JsonObject, where: string): { pattern: Pattern; addPrefixSpace: boolean } {
-  flagAt(step["trim_offsets"], `${where}.trim_offsets`, true);
-  return {
-    pattern: flagAt(step["use_regex"], `${where}.use_regex`, true) ? "gpt2" : "none",
-    addPrefixSpace: flagAt(step["add_prefix_space"], `${where}.add_prefix_space`, true),
-  };
-}
-
-function readNormalizer(value: unknown): "NFC" | null {
-  if (value === undefined || value === null) return null;
-  const { type } = objectAt(value, "tokenizer.json: normalizer");
-  if (type !== "NFC") throw unexpected("tokenizer.json: normalizer", "null or NFC", type);
-  return type;
-}
-
-function readDecoder(value: unknown): void {
-  const { type } = objectAt(value, "tokenizer.json: decoder");
-  if (type !== "ByteLevel") throw unexpected("tokenizer.json: decoder", "ByteLevel", type);
+  return { pairs, results };
 }

@@ -3,8 +3,7 @@ import { describe, test } from "node:test";
 import fc from "fast-check";
 import { ArgumentError } from "sinan";
 import { tokenizerFromJson, trainBpe } from "./index.ts";
-import { mergeByHeap, mergeByScan } from "./merge.ts";
-import { PairTable } from "./pair-table.ts";
+import { mergeByHeap, mergeByScan, mergeTable } from "./merge.ts";
 import { corpus, expected, tokenizerFile } from "./tokenizer.fixture.ts";
 
 const names = Object.keys(expected.ids);
@@ -116,13 +115,12 @@ test("merging by heap and by scan give the same symbols", () => {
   const merges = fc.array(fc.tuple(fc.nat(9), fc.nat(9)), { maxLength: 30 });
   fc.assert(
     fc.property(merges, fc.array(fc.nat(3), { maxLength: 120 }), (drawn, letters) => {
-      const pairs = new PairTable();
-      for (const [left, right] of drawn) pairs.add(left, right);
-      const results = Int32Array.from({ length: pairs.size }, (_, rank) => 4 + Math.floor(rank / 2));
+      const results = Int32Array.from(drawn, (_, rank) => 4 + Math.floor(rank / 2));
+      const table = mergeTable(Int32Array.from(drawn.flat()), results);
       const scanned = Int32Array.from(letters);
       const heaped = Int32Array.from(letters);
-      const length = mergeByScan(scanned, letters.length, { pairs, results });
-      assert.equal(mergeByHeap(heaped, letters.length, { pairs, results }), length);
+      const length = mergeByScan(scanned, letters.length, table);
+      assert.equal(mergeByHeap(heaped, letters.length, table), length);
       assert.deepEqual(heaped.slice(0, length), scanned.slice(0, length));
     }),
     { numRuns: 1000 },

@@ -1,44 +1,43 @@
-/** The tokenizer that people hold: text to ids and back, by byte-level BPE (Sennrich et al. 2016; Radford et al. 2019).
- *  It is made by `trainBpe` or `tokenizerFromJson`; those check what they are given, this file relies on it. */
+/** The tokenizer that people hold: text to ids and back, by BPE (Sennrich et al. 2016; Radford et al. 2019).
+ *  It is made by `trainBpe` or `tokenizerFromJson`; those check what they are given, this file relies on it.
+ *
+ *    text → added tokens | normalizer → added tokens | pre-tokenizer → pieces → BPE → ids → post-processor */
 
 import { ArgumentError } from "sinan";
 import { splitter } from "./added-tokens.ts";
 import type { AddedToken } from "./added-tokens.ts";
-import { byteCharacters, bytesToCharacters, charactersToBytes } from "./bytes.ts";
-import { mergeSymbols } from "./merge.ts";
-import { PairTable } from "./pair-table.ts";
-import { pretokenize } from "./pretokenize.ts";
-import type { Pattern } from "./pretokenize.ts";
+import { pieceEncoder } from "./bpe.ts";
+import type { BpeFlags } from "./bpe.ts";
+import { charactersToBytes } from "./bytes.ts";
+import type { Decoder } from "./decoder.ts";
+import { Ids } from "./ids.ts";
+import type { Normalizer } from "./normalizer.ts";
+import { PieceCache, rememberedLength } from "./piece-cache.ts";
+import type { PostProcessor } from "./post-processor.ts";
+import type { PreTokenizer } from "./pre-tokenizer.ts";
+import { type TokenBytes, tokenBytes } from "./token-bytes.ts";
+import { cutAtWords } from "./words.ts";
 import { tokenizerToJson } from "./write-json.ts";
 import type { TokenizerJson } from "./write-json.ts";
 
 export type { AddedToken } from "./added-tokens.ts";
 
-/** What a byte-level BPE tokenizer is made of. */
+/** What a tokenizer is made of. */
 export interface BpeModel {
-  /** Every token by id, in the byte alphabet (added tokens as they are written). All 256 bytes are among them. */
-  readonly tokens: readonly string[];
-  /** Pairs of ids in order of rank. The joined text of each is a token. */
-  readonly merges: readonly (readonly [number, number])[];
+  /** Every token by id, as `tokenizer.json` writes it; undefined where no token has the id. */
+  readonly tokens: readonly (string | undefined)[];
+  /** Left and right id of each merge, in order of rank, and the id that it makes. */
+  readonly pairs: Int32Array;
+  readonly results: Int32Array;
+  readonly flags: BpeFlags;
   readonly addedTokens: readonly AddedToken[];
-  readonly pattern: Pattern;
-  /** A piece that is a token as a whole is that token, whatever the merges say (LLaMA-3). Default false. */
-  readonly ignoreMerges?: boolean;
-  /** A blank is put before text that does not begin with one. Default false. */
-  readonly addPrefixSpace?: boolean;
-  /** Unicode normalisation before everything else. Default: none. */
-  readonly normalizer?: "NFC" | null;
-  /** What `encode(text, { addSpecialTokens: true })` puts around the text. Default: nothing. */
-  readonly postProcessor?: PostProcessor | null;
-  /** Ids that stand in `added_tokens` alone, so that no piece of text may become them by BPE. Default: none. */
-  readonly outside?: ReadonlySet<number>;
-}
-
-/** Ids before and after a text, with the part of `tokenizer.json` that says so. */
-export interface PostProcessor {
-  readonly before: readonly number[];
-  readonly after: readonly number[];
-  readonly source: unknown;
+  /** Ids that stand in `added_tokens` alone, so that no piece of text may become them by BPE. */
+  readonly outside: ReadonlySet<number>;
+  readonly normalizer: Normalizer | null;
+  readonly preTokenizer: PreTokenizer;
+  readonly decoder: Decoder;
+  /** What `encode(text, { addSpecialTokens: true })` puts around the text. */
+  readonly postProcessor: PostProcessor | null;
 }
 
 export interface EncodeOptions {
@@ -59,14 +58,14 @@ export interface Tokenizer {
   readonly vocabSize: number;
   /** Tokens that are matched whole; most of them are special. */
   readonly addedTokens: readonly AddedToken[];
-  readonly pattern: Pattern;
-  /** Ids of a text. An unpaired surrogate becomes U+FFFD; otherwise `decode(encode(text)) === text`, unless the file that
-   *  the tokenizer comes from asks for normalisation or a leading blank. */
+  /** Ids of a text. An unpaired surrogate becomes U+FFFD. Of a byte-level tokenizer `decode(encode(text)) === text`, unless
+   *  the file that it comes from asks for normalisation or a leading blank, or has no token for some byte.
+   *  @throws ArgumentError if it is not a string, or an expression of the file cannot match it */
   encode(text: string, options?: EncodeOptions): Int32Array<ArrayBuffer>;
   /** Text of ids. Bytes that are not UTF-8 become U+FFFD.
    *  @throws ArgumentError for an id that is not of this vocabulary */
   decode(ids: Iterable<number>, options?: DecodeOptions): string;
-  /** The UTF-8 bytes of ids, as they are.
+  /** The UTF-8 bytes of ids: of a byte-level tokenizer as they are, of others those of the decoded text.
    *  @throws ArgumentError for an id that is not of this vocabulary */
   decodeBytes(ids: Iterable<number>, options?: DecodeOptions): Uint8Array<ArrayBuffer>;
   /** Decodes ids one by one, for text that is shown while it is generated. */
@@ -80,135 +79,94 @@ export interface Tokenizer {
 }
 
 export interface StreamDecoder {
-  /** Text that is complete now that this id has come; "" while a character lacks bytes.
+  /** Text that is certain now that this id has come; "" while a character lacks bytes. All that is pushed and then ended
+   *  is what `decode` gives for the same ids.
    *  @throws ArgumentError for an id that is not of this vocabulary */
   push(id: number): string;
   /** What is left: U+FFFD if the last character never became whole. The decoder may be used again. */
   end(): string;
 }
 
-/** Pieces remembered with their ids. Words repeat; of pieces longer than this the chance is small. */
-const cachedPieces = 1 << 16;
-const cachedLength = 32;
-
 /** A tokenizer over a model that has been checked.
  *  @see tokenizerFromJson and trainBpe, which check it */
 export function createTokenizer(model: BpeModel): Tokenizer {
-  const { tokens, addedTokens, pattern, ignoreMerges = false, addPrefixSpace = false } = model;
-  const normalizer = model.normalizer ?? null;
-  const postProcessor = model.postProcessor ?? null;
-  const outside = model.outside ?? new Set<number>();
-  const idOf = new Map(tokens.map((token, id) => [token, id]));
-  const idOfByte = Int32Array.from(byteCharacters, (character) => idOf.get(character) ?? -1);
-  const ranks = mergeRanks(model, idOf);
-  const utf8 = new TextEncoder();
-  const bytesOf = tokens.map((token) => charactersToBytes(token) ?? utf8.encode(token));
+  const { tokens, addedTokens, decoder } = model;
+  const decoded = decodedTokens(model);
+  const idOf = new Map<string, number>();
+  tokens.forEach((token, id) => token !== undefined && idOf.set(token, id));
   const special = new Set(addedTokens.filter((token) => token.special).map((token) => token.id));
-  const splitRaw = splitter(addedTokens.filter((token) => !token.normalized));
-  const splitNormalized = splitter(
-    addedTokens
-      .filter((token) => token.normalized)
-      .map((token) => ({
-        ...token,
-        content: normalizer === null ? token.content : token.content.normalize(normalizer),
-      })),
-  );
-  const noSplit = splitter([]);
-  const cache = new Map<string, Int32Array>();
+  let spelt: TokenBytes | undefined; // made when it is first needed
+  const bytesOf = (): TokenBytes => (spelt ??= bytesOfTokens(model, decoded));
+  const encode = encoder(model, idOf, bytesOf);
 
-  function encodePiece(piece: string): Int32Array {
-    const bytes = utf8.encode(piece);
-    if (ignoreMerges) {
-      const whole = idOf.get(bytesToCharacters(bytes));
-      if (whole !== undefined && !outside.has(whole)) return Int32Array.of(whole);
+  /** Calls `take` with each id that is to be decoded. */
+  function eachToken(ids: Iterable<number>, { skipSpecialTokens = false }: DecodeOptions, take: (id: number) => void) {
+    for (const id of ids) {
+      checkToken(id, "decode");
+      if (!skipSpecialTokens || !special.has(id)) take(id);
     }
-    const symbols = new Int32Array(bytes.length);
-    for (let i = 0; i < bytes.length; i++) symbols[i] = idOfByte[bytes[i] ?? 0] ?? 0;
-    return symbols.slice(0, mergeSymbols(symbols, symbols.length, ranks));
   }
-
-  function appendText(text: string, out: Ids): void {
-    pretokenize(text, pattern, (start, end) => {
-      const piece = text.slice(start, end);
-      if (piece.length > cachedLength) return out.append(encodePiece(piece));
-      let ids = cache.get(piece);
-      if (ids === undefined) {
-        ids = encodePiece(piece);
-        if (cache.size >= cachedPieces) cache.clear();
-        cache.set(ownCopy(piece), ids);
-      }
-      out.append(ids);
-    });
-  }
-
-  function encode(text: string, { addSpecialTokens = false, specialTokensAsText = false }: EncodeOptions = {}) {
-    if (typeof text !== "string") throw new ArgumentError(`encode: expected a string, got ${typeof text}`);
-    const out = ids(Math.ceil(text.length / 2));
-    const raw = text.toWellFormed();
-    if (addSpecialTokens && postProcessor) out.append(postProcessor.before);
-    for (const part of specialTokensAsText ? noSplit(raw) : splitRaw(raw)) {
-      if ("id" in part) {
-        out.append([part.id]);
-        continue;
-      }
-      const slice = raw.slice(part.start, part.end);
-      const normal = normalizer === null ? slice : slice.normalize(normalizer);
-      for (const segment of specialTokensAsText ? noSplit(normal) : splitNormalized(normal)) {
-        if ("id" in segment) {
-          out.append([segment.id]);
-          continue;
-        }
-        const words = normal.slice(segment.start, segment.end);
-        appendText(addPrefixSpace && !words.startsWith(" ") ? ` ${words}` : words, out);
-      }
-    }
-    if (addSpecialTokens && postProcessor) out.append(postProcessor.after);
-    return out.done();
-  }
-
-  function bytesOfId(id: number, caller: string): Uint8Array {
-    const bytes = bytesOf[id];
-    if (bytes) return bytes;
+  function checkToken(id: number, caller: string): void {
+    if (tokens[id] !== undefined) return;
     throw new ArgumentError(`${caller}: expected an id from 0 to ${tokens.length - 1}, got ${id}`, {
       hint: "Were the ids made by another tokenizer, or is the model's vocab_size larger than this vocabulary?",
     });
   }
 
-  function decodeBytes(source: Iterable<number>, { skipSpecialTokens = false }: DecodeOptions = {}) {
-    const parts: Uint8Array[] = [];
+  function decode(ids: Iterable<number>, options: DecodeOptions = {}): string {
+    if (decoder.bytes) return textDecoder().decode(decodeBytes(ids, options));
+    const parts: string[] = [];
+    const stage = decoder.open((part) => parts.push(part));
+    eachToken(ids, options, (id) => stage.push(decoded[id] ?? ""));
+    stage.end();
+    return parts.join("");
+  }
+
+  function decodeBytes(ids: Iterable<number>, options: DecodeOptions = {}): Uint8Array<ArrayBuffer> {
+    if (!decoder.bytes) return new TextEncoder().encode(decode(ids, options));
+    const { bytes, starts } = bytesOf();
+    const kept: number[] = [];
     let length = 0;
-    for (const id of source) {
-      const bytes = bytesOfId(id, "decode");
-      if (skipSpecialTokens && special.has(id)) continue;
-      parts.push(bytes);
-      length += bytes.length;
-    }
+    eachToken(ids, options, (id) => {
+      kept.push(id);
+      length += (starts[id + 1] ?? 0) - (starts[id] ?? 0);
+    });
     const joined = new Uint8Array(length);
     let at = 0;
-    for (const part of parts) {
-      joined.set(part, at);
-      at += part.length;
-    }
+    for (const id of kept) for (let i = starts[id] ?? 0; i < (starts[id + 1] ?? 0); i++) joined[at++] = bytes[i] ?? 0;
     return joined;
+  }
+
+  function streamDecoder({ skipSpecialTokens = false }: DecodeOptions = {}): StreamDecoder {
+    let text = "";
+    const open = () => decoder.open((part) => (text += part));
+    let stage = open();
+    const taken = (): string => {
+      const given = text;
+      text = "";
+      return given;
+    };
+    return {
+      push(id) {
+        checkToken(id, "streamDecoder.push");
+        if (!skipSpecialTokens || !special.has(id)) stage.push(decoded[id] ?? "");
+        return taken();
+      },
+      end() {
+        stage.end();
+        stage = open();
+        return taken();
+      },
+    };
   }
 
   return {
     vocabSize: tokens.length,
     addedTokens,
-    pattern,
     encode,
+    decode,
     decodeBytes,
-    decode: (source, options) => textDecoder().decode(decodeBytes(source, options)),
-    streamDecoder({ skipSpecialTokens = false } = {}) {
-      const decoder = textDecoder();
-      return {
-        push(id) {
-          const bytes = bytesOfId(id, "streamDecoder.push");
-          return skipSpecialTokens && special.has(id) ? "" : decoder.decode(bytes, { stream: true });
-        },
-        end: () => decoder.decode(),
-      };
-    },
+    streamDecoder,
     tokenToId: (token) => idOf.get(token),
     idToToken: (id) => tokens[id],
     toJSON: () => tokenizerToJson(model),
@@ -218,40 +176,79 @@ export function createTokenizer(model: BpeModel): Tokenizer {
 /** A byte order mark is text like any other. */
 const textDecoder = (): TextDecoder => new TextDecoder("utf-8", { ignoreBOM: true });
 
-function mergeRanks({ tokens, merges }: BpeModel, idOf: ReadonlyMap<string, number>) {
-  const pairs = new PairTable(merges.length);
-  const results = new Int32Array(merges.length);
-  merges.forEach(([left, right], rank) => {
-    pairs.add(left, right);
-    results[rank] = idOf.get((tokens[left] ?? "") + (tokens[right] ?? "")) ?? 0;
-  });
-  return { pairs, results };
+/** Tokens as the decoder is given them: those that are found in normalised text are normalised, so that a decoder that undoes
+ *  the normaliser (marks to blanks) undoes it in them too. */
+function decodedTokens({ tokens, addedTokens, normalizer }: BpeModel): readonly (string | undefined)[] {
+  const changed = normalizer === null ? [] : addedTokens.filter(({ normalized }) => normalized);
+  if (changed.length === 0) return tokens;
+  const all = [...tokens];
+  for (const { id, content } of changed) all[id] = normalizer?.apply(content) ?? content;
+  return all;
 }
 
-/** A string of its own: a slice would keep the whole text it was cut from alive for as long as the cache holds it. */
-function ownCopy(piece: string): string {
-  const units = Array.from({ length: piece.length }, (_, i) => piece.charCodeAt(i));
-  return String.fromCharCode(...units);
+/** The bytes that each token stands for in a byte-level vocabulary. */
+function bytesOfTokens({ tokens, outside }: BpeModel, decoded: readonly (string | undefined)[]): TokenBytes {
+  const utf8 = new TextEncoder();
+  const bytes = decoded.map((token = "") => charactersToBytes(token) ?? utf8.encode(token));
+  return tokenBytes(bytes, (id) => tokens[id] !== undefined && !outside.has(id) && isSpelt(tokens[id] ?? ""));
 }
 
-interface Ids {
-  append(more: ArrayLike<number>): void;
-  done(): Int32Array<ArrayBuffer>;
-}
+/** Whether a piece of text can spell this token: it is in the byte alphabet. */
+const isSpelt = (token: string): boolean => charactersToBytes(token) !== null;
 
-function ids(expected: number): Ids {
-  let values = new Int32Array(Math.max(16, expected));
-  let length = 0;
-  return {
-    append(more) {
-      if (length + more.length > values.length) {
-        const grown = new Int32Array(Math.max(values.length * 2, length + more.length));
-        grown.set(values);
-        values = grown;
-      }
-      values.set(more, length);
-      length += more.length;
+function encoder(model: BpeModel, idOf: ReadonlyMap<string, number>, bytesOf: () => TokenBytes): Tokenizer["encode"] {
+  const { addedTokens, normalizer, postProcessor, preTokenizer, outside } = model;
+  const normal = (text: string): string => (normalizer === null ? text : normalizer.apply(text));
+  const splitRaw = splitter(addedTokens.filter((token) => !token.normalized));
+  const splitNormal = splitter(
+    addedTokens
+      .filter((token) => token.normalized)
+      .map((token) => ({ ...token, content: normal(token.content) }))
+      .filter(({ content }) => content !== ""),
+  );
+  const vocabulary = {
+    ...model,
+    idOf: (token: string): number => {
+      const id = idOf.get(token) ?? -1;
+      return outside.has(id) ? -1 : id;
     },
-    done: () => values.slice(0, length),
+  };
+  let pieces: ReturnType<typeof pieceEncoder> | undefined; // its tables are built when they are first needed
+  const cache = new PieceCache();
+  let out = new Ids(0);
+
+  function take(text: string, start: number, end: number): void {
+    if (start === end) return;
+    const remembered = end - start <= rememberedLength;
+    if (remembered) {
+      const entry = cache.find(text, start, end);
+      if (entry >= 0) return out.append(cache.ids, cache.idsAt(entry), cache.count(entry));
+    }
+    pieces ??= pieceEncoder(vocabulary, preTokenizer.bytes, bytesOf);
+    const count = pieces.encode(text, start, end);
+    out.append(pieces.symbols, 0, count);
+    if (remembered) cache.add(text, start, end, pieces.symbols, count);
+  }
+  const cut = preTokenizer.into(cutAtWords(vocabulary, preTokenizer, take));
+
+  return (text, { addSpecialTokens = false, specialTokensAsText = false } = {}) => {
+    if (typeof text !== "string") throw new ArgumentError(`encode: expected a string, got ${typeof text}`);
+    const raw = text.toWellFormed();
+    out = new Ids(raw.length >> 1);
+    if (addSpecialTokens && postProcessor) out.appendAll(postProcessor.before);
+    for (const part of splitRaw(raw, specialTokensAsText)) {
+      if (part.id >= 0) {
+        out.appendAll([part.id]);
+        continue;
+      }
+      const whole = part.start === 0 && part.end === raw.length;
+      const words = normal(whole ? raw : raw.slice(part.start, part.end));
+      for (const { id, start, end } of splitNormal(words, specialTokensAsText)) {
+        if (id >= 0) out.appendAll([id]);
+        else cut(words, start, end, part.start === 0 && start === 0);
+      }
+    }
+    if (addSpecialTokens && postProcessor) out.appendAll(postProcessor.after);
+    return out.done();
   };
 }

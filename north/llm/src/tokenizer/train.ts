@@ -7,11 +7,14 @@
 
 import { ArgumentError } from "sinan";
 import { byteCharacters, bytesByCharacter, charactersToBytes } from "./bytes.ts";
+import { readDecoder } from "./decoder.ts";
 import { PairTable } from "./pair-table.ts";
+import { readPreTokenizer } from "./pre-tokenizer.ts";
 import { pretokenize } from "./pretokenize.ts";
 import type { Pattern } from "./pretokenize.ts";
 import { createTokenizer } from "./tokenizer.ts";
 import type { AddedToken, Tokenizer } from "./tokenizer.ts";
+import { byteLevelJson, preTokenizerJson } from "./write-json.ts";
 
 export interface BpeOptions {
   /** Ids wanted, special tokens and the 256 bytes included. Less come out if the text has no more pairs to merge. */
@@ -154,7 +157,7 @@ function learn(pieces: ReadonlyMap<string, number>, options: BpeOptions): Tokeni
   enqueueAppeared();
 
   // A pair can be learnt twice when two different pairs spell one token; like the library, the later rank is kept.
-  const merges = new Map<number, readonly [number, number]>();
+  const merges = new Map<number, readonly [number, number, number]>();
   const total = vocabSize - tokens.length;
   for (let round = 0; tokens.length < vocabSize; ) {
     const top = pop(queue);
@@ -168,7 +171,7 @@ function learn(pieces: ReadonlyMap<string, number>, options: BpeOptions): Tokeni
     if (count < 1 || count < minFrequency) break;
     const merged = intern((tokens[top.left] ?? "") + (tokens[top.right] ?? ""));
     merges.delete(top.pair);
-    merges.set(top.pair, [top.left, top.right]);
+    merges.set(top.pair, [top.left, top.right, merged]);
     for (const w of top.words) {
       const word = words[w];
       if (word)
@@ -182,9 +185,29 @@ function learn(pieces: ReadonlyMap<string, number>, options: BpeOptions): Tokeni
   onProgress?.({ merges: merges.size, total: merges.size });
 
   const addedTokens = specialTokens.map(
-    (content, id): AddedToken => ({ id, content, special: true, normalized: false }),
+    (content, id): AddedToken => ({
+      id,
+      content,
+      special: true,
+      normalized: false,
+      singleWord: false,
+      lstrip: false,
+      rstrip: false,
+    }),
   );
-  return createTokenizer({ tokens, merges: [...merges.values()], addedTokens, pattern });
+  const learnt = [...merges.values()];
+  return createTokenizer({
+    tokens,
+    pairs: Int32Array.from(learnt.flatMap(([left, right]) => [left, right])),
+    results: Int32Array.from(learnt, ([, , merged]) => merged),
+    flags: { unkToken: null, fuseUnk: false, byteFallback: false, ignoreMerges: false, prefix: null, suffix: null },
+    addedTokens,
+    outside: new Set(),
+    normalizer: null,
+    preTokenizer: readPreTokenizer(preTokenizerJson(pattern)),
+    decoder: readDecoder(byteLevelJson(true, true)),
+    postProcessor: null,
+  });
 }
 
 interface Word {

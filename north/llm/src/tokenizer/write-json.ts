@@ -10,18 +10,18 @@ export interface TokenizerJson {
   readonly truncation: null;
   readonly padding: null;
   readonly added_tokens: readonly AddedTokenJson[];
-  readonly normalizer: { readonly type: "NFC" } | null;
+  readonly normalizer: unknown;
   readonly pre_tokenizer: unknown;
   readonly post_processor: unknown;
   readonly decoder: unknown;
   readonly model: {
     readonly type: "BPE";
     readonly dropout: null;
-    readonly unk_token: null;
-    readonly continuing_subword_prefix: null;
-    readonly end_of_word_suffix: null;
-    readonly fuse_unk: false;
-    readonly byte_fallback: false;
+    readonly unk_token: string | null;
+    readonly continuing_subword_prefix: string | null;
+    readonly end_of_word_suffix: string | null;
+    readonly fuse_unk: boolean;
+    readonly byte_fallback: boolean;
     readonly ignore_merges: boolean;
     readonly vocab: Readonly<Record<string, number>>;
     readonly merges: readonly (readonly [string, string])[];
@@ -31,57 +31,60 @@ export interface TokenizerJson {
 interface AddedTokenJson {
   readonly id: number;
   readonly content: string;
-  readonly single_word: false;
-  readonly lstrip: false;
-  readonly rstrip: false;
+  readonly single_word: boolean;
+  readonly lstrip: boolean;
+  readonly rstrip: boolean;
   readonly normalized: boolean;
   readonly special: boolean;
 }
 
 export function tokenizerToJson(model: BpeModel): TokenizerJson {
-  const { tokens, merges, addedTokens, pattern, outside } = model;
-  const token = (id: number): string => tokens[id] ?? "";
+  const { tokens, pairs, results, addedTokens, outside, flags } = model;
+  const token = (id: number | undefined): string => tokens[id ?? -1] ?? "";
   return {
     version: "1.0",
     truncation: null,
     padding: null,
     added_tokens: [...addedTokens]
       .sort((a, b) => a.id - b.id)
-      .map(({ id, content, normalized, special }) => ({
+      .map(({ id, content, singleWord, lstrip, rstrip, normalized, special }) => ({
         id,
         content,
-        single_word: false,
-        lstrip: false,
-        rstrip: false,
+        single_word: singleWord,
+        lstrip,
+        rstrip,
         normalized,
         special,
       })),
-    normalizer: model.normalizer ? { type: model.normalizer } : null,
-    pre_tokenizer: preTokenizerJson(pattern, model.addPrefixSpace ?? false),
+    normalizer: model.normalizer ? model.normalizer.source : null,
+    pre_tokenizer: model.preTokenizer.source,
     post_processor: model.postProcessor ? model.postProcessor.source : null,
-    decoder: byteLevel(true, true),
+    decoder: model.decoder.source,
     model: {
       type: "BPE",
       dropout: null,
-      unk_token: null,
-      continuing_subword_prefix: null,
-      end_of_word_suffix: null,
-      fuse_unk: false,
-      byte_fallback: false,
-      ignore_merges: model.ignoreMerges ?? false,
+      unk_token: flags.unkToken,
+      continuing_subword_prefix: flags.prefix,
+      end_of_word_suffix: flags.suffix,
+      fuse_unk: flags.fuseUnk,
+      byte_fallback: flags.byteFallback,
+      ignore_merges: flags.ignoreMerges,
       // fromEntries defines the keys, so that a token named __proto__ stays a token.
-      vocab: Object.fromEntries(tokens.map((text, id) => [text, id] as const).filter(([, id]) => !outside?.has(id))),
-      merges: merges.map(([left, right]) => [token(left), token(right)]),
+      vocab: Object.fromEntries(
+        tokens.flatMap((text, id) => (text === undefined || outside.has(id) ? [] : [[text, id] as const])),
+      ),
+      merges: Array.from(results, (_, rank) => [token(pairs[2 * rank]), token(pairs[2 * rank + 1])] as const),
     },
   };
 }
 
-function preTokenizerJson(pattern: Pattern, addPrefixSpace: boolean): unknown {
-  if (pattern === "gpt2" || pattern === "none") return byteLevel(addPrefixSpace, pattern === "gpt2");
+/** The `pre_tokenizer` of a byte-level vocabulary that is trained here. */
+export function preTokenizerJson(pattern: Pattern): unknown {
+  if (pattern === "gpt2" || pattern === "none") return byteLevelJson(false, pattern === "gpt2");
   const split = { type: "Split", pattern: { Regex: patternSources[pattern] }, behavior: "Isolated", invert: false };
-  return { type: "Sequence", pretokenizers: [split, byteLevel(false, false)] };
+  return { type: "Sequence", pretokenizers: [split, byteLevelJson(false, false)] };
 }
 
-function byteLevel(addPrefixSpace: boolean, useRegex: boolean): unknown {
+export function byteLevelJson(addPrefixSpace: boolean, useRegex: boolean): unknown {
   return { type: "ByteLevel", add_prefix_space: addPrefixSpace, trim_offsets: true, use_regex: useRegex };
 }
