@@ -4,7 +4,8 @@
  *    script -qec "npm start --silent" run.txt
  *    node scripts/terminal-svg.ts run.txt docs/images/run.svg --command "npm start"
  *
- *  It knows what our own programs write: lines, carriage return, erase line, and the colours of `progress`. */
+ *  It knows what our own programs write: lines, carriage return, what erases a line or the rest of the screen, the cursor's way up, and
+ *  the colours of the display (`north/train/src/reports/terminal.ts`). `--until TEXT` stops after the text's first frame. */
 import { readFileSync, writeFileSync } from "node:fs";
 import process from "node:process";
 import { parseArgs } from "node:util";
@@ -40,29 +41,34 @@ const escape = String.fromCharCode(27);
 /** A control sequence, with its parameters and its final letter, or one character. */
 const tokens = new RegExp(`${escape}\\[([\\d;?]*)([A-Za-z])|[\\s\\S]`, "gu");
 
-/** The lines of the screen after the bytes were written to it.
+/** The lines of the screen after the bytes were written to it. Whether the cursor is shown is of no interest.
  *  @throws RangeError for a control sequence that is not known */
 function screen(text: string, columns: number): Cell[][] {
   const lines: Cell[][] = [[]];
   let style = plain;
+  let row = 0;
   let column = 0;
+  const down = (): void => {
+    column = 0;
+    if (++row === lines.length) lines.push([]);
+  };
   // util-linux's `script` adds a line of its own at either end unless told to be quiet.
   const clean = text.replaceAll(/^Script (started|done) .*\n/gm, "");
   for (const [token, parameters = "", final] of clean.matchAll(tokens)) {
-    const line = lines.at(-1) ?? [];
+    const line = lines[row] ?? [];
     if (final === "m") style = styled(style, parameters.split(";").map(Number));
     else if (final === "K") line.length = parameters === "2" ? 0 : Math.min(line.length, column);
+    else if (final === "J" && parameters === "") {
+      line.length = Math.min(line.length, column);
+      lines.length = row + 1;
+    } else if (final === "A") row = Math.max(0, row - Number(parameters || 1));
+    else if ((final === "h" || final === "l") && parameters === "?25") continue;
     else if (final !== undefined) throw new RangeError(`the control sequence ${JSON.stringify(token)} is not known`);
     else if (token === "\r") column = 0;
-    else if (token === "\n") {
-      lines.push([]);
-      column = 0;
-    } else {
-      if (column === columns) {
-        lines.push([]);
-        column = 0;
-      }
-      const now = lines.at(-1) ?? [];
+    else if (token === "\n") down();
+    else {
+      if (column === columns) down();
+      const now = lines[row] ?? [];
       while (now.length < column) now.push({ char: " ", style: plain });
       now[column++] = { char: token, style };
     }
@@ -122,14 +128,17 @@ ${rows.join("")}</g>
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { columns: { type: "string", default: "100" }, command: { type: "string" } },
+  options: { columns: { type: "string", default: "100" }, command: { type: "string" }, until: { type: "string" } },
 });
 const [source, target] = positionals;
 const columns = Number(values.columns);
 if (source === undefined || target === undefined || !Number.isSafeInteger(columns) || columns < 1) {
-  console.error("node scripts/terminal-svg.ts CAPTURE.txt PICTURE.svg [--columns 100] [--command TEXT]");
+  console.error("node scripts/terminal-svg.ts CAPTURE.txt PICTURE.svg [--columns 100] [--command TEXT] [--until TEXT]");
   process.exit(2);
 }
 const typed =
   values.command === undefined ? "" : `${escape}[2m$${escape}[22m ${escape}[1m${values.command}${escape}[22m\n\n`;
-writeFileSync(target, svg(screen(typed + readFileSync(source, "utf8").replaceAll("\r\n", "\n"), columns), columns));
+const captured = readFileSync(source, "utf8").replaceAll("\r\n", "\n");
+const from = values.until === undefined ? -1 : captured.indexOf(values.until);
+const end = from === -1 ? captured.length : captured.indexOf(`${escape}[J`, from);
+writeFileSync(target, svg(screen(typed + captured.slice(0, end), columns), columns));

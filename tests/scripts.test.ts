@@ -64,4 +64,15 @@ test("terminal-svg: what was drawn over is gone, colours stay", () => {
     ["$ npm start", "held-out a &lt; b", "the end"],
   );
   assert.match(texts[1] ?? "", /^<tspan fill="#8ddb8c">held-out<\/tspan> a/);
+
+  // Lines that are drawn again in place, and what came above them meanwhile.
+  const frame = (n: number): string => `step ${n}${escape}[K\nloss ${9 - n}${escape}[K${escape}[J`;
+  const live = `${escape}[?25l\r${frame(1)}\r${escape}[1A${frame(2)}\r${escape}[1A${escape}[Jabove\n${frame(3)}\r${escape}[1A${escape}[J`;
+  const linesOf = (...more: string[]): string[] => {
+    assert.equal(run("terminal-svg.ts", file("live.txt", live), target, ...more).status, 0);
+    return [...readFileSync(target, "utf8").matchAll(/<text [^>]*>(.*?)<\/text>/g)].map(({ 1: inner = "" }) => inner);
+  };
+  assert.deepEqual(linesOf(), ["above"]);
+  assert.deepEqual(linesOf("--until", "step 2"), ["step 2", "loss 7"]);
+  assert.deepEqual(linesOf("--until", "step 3"), ["above", "step 3", "loss 6"]);
 });

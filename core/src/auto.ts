@@ -3,6 +3,7 @@
  *  to load says so. */
 import { DeviceError } from "./errors.ts";
 
+/** Which package drives a device of that name. */
 export const packages: Readonly<Record<string, string>> = {
   cpu: "@sinan/cpu",
   sim: "@sinan/sim",

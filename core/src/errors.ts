@@ -7,6 +7,7 @@ export interface ErrorDetail {
   readonly cause?: unknown;
 }
 
+/** What every error of Sinan is: its message says what was expected, what came and what to do. */
 export class SinanError extends Error {
   constructor(message: string, detail: ErrorDetail = {}) {
     super(

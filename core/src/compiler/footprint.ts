@@ -6,6 +6,7 @@ import type { Plan } from "../runtime/program.ts";
 import type { MemoryPlan, Use, Value } from "./memory-plan.ts";
 import type { Layout } from "./layout.ts";
 
+/** A value that lives at the peak. */
 export interface Holder {
   readonly bytes: number;
   readonly kind: "argument" | "result" | "temporary" | "scratch";
@@ -13,6 +14,7 @@ export interface Holder {
   readonly name: string;
 }
 
+/** What a program holds at its peak, and which values hold it. */
 export interface Footprint {
   /** The most that is in use while the plan runs. All bytes are those of the pool. */
   readonly peakBytes: number;

@@ -142,6 +142,7 @@ export function fillPacked(
   return { inputs, targets, segments, positions, weights };
 }
 
+/** Packed documents as batches, each a function of its number. */
 export interface PackedBatches {
   /** The batch of a step, counted from 0. */
   readonly at: (step: number) => PackedBatch;

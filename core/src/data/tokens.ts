@@ -3,8 +3,10 @@
 import { ArgumentError } from "../errors.ts";
 import { mix, mixNumber, permute } from "./permutation.ts";
 
+/** Tokens one after another. */
 export type TokenIds = Int32Array | Uint32Array | Uint16Array | readonly number[];
 
+/** Windows of tokens, row-major [batch, sequence], and the token after each. */
 export interface Batch {
   /** [batch, sequence], row-major. */
   readonly inputs: Int32Array;
@@ -12,6 +14,7 @@ export interface Batch {
   readonly targets: Int32Array;
 }
 
+/** Batches as a function of the step. */
 export interface TokenBatches {
   /** The batch of a step, counted from 0. */
   at(step: number): Batch;
@@ -23,6 +26,7 @@ export interface TokenBatches {
   readonly sequence: number;
 }
 
+/** The shape of a batch. */
 export interface BatchOptions {
   /** Windows in a batch. */
   readonly batch: number;
@@ -87,6 +91,7 @@ export function shuffled(
   return { word, place: permute(count, mix(word, 2), index % count) };
 }
 
+/** A batch for evaluation: at the end of the tokens some of its targets are none. */
 export interface OrderedBatch extends Batch {
   /** How many targets are tokens; the others are `ignoreIndex`. */
   readonly predicted: number;

@@ -4,6 +4,7 @@ import { callOf } from "../tensor/jit.ts";
 import { kernelsOf } from "./kernels.ts";
 import { rooflineOf } from "./roofline.ts";
 
+/** Operations and bytes of a kernel. */
 export interface Cost {
   /** Operations of one call, as the op table counts them. */
   readonly flops: number;

@@ -18,8 +18,10 @@ import { launches } from "./time.ts";
 import { traceOf } from "./trace.ts";
 
 export const sections = ["passes", "kernels", "memory", "time"] as const;
+/** A part of an explanation. */
 export type Section = (typeof sections)[number];
 
+/** What the compiler made of a function, as data and as text. */
 export interface Explanation {
   readonly name: string;
   /** The function as traced, and after each pass. */

@@ -3,6 +3,7 @@ import type { Footprint } from "../compiler/footprint.ts";
 import type { Kernel } from "./kernels.ts";
 import type { Roofline } from "./roofline.ts";
 
+/** What a pass did to the graph. */
 export interface PassReport {
   readonly name: string;
   /** Nodes of the function, and of fusion the groups. */
@@ -12,6 +13,7 @@ export interface PassReport {
   readonly text: string;
 }
 
+/** A kernel of a plan. */
 export interface KernelReport extends Omit<Kernel, "executable"> {
   /** Of all its launches in one call; undefined where the device does not tell. */
   readonly milliseconds: number | undefined;

@@ -4,6 +4,7 @@ import { collected } from "./collect.ts";
 import { launches } from "./time.ts";
 import { traceOf } from "./trace.ts";
 
+/** Where the time of a call went. */
 export interface Profile<T> {
   readonly result: T;
   /** JSON in the Trace Event Format, for https://ui.perfetto.dev: kernels per thread, passes, reads. */

@@ -9,6 +9,7 @@ import type { Stream } from "../runtime/stream.ts";
 import { collected } from "./collect.ts";
 import { launches } from "./time.ts";
 
+/** What a device can do at most, as measured on it. */
 export interface Roofline {
   readonly flopsPerSecond: number;
   readonly bytesPerSecond: number;

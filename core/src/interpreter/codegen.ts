@@ -2,6 +2,7 @@
 import { print } from "../ir/print.ts";
 import type { Codegen } from "../runtime/driver.ts";
 
+/** Runs a fusion group node by node: the code generator of devices that have none of their own. */
 export const graphCodegen: Codegen = {
   name: "sinan-ir",
   level: "graph",

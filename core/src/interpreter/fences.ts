@@ -9,6 +9,7 @@ interface Timeline {
   readonly waiting: { readonly value: bigint; readonly resume: (failure: Error | undefined) => void }[];
 }
 
+/** Fences of a device whose work runs in order. */
 export class Fences {
   readonly #timelines = new Map<number, Timeline>();
   #lost: Error | undefined;

@@ -11,6 +11,7 @@ import { evaluate } from "./evaluate.ts";
 import { type Row, type Rowed, rowed } from "./rows.ts";
 import { type Value, valueOf } from "./value.ts";
 
+/** A fusion group as the interpreter launches it. */
 export interface Group extends Rowed {
   readonly name: string;
 }
@@ -59,6 +60,8 @@ export function launchGroup(
   }
 }
 
+/** Sizes as numbers.
+ *  @throws where one is symbolic */
 export const knownSizes = (type: TensorType): number[] => type.dims.map((d) => known(d, "a kernel's buffer"));
 
 const scalarValue = (dtype: DType, x: number, exact: boolean): Value =>

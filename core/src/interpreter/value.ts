@@ -16,6 +16,7 @@ import {
 
 export type Data = Float64Array | BigInt64Array;
 
+/** An array of the interpreter's with its type. */
 export interface Value {
   readonly dtype: DType;
   readonly dims: readonly number[];

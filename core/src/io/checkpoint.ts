@@ -43,6 +43,7 @@ export interface Checkpoint {
   readonly meta: Json;
 }
 
+/** What is read of a checkpoint, and who is told of damage. */
 export interface ReadOptions {
   /** Groups of tensors to read; all if absent. The other groups are neither read nor checked. */
   readonly groups?: readonly string[];
@@ -50,6 +51,7 @@ export interface ReadOptions {
   readonly onWarning?: (message: string) => void;
 }
 
+/** How many checkpoints are kept, and who is told of what is not as it should be. */
 export interface CheckpointOptions {
   /** How many to keep, at least 1. Default 2. */
   readonly keep?: number;

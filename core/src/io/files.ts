@@ -4,6 +4,7 @@
 import { FileError } from "../errors.ts";
 import type { RandomAccess } from "./safetensors.ts";
 
+/** What is at a path, and its size. */
 export interface FileStat {
   readonly kind: "file" | "directory";
   /** Bytes; 0 for a directory. */
@@ -73,6 +74,7 @@ export async function randomAccess(files: Files, path: string): Promise<RandomAc
   return { size, read: (offset, length) => files.readRange(path, offset, length) };
 }
 
+/** The path of a name in a directory. */
 export const joinPath = (directory: string, name: string): string =>
   directory.endsWith("/") ? directory + name : `${directory}/${name}`;
 

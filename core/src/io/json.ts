@@ -3,6 +3,7 @@
 
 import { FormatError } from "../errors.ts";
 
+/** What JSON can say. */
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 
 const maxDepth = 64;

@@ -21,6 +21,7 @@ export type Fault = { readonly fail: string; readonly written?: number } | "cras
 /** Answers a question of `crash`: any whole number from 0 to `count - 1`. */
 export type Choose = (count: number) => number;
 
+/** Files in memory, for tests and for pages: those of one object are seen by nobody else. */
 export interface MemoryFiles extends Files {
   /** Called before each step; may be replaced at any time. */
   fault: ((step: StorageStep) => Fault | undefined) | undefined;
@@ -29,8 +30,6 @@ export interface MemoryFiles extends Files {
   /** Power loss and restart: keeps what was durable and, of the rest, as much as `choose` says (`() => 0` loses all of it,
    *  `(n) => n - 1` keeps it). Locks are gone. */
   crash(choose: Choose): void;
-  /** What that restart would find, as files of their own: one crash, looked at with more than one choice. */
-  afterCrash(choose: Choose): MemoryFiles;
 }
 
 /** Thrown by every operation after a crash and before the restart. Not a FileError: nothing may handle it. */
@@ -56,11 +55,7 @@ const emptyDirectory = (): DirectoryNode => ({ entries: new Map(), durable: new 
  *
  *  @param capacity  bytes of file content it can hold; a write beyond them fails with ENOSPC */
 export function memoryFiles({ capacity = Number.POSITIVE_INFINITY }: { capacity?: number } = {}): MemoryFiles {
-  return filesIn(emptyDirectory(), capacity);
-}
-
-function filesIn(tree: DirectoryNode, capacity: number): MemoryFiles {
-  let root = tree;
+  let root = emptyDirectory();
   let steps = 0;
   let down = false;
   let locks = new Set<string>();
@@ -264,7 +259,6 @@ function filesIn(tree: DirectoryNode, capacity: number): MemoryFiles {
       locks = new Set();
       down = false;
     },
-    afterCrash: (choose) => filesIn(afterCrash(root, choose, new Map()), capacity),
   };
   return files;
 }

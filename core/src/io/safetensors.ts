@@ -46,9 +46,12 @@ export interface StoredTensorInfo {
   readonly length: number;
 }
 
+/** Tensors by name, as a file holds them. */
 export type StoredTensors = ReadonlyMap<string, StoredTensor> | Readonly<Record<string, StoredTensor>>;
+/** The header's free text by name. */
 export type Metadata = Readonly<Record<string, string>>;
 
+/** A file that was read. */
 export interface Safetensors {
   /** In the order of the header. */
   readonly tensors: Map<string, StoredTensor>;
@@ -88,6 +91,7 @@ export interface RandomAccess {
   read(offset: number, length: number): Promise<Uint8Array>;
 }
 
+/** A file whose header was read; its tensors are read when they are asked for. */
 export interface LazySafetensors {
   readonly tensors: ReadonlyMap<string, StoredTensorInfo>;
   readonly metadata: Metadata;

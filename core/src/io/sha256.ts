@@ -18,6 +18,7 @@ const constants = new Int32Array([
   0xc67178f2,
 ]);
 
+/** A hash that is fed piece by piece. */
 export interface Sha256 {
   update(bytes: Uint8Array): Sha256;
   /** The digest as 64 lower-case hexadecimal digits; nothing may be added after it. */

@@ -24,6 +24,7 @@ export interface Poly {
   readonly text: string;
 }
 
+/** A size: a number, or an expression over symbols that get their numbers when a program is called. */
 export type Dim = number | Poly;
 
 export const dimText = (d: Dim): string => (typeof d === "number" ? String(d) : d.text);

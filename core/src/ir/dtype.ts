@@ -31,6 +31,7 @@ const blocks = (bits: number, block: number, bytes: number): DTypeInfo => ({
   role: "block",
 });
 
+/** Every dtype, with what is known of it: one row each. */
 export const dtypes = {
   bool: entry("bool", 8),
   u8: entry("uint", 8, "i32"),
@@ -53,11 +54,14 @@ export const dtypes = {
   q4_k: blocks(4.5, 256, 144),
 } as const satisfies Record<string, DTypeInfo>;
 
+/** The name of an element's type. */
 export type DType = keyof typeof dtypes;
+/** Formats of weights that are quantised in blocks. */
 export type BlockDType = "q8_0" | "q4_0" | "q4_k";
 export type FloatDType = "f16" | "bf16" | "f32" | "f64";
 
 export const isDType = (name: string): name is DType => Object.hasOwn(dtypes, name);
+/** Whether a dtype has fractions. */
 export const isFloat = (dtype: DType): dtype is FloatDType => dtypes[dtype].kind === "float";
 export const isBlock = (dtype: DType): dtype is BlockDType => dtypes[dtype].role === "block";
 export const isInteger = (dtype: DType): boolean => dtypes[dtype].kind === "int" || dtypes[dtype].kind === "uint";
@@ -138,6 +142,7 @@ function sticky(bits: number, x: number, back: number): number {
   return truncated | 1;
 }
 
+/** The number that 16 bits of bfloat16 stand for. */
 export function fromBf16(bits: number): number {
   u32Scratch[0] = bits << 16;
   return f32Scratch[0] as number;
@@ -156,6 +161,7 @@ export function toF16(x: number): number {
   return sign | (((e + 15) << 10) + mantissa);
 }
 
+/** The number that 16 bits of IEEE's binary16 stand for. */
 export function fromF16(bits: number): number {
   const sign = (bits & 0x8000) << 16;
   const rest = bits & 0x7fff;

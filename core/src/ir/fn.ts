@@ -4,6 +4,7 @@ import type { Node, NodeOf } from "./node.ts";
 import { freshId } from "./scope.ts";
 import { typeEqual } from "./type.ts";
 
+/** A function: its parameters and its results. */
 export interface Fn {
   readonly id: number;
   readonly name: string;

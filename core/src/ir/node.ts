@@ -8,6 +8,7 @@ import type { TensorType, Type } from "./type.ts";
 
 type None = Record<never, never>;
 
+/** How a reduction joins elements. */
 export type ReduceKind = "sum" | "prod" | "max" | "min";
 
 /** `affine`: y = a·y′ + x, where y′ is the element before. */
@@ -170,9 +171,11 @@ export interface Attrs extends RareAttrs {
   kernel: None;
 }
 
+/** The name of an operation. */
 export type Op = keyof Attrs;
 export type RareOp = keyof RareAttrs;
 
+/** A node of one operation. */
 export interface NodeOf<O extends Op> {
   readonly id: number;
   readonly op: O;
@@ -186,6 +189,7 @@ export interface NodeOf<O extends Op> {
   readonly site?: string | undefined;
 }
 
+/** An operation with its sources, attributes and type. */
 export type Node = { [O in Op]: NodeOf<O> }[Op];
 
 /** The dtype and dims of a node that is not a tuple. */
@@ -194,5 +198,6 @@ export function tensorTypeOf(node: Node): TensorType {
   return node.type;
 }
 
+/** The dtype of a node's value. */
 export const dtypeOf = (node: Node): DType => tensorTypeOf(node).dtype;
 export const dimsOf = (node: Node): readonly Dim[] => tensorTypeOf(node).dims;

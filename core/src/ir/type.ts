@@ -29,6 +29,7 @@ export type Type = TensorType | TupleType;
 
 export const isTuple = (type: Type): type is TupleType => "tuple" in type;
 
+/** The type of a tensor. */
 export const tensorType = (dtype: DType, dims: readonly Dim[] = [], space?: Space): TensorType =>
   space === undefined || space === "device" ? { dtype, dims } : { dtype, dims, space };
 

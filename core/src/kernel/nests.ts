@@ -23,8 +23,11 @@ export function kernelNode(kernel: Fn): NodeOf<"kernel"> {
   );
 }
 
+/** The nests and loops of a kernel. */
 export const itemsOf = (kernel: Fn): readonly Item[] => kernelNode(kernel).src as readonly Item[];
+/** What a loop holds. */
 export const bodyOf = (loop: LoopNode): readonly Item[] => loop.src.slice(2) as Item[];
+/** The range that a loop runs through. */
 export const rangeOfLoop = (loop: LoopNode): RangeNode => loop.src[0] as RangeNode;
 
 /** Every nest in the order in which they stand, those inside of loops included. */
@@ -46,6 +49,7 @@ export function replaceNests(kernel: Fn, change: (nest: NestNode, i: number) => 
     build("loop", [...loop.src.slice(0, 2), ...walk(bodyOf(loop))], loop.attr);
   return makeKernel(kernel.name, kernel.params, walk(itemsOf(kernel)));
 }
+/** What a nest stores. */
 export const storesOf = (nest: NestNode): readonly StoreNode[] => nest.src as readonly StoreNode[];
 
 export const makeRange = (id: number, extent: number, kind: RangeKind): RangeNode =>
@@ -61,9 +65,11 @@ export function rangesIn(roots: readonly Node[]): Map<number, RangeNode> {
 /** Whether the node depends on the range. */
 export const reaches = (n: Node, r: RangeNode): boolean => rangesIn([n]).get(r.attr.id) === r;
 
+/** The accumulations below some nodes. */
 export const accumulatesIn = (roots: readonly Node[]): AccumulateNode[] =>
   topological(roots).filter((n): n is AccumulateNode => n.op === "accumulate");
 
+/** The loads below some nodes. */
 export const loadsIn = (roots: readonly Node[]): LoadNode[] =>
   topological(roots).filter((n): n is LoadNode => n.op === "load");
 

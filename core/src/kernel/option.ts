@@ -4,6 +4,7 @@ import type { Fn } from "../ir/fn.ts";
 import type { RangeKind } from "../ir/node.ts";
 import { type AccumulateNode, accumulatesIn, type NestNode, type RangeNode } from "./nests.ts";
 
+/** One decision of a schedule. */
 export type Option =
   /** Neighbouring ranges, outermost first, become one. Its id is new. */
   | { readonly option: "collapse"; readonly nest: number; readonly ranges: readonly number[] }

@@ -10,6 +10,7 @@ import { promote } from "../tensor/dtypes.ts";
 import { add, equal, flip, iota, mul, tensor, type Tensor, where } from "../tensor/index.ts";
 import { result } from "../tensor/operand.ts";
 
+/** Masks, scale and layout of `attention`. */
 export interface AttentionOptions {
   /** Whether a query sees only keys that are not after it, the last query being at the last key: with T queries and S keys,
    *  query i sees keys 0..i + S − T. */
@@ -103,6 +104,7 @@ export function rope(x: Tensor, cos: Tensor, sin: Tensor): Tensor {
   return add(mul(pairs, halves(cos)), mul(flip(pairs, -2), signed)).reshape(x.dims);
 }
 
+/** Angles and layout of `rope`. */
 export interface RopeOptions {
   /** The base of the angles' geometric sequence. */
   readonly theta?: number;

@@ -21,8 +21,10 @@ type ConvParts = Readonly<Record<string, unknown>> & {
   readonly groups: number;
 };
 
+/** A convolution with its weight and bias. */
 export type Conv = Module<Tensor, Tensor, ConvParts>;
 
+/** Stride, padding, groups and bias of a convolution. */
 export interface ConvLayerOptions extends Omit<ops.ConvOptions, "bias"> {
   readonly bias?: boolean;
   readonly initializer?: Initializer;
@@ -91,6 +93,7 @@ export const conv2d: MakeConv<ConvLayerOptions> = layer("conv2d", 2, "conv");
 /** As `conv1d`, over `[batch, in, depth, height, width]`. */
 export const conv3d: MakeConv<ConvLayerOptions> = layer("conv3d", 3, "conv");
 
+/** Those of a convolution, and what its stride leaves open of the result's size. */
 export interface ConvTransposeLayerOptions extends ConvLayerOptions {
   readonly outputPadding?: ops.PerAxis;
 }
@@ -98,7 +101,9 @@ export interface ConvTransposeLayerOptions extends ConvLayerOptions {
 /** The transpose of a convolution: `[batch, in, length]` → `[batch, out, length']`; weight `[in, out / groups, window]`. See
  *  `convTranspose`. */
 export const convTranspose1d: MakeConv<ConvTransposeLayerOptions> = layer("convTranspose1d", 1, "transposed");
+/** The transposed convolution over two axes; see `convTranspose1d`. */
 export const convTranspose2d: MakeConv<ConvTransposeLayerOptions> = layer("convTranspose2d", 2, "transposed");
+/** The transposed convolution over three axes; see `convTranspose1d`. */
 export const convTranspose3d: MakeConv<ConvTransposeLayerOptions> = layer("convTranspose3d", 3, "transposed");
 
 /** `maxPool` as a layer.

@@ -51,5 +51,4 @@ export {
   parameter,
   type Parts,
 } from "./module.ts";
-export { observe, type Observer } from "../ir/site.ts";
 export { namedParameters, parameterCount, withParameters } from "./parameters.ts";

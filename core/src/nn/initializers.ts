@@ -6,6 +6,7 @@ import { encode } from "../tensor/dtypes.ts";
 import * as random from "../tensor/random.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
+/** First values of a parameter, from a key. */
 export type Initializer = (key: random.Key, dims: readonly number[], dtype: DType) => Tensor;
 
 /** Every element the same. Each parameter gets memory of its own, so that all may be donated. */
@@ -34,14 +35,18 @@ function repeated(element: Uint8Array, count: number): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
+/** All 0. */
 export const zeros: Initializer = constant(0);
+/** All 1. */
 export const ones: Initializer = constant(1);
 
+/** Normal with mean 0 and this standard deviation. */
 export const normal =
   ({ mean = 0, std = 1 }: { readonly mean?: number; readonly std?: number } = {}): Initializer =>
   (key, dims, dtype) =>
     cast(random.normal(key, dims, { mean, std }), dtype);
 
+/** Uniform between −bound and bound. */
 export const uniform =
   ({ low = 0, high = 1 }: { readonly low?: number; readonly high?: number } = {}): Initializer =>
   (key, dims, dtype) =>

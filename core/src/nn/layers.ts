@@ -18,6 +18,7 @@ const size = (layer: string, name: string, value: number): number => {
   return value;
 };
 
+/** An affine map with its weight and bias. */
 export type Linear = Module<Tensor, Tensor, { readonly weight: Parameter; readonly bias: Parameter | null }>;
 
 /** x · weightᵀ + bias: `[..., in]` → `[..., out]`, weight `[out, in]`, bias `[out]`. Both begin uniform within ±1/√in.
@@ -48,6 +49,7 @@ const linearForward = (
   x: Tensor,
 ): Tensor => functional.linear(x, weight, bias);
 
+/** A table of rows. */
 export type Embedding = Module<Tensor, Tensor, { readonly weight: Parameter }>;
 
 /** Rows of a table: ids `[...]` → `[..., dim]`, weight `[count, dim]`, which begins standard normal.
@@ -67,6 +69,7 @@ export const embedding = (
 const embeddingForward = ({ weight }: { readonly weight: Tensor }, ids: Tensor): Tensor =>
   functional.embedding(ids, weight);
 
+/** Root-mean-square norm with its scale. */
 export type RmsNorm = Module<Tensor, Tensor, { readonly weight: Parameter; readonly epsilon: number }>;
 
 /** Root-mean-square norm over the last axis, weight `[dim]`; see `functional.rmsNorm`. */
@@ -81,6 +84,7 @@ const rmsNormForward = (
   x: Tensor,
 ): Tensor => functional.rmsNorm(x, weight, { epsilon });
 
+/** Layer norm with its scale and offset. */
 export type LayerNorm = Module<
   Tensor,
   Tensor,
@@ -111,6 +115,7 @@ const layerNormForward = (
   x: Tensor,
 ): Tensor => functional.layerNorm(x, weight, bias, { epsilon });
 
+/** A layer that drops elements in training. */
 export type Dropout = Module<Tensor, Tensor, { readonly probability: number }>;
 
 /** Sets elements to 0 with the given probability where the context trains; elsewhere the identity. Draws from the context's key and
@@ -122,8 +127,9 @@ export function dropout(probability: number): Dropout {
 }
 
 const dropoutForward = ({ probability }: { readonly probability: number }, x: Tensor, ctx: Context): Tensor =>
-  ctx.train && probability > 0 ? functional.dropout(x, probability, keyOf(ctx, "dropout"), ctx.examples) : x;
+  ctx.train && probability > 0 ? functional.dropout(x, probability, keyOf(ctx, "dropout")) : x;
 
+/** Layers one after another. */
 export type Sequential<L extends readonly Layer[]> = Module<Tensor, Tensor, { readonly layers: L }>;
 
 /** Layers one after another; plain functions of a tensor are layers too.

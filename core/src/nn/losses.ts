@@ -23,8 +23,10 @@ import {
   where,
 } from "../tensor/index.ts";
 
+/** What becomes of the losses of single elements. */
 export type Reduction = "mean" | "sum" | "none";
 
+/** What targets are left out, how labels are smoothed, and how the elements become one number. */
 export interface CrossEntropyOptions {
   readonly reduction?: Reduction;
   /** Targets of this value have loss 0 and are not counted in the mean. */

@@ -53,6 +53,7 @@ export type Built<P> = P extends Parameter
 /** A function from X to Y, as every layer is one: a module, or a plain function such as `relu`. */
 export type Layer<X = Tensor, Y = Tensor> = (x: X, ctx?: Context) => Y;
 
+/** What every module can do. */
 export interface ModuleMethods extends TreeNode {
   /** The module with its parameters drawn, each from a key of its own path.
    *  @example const model = nn.linear(784, 10).init(key(0)); */
@@ -60,6 +61,7 @@ export interface ModuleMethods extends TreeNode {
   readonly [moduleName]: string;
 }
 
+/** A layer with its parts as properties. */
 export type Module<X, Y, P extends Parts> = Layer<X, Y> & Built<P> & ModuleMethods;
 
 /** What all modules made by one `module` call share, and those that trees make of them. */

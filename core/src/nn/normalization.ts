@@ -24,8 +24,10 @@ type BatchNormParts = Readonly<Record<string, unknown>> & {
   readonly momentum: number;
 };
 
+/** Batch norm with its scale, offset and running statistics. */
 export type BatchNorm = Module<Tensor, Tensor, BatchNormParts>;
 
+/** Epsilon, the momentum of the running statistics, and whether there is a scale and an offset. */
 export interface BatchNormOptions {
   readonly epsilon?: number;
   /** The share of the new batch in the running statistics. */
@@ -94,6 +96,7 @@ type GroupNormParts = Readonly<Record<string, unknown>> & {
   readonly epsilon: number;
 };
 
+/** Group norm with its scale and offset. */
 export type GroupNorm = Module<Tensor, Tensor, GroupNormParts>;
 
 /** Group norm: mean and variance over each group of channels of each example of `[batch, channels, ...]`, then weight and bias for each

@@ -5,6 +5,7 @@ import { type Dim, known } from "../ir/dim.ts";
 import { dimsOf, type Node } from "../ir/node.ts";
 import { add, and, idiv, lt, mod, mul, scalar } from "./build.ts";
 
+/** An index that is a number. */
 export const constIndex = (n: number): Node => scalar(n, "i32");
 
 /** A sum `constant + Σ coefficient · atom`, atoms being ranges, loads, quotients, remainders. */
@@ -15,6 +16,7 @@ interface Affine {
 
 const affineOf = new WeakMap<Node, Affine>();
 
+/** An index as a sum of terms and a constant. */
 export function affine(n: Node): Affine {
   const known = affineOf.get(n);
   if (known) return known;
@@ -41,23 +43,11 @@ function combine(a: Affine, b: Affine, factor: number): Affine {
   return { constant: a.constant + b.constant * factor, terms };
 }
 
-const multiples = new WeakMap<Node, Map<number, Node>>();
-
-/** An atom k times: the same few come again and again. */
-function multiple(atom: Node, k: number): Node {
-  if (k === 1) return atom;
-  const known = multiples.get(atom) ?? new Map<number, Node>();
-  multiples.set(atom, known);
-  const made = known.get(k) ?? mul(atom, constIndex(k));
-  known.set(k, made);
-  return made;
-}
-
 /** The node of a sum: atoms in order of their ids, the constant last, so equal sums are one node. */
 function fromAffine({ constant, terms }: Affine): Node {
   let sum: Node | undefined;
   for (const [atom, k] of [...terms].sort(([a], [b]) => a.id - b.id)) {
-    const term = multiple(atom, k);
+    const term = k === 1 ? atom : mul(atom, constIndex(k));
     sum = sum ? add(sum, term) : term;
   }
   if (!sum) return constIndex(constant);
@@ -103,8 +93,10 @@ function computeBounds(n: Node): readonly [number, number] {
   return unbounded;
 }
 
+/** a + b of indices, in normal form. */
 export const addIndex = (a: Node, b: Node): Node => fromAffine(combine(affine(a), affine(b), 1));
 export const subIndex = (a: Node, b: Node): Node => fromAffine(combine(affine(a), affine(b), -1));
+/** An index times a number, in normal form. */
 export const mulIndex = (a: Node, k: number): Node =>
   fromAffine(combine({ constant: 0, terms: new Map() }, affine(a), k));
 
@@ -122,6 +114,7 @@ function split(a: Node, k: number): { readonly quotient: Node; readonly rest: No
   return { quotient: fromAffine(whole), rest };
 }
 
+/** An index divided by a number, rounded down, in normal form. */
 export function divIndex(a: Node, k: number): Node {
   if (k === 1) return a;
   const { quotient, rest } = split(a, k);
@@ -134,6 +127,7 @@ export function divIndex(a: Node, k: number): Node {
   return addIndex(quotient, nested ?? idiv(rest, constIndex(k)));
 }
 
+/** The rest of that division. */
 export function modIndex(a: Node, k: number): Node {
   if (k === 1) return constIndex(0);
   const { rest } = split(a, k);

@@ -17,6 +17,7 @@ const host = globalThis as {
 const streams = new Map<string, Stream>();
 let chosen: Stream | null = null;
 
+/** What a device is opened with. */
 export interface DeviceOptions {
   /** Passed to the driver. */
   readonly options?: Json;

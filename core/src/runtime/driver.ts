@@ -5,6 +5,7 @@ import type { Fn } from "../ir/fn.ts";
 import type { Node } from "../ir/node.ts";
 import type { HardwareModel } from "./hardware.ts";
 
+/** A way to reach devices: says what there is, and opens it. */
 export interface Driver {
   readonly name: string;
   /** The devices there are; empty where there is none. Opens nothing. */
@@ -16,6 +17,7 @@ export interface Driver {
 /** In which of a device's memories: its own, or one that JavaScript can see. */
 export type MemorySpace = "device" | "host";
 
+/** A block of a device's memory. */
 export interface Memory {
   readonly bytes: number;
   readonly space: MemorySpace;
@@ -52,10 +54,12 @@ export interface Artifact {
   readonly apart?: (spaces: readonly number[]) => Artifact["code"];
 }
 
+/** A kernel that a device can launch. */
 export interface Executable {
   readonly name: string;
 }
 
+/** What a queue is asked to do. */
 export type Command =
   /** Regions in the order of the kernel's buffer parameters (outputs last, scratch after them), and its scalars. */
   | {
@@ -69,6 +73,7 @@ export type Command =
   | { readonly kind: "engineRun"; readonly executable: Executable; readonly regions: readonly Region[] }
   | { readonly kind: "collective"; readonly op: string; readonly regions: readonly Region[] };
 
+/** Why a device is no longer there. */
 export interface Loss {
   readonly reason: string;
 }
@@ -89,6 +94,7 @@ export interface Span {
 /** Independent lines of commands: those of one queue run in order, those of two only as fences say. */
 export type Queue = "compute" | "copy";
 
+/** An open device: memory, queues, executables. */
 export interface Device {
   readonly hardware: HardwareModel;
   /** Resolves when the device is lost; never rejects. */
@@ -117,6 +123,7 @@ export interface Hints {
   readonly training: boolean;
 }
 
+/** A device that takes whole graphs instead of kernels. */
 export interface GraphEngine {
   readonly name: string;
   readonly hardware: HardwareModel;

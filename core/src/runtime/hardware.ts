@@ -2,6 +2,7 @@
  *  Fusion and schedules read only its static facts, so a plan never depends on a timing. */
 import type { DType } from "../ir/dtype.ts";
 
+/** A level of memory: its size and speed. */
 export interface MemoryLevel {
   readonly name: "registers" | "l1" | "l2" | "l3" | "local" | "device" | "host" | "disk";
   readonly bytes: number;
@@ -10,6 +11,7 @@ export interface MemoryLevel {
   readonly sharedBy?: number;
 }
 
+/** Units of one kind and what they do in a second. */
 export interface ComputeUnit {
   readonly unit: "scalar" | "vector" | "matrix";
   readonly dtype: DType;
@@ -18,6 +20,7 @@ export interface ComputeUnit {
   readonly peakFlops?: number;
 }
 
+/** What the compiler knows of a device. */
 export interface HardwareModel {
   /** Unique on the machine, `driver` or `driver:index`. */
   readonly id: string;

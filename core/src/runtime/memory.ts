@@ -2,6 +2,7 @@
 import { defaultStream } from "./devices.ts";
 import type { Stream } from "./stream.ts";
 
+/** What tensors hold on the default device, in bytes. */
 export interface MemoryReport {
   readonly device: string;
   /** Bytes of live tensors and running programs. */

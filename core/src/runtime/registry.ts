@@ -4,6 +4,7 @@ import { DeviceError } from "../errors.ts";
 import type { Codegen, Driver, GraphEngine } from "./driver.ts";
 import type { HardwareModel } from "./hardware.ts";
 
+/** What a chip's package registers. */
 export type Plugin = { readonly driver: Driver } | { readonly codegen: Codegen } | { readonly engine: GraphEngine };
 
 const drivers = new Map<string, Driver>();

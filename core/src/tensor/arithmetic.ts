@@ -33,8 +33,11 @@ const floating =
   (x: Operand): Tensor =>
     result(() => make(floatNode(op, x)));
 
+/** a + b; of bools, as i32. */
 export const add: (a: Operand, b: Operand) => Tensor = arithmetic("add", build.add);
+/** a − b; of bools, as i32. */
 export const sub: (a: Operand, b: Operand) => Tensor = arithmetic("sub", build.sub);
+/** a · b, element by element; of bools, as i32. */
 export const mul: (a: Operand, b: Operand) => Tensor = arithmetic("mul", build.mul);
 
 /** True division: integers are divided as f32. */
@@ -48,6 +51,7 @@ export const div = (a: Operand, b: Operand): Tensor =>
 export const floorDivide: (a: Operand, b: Operand) => Tensor = arithmetic("floorDivide", build.idiv);
 /** The remainder with the divisor's sign, as Python's `%`. */
 export const mod: (a: Operand, b: Operand) => Tensor = arithmetic("mod", build.mod);
+/** a to the power of b; of a negative a only for whole b. */
 export const pow = (a: Operand, b: Operand): Tensor =>
   result(() => {
     // Small whole powers are products: exact, and with a derivative that needs no logarithm.
@@ -63,22 +67,32 @@ export const maximum: (a: Operand, b: Operand) => Tensor = binary("maximum", bui
 /** The smaller; NaN if either is. */
 export const minimum: (a: Operand, b: Operand) => Tensor = binary("minimum", build.min);
 
+/** a < b as bool; false where one is NaN. */
 export const less: (a: Operand, b: Operand) => Tensor = binary("less", build.lt);
+/** a > b as bool; false where one is NaN. */
 export const greater = (a: Operand, b: Operand): Tensor => less(b, a);
+/** a = b as bool; NaN equals nothing. */
 export const equal: (a: Operand, b: Operand) => Tensor = binary("equal", build.eq);
+/** a ≠ b as bool; NaN differs from everything. */
 export const notEqual: (a: Operand, b: Operand) => Tensor = binary("notEqual", (a, b) => build.not(build.eq(a, b)));
 /** a ≤ b, false where either is NaN. */
 export const lessEqual: (a: Operand, b: Operand) => Tensor = binary("lessEqual", (a, b) =>
   build.or(build.lt(a, b), build.eq(a, b)),
 );
+/** a ≥ b as bool; false where one is NaN. */
 export const greaterEqual = (a: Operand, b: Operand): Tensor => lessEqual(b, a);
 
 /** Bitwise on integers, logical on bool. */
 export const and: (a: Operand, b: Operand) => Tensor = binary("and", build.and);
+/** Bitwise or; of bools, the logical one. */
 export const or: (a: Operand, b: Operand) => Tensor = binary("or", build.or);
+/** Bitwise exclusive or; of bools, the logical one. */
 export const xor: (a: Operand, b: Operand) => Tensor = binary("xor", build.xor);
+/** a · 2ᵇ of integers, without the bits that fall out. */
 export const shiftLeft: (a: Operand, b: Operand) => Tensor = binary("shiftLeft", build.shl);
+/** a / 2ᵇ of integers, rounded down: signed ones keep their sign. */
 export const shiftRight: (a: Operand, b: Operand) => Tensor = binary("shiftRight", build.shr);
+/** Bitwise complement; of bools, the logical one. */
 export const not: (x: Operand) => Tensor = unary("not", build.not);
 
 /** `a` where the condition is true, `b` elsewhere; the three broadcast. */
@@ -90,21 +104,33 @@ export const where = (condition: Operand, a: Operand, b: Operand): Tensor =>
     return build.where(broadcastTo(c, dims), broadcastTo(x, dims), broadcastTo(y, dims));
   });
 
+/** −x. */
 export const neg: (x: Operand) => Tensor = unary("neg", build.neg);
+/** The absolute value. */
 export const abs: (x: Operand) => Tensor = unary("abs", build.abs);
 /** −1, 0 or 1; NaN of NaN. */
 export const sign: (x: Operand) => Tensor = unary("sign", build.sign);
+/** x · x. */
 export const square = (x: Operand): Tensor => mul(x, x);
+/** The square root; NaN below 0. */
 export const sqrt: (x: Operand) => Tensor = floating("sqrt", build.sqrt);
 /** 1 / √x */
 export const rsqrt: (x: Operand) => Tensor = floating("rsqrt", build.rsqrt);
+/** e to the power of x. */
 export const exp: (x: Operand) => Tensor = floating("exp", build.exp);
+/** The natural logarithm; −∞ at 0, NaN below. */
 export const log: (x: Operand) => Tensor = floating("log", build.log);
+/** The sine of an angle in radians. */
 export const sin: (x: Operand) => Tensor = floating("sin", build.sin);
+/** The cosine of an angle in radians. */
 export const cos: (x: Operand) => Tensor = floating("cos", build.cos);
+/** Hyperbolic tangent; floats and, as f32, integers. */
 export const tanh: (x: Operand) => Tensor = floating("tanh", build.tanh);
+/** The error function. */
 export const erf: (x: Operand) => Tensor = floating("erf", build.erf);
+/** The greatest whole number that is not above x. */
 export const floor: (x: Operand) => Tensor = floating("floor", build.floor);
+/** The least whole number that is not below x. */
 export const ceil: (x: Operand) => Tensor = floating("ceil", (x) => build.neg(build.floor(build.neg(x))));
 /** To the nearest integer, ties to even. */
 export const round: (x: Operand) => Tensor = floating("round", build.round);
@@ -119,6 +145,7 @@ export const stopGradient = (x: Tensor): Tensor => result(() => build.stopGradie
 
 /** x limited to lo..hi. */
 export const clip = (x: Operand, lo: Operand, hi: Operand): Tensor => minimum(maximum(x, lo), hi);
+/** Whether an element is NaN. */
 export const isNan = (x: Tensor): Tensor => notEqual(x, x);
 /** Neither NaN nor infinite. */
 export const isFinite = (x: Tensor): Tensor => less(abs(x), Number.POSITIVE_INFINITY);

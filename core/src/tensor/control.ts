@@ -24,6 +24,7 @@ import { mapLeaves, structure, tensors } from "./tree.ts";
 
 load(control);
 
+/** How `scan` goes through its inputs. */
 export interface ScanOptions {
   /** The number of steps, where no stacked input tells it. */
   readonly length?: number;

@@ -18,6 +18,7 @@ export type PerAxis = number | readonly number[];
 /** Zeros around: as many on both sides of an axis, pairs of before and after, or as many as keep the size at stride 1. */
 export type Padding = number | "same" | readonly (number | readonly [number, number])[];
 
+/** Stride, padding, dilation, groups and bias. */
 export interface ConvOptions {
   readonly stride?: PerAxis;
   readonly padding?: Padding;
@@ -104,10 +105,14 @@ const convolve =
  *  @throws ShapeError, DTypeError, ArgumentError
  *  @example await conv(tensor([[[1, 2, 3, 4]]]), tensor([[[1, -1]]])).data()   // → [-1, -1, -1] */
 export const conv: Convolve = convolve("conv");
+/** `conv` over one axis. */
 export const conv1d: Convolve = convolve("conv1d", 1);
+/** `conv` over two axes. */
 export const conv2d: Convolve = convolve("conv2d", 2);
+/** `conv` over three axes. */
 export const conv3d: Convolve = convolve("conv3d", 3);
 
+/** Those of `conv`, and what its stride leaves open of the result's size. */
 export interface ConvTransposeOptions extends ConvOptions {
   /** Elements more at the end, of the several sizes that a strided convolution makes into one. */
   readonly outputPadding?: PerAxis;
@@ -152,6 +157,7 @@ export const convTranspose = (
     bias,
   );
 
+/** The windows' distance, padding and dilation. */
 export interface PoolOptions {
   /** The distance of the windows; by default they lie side by side. */
   readonly stride?: PerAxis;

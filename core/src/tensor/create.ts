@@ -13,6 +13,7 @@ import { numberNode, result } from "./operand.ts";
 import { lazyScope, leaf } from "./pending.ts";
 import { type Nested, Tensor } from "./tensor.ts";
 
+/** The dtype of a new tensor. */
 export interface CreateOptions {
   readonly dtype?: DType;
 }
@@ -84,9 +85,13 @@ export const full = (shape: readonly Dim[], value: number, { dtype = "f32" }: Cr
     ),
   );
 
+/** A tensor full of 0, f32 unless another dtype is asked for. */
 export const zeros = (shape: readonly Dim[], options?: CreateOptions): Tensor => full(shape, 0, options);
+/** A tensor full of 1, f32 unless another dtype is asked for. */
 export const ones = (shape: readonly Dim[], options?: CreateOptions): Tensor => full(shape, 1, options);
+/** Zeros of the shape and dtype of another tensor. */
 export const zerosLike = (x: Tensor): Tensor => zeros(x.dims, { dtype: x.dtype });
+/** Ones of the shape and dtype of another tensor. */
 export const onesLike = (x: Tensor): Tensor => ones(x.dims, { dtype: x.dtype });
 
 function checkShape(shape: readonly Dim[]): readonly Dim[] {

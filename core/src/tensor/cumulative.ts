@@ -7,6 +7,7 @@ import { add, equal, exp, isFinite, less, log, minimum, stopGradient, sub, where
 import { axisOf, floatNode, result } from "./operand.ts";
 import type { Tensor } from "./tensor.ts";
 
+/** The direction of a running total. */
 export interface CumulativeOptions {
   readonly reverse?: boolean;
 }

@@ -8,6 +8,7 @@
 import { DTypeError } from "../errors.ts";
 import { type DType, dtypes, fromF16, isDType, isFloat, isInteger, roundTo, toBf16, toF16 } from "../ir/dtype.ts";
 
+/** The arrays that values come in and go out as. */
 export type TypedArray =
   | Float32Array
   | Float64Array

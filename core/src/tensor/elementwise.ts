@@ -51,6 +51,7 @@ export const frac = (x: Operand): Tensor => {
   return sub(y, trunc(y));
 };
 
+/** 1 / x. */
 export const reciprocal = (x: Operand): Tensor => div(1, x);
 
 /** The quotient rounded towards zero, as C's division of integers. Integer division by zero gives 0. */
@@ -76,6 +77,7 @@ export const fmod = (a: Operand, b: Operand): Tensor => {
   return where(turned, sub(rest, y), rest);
 };
 
+/** Whether an element is infinite, of either sign. */
 export const isInf = (x: Operand): Tensor => equal(abs(x), Number.POSITIVE_INFINITY);
 
 /** The largest finite value of a float dtype. */
@@ -101,8 +103,11 @@ export const nanToNum = (
 const truth = (op: string, x: Operand): Tensor => cast(asTensor(op, x), "bool");
 /** Logic on what is not 0, whatever the dtype; NaN is not 0. */
 export const logicalAnd = (a: Operand, b: Operand): Tensor => and(truth("logicalAnd", a), truth("logicalAnd", b));
+/** Whether a or b is not 0. */
 export const logicalOr = (a: Operand, b: Operand): Tensor => or(truth("logicalOr", a), truth("logicalOr", b));
+/** Whether just one of a and b is not 0. */
 export const logicalXor = (a: Operand, b: Operand): Tensor => xor(truth("logicalXor", a), truth("logicalXor", b));
+/** Whether x is 0. */
 export const logicalNot = (x: Operand): Tensor => not(truth("logicalNot", x));
 
 /** Whether the sign is minus, of −0 too. */
@@ -136,6 +141,7 @@ export const lerp = (a: Operand, b: Operand, weight: Operand): Tensor => {
   return where(less(weight, 0.5), add(x, mul(weight, step)), sub(y, mul(step, sub(1, weight))));
 };
 
+/** How far apart numbers may be that count as close. */
 export interface Closeness {
   readonly relative?: number;
   readonly absolute?: number;

@@ -47,6 +47,7 @@ export function jvp<A extends readonly unknown[], Y>(f: (...args: A) => Y, args:
   });
 }
 
+/** The direction in which derivatives are taken. */
 export interface JacobianOptions {
   /** Whether rows are pulled back or columns pushed forward, all at once. By default what there are fewer of: forward where f has
    *  more results than x has elements. */

@@ -15,6 +15,7 @@ import { Tensor } from "./tensor.ts";
  *  counting round and round, so that −1 is the last. */
 export type Outside = "fill" | "clip" | "wrap";
 
+/** The axis, and what an index outside of it means. */
 export interface TakeOptions {
   readonly outside?: Outside;
 }
@@ -22,6 +23,7 @@ export interface TakeOptions {
 /** How what is there and the updates become one, in the order of the updates. */
 export type PutMode = "set" | "add" | "mul" | "max" | "min";
 
+/** Those of `take`, and what happens to what is there. */
 export interface PutOptions extends TakeOptions {
   readonly mode?: PutMode;
 }

@@ -25,6 +25,7 @@ type Names<A extends readonly unknown[]> = readonly (
   | (A extends readonly [infer R] ? Extract<keyof R, string> : never)
 )[];
 
+/** What a compiled function may do to its inputs, and how it is compiled. */
 export interface JitOptions<A extends readonly unknown[]> {
   /** Arguments whose memory the call may take for its results; they must not be used afterwards. */
   readonly donate?: Names<A>;

@@ -10,8 +10,10 @@ import { add, div, exp, log, mul, square, sub, where } from "./arithmetic.ts";
 import { promote } from "./dtypes.ts";
 import type { Tensor } from "./tensor.ts";
 
+/** Which axes: one, several, or null for all; negative ones count from the end. */
 export type Axes = number | readonly number[] | null;
 
+/** Whether reduced axes stay, with size 1. */
 export interface ReduceOptions {
   readonly keepDims?: boolean;
 }

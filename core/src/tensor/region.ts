@@ -6,7 +6,7 @@ import { instantiate } from "../ir/copy.ts";
 import type { Fn } from "../ir/fn.ts";
 import type { Node, Op } from "../ir/node.ts";
 import { currentScope, type Scope } from "../ir/scope.ts";
-import { atOneLine, isObserved } from "../ir/site.ts";
+import { atOneLine } from "../ir/site.ts";
 import { isTuple, tensorType, typeText } from "../ir/type.ts";
 import { call, item, zerosLike } from "../ops/build.ts";
 import { define } from "../ops/table.ts";
@@ -22,6 +22,7 @@ export interface UnitOptions {
   readonly name?: string;
 }
 
+/** Which arguments of a region are weights. */
 export interface RegionOptions extends UnitOptions {
   /** Which arguments, by position, are weights: their gradients may wait. Where those of other arguments are wanted too, the backward
    *  pass calls two functions, `NAME.backwardInputs` and `NAME.backwardWeights`; nothing but gradients of weights depends on the
@@ -52,6 +53,7 @@ export const region = <A extends readonly unknown[], Y>(
 /** Whether a value inside a `remat` is kept for the backward pass: by what makes it, and the name that it was given. */
 export type RematPolicy = (value: { readonly op: string; readonly name: string | undefined }) => boolean;
 
+/** What is kept for the derivative rather than computed again. */
 export interface RematOptions extends UnitOptions {
   /** What is kept all the same; nothing by default. See `policies`. */
   readonly save?: RematPolicy;
@@ -80,6 +82,7 @@ export type VjpRule<A extends readonly unknown[], Y> = (
 /** How f's result moves when its arguments do: from tangents like the arguments (zeros where one does not move) to one like the result. */
 export type JvpRule<A extends readonly unknown[], Y> = (tangents: A, result: Y, ...args: A) => Y;
 
+/** The forward derivative of `customVjp`. */
 export interface CustomOptions<A extends readonly unknown[], Y> extends UnitOptions {
   /** The forward derivative. Without one it is made of the reverse rule. */
   readonly jvp?: JvpRule<A, Y>;
@@ -132,9 +135,8 @@ function unit<A extends readonly unknown[], Y>(
   const local = new WeakMap<Scope, Map<string, Traced>>();
   const label = nameOf(f, name);
   return (...args: A): Y => {
-    const scope = currentScope();
-    if (isObserved() && scope === lazyScope) return f(...args);
     const signature = signatureOf(args, () => false);
+    const scope = currentScope();
     const own = local.get(scope) ?? new Map<string, Traced>();
     let traced = known.get(signature.key) ?? own.get(signature.key);
     if (!traced) {

@@ -82,6 +82,7 @@ export const pad = (x: Tensor, amounts: readonly (readonly [number, number])[], 
     );
   });
 
+/** The elements of some axes, or of all, in the opposite order. */
 export const flip = (x: Tensor, axes?: number | readonly number[]): Tensor =>
   result(() => build.flip(x.node, axesOf("flip", x.rank, axes)));
 
@@ -137,6 +138,7 @@ export interface Slice {
   readonly step?: number | undefined;
 }
 
+/** A range of an axis for `at`, as Python's `start:end:step`. */
 export const slice = (start?: number, end?: number, step?: number): Slice => ({ start, end, step });
 
 /** Basic indexing: for each axis in turn a position (the axis goes), a slice, or null (a new axis of 1).

@@ -7,6 +7,7 @@ import { axisOf, result } from "./operand.ts";
 import { narrow } from "./shape.ts";
 import type { Tensor } from "./tensor.ts";
 
+/** The axis and the direction. */
 export interface SortOptions {
   readonly descending?: boolean;
 }

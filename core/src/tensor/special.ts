@@ -45,6 +45,7 @@ export const exp2: Unary = floating("exp2", ops.exp2);
 export const log2: Unary = floating("log2", ops.log2);
 /** The logarithm to base 10; exact for powers of 10. */
 export const log10: Unary = floating("log10", ops.log10);
+/** The tangent of an angle in radians. */
 export const tan: Unary = floating("tan", ops.tan);
 /** The angle from −π/2 to π/2 whose sine is x; NaN outside of −1 … 1. */
 export const asin: Unary = floating("asin", ops.asin);
@@ -52,8 +53,11 @@ export const asin: Unary = floating("asin", ops.asin);
 export const acos: Unary = floating("acos", ops.acos);
 /** The angle from −π/2 to π/2 whose tangent is x. */
 export const atan: Unary = floating("atan", ops.atan);
+/** Hyperbolic sine. */
 export const sinh: Unary = floating("sinh", ops.sinh);
+/** Hyperbolic cosine. */
 export const cosh: Unary = floating("cosh", ops.cosh);
+/** The inverse of the hyperbolic sine. */
 export const asinh: Unary = floating("asinh", ops.asinh);
 /** NaN below 1. */
 export const acosh: Unary = floating("acosh", ops.acosh);

@@ -11,6 +11,7 @@ import { type TensorType, tensorType, typeText } from "../ir/type.ts";
  *  it comes. */
 export type SymbolicDims = Readonly<Record<string, readonly (Dim | null)[]>>;
 
+/** Sizes by the name of their symbol. */
 export interface Symbols {
   /** The type by which a tensor of a call is traced; finds values of symbols on the way.
    *  @throws ShapeError for dims that do not fit */

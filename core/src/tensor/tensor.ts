@@ -25,6 +25,7 @@ export interface CapturingScope extends Scope {
 
 export const captures = (scope: Scope): scope is CapturingScope => "capture" in scope;
 
+/** An array of numbers that does not change: dtype and shape are known at once, the values when they are read. */
 export class Tensor {
   #node: Node;
   #disposed = false;

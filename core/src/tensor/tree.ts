@@ -7,6 +7,7 @@ import { Tensor } from "./tensor.ts";
 /** A class or function that is a node of trees says how to take it apart and put it together. */
 export const treeNode: unique symbol = Symbol.for("sinan.tree");
 
+/** An object that says itself which of its fields are parts of the tree. */
 export interface TreeNode {
   readonly [treeNode]: {
     readonly children: Readonly<Record<string, unknown>>;
@@ -18,6 +19,7 @@ export interface TreeNode {
 
 const isNode = (x: unknown): x is TreeNode =>
   x !== null && (typeof x === "object" || typeof x === "function") && treeNode in x;
+/** Whether something is an object literal, whose fields are parts of a tree. */
 export const isPlain = (x: unknown): x is Record<string, unknown> => {
   if (x === null || typeof x !== "object" || Array.isArray(x) || x instanceof Tensor) return false;
   const prototype: unknown = Object.getPrototypeOf(x);
@@ -27,6 +29,7 @@ export const isPlain = (x: unknown): x is Record<string, unknown> => {
 /** What a leaf may be besides a tensor: values that travel along. */
 export type Static = number | string | boolean | bigint | null | undefined;
 
+/** A tensor of a tree, with its path. */
 export interface Leaf {
   /** `layers.0.weight` */
   readonly path: string;

@@ -12,6 +12,7 @@ import { transforming } from "./pending.ts";
 import { Tensor } from "./tensor.ts";
 import { mapLeaves } from "./tree.ts";
 
+/** Which axes of the arguments run through the batch. */
 export interface VmapOptions<A extends readonly unknown[]> {
   /** For each argument the axis of its tensors that is mapped, or null for one that all examples share. Default: 0 for all. */
   readonly in?: { readonly [I in keyof A]: number | null };

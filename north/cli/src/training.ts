@@ -160,6 +160,7 @@ async function report(
 
   const place = quoted(directory ?? "");
   print(`${dim("checkpoint")}  ${done.checkpoint ?? ""}\n`);
+  if (directory !== null) print(`${dim("report")}      ${path.join(directory, "report.html")}\n`);
   print(
     `${dim("next")}        npx sinan generate --checkpoint ${place} --prompt "Call me" --max-tokens 100 --seed 2\n`,
   );

@@ -3,6 +3,7 @@ import type { Out, Report, RunPlan, TrainEvent } from "@sinan/train";
 import type { Baselines } from "./baselines/baselines.ts";
 import type { TextSource } from "./trainer-options.ts";
 
+/** What one call of `train` or `run` is asked for. */
 export interface TrainCall {
   /** Length of the whole run. A resumed run has that of its checkpoint. */
   readonly steps?: number;
@@ -46,6 +47,7 @@ export interface StartEvent {
   readonly directory: string | null;
 }
 
+/** The end of a run that was not stopped. */
 export interface DoneEvent {
   readonly event: "done";
   readonly steps: number;
@@ -58,8 +60,10 @@ export interface DoneEvent {
   readonly checkpoint: string | null;
 }
 
+/** What a Trainer tells. */
 export type TrainerEvent = StartEvent | TrainEvent | DoneEvent;
 
+/** What came of a run. */
 export interface TrainResult {
   /** Null if the run was stopped before its end. */
   readonly done: DoneEvent | null;

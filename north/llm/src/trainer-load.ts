@@ -7,6 +7,7 @@ import type { Tokenizer } from "./tokenizer/tokenizer.ts";
 import { loadLlama } from "./weights/files.ts";
 import { llamaFromStored } from "./weights/stored.ts";
 
+/** A model with its tokenizer, read from a checkpoint. */
 export interface Loaded {
   readonly model: Llama;
   readonly tokenizer: Tokenizer;

@@ -2,7 +2,6 @@
 import { baseName, device, joinPath, type Json, openCheckpoints } from "sinan";
 import {
   checkFacts,
-  factsOf,
   htmlReport,
   type Out,
   planRun,
@@ -105,11 +104,11 @@ async function* events(
   let interrupt: Interrupt | null = null;
   const listeners = listenersOf(call, onWarning);
   try {
-    const { prepared: run, task, options } = await ready();
+    const { prepared: run, task, options, facts } = await ready();
     const { corpus, checkpoint, directory, from, stream } = run;
-    const { steps } = run.settings;
+    const { steps, seed } = run.settings;
     // The loop refuses it too; here it comes before anything is said.
-    if (checkpoint) checkFacts(checkpoint.path, readRecord(checkpoint).facts, factsOf(options));
+    if (checkpoint) checkFacts(checkpoint.path, readRecord(checkpoint).facts, { ...facts, seed, steps });
     interrupt = call.signal
       ? null
       : await interrupts(() => onWarning("stopping after this step; Ctrl-C again to end at once"));

@@ -9,6 +9,7 @@ import type { TrainCall, TrainerRun, TrainResult } from "./trainer-events.ts";
 import { checkOptions, type RunOptions } from "./trainer-options.ts";
 import { newRun, type Owner } from "./trainer-run.ts";
 
+/** What a Trainer is made with. */
 export interface TrainerOptions extends RunOptions {
   /** Opened before the first step; default: the default device. */
   readonly device?: string;

@@ -4,7 +4,7 @@ import type { RunData } from "../src/reports/record.ts";
 import { element, shape } from "./element.ts";
 import type { Figure } from "./figures.ts";
 import { type Axis, nearest, placeOf, smoothed } from "./runs.ts";
-import { airy, duration, type Format, linear, logarithmic, plain, type Scale, short } from "./scale.ts";
+import { airy, clocklike, duration, type Format, linear, logarithmic, plain, type Scale, short } from "./scale.ts";
 
 /** What all charts of the page share. */
 export interface View {
@@ -113,7 +113,8 @@ export function chart(figure: Figure, runs: readonly RunData[], events: ChartEve
 
   const scales = (): void => {
     const [least, most] = view.zoom ?? whole;
-    across = linear(least, most, Math.max(2, Math.floor((right() - marginLeft) / 70)));
+    const ticks = Math.max(2, Math.floor((right() - marginLeft) / 70));
+    across = view.axis === "time" ? clocklike(least, most, ticks) : linear(least, most, ticks);
     const isLog = view.log && figure.log === true;
     const seen: number[] = [];
     for (const { x, y, line } of curves) {
@@ -250,9 +251,9 @@ export function chart(figure: Figure, runs: readonly RunData[], events: ChartEve
       ),
     );
     tip.replaceChildren(element("small", {}, `${axisName[view.axis]} ${axisFormat[view.axis](here)}`), ...rows);
-    const isLeft = x > width / 2;
-    tip.style.left = isLeft ? "" : `${x + 14}px`;
-    tip.style.right = isLeft ? `${width - x + 14}px` : "";
+    // Beside the crosshair where there is room, and never outside of the chart.
+    const besides = x > width / 2 ? x - 14 - tip.offsetWidth : x + 14;
+    tip.style.left = `${Math.max(0, Math.min(besides, width - tip.offsetWidth))}px`;
   };
 
   const fillTable = (): void => {

@@ -1,5 +1,6 @@
 /** What is not a chart: the head of a run with its figures, samples, settings, notes. */
 import type { RunData } from "../src/reports/record.ts";
+import type { SeriesData } from "../src/reports/series.ts";
 import { element } from "./element.ts";
 import { lastOf } from "./runs.ts";
 import { bytes, duration, plain } from "./scale.ts";
@@ -19,6 +20,13 @@ function bestOf(run: RunData): { readonly loss: number; readonly step: number } 
   return { loss, step: curve.x[curve.y.indexOf(loss)] ?? 0 };
 }
 
+/** The mean over the last fiftieth. */
+function recent(curve: SeriesData | undefined): number | undefined {
+  if (curve === undefined || curve.y.length === 0) return undefined;
+  const values = curve.y.slice(-Math.max(1, Math.floor(curve.y.length / 50)));
+  return values.reduce((a, b) => a + b, 0) / values.length;
+}
+
 function tiles(run: RunData): HTMLElement {
   const tile = (name: string, value: string | undefined, more = "") =>
     value !== undefined &&
@@ -28,19 +36,17 @@ function tiles(run: RunData): HTMLElement {
       element("dt", {}, name),
       element("dd", {}, value, more !== "" && element("small", {}, ` ${more}`)),
     );
-  const loss = run.series["loss"]?.y ?? [];
-  const recent = loss.slice(-Math.max(1, Math.floor(loss.length / 50)));
   const best = bestOf(run);
   const seconds = lastOf(run.series["elapsed"]) ?? 0;
   const share = run.steps === null ? undefined : run.step / run.steps;
-  const speed = lastOf(run.series["tokensPerSecond"]);
+  const speed = recent(run.series["tokensPerSecond"]);
   const memory = lastOf(run.series["peakBytes"]) ?? lastOf(run.series["memory/process"]);
   const left = share !== undefined && share > 0 && share < 1 ? `${duration((seconds * (1 - share)) / share)} left` : "";
   return element(
     "dl",
     { class: "tiles" },
     tile("Steps", plain(run.step), run.steps === null ? "" : `of ${plain(run.steps)}`),
-    loss.length > 0 && tile("Loss", (recent.reduce((a, b) => a + b, 0) / recent.length).toFixed(3), "train"),
+    tile("Loss", recent(run.series["loss"])?.toFixed(3), "train"),
     best && tile("Best held-out", best.loss.toFixed(3), `step ${plain(best.step)}`),
     tile("Tokens per second", speed === undefined ? undefined : Math.round(speed).toLocaleString("en-US")),
     tile("Peak memory", memory === undefined ? undefined : bytes(memory)),
@@ -113,7 +119,7 @@ const cell = (value: unknown): string =>
     ? Number.isInteger(value)
       ? value.toLocaleString("en-US")
       : plain(value)
-    : String(value ?? "");
+    : String(value ?? "–");
 
 /** One column a run; what differs is marked. */
 export function settings(runs: readonly RunData[]): HTMLElement | null {

@@ -13,7 +13,17 @@ export function linear(low: number, high: number, count: number): Scale {
   const [least, most] = high > low ? [low, high] : [low - (Math.abs(low) || 1) / 10, low + (Math.abs(low) || 1) / 10];
   const raw = (most - least) / Math.max(1, count);
   const power = 10 ** Math.floor(Math.log10(raw));
-  const step = ([1, 2, 5, 10].find((factor) => factor * power >= raw * 0.999) ?? 10) * power;
+  return stepped(least, most, ([1, 2, 5, 10].find((factor) => factor * power >= raw * 0.999) ?? 10) * power);
+}
+
+/** Seconds, in steps that a clock has. */
+export function clocklike(low: number, high: number, count: number): Scale {
+  const steps = [10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400];
+  const step = steps.find((step) => step >= (high - low) / count);
+  return high - low < 60 || step === undefined ? linear(low, high, count) : stepped(low, high, step);
+}
+
+function stepped(least: number, most: number, step: number): Scale {
   const ticks: number[] = [];
   for (let n = Math.ceil(least / step - 1e-9); n * step <= most + step * 1e-9; n++)
     ticks.push(Number((n * step).toPrecision(12)));
@@ -92,7 +102,7 @@ export const bytes: Format = (value) => {
 /** `42 s`, `3:05`, `2:05:09` */
 export const duration: Format = (seconds) => {
   const whole = Math.round(seconds);
-  if (whole < 100) return `${whole < 10 ? trimmed(seconds.toFixed(1)) : whole} s`;
+  if (whole < 60) return `${whole < 10 ? trimmed(seconds.toFixed(1)) : whole} s`;
   const two = (n: number): string => String(n).padStart(2, "0");
   const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];
   return hours > 0 ? `${hours}:${two(minutes)}:${two(whole % 60)}` : `${minutes}:${two(whole % 60)}`;

@@ -7,6 +7,7 @@ export const interrupted = 130;
 /** One Ctrl-C may come twice: from the terminal, and again from npm, which hands on what it was sent. */
 const sameKeyMs = 300;
 
+/** Ctrl-C, listened for. */
 export interface Interrupt {
   /** Aborted by the first SIGINT or SIGTERM. */
   readonly signal: AbortSignal;

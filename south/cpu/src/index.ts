@@ -17,6 +17,7 @@ import { wideOp } from "./wasm/wide-ops.ts";
  *  the calling thread does all work, unless `{ worker }` is the address of a script that was bundled from `@sinan/cpu/worker`. */
 const cpuDriver = driverOf(parts);
 
+/** Kernels as WebAssembly. */
 const wasmCodegen = { ...kernelCodegen, share: shareLoops };
 
 addRules({ castValue: castShort, castLanes: castShortLanes, roundLanes, wideOp }, writeParts);

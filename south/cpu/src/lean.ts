@@ -6,6 +6,7 @@ import { register } from "sinan/south";
 import { driverOf } from "./driver.ts";
 import { wasmCodegen } from "./wasm/render.ts";
 
+/** The processor, with one thread and one memory. */
 const cpuDriver = driverOf();
 
 register({ driver: cpuDriver }, { codegen: wasmCodegen });

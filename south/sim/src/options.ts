@@ -1,6 +1,7 @@
 /** What a simulated device can be told to do wrong, and how late. */
 import { ArgumentError, type Json } from "sinan/south";
 
+/** What the simulated device has. */
 export interface SimOptions {
   /** Of the order in which the two queues get ahead of each other; 0 by default. */
   readonly seed?: number;

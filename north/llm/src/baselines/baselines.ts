@@ -5,6 +5,7 @@ import { bitsPerByte } from "./bits-per-byte.ts";
 import { kneserNey } from "./kneser-ney.ts";
 import type { NgramOrder } from "./kneser-ney.ts";
 
+/** The vocabulary, and the length of the held-out text. */
 export interface BaselineOptions {
   /** Ids are 0 to vocabSize - 1. */
   readonly vocabSize: number;

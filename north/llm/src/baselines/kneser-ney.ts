@@ -14,6 +14,7 @@ import { PairTable } from "../tokenizer/pair-table.ts";
 /** Order of a model: how many tokens an n-gram has. */
 export type NgramOrder = 1 | 2 | 3;
 
+/** The order and the vocabulary. */
 export interface NgramOptions {
   readonly order: NgramOrder;
   /** Ids are 0 to vocabSize - 1. */
@@ -22,6 +23,7 @@ export interface NgramOptions {
   readonly discounts?: readonly number[];
 }
 
+/** Probabilities of a token after others. */
 export interface NgramModel {
   readonly order: NgramOrder;
   /** The discount used at each order, from 1 up. */

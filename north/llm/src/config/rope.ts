@@ -31,6 +31,7 @@ export type RopeScaling =
       readonly truncate: boolean;
     };
 
+/** Rotary positions: their base and scaling. */
 export interface Rope {
   readonly ropeTheta: number;
   /** The share of a head's elements that turn. */

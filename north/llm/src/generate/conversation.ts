@@ -7,6 +7,7 @@ import { textReader } from "./generate.ts";
 import { checkTokens, ContextError, endingOf, type GenerateOptions, samplingOf } from "./options.ts";
 import { Session, type SessionOptions } from "./session.ts";
 
+/** Those of a session of one row. */
 export type ConversationOptions = Omit<SessionOptions, "rows">;
 
 /** A model, its tokenizer and the text so far, with a cache that is freed by `dispose` (or `using`).

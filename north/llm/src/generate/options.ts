@@ -27,6 +27,7 @@ export interface Sampling {
   readonly logprobs?: number;
 }
 
+/** How the next tokens are chosen, and when that ends. */
 export interface GenerateOptions extends Sampling {
   /** The most tokens to make. Default 64. */
   readonly maxTokens?: number;
@@ -42,6 +43,7 @@ export interface GenerateOptions extends Sampling {
   readonly signal?: AbortSignal;
 }
 
+/** What happens where the model has no more positions. */
 export type Overflow = "error" | "slide";
 
 /** A text is longer than the positions that there are for it. */

@@ -11,6 +11,7 @@ import { processingOf, stepFor } from "./step.ts";
 const smallestCapacity = 64;
 const smallestPrompt = 16;
 
+/** The size of a session's cache. */
 export interface SessionOptions {
   /** Tokens that each sequence must have room for; at most, and by default, all positions of the model. */
   readonly capacity?: number;

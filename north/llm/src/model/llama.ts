@@ -41,6 +41,7 @@ export const llama = (config: LlamaConfig) => {
   );
 };
 
+/** A decoder with its parameters. */
 export type Llama = ReturnType<typeof llama>;
 
 /** The configuration as a part of the module: no leaf of its tree, but what a trace depends on. Trees take an object apart

@@ -4,6 +4,7 @@ import { div, mul, nn, ShapeError, sum, type Tensor } from "sinan";
 import type { Llama } from "./llama.ts";
 import type { TokenInput } from "./positions.ts";
 
+/** How much each target counts. */
 export interface LossOptions {
   /** How much each target counts, f32 `[batch, time]`: the loss is Σ weight · nats / Σ weight. */
   readonly weights?: Tensor | undefined;

@@ -66,7 +66,7 @@ async function follow(c: Loaded<AdamwCase>, tolerance: number): Promise<void> {
     },
     { donate: ["state"] },
   );
-  const schedule = optim.cosine({
+  const schedule = optim.warmupCosine({
     peak: hyper.learningRate,
     warmupSteps: hyper.warmupSteps,
     steps: hyper.steps,

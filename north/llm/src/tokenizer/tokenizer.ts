@@ -40,6 +40,7 @@ export interface BpeModel {
   readonly postProcessor: PostProcessor | null;
 }
 
+/** What is added to the ids of a text. */
 export interface EncodeOptions {
   /** Put the tokens around the text that the model expects (LLaMA-3: `<|begin_of_text|>`). Default false: as in the
    *  Hugging Face library with `add_special_tokens=False`. A tokenizer trained here has none. */
@@ -48,11 +49,13 @@ export interface EncodeOptions {
   readonly specialTokensAsText?: boolean;
 }
 
+/** What of the ids becomes text. */
 export interface DecodeOptions {
   /** Leave special tokens out. Default false. */
   readonly skipSpecialTokens?: boolean;
 }
 
+/** Text into ids and back. */
 export interface Tokenizer {
   /** Number of ids, special tokens included: ids are 0 to vocabSize - 1. */
   readonly vocabSize: number;
@@ -78,6 +81,7 @@ export interface Tokenizer {
   toJSON(): TokenizerJson;
 }
 
+/** Turns ids into text as they come, whole characters at a time. */
 export interface StreamDecoder {
   /** Text that is certain now that this id has come; "" while a character lacks bytes. All that is pushed and then ended
    *  is what `decode` gives for the same ids.

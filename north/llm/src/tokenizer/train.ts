@@ -16,6 +16,7 @@ import { createTokenizer } from "./tokenizer.ts";
 import type { AddedToken, Tokenizer } from "./tokenizer.ts";
 import { byteLevelJson, preTokenizerJson } from "./write-json.ts";
 
+/** What a tokenizer is trained to. */
 export interface BpeOptions {
   /** Ids wanted, special tokens and the 256 bytes included. Less come out if the text has no more pairs to merge. */
   readonly vocabSize: number;

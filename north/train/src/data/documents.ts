@@ -8,6 +8,7 @@ export interface DocumentPart {
   readonly last: boolean;
 }
 
+/** How files become documents. */
 export interface DocumentOptions {
   /** The field of a JSON line that has its text. Default "text". */
   readonly field?: string;

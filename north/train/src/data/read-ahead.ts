@@ -2,6 +2,7 @@
 import { ArgumentError } from "sinan";
 import type { Source } from "./token-source.ts";
 
+/** A source whose next batches are read before they are asked for. */
 export interface ReadAhead<B> extends Source<B> {
   /** How many of the steps behind the last one asked for are there already. */
   readonly ready: number;

@@ -16,6 +16,7 @@ import { type Encoder, partEncoder } from "./encode-parts.ts";
 import type { TextFile } from "./text-file.ts";
 import { openTokenFile, type SourceRecord, type TokenFile, tokenFileChunks, type TokenRecord } from "./token-file.ts";
 
+/** How texts become a file of tokens. */
 export interface TokenCacheOptions extends DocumentOptions {
   readonly tokenizer: Encoder;
   /** The directory for token files. It should be writable by nobody else. */

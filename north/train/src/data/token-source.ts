@@ -23,6 +23,7 @@ export interface SourceOptions {
   readonly end?: number;
 }
 
+/** Batches of a file of tokens. */
 export interface TokenSource extends Source<data.Batch | data.PackedBatch> {
   readonly at: (step: number) => Promise<data.Batch | data.PackedBatch>;
   readonly stepsPerEpoch: number;

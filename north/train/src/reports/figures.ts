@@ -31,26 +31,27 @@ export function rateText(rate: number): string {
   return rate >= 0.01 ? String(Number(rate.toPrecision(2))) : rate.toExponential(1);
 }
 
-const eighths = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
-
-/** A share of 0 to 1 in so many cells, to an eighth of a cell. */
+/** A share of 0 to 1 as a line of so many cells, to half a cell. */
 export function barOf(share: number, width: number, paint: Painter): string {
-  const cells = Math.round(Math.min(1, Math.max(0, share)) * width * 8);
-  const full = "█".repeat(Math.floor(cells / 8)) + (eighths[cells % 8] ?? "");
-  return paint.cyan(full) + paint.dim("·".repeat(width - Math.ceil(cells / 8)));
+  const halves = Math.round(Math.min(1, Math.max(0, share)) * width * 2);
+  const done = "━".repeat(Math.floor(halves / 2)) + (halves % 2 === 1 ? "╸" : "");
+  return paint.cyan(done) + paint.dim("─".repeat(width - done.length));
 }
 
 const heights = ["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"];
 
-/** The course of some values, one cell each: the least is the lowest bar, the greatest the highest. */
+/** The course of some values, one cell each, from the least to the greatest; what begins far above the rest, as a loss does, is cut off
+ *  there: otherwise all that follows would look the same. */
 export function sparkLine(values: readonly number[]): string {
+  const settled = values.slice(Math.floor(values.length / 6));
   const least = Math.min(...values);
-  const span = Math.max(...values) - least;
+  const span = Math.max(...settled) - least;
   const height = (value: number): number =>
     span > 0 ? Math.round(((value - least) / span) * (heights.length - 1)) : 0;
-  return values.map((value) => heights[height(value)] ?? "").join("");
+  return values.map((value) => heights[Math.min(height(value), heights.length - 1)] ?? "").join("");
 }
 
+/** Colours of a terminal. */
 export interface Painter {
   readonly cyan: (text: string) => string;
   readonly green: (text: string) => string;

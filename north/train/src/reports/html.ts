@@ -6,6 +6,7 @@ import { eventOf, numberIn } from "./event.ts";
 import { pageOf } from "./page.ts";
 import { type RunData, runRecord } from "./record.ts";
 
+/** Where a page is written, how often, and what it shows beside the events. */
 export interface HtmlOptions {
   readonly files: Files;
   /** Of the page. */

@@ -12,7 +12,6 @@ export function jsonLine(event: TrainEvent): string | undefined {
       return JSON.stringify(event);
     case "checkpoint":
       return undefined;
-    case "skip":
     case "warning":
     case "sample":
       return JSON.stringify(event);

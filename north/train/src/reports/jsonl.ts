@@ -5,6 +5,7 @@ import path from "node:path";
 import type { Report, ReportedEvent } from "../events.ts";
 import { eventOf, numberIn } from "./event.ts";
 
+/** The clock of the lines. */
 export interface JsonlOptions {
   /** Milliseconds since 1970, for the `time` of each line. */
   readonly now?: () => number;

@@ -4,12 +4,14 @@ import type { ReportedEvent } from "../events.ts";
 import { numberIn, textIn } from "./event.ts";
 import { type Series, series, type SeriesData } from "./series.ts";
 
+/** Text that the model gave. */
 export interface RunSample {
   readonly step: number | null;
   readonly prompt: string;
   readonly text: string;
 }
 
+/** Something that a reader of the page should know. */
 export interface RunNote {
   readonly step: number | null;
   /** `warning`, `skip`, `resumed` … */
@@ -38,6 +40,7 @@ export interface RunData {
   readonly checkpoint: string | null;
 }
 
+/** What a page shows of a run beside its events. */
 export interface RunRecordOptions {
   readonly name: string;
   /** What the run was asked to do; nested settings get dotted names. */
@@ -46,6 +49,7 @@ export interface RunRecordOptions {
   readonly points?: number;
 }
 
+/** What was gathered of a run so far. */
 export interface RunRecord {
   /** @param time  of the event, in seconds since 1970 */
   event(event: ReportedEvent, time: number): void;

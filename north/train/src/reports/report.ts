@@ -11,6 +11,7 @@ export interface MemoryEvent {
   readonly process: number;
 }
 
+/** Who is told of a report that fails, and how often memory is told. */
 export interface ReportAllOptions {
   /** Default: `console.warn`. */
   readonly onWarning?: (message: string) => void;

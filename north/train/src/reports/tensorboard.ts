@@ -10,6 +10,7 @@ import process from "node:process";
 import type { Report, ReportedEvent } from "../events.ts";
 import { numberIn, textIn } from "./event.ts";
 
+/** The clock of the events. */
 export interface TensorboardOptions {
   /** Milliseconds since 1970, for the wall time of each event. */
   readonly now?: () => number;

@@ -103,7 +103,7 @@ test("on a terminal: three lines that are redrawn in place, never wider than the
     assert.equal(cursor, false);
     if (columns === 80) {
       assert.match(lines[0] ?? "", /^step 10\/20 {2}held-out loss 4\.500$/);
-      assert.match(lines[1] ?? "", /^step 19\/20 {2}█+[▏▎▍▌▋▊▉]?·* {2,3}95 % {2}ETA 0:01$/);
+      assert.match(lines[1] ?? "", /^step 19\/20 {2}━+╸?─* {2,3}95 % {2}ETA 0:01$/);
       assert.match(lines[2] ?? "", /^loss 5\.\d{3} {3}█[█▇▆▅▄▃▂▁]{18} {3}held-out 4\.500 at 10$/);
       assert.match(
         lines[3] ?? "",
@@ -167,4 +167,5 @@ test("figures as people read them", () => {
   assert.deepEqual([0, 0.012, 3.2e-4].map(rateText), ["0", "0.012", "3.2e-4"]);
   assert.equal(sparkLine([3, 3]), "▁▁");
   assert.equal(sparkLine([1, 2, 3, 8]), "▁▂▃█");
+  assert.equal(sparkLine([100, 8, 6, 4, 2, 1]), "██▆▄▂▁");
 });

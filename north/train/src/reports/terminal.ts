@@ -5,6 +5,7 @@ import { barOf, bytes, clock, grouped, painter, rateText, sparkLine } from "./fi
 import { pacer } from "./pace.ts";
 import { cellsOf, type Out, screen } from "./screen.ts";
 
+/** How a run is shown. */
 export interface TerminalOptions {
   /** Length of the whole run, if no `start` event tells. */
   readonly steps?: number;
