@@ -28,6 +28,7 @@ const runs: readonly (readonly [bench: string, ...args: string[]])[] = [
   ["gemm", "--threads", "2"],
   ["llama-train", "--threads", "2"],
   ["llama-decode", "--threads", "2"],
+  ["packing", "--threads", "2"],
   ["ops", "--seconds", "2"],
   ["accuracy", "--threads", "2"],
 ];

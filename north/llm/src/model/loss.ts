@@ -1,12 +1,13 @@
 /** The loss of a language model: the mean cross entropy of the next tokens. */
 
-import { div, mul, nn, ShapeError, sum, type Tensor } from "sinan";
+import { data, div, mul, nn, ShapeError, sum, type Tensor } from "sinan";
 import type { Llama } from "./llama.ts";
 import type { TokenInput } from "./positions.ts";
 
 /** How much each target counts. */
 export interface LossOptions {
-  /** How much each target counts, f32 `[batch, time]`: the loss is Σ weight · nats / Σ weight. */
+  /** How much each target counts, f32 `[batch, time]`: the loss is Σ weight · nats / Σ weight. Targets of `data.ignoreIndex`, which
+   *  padding has, are none; their weight should be 0. */
   readonly weights?: Tensor | undefined;
 }
 
@@ -25,6 +26,9 @@ export function loss(
     throw new ShapeError(
       `loss: expected weights [${String(targets.dims)}], got ${weights.dtype}[${String(weights.dims)}]`,
     );
-  const each = nn.crossEntropy(model(inputs, ctx), targets, { reduction: "none" });
+  const each = nn.crossEntropy(model(inputs, ctx), targets, {
+    reduction: "none",
+    ignoreIndex: data.ignoreIndex,
+  });
   return div(sum(mul(each, weights)), sum(weights));
 }

@@ -1,0 +1,91 @@
+/** Training on documents of skewed length, f32, AdamW: packed several to a row with masks between them, and padded one to a row. What
+ *  counts is tokens that are learned from, padding is none. The losses of both are the same (north/llm/src/model/packing.test.ts). */
+import { data, device, jit, key, optim, type Tensor, tensor, valueAndGrad } from "sinan";
+import { llama, type Llama, llamaConfig, loss } from "@sinan/llm";
+import type { Figure } from "../figure.ts";
+import type { Cases } from "../main.ts";
+import { median, times } from "../measure.ts";
+
+const [sequence, batch, count] = [256, 8, 4096] as const;
+const config = { ...llamaConfig("llama-bench"), numHiddenLayers: 6 };
+
+/** Lengths that are log-normal with a median of 48 and a deviation of e: half are shorter than 48, one in twenty is longer than a row. */
+function documents(): Int32Array[] {
+  const uniform = (i: number): number => (data.permute(2 ** 20, 9, i) + 0.5) / 2 ** 20;
+  return Array.from({ length: count }, (_, d) => {
+    const normal = Math.sqrt(-2 * Math.log(uniform(2 * d))) * Math.cos(2 * Math.PI * uniform(2 * d + 1));
+    const length = Math.min(sequence + 1, Math.max(2, Math.round(48 * Math.exp(normal))));
+    return Int32Array.from({ length }, (_, t) => ((t + d) * 7919) % config.vocabSize);
+  });
+}
+
+/** One document a row, in an order of its own. */
+function paddedBatch(all: readonly Int32Array[], step: number): data.PackedBatch {
+  const rows = Array.from({ length: batch }, (_, row) => {
+    const document = data.permute(count, 1, (step * batch + row) % count);
+    return [{ document, from: 0, length: (all[document]?.length ?? 1) - 1 }];
+  });
+  return data.fillPacked(rows, sequence, ({ document }) => all[document] ?? []);
+}
+
+export const cases: Cases = async function* ({ threads, seconds }): AsyncGenerator<Figure> {
+  await device("cpu", { options: { threads } });
+  const all = documents();
+  const packed = data.packedBatches(all, { batch, sequence, seed: 0 });
+  const figure = { bench: "packing", device: "cpu-wasm", threads } as const;
+  const rates = [
+    await tokensPerSecond(packed.at, true, seconds),
+    await tokensPerSecond((step) => paddedBatch(all, step), false, seconds),
+  ] as const;
+  const filled = `${(100 * packed.packing.filled).toFixed(1)} % of the places are taken`;
+  yield { ...figure, case: "packed", value: rates[0], unit: "tokens/s", note: filled };
+  yield { ...figure, case: "padded", value: rates[1], unit: "tokens/s" };
+  yield { ...figure, case: "ratio", value: rates[0] / rates[1], unit: "x" };
+};
+
+async function tokensPerSecond(
+  at: (step: number) => data.PackedBatch,
+  masks: boolean,
+  seconds: number,
+): Promise<number> {
+  const adam = optim.adamW({ learningRate: 3e-4 });
+  const run = jit(
+    ({ state, ids, segments, targets, weights }: Input & { state: optim.AdamWState<Llama> }) => {
+      const [value, grads] = valueAndGrad((model: Llama) =>
+        loss(model, { ids, segments }, targets, undefined, { weights }),
+      )(state.model);
+      return { value, state: adam.update(state, grads) };
+    },
+    { donate: ["state"] },
+  );
+  let state = adam.init(llama(config).init(key(0)));
+  let step = 0;
+  const counted: number[] = [];
+  const taken = await times(
+    async () => {
+      const { inputs, segments, targets, weights } = at(step++);
+      const of = (values: Int32Array | Float32Array): Tensor => tensor(values, { shape: [batch, sequence] });
+      const out = run({
+        state,
+        ids: of(inputs),
+        segments: masks ? of(segments) : undefined,
+        targets: of(targets),
+        weights: of(weights),
+      });
+      ({ state } = out);
+      await out.value.item();
+      counted.push(weights.reduce((sum, weight) => sum + weight, 0));
+    },
+    { seconds, warmup: 1, atLeast: 5 },
+  );
+  // Steps take the same time, whatever they hold.
+  const mean = counted.reduce((a, b) => a + b, 0) / counted.length;
+  return mean / median(taken);
+}
+
+interface Input {
+  readonly ids: Tensor;
+  readonly segments: Tensor | undefined;
+  readonly targets: Tensor;
+  readonly weights: Tensor;
+}
