@@ -66,7 +66,12 @@ for (const file of globSync("{core,south/*,north/*}/package.json", { cwd: root }
   cpSync(emitted, dist, { recursive: true });
   for (const declarations of globSync("**/*.d.ts", { cwd: dist })) {
     const text = readFileSync(path.join(dist, declarations), "utf8");
-    writeFileSync(path.join(dist, declarations), text.replaceAll(/((?:from|import\() ?"\.[^"]*)\.ts"/g, '$1.js"'));
+    // What a program compiles with may not have it by itself.
+    const library = /Symbol\.(d|asyncD)ispose/.test(text) ? '/// <reference lib="esnext.disposable" />\n' : "";
+    writeFileSync(
+      path.join(dist, declarations),
+      library + text.replaceAll(/((?:from|import\() ?"\.[^"]*)\.ts"/g, '$1.js"'),
+    );
   }
   const manifest = JSON.parse(readFileSync(path.join(root, file), "utf8")) as Manifest;
   writeFileSync(path.join(dist, "package.json"), `${JSON.stringify(published(manifest), null, 2)}\n`);

@@ -1,33 +1,16 @@
-/** The built packages, away from the sources: bundled by esbuild and by Vite for a page with a content-security policy, and as
- *  they are under Bun and Deno. A small network trains and gives what it gives under Node. Needs `npm run build`. */
+/** The packages, packed and installed into an empty project: under several versions of Node, Bun and Deno, and bundled by esbuild and
+ *  by Vite for a page with a content-security policy. A small model trains and gives what it gives under this Node. Needs
+ *  `npm run build`. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { cpSync, existsSync, globSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, test } from "node:test";
 import { build as esbuild } from "esbuild";
 import { build as vite } from "vite";
 import { noChromium, openChromium } from "./browser/chromium.ts";
 import { isolation, serve } from "./browser/server.ts";
-
-const root = path.resolve(import.meta.dirname, "..");
-const homes = globSync("{core,south/*,north/*}/package.json", { cwd: root }).map((file) => path.dirname(file));
-
-/** Why there is nothing to test. */
-function notBuilt(): string | false {
-  for (const home of homes) {
-    const manifest = path.join(root, home, "dist/package.json");
-    if (!existsSync(manifest)) return `${home} is not built: npm run build`;
-    const built = statSync(manifest).mtimeMs;
-    const newer = globSync("src/**/*.ts", { cwd: path.join(root, home) }).find(
-      (file) => !/\.(test|fixture)\.ts$/.test(file) && statSync(path.join(root, home, file)).mtimeMs > built,
-    );
-    if (newer !== undefined) return `${home}/${newer} is newer than what is built: npm run build`;
-  }
-  return false;
-}
-const absent = notBuilt();
+import { absent, install } from "./installed.ts";
 
 /** Trains a few steps with shared loops, however short, and says what the losses were. */
 const program = `
@@ -51,13 +34,7 @@ let scratch = "";
 let expected = "";
 before(() => {
   if (absent) return;
-  scratch = mkdtempSync(path.join(tmpdir(), "sinan-packages-"));
-  for (const home of homes) {
-    const dist = path.join(root, home, "dist");
-    const { name } = JSON.parse(readFileSync(path.join(dist, "package.json"), "utf8")) as { name: string };
-    cpSync(dist, path.join(scratch, "node_modules", name), { recursive: true });
-  }
-  writeFileSync(path.join(scratch, "package.json"), '{ "type": "module" }\n');
+  scratch = install().folder;
   writeFileSync(path.join(scratch, "program.js"), program);
   writeFileSync(path.join(scratch, "node.js"), underNode);
   expected = outputOf(process.execPath, ["node.js"]);
@@ -181,20 +158,31 @@ function found(name: string): string | undefined {
   return folders.map((folder) => path.join(folder, name)).find((file) => existsSync(file));
 }
 
+const command = path.join("node_modules", "@sinan", "cli", "main.js");
+const devices = (node: string): string[] =>
+  (JSON.parse(outputOf(node, [command, "devices", "--json"])) as { name: string }[]).map(({ name }) => name);
+
+test("the command of the package runs", { skip: absent }, () => {
+  assert.ok(devices(process.execPath).includes("cpu"));
+});
+
 const others = [
+  { name: "node22", args: ["node.js"] },
+  { name: "node24", args: ["node.js"] },
   { name: "bun", args: ["run", "node.js"] },
   { name: "deno", args: ["run", "--allow-all", "node.js"] },
 ];
 for (const { name, args } of others) {
-  const command = found(name);
-  const missing = command === undefined && `there is no ${name} on the path, and none in SINAN_${name.toUpperCase()}`;
+  const runtime = found(name);
+  const missing = runtime === undefined && `there is no ${name} on the path, and none in SINAN_${name.toUpperCase()}`;
   test(`under ${name}`, { skip: absent || missing }, () => {
-    const { threads, losses } = JSON.parse(outputOf(command ?? name, args)) as { threads: number; losses: number[] };
+    const { threads, losses } = JSON.parse(outputOf(runtime ?? name, args)) as { threads: number; losses: number[] };
     const own = (JSON.parse(expected) as { losses: number[] }).losses;
     assert.equal(threads, 2);
     // Another engine may not fuse a product with a sum, which is another numeric plan.
     for (const [i, loss] of losses.entries())
       assert.ok(Math.abs(loss - (own[i] ?? 0)) < 1e-5, `${loss}, not ${own[i]}`);
     assert.equal(losses.length, own.length);
+    if (name.startsWith("node")) assert.ok(devices(runtime ?? name).includes("cpu"));
   });
 }

@@ -47,7 +47,7 @@ export async function* learn({ text, steps, sampleEvery }: Settings, signal?: Ab
     optimizer: optim.adamW({ betas: [0.9, 0.98], weightDecay: 0.1 }),
     loss: (model, { inputs, targets }, context) => loss(model, inputs, targets, context),
     batch: (step) => batchOf(batches.at(step)),
-    rate: optim.warmupCosine({ peak: 6e-3, warmupSteps: Math.ceil(steps / 20), steps }),
+    rate: optim.cosine({ peak: 6e-3, warmupSteps: Math.ceil(steps / 20), steps }),
     tokensPerStep: batch * sequence,
     async evaluate(model: Llama) {
       sampled = { seed: sampled.seed + 1, text: prompt };

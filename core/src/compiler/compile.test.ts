@@ -8,7 +8,7 @@ import { print } from "../ir/print.ts";
 import { canonicalDots } from "./canonical.ts";
 import { fuse } from "./fuse.ts";
 import { groupFn } from "./groups.ts";
-import { planMemory } from "./memory-plan.ts";
+import { planMemory, updatesEarly } from "./memory-plan.ts";
 
 const groups = (text: string): string[] => {
   const { groups: pieces, stored } = fuse(parse(text));
@@ -73,7 +73,7 @@ test("a product read transposed is the product of its operands exchanged", () =>
 
 test("values whose lives do not overlap share memory, and those whose lives do, do not", () => {
   const value = (bytes: number) => ({ bytes });
-  const use = (reads: number[], writes: number[], inPlace: number[] = []) => ({
+  const use = (reads: readonly number[], writes: readonly number[], inPlace: readonly number[] = []) => ({
     reads,
     writes,
     inPlace,
@@ -101,6 +101,45 @@ test("values whose lives do not overlap share memory, and those whose lives do, 
   );
   assert.deepEqual(chained.blocks, [64]);
   assert.deepEqual(chained.reuse, [-1]);
+});
+
+test("a donated weight is updated once its layer is done, by numbers that are made at the beginning", () => {
+  const value = (more: object = {}) => ({ bytes: 4096, ...more });
+  // Two weights and a rate; the backward pass makes the gradient of the second first, and reads the first once more.
+  const values = [
+    value({ input: 0 }),
+    value({ input: 1 }),
+    { bytes: 4, input: 2 },
+    value(),
+    value(),
+    { bytes: 4 },
+    value({ output: 0 }),
+    value({ output: 1 }),
+  ];
+  const [w1, w2, rate, g2, g1, scaled, next1, next2] = [0, 1, 2, 3, 4, 5, 6, 7] as const;
+  const use = (reads: readonly number[], writes: readonly number[], inPlace: readonly number[] = []) => ({
+    reads,
+    writes,
+    inPlace,
+    scratch: 0,
+    work: 1,
+  });
+  const uses = [
+    use([w1, w2], [g2]),
+    use([g2, w1], [g1]),
+    use([rate], [scaled]),
+    use([w1, g1, scaled], [next1], [w1, g1]),
+    use([w2, g2, scaled], [next2], [w2, g2]),
+  ];
+  assert.deepEqual(updatesEarly(values, uses, new Set([0, 1])), [2, 0, 4, 1, 3]);
+  // Had another step to read the second weight, its update would wait for that.
+  assert.deepEqual(updatesEarly(values, uses.with(1, use([g2, w1, w2], [g1])), new Set([0, 1])), [2, 0, 1, 3, 4]);
+  assert.deepEqual(updatesEarly(values, uses, new Set()), [2, 0, 1, 3, 4]);
+  // Two that want to overwrite the same input, or what the other one reads: each step is there once.
+  const same = [use([w1, rate], [next1], [w1]), use([w1, w2], [next2], [w1, w2])];
+  assert.deepEqual(updatesEarly(values, same, new Set([0, 1])), [1, 0]);
+  const crossed = [use([w1, w2], [next1], [w1]), use([w1, w2], [next2], [w2]), use([w1, w2], [g1])];
+  assert.deepEqual(updatesEarly(values, crossed, new Set([0, 1])).toSorted(), [0, 1, 2]);
 });
 
 test("what is longer than the device allocates goes into several blocks", () => {

@@ -17,7 +17,7 @@ import { groupFn, type GroupFn, storageOf } from "./groups.ts";
 import { kernelFor } from "./kernels.ts";
 import type { Fit, Scheduled } from "./layout.ts";
 import type { Link, Linked } from "./link.ts";
-import { planMemory, renamed, updatesLast, type Use, type Value } from "./memory-plan.ts";
+import { planMemory, renamed, updatesEarly, type Use, type Value } from "./memory-plan.ts";
 import { type Pass, runPasses } from "./pass.ts";
 import { simplify } from "./simplify.ts";
 
@@ -89,7 +89,7 @@ class Linker {
     this.#deliver(ready.fn, results);
     const { alignment, maxBufferBytes } = this.#hardware.limits;
     const outputs = ready.fn.results.length;
-    if (donated.size > 0) this.#reorder(updatesLast(this.#values, this.#uses, donated));
+    if (donated.size > 0) this.#reorder(updatesEarly(this.#values, this.#uses, donated));
     const repeatable = this.#steps.map((s) => !("linked" in s));
     // A plan within another has its memory in one place of that one's.
     const mostBytes = this.#isInner ? undefined : maxBufferBytes;

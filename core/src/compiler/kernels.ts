@@ -30,5 +30,5 @@ export function kernelFor(fn: Fn, hardware: HardwareModel): Artifact {
 
 function loops(group: Fn, { share }: Codegen, hardware: HardwareModel): Fn {
   const planned = scheduled(lower(group), hardware);
-  return expandTranscendentals(share && hardware.sharedMemory ? share(planned) : planned);
+  return expandTranscendentals(share ? share(planned) : planned);
 }

@@ -60,8 +60,11 @@ export function planMemory(
   const first = values.map(() => -1);
   const last = values.map(() => -1);
   uses.forEach(({ reads, writes }, step) => {
-    for (const v of writes) if (first[v] === -1) first[v] = step;
-    for (const v of [...reads, ...writes]) last[v] = step;
+    for (const v of reads) last[v] = step;
+    for (const v of writes) {
+      if (first[v] === -1) first[v] = step;
+      last[v] = step;
+    }
   });
 
   // Element-wise results take the place of what dies under them: the two are then one span.
@@ -116,16 +119,15 @@ function place(
   most: number,
 ): { blocks: readonly number[]; at: ReadonlyMap<Span, Place> } {
   const at = new Map<Span, Place>();
-  const blocks: { bytes: number; readonly done: Span[] }[] = [];
-  const offsetOf = (span: Span): number => (at.get(span) as Place).offset;
-  /** The lowest gap: `done` is kept in order of offset. */
-  const lowest = (span: Span, done: readonly Span[]): number => {
+  /** What lies in a block, in order of the offsets. */
+  type Placed = Pick<Span, "from" | "to"> & { readonly start: number; readonly end: number };
+  const blocks: { bytes: number; readonly done: Placed[] }[] = [];
+  const lowest = (span: Span, done: readonly Placed[]): number => {
     let offset = 0;
     for (const other of done) {
       if (other.to < span.from || other.from > span.to) continue;
-      const start = offsetOf(other);
-      if (start - offset >= span.bytes) break;
-      offset = Math.max(offset, align(start + other.bytes, alignment));
+      if (other.start - offset >= span.bytes) break;
+      if (other.end > offset) offset = other.end;
     }
     return offset;
   };
@@ -141,9 +143,16 @@ function place(
     const home = blocks[block] ?? { bytes: alignment, done: [] };
     blocks[block] = home;
     at.set(span, { block, offset });
-    const behind = home.done.findIndex((other) => offsetOf(other) > offset);
-    home.done.splice(behind < 0 ? home.done.length : behind, 0, span);
-    home.bytes = Math.max(home.bytes, align(offset + span.bytes, alignment));
+    const { done } = home;
+    let [behind, above] = [0, done.length];
+    while (behind < above) {
+      const middle = (behind + above) >> 1;
+      if ((done[middle] as Placed).start > offset) above = middle;
+      else behind = middle + 1;
+    }
+    const end = align(offset + span.bytes, alignment);
+    done.splice(behind, 0, { from: span.from, to: span.to, start: offset, end });
+    home.bytes = Math.max(home.bytes, end);
   }
   return { blocks: blocks.map(({ bytes }) => bytes), at };
 }
@@ -180,22 +189,38 @@ function reuseOf(
   return reuse;
 }
 
-/** An order in which what overwrites a donated input comes after all that reads it, where nothing needs its results before: so the
- *  update of a weight waits for the backward pass through that weight. */
-export function updatesLast(values: readonly Value[], uses: readonly Use[], donated: ReadonlySet<number>): number[] {
-  const lastRead = values.map(() => -1);
-  uses.forEach(({ reads }, step) => {
-    for (const v of reads) lastRead[v] = step;
+/** A step that makes so few bytes may run long before they are needed. */
+const tiny = 1024;
+
+/** An order in which what overwrites a donated input, where nothing needs its results, comes as soon as all else that reads that input
+ *  is done and what it reads is there: so a weight is updated between the steps of the backward pass, and its gradient is gone. What
+ *  such updates have in common, numbers made of the rate, comes as soon as it can be made. */
+export function updatesEarly(values: readonly Value[], uses: readonly Use[], donated: ReadonlySet<number>): number[] {
+  const readers = values.map((): number[] => []);
+  const writer = values.map(() => -1);
+  uses.forEach(({ reads, writes }, step) => {
+    for (const v of new Set(reads)) readers[v]?.push(step);
+    for (const v of writes) writer[v] = step;
   });
-  const behind = new Map<number, number[]>();
-  const moved = new Set<number>();
-  uses.forEach(({ writes, inPlace }, step) => {
+  /** Behind the place of which step each one comes, and the moved ones behind each. */
+  const behind = uses.map((_, step) => step);
+  const moved = new Map<number, number[]>();
+  uses.forEach(({ reads, writes, inPlace }, step) => {
     const given = inPlace.filter((v) => donated.has(values[v]?.input ?? -1));
-    const until = Math.max(step, ...given.map((v) => lastRead[v] as number));
-    if (until === step || writes.some((v) => (lastRead[v] as number) >= 0)) return;
-    behind.set(until, [...(behind.get(until) ?? []), step]);
-    moved.add(step);
+    const updates = given.length > 0 && writes.every((v) => readers[v]?.length === 0);
+    if (!updates && writes.reduce((sum, v) => sum + (values[v] as Value).bytes, 0) > tiny) return;
+    let latest = -1;
+    const waits = (s: number): void => {
+      if (s >= 0 && s !== step) latest = Math.max(latest, behind[s] as number);
+    };
+    for (const v of reads) waits(writer[v] as number);
+    if (updates) for (const v of given) readers[v]?.forEach(waits);
+    if (latest === step) return;
+    behind[step] = latest;
+    const list = moved.get(latest);
+    if (list) list.push(step);
+    else moved.set(latest, [step]);
   });
-  const placed = (step: number): number[] => [step, ...(behind.get(step) ?? []).flatMap(placed)];
-  return uses.flatMap((_, step) => (moved.has(step) ? [] : placed(step)));
+  const at = (step: number): readonly number[] => moved.get(step) ?? [];
+  return [...at(-1), ...uses.flatMap((_, step) => (behind[step] === step ? [step, ...at(step)] : at(step)))];
 }

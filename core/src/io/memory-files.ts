@@ -30,6 +30,8 @@ export interface MemoryFiles extends Files {
   /** Power loss and restart: keeps what was durable and, of the rest, as much as `choose` says (`() => 0` loses all of it,
    *  `(n) => n - 1` keeps it). Locks are gone. */
   crash(choose: Choose): void;
+  /** What that restart would find, as files of their own: one crash, looked at with more than one choice. */
+  afterCrash(choose: Choose): MemoryFiles;
 }
 
 /** Thrown by every operation after a crash and before the restart. Not a FileError: nothing may handle it. */
@@ -55,7 +57,11 @@ const emptyDirectory = (): DirectoryNode => ({ entries: new Map(), durable: new 
  *
  *  @param capacity  bytes of file content it can hold; a write beyond them fails with ENOSPC */
 export function memoryFiles({ capacity = Number.POSITIVE_INFINITY }: { capacity?: number } = {}): MemoryFiles {
-  let root = emptyDirectory();
+  return filesIn(emptyDirectory(), capacity);
+}
+
+function filesIn(tree: DirectoryNode, capacity: number): MemoryFiles {
+  let root = tree;
   let steps = 0;
   let down = false;
   let locks = new Set<string>();
@@ -259,6 +265,7 @@ export function memoryFiles({ capacity = Number.POSITIVE_INFINITY }: { capacity?
       locks = new Set();
       down = false;
     },
+    afterCrash: (choose) => filesIn(afterCrash(root, choose, new Map()), capacity),
   };
   return files;
 }

@@ -102,7 +102,10 @@ export class InternScope implements Scope {
 function isNode(n: Node, op: Op, src: readonly Node[], attr: object): boolean {
   if (n.op !== op || n.src.length !== src.length) return false;
   for (let i = 0; i < src.length; i++) if (n.src[i] !== src[i]) return false;
-  return attrSame(n.attr, attr);
+  // Most of all nodes that are asked for again are constants.
+  if (n.op !== "const") return attrSame(n.attr, attr);
+  const { value, dtype } = attr as Attrs["const"];
+  return Object.is(n.attr.value, value) && n.attr.dtype === dtype;
 }
 
 /** A node like another, with other sources, in `scope`. */

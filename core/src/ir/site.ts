@@ -23,15 +23,38 @@ export function takeSite(): Site {
 
 const modules: string[] = [];
 
+/** Told the path of a module below the one that was called first, `layers.3.mlp`, and its result, a tree. */
+export type Observer = (path: string, result: unknown) => void;
+
+let observer: Observer | undefined;
+
 /** Runs the body of a module: nodes made in it name the modules that they are in. */
 export function inModule<T>(name: string, body: () => T): T {
   modules.push(name);
   try {
-    return body();
+    const result = body();
+    observer?.(modules.slice(1).join("."), result);
+    return result;
   } finally {
     modules.pop();
   }
 }
+
+/** Runs a body and tells of each module that is called in it once it is done. Regions are entered: outside of a trace what is seen
+ *  are values.
+ *
+ *  @example nn.observe((path, y) => console.log(path, String(y)), () => model(x)) */
+export function observe<T>(by: Observer, body: () => T): T {
+  const before = observer;
+  observer = by;
+  try {
+    return body();
+  } finally {
+    observer = before;
+  }
+}
+
+export const isObserved = (): boolean => observer !== undefined;
 
 /** The user's line and the modules around it, for a node of a trace: `model.ts:41:18 in layers.0.attention`. */
 export function traceSite(): string | undefined {

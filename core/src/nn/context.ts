@@ -10,6 +10,9 @@ export interface Context {
   readonly train: boolean;
   /** A new one each step, for instance `random.fold(key, step)`; needed where something is drawn. */
   readonly key?: Key;
+  /** Where the call is one part of a batch: the numbers i32 [n] that its examples, one after another, have in the whole. Each then draws
+   *  what it would have drawn there. */
+  readonly examples?: Tensor;
   /** Where layers that keep statistics leave their new ones, by path; the caller makes them part of the model (`nn.withUpdates`). */
   readonly updates?: Record<string, Tensor>;
   /** Where the caller stands, below the module that was called first; modules fill it in. */
@@ -37,11 +40,12 @@ export const joinPath = (path: string, name: string): string =>
 
 /** The context of a module named `name`, called with `ctx`. */
 export function enter(ctx: Context, name: string): Context {
-  const { train, key, updates, path, entered = false, placeless = false } = ctx;
+  const { train, key, examples, updates, path, entered = false, placeless = false } = ctx;
   const lost = placeless || (path !== undefined && name === "" && !entered);
   return {
     train,
     ...(key === undefined ? {} : { key }),
+    ...(examples === undefined ? {} : { examples }),
     ...(updates === undefined ? {} : { updates }),
     path: entered ? (path ?? "") : joinPath(path ?? "", name),
     ...(lost ? { placeless: true } : {}),
@@ -60,6 +64,7 @@ export function contextAt(ctx: Context, child: string | { readonly [moduleName]:
   return {
     train: ctx.train,
     ...(ctx.key === undefined ? {} : { key: fold(ctx.key, pathHash(path)) }),
+    ...(ctx.examples === undefined ? {} : { examples: ctx.examples }),
     path: "",
     entered: true,
   };

@@ -2,7 +2,21 @@
 import { ArgumentError, ShapeError } from "../errors.ts";
 import { dimsEqual } from "../ir/dim.ts";
 import { typeText } from "../ir/type.ts";
-import { add, div, dot, mean, mul, random, rsqrt, square, sub, take, type Tensor, where } from "../tensor/index.ts";
+import {
+  add,
+  cast,
+  div,
+  dot,
+  mean,
+  mul,
+  random,
+  rsqrt,
+  square,
+  sub,
+  take,
+  type Tensor,
+  where,
+} from "../tensor/index.ts";
 
 /** x · weightᵀ + bias.
  *
@@ -83,12 +97,26 @@ export function layerNorm(
 /** Each element 0 with the given probability, the others divided by what remains of 1, so that the mean stays.
  *
  *  @param probability  0 ≤ p < 1
+ *  @param examples     of a part of a batch: the numbers i32 [n] of its examples in the whole, one after another; the first axis of x
+ *                      is theirs. The part then loses what it would lose in the whole
  *  @throws ArgumentError
  *  @see Srivastava et al. 2014, "Dropout", JMLR 15
  *  @example functional.dropout(ones([4]), 0.5, key(0)) */
-export function dropout(x: Tensor, probability: number, key: random.Key): Tensor {
+export function dropout(x: Tensor, probability: number, key: random.Key, examples?: Tensor): Tensor {
   checkProbability(probability);
-  return probability === 0 ? x : where(random.bernoulli(key, 1 - probability, x.dims), div(x, 1 - probability), 0);
+  if (probability === 0) return x;
+  const keep = 1 - probability;
+  return where(random.bernoulli(key, keep, x.dims, examples ? partOf(x, examples) : {}), div(x, keep), 0);
+}
+
+/** Where the elements of a part of a batch lie in the whole. */
+function partOf(x: Tensor, examples: Tensor): random.Part {
+  const [count, elements] = [examples.size, x.size];
+  if (x.rank === 0 || elements % count !== 0)
+    throw new ShapeError(
+      `dropout: ${typeText(x.type)} is not made of ${count} examples, so what each of them loses is not known`,
+    );
+  return { from: mul(cast(examples.at(0), "u32"), elements / count) };
 }
 
 /** Refuses what is no probability below 1.

@@ -51,4 +51,5 @@ export {
   parameter,
   type Parts,
 } from "./module.ts";
+export { observe, type Observer } from "../ir/site.ts";
 export { namedParameters, parameterCount, withParameters } from "./parameters.ts";

@@ -127,7 +127,7 @@ export function dropout(probability: number): Dropout {
 }
 
 const dropoutForward = ({ probability }: { readonly probability: number }, x: Tensor, ctx: Context): Tensor =>
-  ctx.train && probability > 0 ? functional.dropout(x, probability, keyOf(ctx, "dropout")) : x;
+  ctx.train && probability > 0 ? functional.dropout(x, probability, keyOf(ctx, "dropout"), ctx.examples) : x;
 
 /** Layers one after another. */
 export type Sequential<L extends readonly Layer[]> = Module<Tensor, Tensor, { readonly layers: L }>;

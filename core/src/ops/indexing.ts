@@ -43,11 +43,23 @@ function combine(a: Affine, b: Affine, factor: number): Affine {
   return { constant: a.constant + b.constant * factor, terms };
 }
 
+const multiples = new WeakMap<Node, Map<number, Node>>();
+
+/** An atom k times: the same few come again and again. */
+function multiple(atom: Node, k: number): Node {
+  if (k === 1) return atom;
+  const known = multiples.get(atom) ?? new Map<number, Node>();
+  multiples.set(atom, known);
+  const made = known.get(k) ?? mul(atom, constIndex(k));
+  known.set(k, made);
+  return made;
+}
+
 /** The node of a sum: atoms in order of their ids, the constant last, so equal sums are one node. */
 function fromAffine({ constant, terms }: Affine): Node {
   let sum: Node | undefined;
   for (const [atom, k] of [...terms].sort(([a], [b]) => a.id - b.id)) {
-    const term = k === 1 ? atom : mul(atom, constIndex(k));
+    const term = multiple(atom, k);
     sum = sum ? add(sum, term) : term;
   }
   if (!sum) return constIndex(constant);

@@ -1,12 +1,14 @@
 /** AdamW: Adam with weight decay apart from the gradient. */
 import type { DType } from "../ir/dtype.ts";
 import { add, cast, div, mul, region, sqrt, sub, tanh, type Tensor } from "../tensor/index.ts";
+import { checkGroups, type ParameterGroup, type Settings, settingsOf } from "./groups.ts";
 import {
   checkRange,
   checkRate,
   type Decay,
   decayMatrices,
   firstStep,
+  type Freezing,
   mapParameters,
   type Overrides,
   type Rate,
@@ -25,11 +27,13 @@ export interface AdamWOptions {
   readonly weightDecay?: number;
   /** Which parameters decay; by default those with two or more axes. */
   readonly decay?: Decay;
+  /** Parameters with settings of their own; of several groups that match one, the first counts. */
+  readonly groups?: readonly ParameterGroup[];
 }
 
-/** What the parameters of one dtype have in common in a step. */
+/** What the parameters of one dtype and group have in common in a step. */
 interface Scalars {
-  readonly shrink: Tensor;
+  readonly shrink: Tensor | null;
   readonly size: Tensor;
   readonly root: Tensor;
 }
@@ -41,10 +45,10 @@ export interface AdamWState<M> extends State<M> {
   readonly v: M;
 }
 
-/** The optimizer: pure functions over the state. */
-export interface AdamW {
+export interface AdamW extends Freezing {
   /** The state before the first step.
-   *  @param model  a tree of float tensors; means of 16-bit ones are f32 */
+   *  @param model  a tree of float tensors; means of 16-bit ones are f32
+   *  @throws ArgumentError if a group has no parameter */
   init<M>(model: M): AdamWState<M>;
   /** The state after a step; further fields of the state are kept.
    *  @param grads  a tree like the model
@@ -68,12 +72,15 @@ export function adamW({
   epsilon = 1e-8,
   weightDecay = 0.01,
   decay = decayMatrices,
+  groups = [],
 }: AdamWOptions = {}): AdamW {
   checkRate("adamW", learningRate);
   betas.forEach((beta, i) => checkRange("adamW", `betas[${i}]`, beta, 1));
   checkRange("adamW", "epsilon", epsilon);
   checkRange("adamW", "weightDecay", weightDecay);
   const [beta1, beta2] = betas;
+  const settings = settingsOf("adamW", groups, (path, p) => ({ weightDecay: decay(path, p) ? weightDecay : 0 }));
+  const isFrozen = (path: string, p: Tensor): boolean => settings(path, p).frozen;
   // Parameters of one shape share the work of compiling. What comes of the rate and the step's number is made once, outside.
   const updated = region(
     (stored: Tensor, mean: Tensor, square: Tensor, raw: Tensor, shrink: Tensor | null, size: Tensor, root: Tensor) => {
@@ -87,27 +94,34 @@ export function adamW({
     { name: "adamW" },
   );
   return {
-    init: (model) => ({ model, step: firstStep(), m: zerosOf(model), v: zerosOf(model) }),
+    isFrozen,
+    init: (model) => {
+      checkGroups("adamW", groups, model);
+      return { model, step: firstStep(), m: zerosOf(model, isFrozen), v: zerosOf(model, isFrozen) };
+    },
     update: (state, grads, overrides = {}) => {
       const rate = checkRate("adamW", overrides.learningRate ?? learningRate);
       const step = add(state.step, 1);
-      const scalars = new Map<DType, Scalars>();
-      const scalarsOf = (dtype: DType): Scalars => {
-        let known = scalars.get(dtype);
+      const scalars = new Map<string, Scalars>();
+      const scalarsOf = (dtype: DType, { rateScale, weightDecay }: Settings): Scalars => {
+        const name = `${dtype} ${rateScale} ${weightDecay}`;
+        let known = scalars.get(name);
         if (!known) {
           const t = cast(step, dtype);
-          const shrink = cast(sub(1, mul(rate, weightDecay)), dtype);
-          known = { shrink, size: div(rate, correction(beta1, t)), root: sqrt(correction(beta2, t)) };
-          scalars.set(dtype, known);
+          const own = rateScale === 1 ? rate : mul(rate, rateScale);
+          const shrink = weightDecay > 0 ? cast(sub(1, mul(own, weightDecay)), dtype) : null;
+          known = { shrink, size: div(own, correction(beta1, t)), root: sqrt(correction(beta2, t)) };
+          scalars.set(name, known);
         }
         return known;
       };
       const moments = new Map<string, { readonly m: Tensor; readonly v: Tensor }>();
       const model = mapParameters(
         (path, p, mean, square, g) => {
-          const { shrink, size, root } = scalarsOf(mean.dtype);
-          const isShrunk = weightDecay > 0 && decay(path, p);
-          const next = updated(p, mean, square, g, isShrunk ? shrink : null, size, root);
+          const own = settings(path, p);
+          if (own.frozen) return p;
+          const { shrink, size, root } = scalarsOf(mean.dtype, own);
+          const next = updated(p, mean, square, g, shrink, size, root);
           moments.set(path, next);
           return next.p;
         },

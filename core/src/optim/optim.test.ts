@@ -197,17 +197,17 @@ test("optimizers refuse absurd options and trees that differ", () => {
 });
 
 test("schedules: warm-up, cosine, line", () => {
-  const rate = optim.warmupCosine({ peak: 1e-3, warmupSteps: 3, steps: 10, finalFraction: 0.1 });
+  const rate = optim.cosine({ peak: 1e-3, warmupSteps: 3, steps: 10, finalFraction: 0.1 });
   // tests/fixtures/adamw/make.py, rate(t)
   const written = (t: number) =>
     t <= 3 ? (1e-3 * t) / 3 : 1e-3 * (0.1 + 0.9 * 0.5 * (1 + Math.cos((Math.PI * (t - 3)) / 7)));
   for (let t = 1; t <= 10; t++) assert.ok(Math.abs(rate(t) - written(t)) < 1e-15, `step ${t}`);
   assert.ok(Math.abs(rate(1000) - 1e-4) < 1e-15);
-  assert.equal(optim.warmupCosine({ peak: 1, warmupSteps: 0, steps: 4, finalFraction: 0 })(4), 0);
-  assert.equal(optim.warmupCosine({ peak: 1, warmupSteps: 4, steps: 4 })(4), 1);
+  assert.equal(optim.cosine({ peak: 1, warmupSteps: 0, steps: 4, finalFraction: 0 })(4), 0);
+  assert.equal(optim.cosine({ peak: 1, warmupSteps: 4, steps: 4 })(4), 1);
   assert.deepEqual([0, 5, 10, 11].map(optim.linear({ from: 2, to: 1, steps: 10 })), [2, 1.5, 1, 1]);
   assert.equal(optim.constant(0.1)(7), 0.1);
-  assert.throws(() => optim.warmupCosine({ peak: 1, warmupSteps: 5, steps: 4 }), ArgumentError);
+  assert.throws(() => optim.cosine({ peak: 1, warmupSteps: 5, steps: 4 }), ArgumentError);
   assert.throws(() => optim.constant(Number.NaN), ArgumentError);
 });
 

@@ -26,6 +26,11 @@ export interface Overrides {
 /** Which parameters decay. */
 export type Decay = (path: string, parameter: Tensor) => boolean;
 
+/** What optimizers say of a parameter to whoever differentiates: a frozen one needs no gradient. */
+export interface Freezing {
+  isFrozen(path: string, parameter: Tensor): boolean;
+}
+
 /** Matrices and embeddings decay, biases and norms do not. */
 export const decayMatrices: Decay = (_, parameter) => parameter.rank >= 2;
 
@@ -34,8 +39,11 @@ export const firstStep = (): Tensor => tensor(0, { dtype: "i32" });
 /** What is computed with: f16 and bf16 are taken as f32, so that small steps are not lost before they are added up. */
 export const widened = (x: Tensor): Tensor => cast(x, carrierOf(x.dtype));
 
-/** Zeros like the model's tensors, f32 for those of 16 bits, each with memory of its own. */
-export const zerosOf = <M>(model: M): M => tree.map((p) => filled(p.shape, 0, carrierOf(p.dtype)), model);
+/** Zeros like the model's tensors, f32 for those of 16 bits, each with memory of its own; one number for those that stay as they are. */
+export const zerosOf = <M>(model: M, isFrozen: (path: string, parameter: Tensor) => boolean): M =>
+  tree.mapLeaves(model, (p, path) =>
+    p instanceof Tensor ? filled(isFrozen(path, p) ? [] : p.shape, 0, carrierOf(p.dtype)) : p,
+  ) as M;
 
 /** The model with each tensor replaced; `f` is also given its path and the tensors at that path of other trees.
  *  @throws TreeError where the trees differ */

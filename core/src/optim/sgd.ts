@@ -1,12 +1,14 @@
 /** Stochastic gradient descent, with momentum. */
 import { ArgumentError } from "../errors.ts";
-import { add, cast, mul, sub, tree } from "../tensor/index.ts";
+import { add, cast, mul, sub, type Tensor } from "../tensor/index.ts";
+import { checkGroups, type ParameterGroup, settingsOf } from "./groups.ts";
 import {
   checkRange,
   checkRate,
   type Decay,
   decayMatrices,
   firstStep,
+  type Freezing,
   mapParameters,
   type Overrides,
   type Rate,
@@ -26,6 +28,8 @@ export interface SgdOptions {
   readonly weightDecay?: number;
   /** Which parameters decay; by default those with two or more axes. */
   readonly decay?: Decay;
+  /** Parameters with settings of their own; of several groups that match one, the first counts. */
+  readonly groups?: readonly ParameterGroup[];
 }
 
 /** The model with its velocity. */
@@ -34,9 +38,9 @@ export interface SgdState<M> extends State<M> {
   readonly velocity: M | null;
 }
 
-/** The optimizer: pure functions over the state. */
-export interface Sgd {
-  /** The state before the first step. */
+export interface Sgd extends Freezing {
+  /** The state before the first step.
+   *  @throws ArgumentError if a group has no parameter */
   init<M>(model: M): SgdState<M>;
   /** The state after a step; further fields of the state are kept.
    *  @throws TreeError where the trees differ */
@@ -56,29 +60,58 @@ export function sgd({
   nesterov = false,
   weightDecay = 0,
   decay = decayMatrices,
+  groups = [],
 }: SgdOptions = {}): Sgd {
   checkRate("sgd", learningRate);
   checkRange("sgd", "momentum", momentum);
   checkRange("sgd", "weightDecay", weightDecay);
   if (nesterov && momentum === 0) throw new ArgumentError("sgd: nesterov needs a momentum above 0");
+  const settings = settingsOf("sgd", groups, (path, p) => ({ weightDecay: decay(path, p) ? weightDecay : 0 }));
+  const isFrozen = (path: string, p: Tensor): boolean => settings(path, p).frozen;
   return {
-    init: (model) => ({ model, step: firstStep(), velocity: momentum > 0 ? zerosOf(model) : null }),
+    isFrozen,
+    init: (model) => {
+      checkGroups("sgd", groups, model);
+      return { model, step: firstStep(), velocity: momentum > 0 ? zerosOf(model, isFrozen) : null };
+    },
     update: (state, grads, overrides = {}) => {
       const rate = checkRate("sgd", overrides.learningRate ?? learningRate);
       const decayed = mapParameters(
-        (path, g, p) => (weightDecay > 0 && decay(path, p) ? add(g, mul(widened(p), weightDecay)) : g),
-        tree.map(widened, grads),
+        (path, p, g) => {
+          const own = settings(path, p);
+          return own.frozen || own.weightDecay === 0 ? widened(g) : add(widened(g), mul(widened(p), own.weightDecay));
+        },
         state.model,
+        grads,
       );
       const velocity =
-        momentum > 0 ? mapParameters((_, v, g) => add(mul(v, momentum), g), state.velocity, decayed) : null;
+        momentum > 0
+          ? mapParameters(
+              (path, p, v, g) => (isFrozen(path, p) ? v : add(mul(v, momentum), g)),
+              state.model,
+              state.velocity,
+              decayed,
+            )
+          : null;
       const direction =
         velocity === null
           ? decayed
           : nesterov
-            ? mapParameters((_, g, v) => add(g, mul(v, momentum)), decayed, velocity)
+            ? mapParameters(
+                (path, p, g, v) => (isFrozen(path, p) ? g : add(g, mul(v, momentum))),
+                state.model,
+                decayed,
+                velocity,
+              )
             : velocity;
-      const model = mapParameters((_, p, d) => cast(sub(widened(p), mul(d, rate)), p.dtype), state.model, direction);
+      const model = mapParameters(
+        (path, p, d) => {
+          const { frozen, rateScale } = settings(path, p);
+          return frozen ? p : cast(sub(widened(p), mul(d, rateScale === 1 ? rate : mul(rate, rateScale))), p.dtype);
+        },
+        state.model,
+        direction,
+      );
       return { ...state, model, step: add(state.step, 1), velocity };
     },
   };

@@ -50,17 +50,24 @@ function offsetNode(n: number | Tensor): Node {
   return currentScope() === lazyScope ? leaf(tensorType("u32", [], "host"), n) : numberNode(n, "u32");
 }
 
+/** Which part of an array is drawn. */
+export interface Part {
+  /** The number, in row-major order, of the first element in the whole array: a u32 scalar or a whole number. Default 0. */
+  readonly from?: number | Tensor;
+}
+
 /** Uniform u32 bits. */
-export const bits = (k: Key, shape: readonly Dim[]): Tensor => result(() => build.random(k.node, zero(), shape));
+export const bits = (k: Key, shape: readonly Dim[], { from = 0 }: Part = {}): Tensor =>
+  result(() => build.random(k.node, from === 0 ? zero() : offsetNode(from), shape));
 
 /** Uniform f32 in low ≤ x < high: 23 bits of mantissa under the exponent of 1. */
 export function uniform(
   k: Key,
   shape: readonly Dim[],
-  { low = 0, high = 1 }: { readonly low?: number; readonly high?: number } = {},
+  { low = 0, high = 1, from = 0 }: Part & { readonly low?: number; readonly high?: number } = {},
 ): Tensor {
   const mantissa = result(() => {
-    const b = build.random(k.node, zero(), shape);
+    const b = build.random(k.node, from === 0 ? zero() : offsetNode(from), shape);
     return build.or(build.shr(b, build.constantLike(b, 9)), build.constantLike(b, 0x3f800000));
   });
   const unit = sub(bitcast(mantissa, "f32"), 1);
@@ -108,7 +115,8 @@ function erfInverse(x: Tensor): Tensor {
 }
 
 /** True with probability p. */
-export const bernoulli = (k: Key, p: number | Tensor, shape: readonly Dim[]): Tensor => less(uniform(k, shape), p);
+export const bernoulli = (k: Key, p: number | Tensor, shape: readonly Dim[], part: Part = {}): Tensor =>
+  less(uniform(k, shape, part), p);
 
 /** Whole numbers in low ≤ n < high, i32. The bias of the remainder is below (high − low) / 2³². */
 export function integers(k: Key, shape: readonly Dim[], low: number, high: number): Tensor {

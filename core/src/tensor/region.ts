@@ -6,7 +6,7 @@ import { instantiate } from "../ir/copy.ts";
 import type { Fn } from "../ir/fn.ts";
 import type { Node, Op } from "../ir/node.ts";
 import { currentScope, type Scope } from "../ir/scope.ts";
-import { atOneLine } from "../ir/site.ts";
+import { atOneLine, isObserved } from "../ir/site.ts";
 import { isTuple, tensorType, typeText } from "../ir/type.ts";
 import { call, item, zerosLike } from "../ops/build.ts";
 import { define } from "../ops/table.ts";
@@ -135,8 +135,9 @@ function unit<A extends readonly unknown[], Y>(
   const local = new WeakMap<Scope, Map<string, Traced>>();
   const label = nameOf(f, name);
   return (...args: A): Y => {
-    const signature = signatureOf(args, () => false);
     const scope = currentScope();
+    if (isObserved() && scope === lazyScope) return f(...args);
+    const signature = signatureOf(args, () => false);
     const own = local.get(scope) ?? new Map<string, Traced>();
     let traced = known.get(signature.key) ?? own.get(signature.key);
     if (!traced) {

@@ -4,7 +4,7 @@ import { ShapeError } from "../errors.ts";
 import { type Fn, makeFn } from "../ir/fn.ts";
 import type { Node, NodeOf } from "../ir/node.ts";
 import { InternScope, within } from "../ir/scope.ts";
-import { traceSite } from "../ir/site.ts";
+import { atOneLine, traceSite } from "../ir/site.ts";
 import { type TensorType, tensorType, typeText } from "../ir/type.ts";
 import { assign } from "../ops/build.ts";
 import { infer } from "../ops/table.ts";
@@ -96,7 +96,7 @@ export function trace(name: string, types: readonly TensorType[], body: (params:
   for (const tell of listeners) tell(name);
   const scope = new TraceScope();
   return within(scope, () => {
-    const params = types.map((t) => new Tensor(scope.parameter(t, "") as Node));
+    const params = atOneLine(() => types.map((t) => new Tensor(scope.parameter(t, "") as Node)));
     const results: Node[] = [];
     const output = mapLeaves(body(params), (value) => {
       if (!(value instanceof Tensor)) return value;

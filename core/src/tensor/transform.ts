@@ -81,7 +81,7 @@ export function renamed<X>(name: string, x: X): { tree: X; variables: Tensor[] }
         `${name}: ${path || "the argument"} is ${typeText(tensor.type)}; only floats have a gradient`,
         { hint: "pass it as a further argument" },
       );
-  const tree = map((t) => new Tensor(build("alias", [t.node], { tag: freshId() })), x);
+  const tree = atOneLine(() => map((t) => new Tensor(build("alias", [t.node], { tag: freshId() })), x));
   return { tree, variables: tensors(tree).map(({ tensor }) => tensor) };
 }
 

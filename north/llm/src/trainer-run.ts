@@ -2,6 +2,7 @@
 import { baseName, device, joinPath, type Json, openCheckpoints } from "sinan";
 import {
   checkFacts,
+  factsOf,
   htmlReport,
   type Out,
   planRun,
@@ -104,11 +105,11 @@ async function* events(
   let interrupt: Interrupt | null = null;
   const listeners = listenersOf(call, onWarning);
   try {
-    const { prepared: run, task, options, facts } = await ready();
+    const { prepared: run, task, options } = await ready();
     const { corpus, checkpoint, directory, from, stream } = run;
-    const { steps, seed } = run.settings;
+    const { steps } = run.settings;
     // The loop refuses it too; here it comes before anything is said.
-    if (checkpoint) checkFacts(checkpoint.path, readRecord(checkpoint).facts, { ...facts, seed, steps });
+    if (checkpoint) checkFacts(checkpoint.path, readRecord(checkpoint).facts, factsOf(options));
     interrupt = call.signal
       ? null
       : await interrupts(() => onWarning("stopping after this step; Ctrl-C again to end at once"));

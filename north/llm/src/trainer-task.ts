@@ -1,7 +1,7 @@
 /** A prepared call as a task of `@sinan/train`: model, optimizer, batches, schedule, evaluation, and the facts by which a checkpoint
  *  is known to be of the same run. */
 import { data as batches, type Json, key, optim, random, tensor, type Tensor } from "sinan";
-import type { Facts, Task, TrainOptions } from "@sinan/train";
+import type { Task, TrainOptions } from "@sinan/train";
 import { llamaConfigToJson } from "./config.ts";
 import { type Llama, llama } from "./model/llama.ts";
 import { loss } from "./model/loss.ts";
@@ -23,7 +23,7 @@ export function taskOf(
   { settings, corpus, checkpoint, dataHash, dataPath, stream }: Prepared,
   call: TrainCall,
   own: Llama | null,
-): { readonly task: LlamaTask; readonly options: TrainOptions; readonly facts: Facts } {
+): { readonly task: LlamaTask; readonly options: TrainOptions<Llama> } {
   const { seqLen, batchSize, seed, steps } = settings;
   const { tokenizer } = corpus;
   const config = own && !checkpoint ? own.config : { ...settings.model, vocabSize: tokenizer.vocabSize };
@@ -31,7 +31,7 @@ export function taskOf(
   const model = own && !checkpoint ? own : llama(config).init(random.fold(key(seed), 2 ** 32 - 1));
   const order = { batch: batchSize, sequence: seqLen, seed };
   const source = stream ? stream.source(order) : batches.tokenBatches(corpus.trainIds, order);
-  const rate = optim.warmupCosine({ peak: settings.learningRate, warmupSteps: settings.warmupSteps, steps });
+  const rate = optim.cosine({ peak: settings.learningRate, warmupSteps: settings.warmupSteps, steps });
   const shape = [batchSize, seqLen];
   const task: LlamaTask = {
     model,
@@ -61,5 +61,5 @@ export function taskOf(
     blobs: { "tokenizer.json": JSON.stringify(tokenizer) },
     onWarning: call.onWarning ?? console.warn,
   };
-  return { task, options, facts };
+  return { task, options };
 }

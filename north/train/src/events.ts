@@ -28,6 +28,33 @@ export interface CheckpointEvent {
   readonly event: "checkpoint";
   readonly step: number;
   readonly path: string;
+  /** Of the lowest loss of all evaluations so far, in the place for these. */
+  readonly best?: true;
+}
+
+/** A step that was refused: the weights are as before it. */
+export interface SkipEvent {
+  readonly event: "skip";
+  /** Steps that are done. */
+  readonly step: number;
+  /** The batch that it was to learn from, and what the task says is in it. */
+  readonly batch: number;
+  readonly ids?: readonly (string | number)[];
+  /** The loss or the gradient is NaN or infinite; or only the gradient is, in f16, and a smaller loss scale may help; or the loss is out of
+   *  all proportion. */
+  readonly reason: "nonFinite" | "overflow" | "spike";
+  readonly loss: number;
+  readonly norm: number;
+  /** `repeat`: the same batch again, with `scale`. `skip`: without this batch. `rewind`: without it, from the last checkpoint. */
+  readonly action: "repeat" | "skip" | "rewind";
+  /** The loss scale from now on. */
+  readonly scale?: number;
+  /** Steps that are done after going back. */
+  readonly to?: number;
+  /** The path of the first tensor that is not finite. */
+  readonly path?: string;
+  /** All of it in words. */
+  readonly message: string;
 }
 
 /** Something that does not stop the run but should be known. */
@@ -45,8 +72,7 @@ export interface SampleEvent {
   readonly text: string;
 }
 
-/** What the loop tells. */
-export type TrainEvent = StepEvent | EvalEvent | CheckpointEvent | WarningEvent | SampleEvent;
+export type TrainEvent = StepEvent | EvalEvent | CheckpointEvent | SkipEvent | WarningEvent | SampleEvent;
 
 /** A reader of events that writes them somewhere: a file, a page, a terminal. It may meet events that it does not know, of this
  *  package's future or of a kit's own, and lets them pass. */

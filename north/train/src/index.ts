@@ -5,6 +5,7 @@ export type {
   Report,
   ReportedEvent,
   SampleEvent,
+  SkipEvent,
   StepEvent,
   TrainEvent,
   WarningEvent,
@@ -16,7 +17,9 @@ export { blobFile, type BlobLike, isJsonLines, type TextFile, textFile } from ".
 export { openTokens, type TokenCacheOptions, type Tokens } from "./data/token-cache.ts";
 export type { SourceRecord, TokenFile, TokenRecord } from "./data/token-file.ts";
 export { type Source, type SourceOptions, type TokenSource, tokenSource } from "./data/token-source.ts";
-export { type Outcome, train, type TrainOptions } from "./loop.ts";
+export { train } from "./loop.ts";
+export { findNonFinite, type NonFiniteAt } from "./nonfinite.ts";
+export type { Callback, EarlyStop, Outcome, Policy, RunView, SpikePolicy, TrainOptions } from "./options.ts";
 export { type PlanOptions, planRun, type RunBytes, type RunPlan } from "./plan.ts";
 export { bytes, clock, grouped, type Painter, painter } from "./reports/figures.ts";
 export { htmlReport, type HtmlOptions } from "./reports/html.ts";
@@ -34,6 +37,22 @@ export { type MemoryEvent, reportAll, type ReportAllOptions } from "./reports/re
 export type { Out } from "./reports/screen.ts";
 export type { SeriesData } from "./reports/series.ts";
 export { terminalReport, type TerminalOptions } from "./reports/terminal.ts";
-export { checkFacts, readRecord, type TrainerRecord } from "./saved.ts";
-export { findNonFinite, type StepResult, trainStep } from "./step.ts";
-export type { Evaluation, Facts, Optimizer, Task, TrainState } from "./task.ts";
+export {
+  beginRun,
+  evaluate,
+  goesOn,
+  isDue,
+  lossLimit,
+  nextBatch,
+  outcome,
+  recover,
+  refusal,
+  type Run,
+  save,
+  taken,
+  tell,
+} from "./run.ts";
+export { checkFacts, factsOf, type Progress as RunProgress, readRecord, type TrainerRecord } from "./saved.ts";
+export type { Precision, Scaling } from "./scaling.ts";
+export { firstState, type Running, type StepInputs, type StepOptions, type StepResult, trainStep } from "./step.ts";
+export type { Evaluation, Facts, Optimizer, StepContext, Task, TrainState, WeighedLoss } from "./task.ts";

@@ -12,7 +12,8 @@ import {
   tree,
 } from "sinan";
 import { tinyTask } from "./fixtures/task.ts";
-import { type Outcome, train, type TrainOptions } from "./loop.ts";
+import { train } from "./loop.ts";
+import type { Outcome, TrainOptions } from "./options.ts";
 import type { TrainEvent } from "./events.ts";
 import type { Task, TrainState } from "./task.ts";
 

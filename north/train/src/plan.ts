@@ -1,6 +1,6 @@
 /** What a run will take before it begins: parameters, memory by kind, operations, time. From the compiled step, which is not run. */
 import { dtypes, footprint, key, random, tree } from "sinan";
-import { trainStep } from "./step.ts";
+import { firstState, type StepOptions, trainStep } from "./step.ts";
 import { grouped } from "./reports/figures.ts";
 import type { Task, TrainState } from "./task.ts";
 
@@ -10,6 +10,8 @@ export interface RunBytes {
   readonly gradients: number;
   /** Means of gradients and what else the optimizer keeps. */
   readonly optimizer: number;
+  /** The running mean of the weights. */
+  readonly ema: number;
   readonly batch: number;
   /** All else that is alive at the peak. */
   readonly activations: number;
@@ -34,10 +36,8 @@ export interface RunPlan {
   toString(): string;
 }
 
-/** Those of the run that is planned. */
-export interface PlanOptions {
+export interface PlanOptions extends StepOptions {
   readonly steps: number;
-  readonly clipNorm?: number;
   /** As it was measured, if it was. */
   readonly tokensPerSecond?: number | undefined;
 }
@@ -51,13 +51,15 @@ const reached = 0.6;
  *  @example console.log(String(await planRun(task, { steps: 1000 }))); */
 export async function planRun<M, S extends TrainState<M>, B>(
   task: Task<M, S, B>,
-  { steps, clipNorm = 1, tokensPerSecond }: PlanOptions,
+  { steps, tokensPerSecond, ...options }: PlanOptions,
 ): Promise<RunPlan> {
   const { cost } = await import("sinan/explain");
-  const step = trainStep(task, clipNorm);
-  const { model, ...rest } = task.optimizer.init(task.model);
+  const step = trainStep(task, options);
+  const { train, ema, scaling } = firstState(task, options);
+  const { model, ...rest } = train;
   const batch = await task.batch(0);
-  const args = [{ model, ...rest } as S, batch, task.rate(0), random.fold(key(0), 0)] as const;
+  const inputs = { batch, rate: task.rate(0), key: random.fold(key(0), 0), limit: Number.POSITIVE_INFINITY };
+  const args = [{ train, ema, scaling }, inputs] as const;
   const { peakBytes } = await footprint(step, ...args);
   const { flops, seconds: least } = await cost(step, ...args);
   const parameters = tree.tensors(model).reduce((n, { tensor }) => n + tensor.size, 0);
@@ -65,11 +67,12 @@ export async function planRun<M, S extends TrainState<M>, B>(
     weights: bytesOf(model),
     gradients: bytesOf(model),
     optimizer: bytesOf(rest),
+    ema: bytesOf(ema),
     batch: bytesOf(batch),
   };
   const { tokensPerStep } = task;
   const rate = tokensPerSecond ?? (least === undefined ? undefined : (tokensPerStep * reached) / least);
-  const named = known.weights + known.gradients + known.optimizer + known.batch;
+  const named = known.weights + known.gradients + known.optimizer + known.ema + known.batch;
   const plan = {
     parameters,
     steps,
@@ -100,12 +103,13 @@ function table(plan: Omit<RunPlan, "toString">): string {
     ["  weights", mebibytes(bytes.weights)],
     ["  gradients", mebibytes(bytes.gradients)],
     ["  optimizer", mebibytes(bytes.optimizer)],
+    ...(bytes.ema > 0 ? [["  mean of weights", mebibytes(bytes.ema)] as const] : []),
     ["  batch", mebibytes(bytes.batch)],
     ["  activations", mebibytes(bytes.activations)],
     ["operations", `${scaled(plan.flopsPerStep)}FLOP a step, ${scaled(plan.flopsPerToken)}FLOP a token`],
     ["time", time],
   ];
-  return rows.map(([name, value]) => `${name.padEnd(13)}  ${value}`).join("\n");
+  return rows.map(([name, value]) => `${name.padEnd(17)}  ${value}`).join("\n");
 }
 
 const mebibytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1).padStart(8)} MiB`;

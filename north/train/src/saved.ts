@@ -10,7 +10,21 @@ import {
   Tensor,
   tree,
 } from "sinan";
+import type { TrainOptions } from "./options.ts";
+import type { Running } from "./step.ts";
 import type { Facts, TrainState } from "./task.ts";
+
+/** What decides how a run goes on, beside its tensors. */
+export interface Progress {
+  /** Batches that are left out. */
+  readonly leftOut: readonly number[];
+  /** Of the last steps, where spikes are looked for. */
+  readonly losses: readonly number[];
+  /** The lowest loss of an evaluation. */
+  readonly best: number | null;
+  /** Evaluations since then. */
+  readonly worse: number;
+}
 
 /** What `trainer.json` says. */
 export interface TrainerRecord {
@@ -22,7 +36,17 @@ export interface TrainerRecord {
   readonly plan: Readonly<Record<string, Json>>;
   /** Whatever the caller wants to find again. */
   readonly options: Json;
+  readonly progress: Progress;
 }
+
+/** Facts of a run with these options. */
+export const factsOf = ({ facts, seed, steps, precision = "f32", ema }: TrainOptions<never>): Facts => ({
+  ...facts,
+  seed,
+  steps,
+  ...(precision === "f32" ? {} : { precision }),
+  ...(ema === undefined ? {} : { ema }),
+});
 
 /** The static facts of a device that decide a sum's order and rounding. */
 export const planOf = ({ driver, codegens, features, compute }: HardwareModel): Record<string, Json> => ({
@@ -50,19 +74,30 @@ export async function copied<T>(of: T): Promise<T> {
   }) as T;
 }
 
-/** The state as groups of a checkpoint: the model by itself, so that it can be read without the rest. */
-export async function storedState<M>({
-  model,
-  ...optimizer
-}: TrainState<M>): Promise<Record<string, Map<string, StoredTensor>>> {
-  return { model: await stored(model), optimizer: await stored(optimizer) };
+/** The state as groups of a checkpoint: the model by itself, so that it can be read without the rest, and its mean under the same names. */
+export async function stateGroups<M, S extends TrainState<M>>({
+  train,
+  ema,
+  scaling,
+}: Running<M, S>): Promise<Record<string, Map<string, StoredTensor>>> {
+  const { model, ...optimizer } = train;
+  return {
+    model: await stored(model),
+    optimizer: await stored(optimizer),
+    ...(ema === null ? {} : { ema: await stored(ema) }),
+    ...(scaling === null ? {} : { scaling: await stored(scaling) }),
+  };
 }
 
 /** The state of a checkpoint, in the form of `like`, which a run that starts anew would have.
  *  @throws CheckpointError naming the first tensor that is missing, unknown, or of another shape or dtype */
-export function restored<S extends TrainState<unknown>>(checkpoint: Checkpoint, like: S): S {
-  const { model, ...optimizer } = like;
-  return { ...filled(optimizer, checkpoint, "optimizer"), model: filled(model, checkpoint, "model") } as S;
+export function restored<M, S extends TrainState<M>>(checkpoint: Checkpoint, like: Running<M, S>): Running<M, S> {
+  const { model, ...optimizer } = like.train;
+  return {
+    train: { ...filled(optimizer, checkpoint, "optimizer"), model: filled(model, checkpoint, "model") } as unknown as S,
+    ema: like.ema === null ? null : filled(like.ema, checkpoint, "ema"),
+    scaling: like.scaling === null ? null : filled(like.scaling, checkpoint, "scaling"),
+  };
 }
 
 function filled<T>(like: T, { path: place, tensors }: Checkpoint, group: string): T {
@@ -95,14 +130,26 @@ export function readRecord({ path, documents }: Checkpoint): TrainerRecord {
   const isRecord = (v: Json | undefined): v is { [key: string]: Json } =>
     v !== null && typeof v === "object" && !Array.isArray(v);
   if (isRecord(document)) {
-    const { step, facts, plan, options } = document;
+    const { step, facts, plan, options, progress } = document;
     if (Number.isSafeInteger(step) && Number(step) >= 0 && isRecord(facts) && isRecord(plan) && options !== undefined) {
-      return { step: Number(step), facts, plan, options };
+      return { step: Number(step), facts, plan, options, progress: progressOf(isRecord(progress) ? progress : {}) };
     }
   }
   throw new CheckpointError(`${path}: trainer.json is missing or is not that of a training run`, {
     hint: "Only a checkpoint that training wrote can be resumed.",
   });
+}
+
+/** Of a checkpoint from before there was such a thing, that of a run without incidents. */
+function progressOf({ leftOut, losses, best, worse }: { readonly [key: string]: Json }): Progress {
+  const numbers = (list: Json | undefined): number[] =>
+    Array.isArray(list) ? list.filter((n): n is number => typeof n === "number") : [];
+  return {
+    leftOut: numbers(leftOut),
+    losses: numbers(losses),
+    best: typeof best === "number" ? best : null,
+    worse: typeof worse === "number" ? worse : 0,
+  };
 }
 
 /** Refuses to continue a run as another one.

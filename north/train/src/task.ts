@@ -10,6 +10,25 @@ export interface TrainState<M> {
 export interface Optimizer<M, S extends TrainState<M>> {
   init(model: M): S;
   update(state: S, gradients: M, options: { readonly learningRate: number | Tensor }): S;
+  /** Parameters that get no gradient, if there are such. */
+  isFrozen?(path: string, parameter: Tensor): boolean;
+}
+
+/** What the loss is told beside the batch: hand it on to the model. */
+export interface StepContext {
+  readonly train: true;
+  /** For dropout; it differs in each step. */
+  readonly key: Key;
+  /** Of a micro-batch: the numbers of its examples in the whole batch. */
+  readonly examples?: Tensor;
+}
+
+/** A loss added up over what it is the mean of, such as tokens: batches of any cut then have the mean of the whole. */
+export interface WeighedLoss {
+  /** Float scalar. */
+  readonly total: Tensor;
+  /** What the total is divided by: the number of tokens that count, a scalar. */
+  readonly weight: Tensor;
 }
 
 /** What is to be learned. `batch` and `rate` are functions of a number alone (0 for the first): that is what makes a resumed
@@ -17,8 +36,8 @@ export interface Optimizer<M, S extends TrainState<M>> {
 export interface Task<M, S extends TrainState<M>, B> {
   readonly model: M;
   readonly optimizer: Optimizer<M, S>;
-  /** A float scalar. `key` is for dropout; it differs in each step. */
-  loss(model: M, batch: B, context: { readonly train: true; readonly key: Key }): Tensor;
+  /** The mean over the batch, a float scalar; or its two parts, where micro-batches may hold different numbers of tokens. */
+  loss(model: M, batch: B, context: StepContext): Tensor | WeighedLoss;
   /** Batch n of the data, at once or once it was read. */
   batch(n: number): B | Promise<B>;
   /** What is in batch n, for messages: numbers of documents, rows of a file. */

@@ -19,7 +19,7 @@ import {
 } from "sinan/south";
 import { Arenas, CpuMemory, give } from "./arenas.ts";
 import type { Gather } from "./gather.ts";
-import { type Across, Kernels, messageOf } from "./kernels.ts";
+import { type Across, Kernels, type Launch, messageOf } from "./kernels.ts";
 import { asError, copied, failureOf, type Submission, type Workers, type WorkersOf } from "./submission.ts";
 
 export interface CpuOptions {
@@ -42,6 +42,8 @@ export interface DeviceParts {
   /** Let a launch reach regions in several memories: with a module for those, or by copies into one. */
   readonly across: Across;
   readonly gather: Gather;
+  /** Runs a kernel that was never run on this thread. */
+  readonly runFirst: (launch: Launch) => void;
 }
 
 class CpuDevice implements Device {
@@ -52,6 +54,7 @@ class CpuDevice implements Device {
   readonly #kernels: Kernels;
   readonly #workers: Workers | undefined;
   readonly #gather: Gather | undefined;
+  readonly #runFirst: DeviceParts["runFirst"] | undefined;
   /** Memory given back while submissions that may use it have not begun. */
   readonly #deferred: CpuMemory[] = [];
   readonly #fences = new Fences();
@@ -69,6 +72,7 @@ class CpuDevice implements Device {
     this.#arenas = new Arenas(limits, () => this.#workers?.arenasAdded());
     this.#kernels = new Kernels(this.#arenas, parts?.across);
     this.#gather = parts?.gather;
+    this.#runFirst = parts?.runFirst;
     this.#workers = parts?.workersOf(
       this.#arenas,
       this.#kernels,
@@ -256,9 +260,13 @@ class CpuDevice implements Device {
   }
 
   #launch(executable: Executable, regions: readonly Region[], scalars: readonly number[]): void {
-    const { instance, args } = this.#kernels.launch(executable, regions, scalars);
+    const launch = this.#kernels.launch(executable, regions, scalars);
+    const { instance, args } = launch;
+    const isFirst = instance.isNew;
+    instance.isNew = false;
     try {
-      instance.run(...args);
+      if (isFirst && this.#runFirst) this.#runFirst(launch);
+      else instance.run(...args);
     } catch (cause) {
       throw new KernelError(`cpu: kernel ${executable.name} trapped: ${messageOf(cause)}`, { cause });
     }

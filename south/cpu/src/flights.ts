@@ -4,7 +4,8 @@
 import { type Command, DeviceError, type Executable, type Fence, KernelError, type Span } from "sinan/south";
 import { type Arenas, type CpuMemory, give } from "./arenas.ts";
 import { type Crew, startCrew } from "./crew.ts";
-import { CpuExecutable, type Kernel, type Kernels, messageOf, noKernel, type Parts } from "./kernels.ts";
+import { partsOf } from "./first-run.ts";
+import { CpuExecutable, type Kernels, messageOf, noKernel } from "./kernels.ts";
 import {
   asError,
   copied,
@@ -18,7 +19,6 @@ import {
   type WorkersOf,
 } from "./submission.ts";
 import { maxChunks, type Task, TaskQueue } from "./tasks.ts";
-import { partsSection } from "./wasm/parts.ts";
 import { kind, layout } from "./worker.ts";
 
 /** A submission that the workers have, or a part of it where there is no room for all. */
@@ -41,15 +41,6 @@ const leastGrains = 32;
 
 /** Chunks for each thread: some finish sooner than others. */
 const chunksPerThread = 4;
-
-/** What the code generator wrote about a kernel's parts; code without that is one part of its own. */
-function partsOf(kernel: Kernel): Parts {
-  if (kernel.parts) return kernel.parts;
-  const [section] = WebAssembly.Module.customSections(kernel.module, partsSection);
-  const written = section ? (JSON.parse(new TextDecoder().decode(section)) as readonly [number, number][]) : [[1, 0]];
-  const all = written.map(([extent = 1, work = 0]) => ({ extent, work }));
-  return (kernel.parts = { all, work: all.reduce((sum, part) => sum + part.work, 0) });
-}
 
 /** About how many operations a command is. */
 function workOf(command: Command): number {

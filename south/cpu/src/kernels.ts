@@ -9,7 +9,7 @@ import { codegenName, memoryName } from "./wasm/render.ts";
 
 type Run = (...args: readonly number[]) => void;
 
-/** What workers do one after another: so many iterations each, about so many operations; and these in all. */
+/** What is done one after another: so many iterations each, about so many operations; and these in all. */
 export interface Parts {
   readonly all: readonly { readonly extent: number; readonly work: number }[];
   readonly work: number;
@@ -19,6 +19,9 @@ export interface Parts {
 export interface Instance {
   readonly id: number;
   readonly run: Run;
+  readonly exports: WebAssembly.Instance["exports"];
+  /** Whether it was never run on the calling thread. */
+  isNew: boolean;
   readonly code: Uint8Array<ArrayBuffer>;
   readonly arenas: readonly Arena[];
   /** Where the workers find the code, once they were given it. */
@@ -29,7 +32,7 @@ export interface Kernel {
   readonly code: Uint8Array<ArrayBuffer>;
   readonly module: WebAssembly.Module;
   readonly apart: Artifact["apart"];
-  /** Once workers asked for them. */
+  /** Once they were asked for. */
   parts: Parts | undefined;
   /** How many regions and scalars it takes. */
   readonly arity: number;
@@ -92,8 +95,9 @@ export class Kernels {
   instantiate(module: WebAssembly.Module, code: Uint8Array<ArrayBuffer>, arenas: readonly Arena[]): Instance {
     const env = Object.fromEntries(arenas.map(({ memory }, n) => [memoryName(n), memory]));
     const { exports } = new WebAssembly.Instance(module, { env, math });
-    if (typeof exports["run"] !== "function") throw new DeviceError("it exports no function `run`");
-    return { id: ++this.#last, run: exports["run"], code, arenas, place: undefined };
+    const { run } = exports;
+    if (typeof run !== "function") throw new DeviceError("it exports no function `run`");
+    return { id: ++this.#last, run, exports, isNew: true, code, arenas, place: undefined };
   }
 
   /** @throws DeviceError if the executable or a region is of another device, or they do not fit together */

@@ -5,6 +5,7 @@ import { arenaBytes, type Options, type CpuParts } from "./driver.ts";
 import { workersOf } from "./flights.ts";
 import { coreCount } from "./crew.ts";
 import { across } from "./across.ts";
+import { runFirst } from "./first-run.ts";
 import { gather } from "./gather.ts";
 import { probe, threads } from "./wasm/probe.ts";
 
@@ -70,4 +71,5 @@ export const parts: CpuParts = {
   workersOf,
   across,
   gather,
+  runFirst,
 };

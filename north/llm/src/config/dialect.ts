@@ -3,7 +3,7 @@
 import type { Activation, LlamaConfig } from "../config.ts";
 import type { Fields } from "./fields.ts";
 import { plain } from "./presets.ts";
-import { readRope, writeRope } from "./rope.ts";
+import { readRope, type Rope, writeRope } from "./rope.ts";
 
 export type Model = Omit<LlamaConfig, "modelType">;
 
@@ -45,49 +45,54 @@ function idsAt(f: Fields, name: string): number[] {
   });
 }
 
-const noDropout = 'Dropout on attention weights is not implemented; "dropout" is on the residual branches.';
+const noDropout =
+  'Dropout on attention weights is not implemented; "dropout" is on the residual branches. Set it to 0: only training differs.';
 
 /** What families differ in when they say the same. */
 interface Dialect {
   readonly architecture: string;
-  readonly epsilon?: string;
+  /** What it calls the fields that others call otherwise. */
+  readonly names?: Readonly<Record<string, string>>;
   readonly epsilonAbsent?: number;
-  readonly activation?: string;
   readonly activationAbsent?: Activation;
   /** Whether a head may have another size than width / heads; a number is what it has where the file does not say. */
   readonly headDim?: boolean | number;
   readonly tied?: boolean;
   readonly positions?: number;
-  /** The share of a head that turns where the file does not say; null where all of it always does. */
-  readonly rotaryShare?: number | null;
+  /** The share of a head that turns where the file does not say; null where all of it always does, "none" where there is no rope. */
+  readonly rotaryShare?: number | null | "none";
+  /** Whether heads may share keys. */
+  readonly grouped?: boolean;
   /** Fields that must say that there is no dropout. */
   readonly dropouts?: readonly string[];
 }
 
+const noRope: Rope = { ropeTheta: 10000, rotaryShare: 1, ropeScaling: null };
+
 /** The fields that all have. */
 function common(f: Fields, d: Dialect): Model {
+  const of = (name: string): string => d.names?.[name] ?? name;
   for (const name of d.dropouts ?? ["attention_dropout"]) f.only(name, 0, noDropout);
-  const hiddenSize = f.size("hidden_size");
-  const numAttentionHeads = f.size("num_attention_heads");
+  const hiddenSize = f.size(of("hidden_size"));
+  const numAttentionHeads = f.size(of("num_attention_heads"));
   const fixed = d.headDim === false || (typeof d.headDim !== "number" && f.raw("head_dim") === null);
   if (fixed && hiddenSize % numAttentionHeads !== 0)
     throw f.unexpected(
-      "num_attention_heads",
-      `a divisor of hidden_size, which is ${hiddenSize}, as head_dim is not given`,
+      of("num_attention_heads"),
+      `a divisor of ${of("hidden_size")}, which is ${hiddenSize}, as head_dim is not given`,
       numAttentionHeads,
     );
   const usual = hiddenSize / numAttentionHeads;
-  if (d.headDim === false)
-    f.only("head_dim", usual, "Models of this type have heads of hidden_size / num_attention_heads.");
-  const maxPositionEmbeddings = f.size("max_position_embeddings", d.positions ?? 2048);
+  if (d.headDim === false) f.only("head_dim", usual, "Models of this type have heads of width / heads.");
+  const maxPositionEmbeddings = f.size(of("max_position_embeddings"), d.positions ?? 2048);
   const [bos] = idsAt(f, "bos_token_id");
   return {
     vocabSize: f.size("vocab_size"),
     hiddenSize,
-    intermediateSize: f.size("intermediate_size"),
-    numHiddenLayers: f.size("num_hidden_layers"),
+    intermediateSize: f.size(of("intermediate_size"), d.names?.["intermediate_size"] ? 4 * hiddenSize : undefined),
+    numHiddenLayers: f.size(of("num_hidden_layers")),
     numAttentionHeads,
-    numKeyValueHeads: f.size("num_key_value_heads", numAttentionHeads),
+    numKeyValueHeads: d.grouped === false ? numAttentionHeads : f.size("num_key_value_heads", numAttentionHeads),
     headDim: d.headDim === false ? usual : f.size("head_dim", typeof d.headDim === "number" ? d.headDim : usual),
     maxPositionEmbeddings,
     tieWordEmbeddings: f.flag("tie_word_embeddings", d.tied ?? false),
@@ -95,14 +100,15 @@ function common(f: Fields, d: Dialect): Model {
     bosTokenId: bos ?? null,
     eosTokenIds: idsAt(f, "eos_token_id"),
     dropout: f.real("dropout", 0, ...fraction),
-    ...readRope(f, maxPositionEmbeddings, d.rotaryShare ?? null),
+    ...(d.rotaryShare === "none" ? noRope : readRope(f, maxPositionEmbeddings, d.rotaryShare ?? null)),
     ...plain,
-    normEpsilon: f.real(d.epsilon ?? "rms_norm_eps", d.epsilonAbsent ?? 1e-6, ...fraction),
-    activation: f.choice(d.activation ?? "hidden_act", activations, activationName[d.activationAbsent ?? "silu"]),
+    normEpsilon: f.real(of("rms_norm_eps"), d.epsilonAbsent ?? 1e-6, ...fraction),
+    activation: f.choice(of("hidden_act"), activations, activationName[d.activationAbsent ?? "silu"]),
   };
 }
 
 function commonJson(c: LlamaConfig, d: Dialect): Record<string, unknown> {
+  const of = (name: string): string => d.names?.[name] ?? name;
   const [eos] = c.eosTokenIds;
   return {
     architectures: [d.architecture],
@@ -111,16 +117,16 @@ function commonJson(c: LlamaConfig, d: Dialect): Record<string, unknown> {
     dropout: c.dropout,
     eos_token_id: c.eosTokenIds.length > 1 ? c.eosTokenIds : (eos ?? null),
     ...(d.headDim === false ? {} : { head_dim: c.headDim }),
-    [d.activation ?? "hidden_act"]: activationName[c.activation],
-    hidden_size: c.hiddenSize,
+    [of("hidden_act")]: activationName[c.activation],
+    [of("hidden_size")]: c.hiddenSize,
     initializer_range: c.initializerRange,
-    intermediate_size: c.intermediateSize,
-    max_position_embeddings: c.maxPositionEmbeddings,
-    num_attention_heads: c.numAttentionHeads,
-    num_hidden_layers: c.numHiddenLayers,
-    num_key_value_heads: c.numKeyValueHeads,
-    [d.epsilon ?? "rms_norm_eps"]: c.normEpsilon,
-    ...writeRope(c, (d.rotaryShare ?? null) !== null),
+    [of("intermediate_size")]: c.intermediateSize,
+    [of("max_position_embeddings")]: c.maxPositionEmbeddings,
+    [of("num_attention_heads")]: c.numAttentionHeads,
+    [of("num_hidden_layers")]: c.numHiddenLayers,
+    ...(d.grouped === false ? {} : { num_key_value_heads: c.numKeyValueHeads }),
+    [of("rms_norm_eps")]: c.normEpsilon,
+    ...(d.rotaryShare === "none" ? {} : writeRope(c, (d.rotaryShare ?? null) !== null)),
     tie_word_embeddings: c.tieWordEmbeddings,
     torch_dtype: "float32",
     use_cache: true,

@@ -116,7 +116,7 @@ const known = {
       positions: 8192,
       headDim: 256,
       tied: true,
-      activation: "hidden_activation",
+      names: { hidden_act: "hidden_activation" },
       activationAbsent: "geluTanh",
     },
     (f, m) => {
@@ -181,7 +181,7 @@ const known = {
     {
       architecture: "StableLmForCausalLM",
       positions: 4096,
-      epsilon: "layer_norm_eps",
+      names: { rms_norm_eps: "layer_norm_eps" },
       epsilonAbsent: 1e-5,
       headDim: false,
       rotaryShare: 0.25,
@@ -201,7 +201,7 @@ const known = {
   phi: family(
     {
       architecture: "PhiForCausalLM",
-      epsilon: "layer_norm_eps",
+      names: { rms_norm_eps: "layer_norm_eps" },
       epsilonAbsent: 1e-5,
       headDim: false,
       activationAbsent: "geluTanh",
@@ -225,7 +225,7 @@ const known = {
     {
       architecture: "Starcoder2ForCausalLM",
       positions: 4096,
-      epsilon: "norm_epsilon",
+      names: { rms_norm_eps: "norm_epsilon" },
       epsilonAbsent: 1e-5,
       headDim: false,
       tied: true,
@@ -252,7 +252,7 @@ const known = {
     {
       architecture: "NemotronForCausalLM",
       positions: 4096,
-      epsilon: "norm_eps",
+      names: { rms_norm_eps: "norm_eps" },
       epsilonAbsent: 1e-5,
       activationAbsent: "relu2",
       rotaryShare: 0.5,
@@ -266,6 +266,82 @@ const known = {
       mlpBias: f.flag("mlp_bias", false),
     }),
     (c) => ({ attention_bias: c.qkvBias, mlp_bias: c.mlpBias }),
+  ),
+  phi3: family(
+    {
+      architecture: "Phi3ForCausalLM",
+      positions: 4096,
+      epsilonAbsent: 1e-5,
+      headDim: false,
+      rotaryShare: 1,
+      dropouts: ["attention_dropout", "resid_pdrop", "embd_pdrop"],
+    },
+    (f) => {
+      f.raw("original_max_position_embeddings"); // without a scaling of the rope it says nothing
+      return oneWindow(null)(f);
+    },
+    (c) => ({ sliding_window: c.slidingWindow }),
+  ),
+  gpt_neox: family(
+    {
+      architecture: "GPTNeoXForCausalLM",
+      names: { rms_norm_eps: "layer_norm_eps" },
+      epsilonAbsent: 1e-5,
+      headDim: false,
+      grouped: false,
+      activationAbsent: "gelu",
+      rotaryShare: 0.25,
+      dropouts: ["attention_dropout", "hidden_dropout"],
+    },
+    (f) => {
+      const bias = f.flag("attention_bias", true);
+      return {
+        norm: "layer",
+        normBias: true,
+        gated: false,
+        mlpBias: true,
+        qkvBias: bias,
+        outputBias: bias,
+        parallel: f.flag("use_parallel_residual", true) ? "twoNorms" : "none",
+      };
+    },
+    (c) => ({ attention_bias: c.qkvBias, use_parallel_residual: c.parallel === "twoNorms" }),
+  ),
+  gpt2: family(
+    {
+      architecture: "GPT2LMHeadModel",
+      names: {
+        hidden_size: "n_embd",
+        intermediate_size: "n_inner",
+        num_attention_heads: "n_head",
+        num_hidden_layers: "n_layer",
+        max_position_embeddings: "n_positions",
+        rms_norm_eps: "layer_norm_epsilon",
+        hidden_act: "activation_function",
+      },
+      positions: 1024,
+      epsilonAbsent: 1e-5,
+      headDim: false,
+      grouped: false,
+      tied: true,
+      activationAbsent: "geluTanh",
+      rotaryShare: "none",
+      dropouts: ["attn_pdrop", "resid_pdrop", "embd_pdrop"],
+    },
+    (f, m) => {
+      f.only("n_ctx", m.maxPositionEmbeddings, "It has to be n_positions.");
+      return {
+        norm: "layer",
+        normBias: true,
+        position: "learned",
+        gated: false,
+        qkvBias: true,
+        outputBias: true,
+        mlpBias: true,
+        attentionScale: f.flag("scale_attn_weights", true) ? null : 1,
+      };
+    },
+    (c) => ({ scale_attn_weights: c.attentionScale === null }),
   ),
 } as const satisfies Readonly<Record<string, Family>>;
 

@@ -66,7 +66,7 @@ async function follow(c: Loaded<AdamwCase>, tolerance: number): Promise<void> {
     },
     { donate: ["state"] },
   );
-  const schedule = optim.warmupCosine({
+  const schedule = optim.cosine({
     peak: hyper.learningRate,
     warmupSteps: hyper.warmupSteps,
     steps: hyper.steps,

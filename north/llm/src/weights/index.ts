@@ -1,4 +1,4 @@
 /** Weights in files. */
 
-export { loadLlama, saveLlama } from "./files.ts";
-export { llamaFromStored, storedWeights } from "./stored.ts";
+export { loadLlama, saveLlama, type SaveOptions } from "./files.ts";
+export { llamaFromStored, storedWeights, type WeightDType } from "./stored.ts";

@@ -4,13 +4,16 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 import {
+  ArgumentError,
   CheckpointError,
   device,
   FileError,
   FormatError,
   key,
+  memory,
   memoryFiles,
   type MemoryFiles,
+  PowerLoss,
   readSafetensors,
   ShapeError,
   type StoredTensor,
@@ -22,7 +25,8 @@ import { onEachDevice } from "../../../../tests/devices.ts";
 import { fixturePath, loadCases } from "../../../../tests/fixtures/load.ts";
 import { llamaConfig } from "../config.ts";
 import { generate } from "../generate/generate.ts";
-import { llama } from "../model/llama.ts";
+import { type Llama, llama } from "../model/llama.ts";
+import { parameterCount } from "../model/size.ts";
 import { loadLlama, saveLlama } from "./files.ts";
 import { llamaFromStored, storedWeights } from "./stored.ts";
 
@@ -212,4 +216,104 @@ test("a full disk leaves the old model whole", async () => {
   const big = llama({ ...small, vocabSize: 5000 }).init(key(0));
   await assert.rejects(saveLlama(files, "/model", big), FileError);
   assert.deepEqual(await storedWeights(await loadLlama(files, "/model")), await storedWeights(old));
+});
+
+/** Copies of weights in f32 of what a file of a narrower dtype holds. */
+const rounded = async (model: Llama, dtype: "f16" | "bf16"): Promise<Map<string, StoredTensor>> => {
+  const narrow = tree.map((w) => w.cast(dtype).cast("f32"), model);
+  return storedWeights(narrow);
+};
+
+onEachDevice("shards hold at most what they may, in any dtype, and an index lists them", async () => {
+  const model = llama({ ...small, numHiddenLayers: 3 }).init(key(9));
+  for (const [as, bytes] of [
+    ["f32", 4],
+    ["bf16", 2],
+    ["f16", 2],
+  ] as const) {
+    const files = memoryFiles();
+    const most = 250 * bytes;
+    await saveLlama(files, "/out", model, { maxShardBytes: most, as });
+    const names = await files.list("/out");
+    const shards = names.filter((n) => n.endsWith(".safetensors"));
+    assert.ok(
+      shards.length > 4 && shards.every((n) => n.endsWith(`-of-${String(shards.length).padStart(5, "0")}.safetensors`)),
+    );
+    assert.ok(!names.includes("model.safetensors") && names.every((n) => !n.includes("tmp")));
+    const index = JSON.parse(new TextDecoder().decode(await files.read("/out/model.safetensors.index.json")));
+    let total = 0;
+    for (const shard of shards) {
+      const { tensors } = readSafetensors(await files.read(`/out/${shard}`));
+      const sizes = [...tensors.values()].map(({ data }) => data.length);
+      assert.ok(sizes.length === 1 || sizes.reduce((a, b) => a + b) <= most);
+      for (const [name, { dtype, data }] of tensors) {
+        assert.equal(dtype, as);
+        assert.equal(index.weight_map[name], shard);
+        total += data.length;
+      }
+    }
+    assert.equal(index.metadata.total_size, total);
+    assert.equal(total, parameterCount(model.config) * bytes);
+    assert.ok(!("lm_head.weight" in index.weight_map), "a tied weight is left out");
+    const back = await storedWeights(await loadLlama(files, "/out"));
+    assert.deepEqual(back, as === "f32" ? await storedWeights(model) : await rounded(model, as));
+    // Read as it is stored, nothing changes on the way.
+    const kept = await loadLlama(files, "/out", { as });
+    assert.ok(tree.tensors(kept).every(({ tensor }) => tensor.dtype === as));
+    // One file again takes the place of several.
+    await saveLlama(files, "/out", kept);
+    assert.deepEqual(await storedWeights(await loadLlama(files, "/out"), as), await storedWeights(kept));
+  }
+});
+
+test("a crash at any step of writing leaves no model, or all of it", async () => {
+  await device("interpreter");
+  const model = llama(small).init(key(2));
+  const want = await storedWeights(model);
+  let whole = 0;
+  for (let trial = 0; ; trial++) {
+    const files = memoryFiles();
+    const step = Math.floor(trial / 3);
+    files.fault = ({ index }) => (index === step ? "crash" : undefined);
+    let isDone = false;
+    try {
+      await saveLlama(files, "/out", model, { maxShardBytes: 600 });
+      isDone = true;
+    } catch (error) {
+      if (!(error instanceof PowerLoss)) throw error;
+    }
+    if (isDone) break;
+    // Of what was not durable nothing, something, everything is kept.
+    files.crash((count) => [0, (step * 7) % count, count - 1][trial % 3] as number);
+    try {
+      assert.deepEqual(await storedWeights(await loadLlama(files, "/out")), want);
+      whole++;
+    } catch (error) {
+      assert.ok(error instanceof FileError, String(error));
+    }
+  }
+  assert.ok(whole > 0);
+});
+
+test("beside the model no more than one tensor is in memory while it is read", async () => {
+  const wide = { ...small, vocabSize: 300, hiddenSize: 64, intermediateSize: 256, numHiddenLayers: 6, headDim: 32 };
+  const files = memoryFiles();
+  await device("interpreter", { options: {} });
+  await saveLlama(files, "/out", llama(wide).init(key(2)), { maxShardBytes: 50_000, as: "bf16" });
+  await device("cpu", { options: { threads: 1 } });
+  const [before, bytes] = [memory().live, parameterCount(wide) * 4];
+  const model = await loadLlama(files, "/out");
+  const largest = Math.max(...tree.tensors(model).map(({ tensor }) => tensor.size));
+  const [live, peak] = [memory().live - before, memory().peak - before];
+  // Each tensor's memory is rounded up to a multiple of what the pool gives.
+  assert.ok(live >= bytes && live < 1.1 * bytes, `${live} live for ${bytes}`);
+  assert.ok(peak <= live + 2 * largest + 4096, `${peak} at most, ${live} live`);
+});
+
+test("a shard without room is refused", async () => {
+  await device("interpreter");
+  await assert.rejects(
+    saveLlama(memoryFiles(), "/out", llama(small).init(key(0)), { maxShardBytes: 0 }),
+    ArgumentError,
+  );
 });

@@ -12,6 +12,7 @@ export function jsonLine(event: TrainEvent): string | undefined {
       return JSON.stringify(event);
     case "checkpoint":
       return undefined;
+    case "skip":
     case "warning":
     case "sample":
       return JSON.stringify(event);

@@ -1,6 +1,6 @@
 /** The code generator of the WebAssembly tier: a scheduled kernel becomes a module with one function, `run`, that takes the
- *  addresses of its buffers, then that of its scratch memory where it has any, then its scalars. Where threads may share its
- *  loops, it also has a function for each part of it, which takes the iterations to run behind the scalars. */
+ *  addresses of its buffers, then that of its scratch memory where it has any, then its scalars. Where loops can be
+ *  shared, it also has a function for each part of it, which takes the iterations to run behind the scalars. */
 
 import {
   type Artifact,
@@ -166,7 +166,7 @@ export function render(
     callees.set(name, module.importFunction("math", name, new Array<"f64">(arity).fill("f64"), ["f64"]));
   }
   const types = [...new Array<"i32">(first).fill("i32"), ...[...scalars.values()].map((s) => s.type)];
-  const callParts = shared ? writeParts()?.({ module, name: kernel.name, lowered, types, callees }) : undefined;
+  const callParts = writeParts()?.({ module, name: kernel.name, lowered, types, callees });
   module.fn(
     types,
     [],

@@ -1,0 +1,69 @@
+/** The built packages as people get them: packed, and installed into an empty project. Needs `npm run build`. */
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { existsSync, globSync, mkdtempSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+
+export const root = path.resolve(import.meta.dirname, "..");
+const homes = globSync("{core,south/*,north/*}/package.json", { cwd: root }).map((file) => path.dirname(file));
+
+/** Why there is nothing to test. */
+function notBuilt(): string | false {
+  for (const home of homes) {
+    const manifest = path.join(root, home, "dist/package.json");
+    if (!existsSync(manifest)) return `${home} is not built: npm run build`;
+    const built = statSync(manifest).mtimeMs;
+    const newer = globSync("src/**/*.ts", { cwd: path.join(root, home) }).find(
+      (file) => !/\.(test|fixture)\.ts$/.test(file) && statSync(path.join(root, home, file)).mtimeMs > built,
+    );
+    if (newer !== undefined) return `${home}/${newer} is newer than what is built: npm run build`;
+  }
+  return false;
+}
+export const absent = notBuilt();
+
+export interface Package {
+  readonly name: string;
+  readonly tarball: string;
+  /** What may be imported: `sinan`, `sinan/nn`, … */
+  readonly entries: readonly string[];
+}
+
+export interface Installed {
+  /** The project, whose `node_modules` has the packages. */
+  readonly folder: string;
+  readonly packages: readonly Package[];
+}
+
+/** Packs every package and installs the tarballs, offline: they need nothing else. The caller removes the folder. */
+export function install(): Installed {
+  const folder = mkdtempSync(path.join(tmpdir(), "sinan-packages-"));
+  const dists = homes.map((home) => path.join(root, home, "dist"));
+  npm(folder, "pack", "--silent", "--pack-destination", folder, ...dists);
+  const packages = dists.map((dist): Package => {
+    const {
+      name,
+      version,
+      exports = {},
+    } = JSON.parse(readFileSync(path.join(dist, "package.json"), "utf8")) as {
+      name: string;
+      version: string;
+      exports?: Readonly<Record<string, unknown>>;
+    };
+    const tarball = path.join(folder, `${name.replace("@", "").replace("/", "-")}-${version}.tgz`);
+    return { name, tarball, entries: Object.keys(exports).map((key) => name + key.slice(1)) };
+  });
+  writeFileSync(path.join(folder, "package.json"), '{ "private": true, "type": "module" }\n');
+  const quiet = ["--offline", "--ignore-scripts", "--no-audit", "--no-fund"];
+  npm(folder, "install", ...quiet, ...packages.map(({ tarball }) => tarball));
+  return { folder, packages };
+}
+
+function npm(cwd: string, ...args: readonly string[]): void {
+  const program = process.env["npm_execpath"];
+  const { status, stderr, error } = program?.endsWith(".js")
+    ? spawnSync(process.execPath, [program, ...args], { cwd, encoding: "utf8" })
+    : spawnSync("npm", args, { cwd, encoding: "utf8", shell: process.platform === "win32" });
+  assert.equal(status, 0, error?.message ?? stderr);
+}
