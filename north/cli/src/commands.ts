@@ -13,9 +13,30 @@ export const commands = {
     about: "text from a trained model",
     load: async () => (await import("./commands/generate.ts")).generateCommand,
   },
+  chat: { about: "a conversation with a model", load: async () => (await import("./commands/chat.ts")).chatCommand },
+  eval: {
+    about: "bits per byte and perplexity of a model on a text",
+    load: async () => (await import("./commands/eval.ts")).evalCommand,
+  },
+  inspect: {
+    about: "what is in weights, a checkpoint, a tokenizer or a configuration",
+    load: async () => (await import("./commands/inspect.ts")).inspectCommand,
+  },
+  tokenize: {
+    about: "ids, pieces and counts of a text, or a new tokenizer",
+    load: async () => (await import("./commands/tokenize.ts")).tokenizeCommand,
+  },
+  runs: {
+    about: "the runs that there are, or two of them compared",
+    load: async () => (await import("./commands/runs.ts")).runsCommand,
+  },
   devices: {
     about: "what there is to compute on",
     load: async () => (await import("./commands/devices.ts")).devicesCommand,
+  },
+  bench: {
+    about: "how fast this machine is: products, memory, a model's steps",
+    load: async () => (await import("./commands/bench.ts")).benchCommand,
   },
 } as const satisfies Record<string, Entry>;
 

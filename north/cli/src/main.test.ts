@@ -304,7 +304,6 @@ test("what cannot be read or written is said in two lines, and nothing is left b
     [given("--data", "latin1.txt"), /^FormatError: latin1\.txt: expected UTF-8/],
     [given("--model", "broken.json"), /^FormatError: broken\.json/],
     [given("--model", "none.json"), /^FileError: cannot read none\.json/],
-    [given("--device", "abacus"), /^DeviceError: no driver is called "abacus"\n {2}known: .*interpreter/],
     [["train", ...tiny, "--out", "none", "--resume"], /^CheckpointError: none: there is no run to resume/],
     [["train", ...tiny, "--out", "text.txt/run"], /^FileError: .*\(ENOTDIR\)/],
     [["generate", "--checkpoint", "none", "--prompt", "a"], /^FileError: .*none.*\(ENOENT\)/],
@@ -335,6 +334,11 @@ test("a command line that makes no sense ends with 2", async (t) => {
     [["trian"], /^UsageError: sinan: there is no command "trian"\n {2}Did you mean train\?/],
     [["train", "--step", "5"], /^UsageError: sinan train: there is no flag --step\n {2}Did you mean --steps\?/],
     [["train", "--model", "llama-tinny"], /Did you mean llama-tiny\?/],
+    [
+      ["train", "--data", "text.txt", "--device", "abacus"],
+      /--device: there is no device "abacus"\n {2}There are .*interpreter/,
+    ],
+    [["bench", "--device", "cpuu"], /--device: there is no device "cpuu"\n {2}Did you mean cpu\?/],
     [["generate", "--prompt", "a"], /--checkpoint is missing/],
   ];
   await Promise.all(

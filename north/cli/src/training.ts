@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
 import process from "node:process";
-import { device, FileError, type HardwareModel, parseJson } from "sinan";
+import { FileError, type HardwareModel, parseJson } from "sinan";
 import {
   type LlamaConfig,
   llamaConfigFromJson,
@@ -17,13 +17,14 @@ import { grouped, jsonLine, painter } from "@sinan/train";
 import { interrupted, onInterrupt } from "@sinan/train/node";
 import { defaultSteps, type TrainValues } from "./commands/train.ts";
 import { nearest, UsageError } from "./flags.ts";
-import { deviceName, json, print, warn } from "./output.ts";
+import { json, print, warn } from "./output.ts";
+import { openDevice } from "./opened.ts";
 
 /** @returns the exit code */
 export async function runTraining(values: TrainValues): Promise<number> {
   const model = values.model === undefined ? undefined : modelNamed(values.model);
   const data = values.data ?? (values.resume ? undefined : mobyDick());
-  const hardware = await device(deviceName(values.device));
+  const hardware = await openDevice(values.device);
   const trainer = new Trainer(
     defined({
       model,

@@ -11,6 +11,7 @@ export {
 } from "./config.ts";
 export type { ModelType } from "./config/families.ts";
 export type { Rope, RopeScaling } from "./config/rope.ts";
+export { evaluateText, type EvaluateOptions, type TextEvaluation } from "./evaluate.ts";
 export * from "./generate/index.ts";
 export * from "./model/index.ts";
 export * from "./tokenizer/index.ts";

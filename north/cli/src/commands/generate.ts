@@ -2,7 +2,7 @@
 import { command } from "../command.ts";
 import { checkpointFlag, deviceFlag, everywhere, samplingFlags } from "../common-flags.ts";
 import { choice, flag, texts, UsageError, type Values, whole } from "../flags.ts";
-import { deviceName, json, print } from "../output.ts";
+import { json, print } from "../output.ts";
 import { samplingOf } from "../sampling.ts";
 
 const flags = {
@@ -46,12 +46,12 @@ async function generateTexts(values: Values<typeof flags>): Promise<number> {
     throw new UsageError("sinan generate: --prompt is missing", {
       hint: 'Give some text to begin with: --prompt "Call me"',
     });
-  const [{ device }, { generateStream, loadTrained }, { interrupted, nodeFiles, onInterrupt }] = await Promise.all([
-    import("sinan"),
+  const [{ openDevice }, { generateStream, loadTrained }, { interrupted, nodeFiles, onInterrupt }] = await Promise.all([
+    import("../opened.ts"),
     import("@sinan/llm"),
     import("@sinan/train/node"),
   ]);
-  await device(deviceName(values.device));
+  await openDevice(values.device);
   const { model, tokenizer, path } = await loadTrained(nodeFiles(), checkpoint);
   const longest = Math.max(...prompts.map((prompt) => tokenizer.encode(prompt, { addSpecialTokens: true }).length));
   const room = values.overflow === "slide" ? Number.POSITIVE_INFINITY : model.config.maxPositionEmbeddings - longest;

@@ -1,0 +1,75 @@
+/** What `sinan chat` does: reads lines, streams replies, and lets Ctrl-C end a reply or, at the prompt, the program. */
+import process from "node:process";
+import { createInterface } from "node:readline";
+import { Conversation, loadTrained } from "@sinan/llm";
+import { painter } from "@sinan/train";
+import { interrupted, nodeFiles } from "@sinan/train/node";
+import type { chatFlags } from "./commands/chat.ts";
+import { UsageError, type Values } from "./flags.ts";
+import { json, print } from "./output.ts";
+import { openDevice } from "./opened.ts";
+import { samplingOf } from "./sampling.ts";
+
+/** @returns the exit code */
+export async function converse(values: Values<typeof chatFlags>): Promise<number> {
+  const { checkpoint, system, "max-tokens": maxTokens = 200 } = values;
+  const turn = (values.turn ?? "{}\n").replaceAll("\\n", "\n");
+  if (checkpoint === undefined)
+    throw new UsageError("sinan chat: --checkpoint is missing", {
+      hint: "Give the directory of a run: --checkpoint runs/moby-dick-llama-tiny",
+    });
+  if (!turn.includes("{}"))
+    throw new UsageError(`sinan chat: --turn: expected a text with {} in it, got ${JSON.stringify(turn)}`);
+  await openDevice(values.device);
+  const { model, tokenizer, path } = await loadTrained(nodeFiles(), checkpoint);
+  const sampling = samplingOf(values);
+  const isInteractive = process.stdin.isTTY && !values.json;
+  const { dim, bold } = painter(process.stdout.isTTY);
+  if (isInteractive) print(dim(`${path}; Ctrl-C ends a reply, Ctrl-D the conversation\n`));
+  const lines = createInterface({ input: process.stdin, output: isInteractive ? process.stdout : undefined });
+  lines.setPrompt(bold("> "));
+  let reply: AbortController | null = null;
+  let isInterrupted = false;
+  const interrupt = (): void => {
+    if (reply && !reply.signal.aborted) return reply.abort();
+    isInterrupted = true;
+    lines.close();
+  };
+  lines.on("SIGINT", interrupt); // the terminal's, while it is read
+  process.on("SIGINT", interrupt);
+  const begin = (): Conversation => new Conversation(model, tokenizer, { overflow: "slide" });
+  let talk = begin();
+  let said = 0;
+  try {
+    if (isInteractive) lines.prompt();
+    for await (const line of lines) {
+      if (line === "/reset") {
+        talk.dispose();
+        talk = begin();
+        said = 0;
+      } else if (line !== "") {
+        const message = `${said++ === 0 && system !== undefined ? `${system}\n` : ""}${turn.replaceAll("{}", () => line)}`;
+        reply = new AbortController();
+        const { signal } = reply;
+        const made = { text: "", finish: "", tokens: 0 };
+        for await (const { text, id, finish } of talk.say(message, { ...sampling, maxTokens, signal })) {
+          made.text += text;
+          if (id !== null) made.tokens++;
+          if (finish) made.finish = finish;
+          if (!values.json) print(text);
+        }
+        reply = null;
+        if (values.json) json({ message: line, reply: made.text, finish: made.finish, tokens: made.tokens });
+        else print(made.finish === "aborted" ? dim(" …\n") : made.text.endsWith("\n") ? "" : "\n");
+      }
+      if (isInterrupted) break;
+      if (isInteractive) lines.prompt();
+    }
+  } finally {
+    process.off("SIGINT", interrupt);
+    lines.close();
+    talk.dispose();
+  }
+  if (isInteractive) print("\n");
+  return isInterrupted ? interrupted : 0;
+}

@@ -1,0 +1,271 @@
+/** Commands on models that are there: each test starts the program in a directory with a small model and a run's history. */
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { hostname, tmpdir } from "node:os";
+import path from "node:path";
+import process from "node:process";
+import test, { after, before } from "node:test";
+import { fileURLToPath } from "node:url";
+import { nodeFiles } from "@sinan/train/node";
+import { evaluateText, linesWithEndings, llama, llamaConfig, saveLlama, trainBpe } from "@sinan/llm";
+import { device, key } from "sinan";
+import { fixturePath } from "../../../tests/fixtures/load.ts";
+import { folded } from "./inspection.ts";
+
+const main = fileURLToPath(new URL("main.ts", import.meta.url));
+let cwd = "";
+const text = "Call me Ishmael. Some years ago – never mind how long – I went to sea.\n";
+
+before(async () => {
+  cwd = mkdtempSync(path.join(tmpdir(), "sinan-tools-"));
+  await device("interpreter");
+  const tokenizer = trainBpe(linesWithEndings(text.repeat(4)), { vocabSize: 280 });
+  const config = llamaConfig("llama-tiny", {
+    vocabSize: 280,
+    hiddenSize: 16,
+    intermediateSize: 24,
+    numHiddenLayers: 3,
+    numAttentionHeads: 2,
+    numKeyValueHeads: 1,
+    headDim: 8,
+    maxPositionEmbeddings: 64,
+  });
+  await saveLlama(nodeFiles(), path.join(cwd, "model"), llama(config).init(key(1)));
+  writeFileSync(path.join(cwd, "model", "tokenizer.json"), JSON.stringify(tokenizer));
+  writeFileSync(path.join(cwd, "text.txt"), text);
+});
+after(() => rmSync(cwd, { recursive: true, force: true }));
+
+function run(args: readonly string[], input = ""): Promise<{ code: number; out: string; err: string }> {
+  const env = { ...process.env, NO_COLOR: "1", SINAN_DEVICE: "interpreter" };
+  return new Promise((resolve) => {
+    const child = execFile(process.execPath, [main, ...args], { cwd, env }, (error, out, err) =>
+      resolve({ code: error === null ? 0 : Number(error.code), out, err }),
+    );
+    child.stdin?.end(input);
+  });
+}
+
+async function done(args: readonly string[], input = ""): Promise<string> {
+  const { code, out, err } = await run(args, input);
+  assert.equal(code, 0, err);
+  return out;
+}
+
+/** Several at once. */
+const codes = async (...all: readonly (readonly string[])[]): Promise<number[]> =>
+  Promise.all(all.map(async (args) => (await run(args)).code));
+
+test("inspect tells a model's figures, its layers folded", async () => {
+  const out = await done(["inspect", "model"]);
+  assert.match(out, /parameters +\d[\d,]+/);
+  assert.match(out, /model\.layers\.\{0…2\}\.mlp\.up_proj\.weight +\[24, 16\] +f32 +× 3/);
+  assert.match(out, /tokenizer: 280 tokens/);
+  const found = JSON.parse(await done(["inspect", "model", "--json"])) as {
+    configuration: { parameters: number };
+    weights: { parameters: number; bytes: number; groups: { count: number }[] };
+  };
+  assert.equal(found.weights.parameters, found.configuration.parameters);
+  assert.equal(found.weights.bytes, 4 * found.weights.parameters);
+  assert.equal((await done(["inspect", "model/model.safetensors", "--all"])).match(/up_proj/g)?.length, 3);
+  // A file that `transformers` wrote, in three parts.
+  const sharded = JSON.parse(await done(["inspect", fixturePath("hf", "sharded"), "--json"])) as typeof found;
+  assert.deepEqual([sharded.weights.parameters, sharded.weights.bytes], [20064, 2 * 20064]);
+});
+
+test("layers are folded only where shapes and dtypes are one", () => {
+  const info = (shape: number[], dtype: "f32" | "bf16" = "f32") => ({ shape, dtype, length: 4, offset: 0 });
+  const groups = folded(
+    new Map([
+      ["h.0.w", info([2])],
+      ["h.1.w", info([2])],
+      ["h.10.w", info([2])],
+      ["h.2.w", info([3])],
+      ["h.3.w", info([2], "bf16")],
+      ["w", info([2])],
+    ]),
+  );
+  assert.deepEqual(
+    groups.map(({ name, count }) => [name, count]),
+    [
+      ["h.{0…1,10}.w", 3],
+      ["h.2.w", 1],
+      ["h.3.w", 1],
+      ["w", 1],
+    ],
+  );
+});
+
+test("inspect refuses what it does not know, naming it", async () => {
+  writeFileSync(path.join(cwd, "torn.safetensors"), "\u0001\u0000");
+  writeFileSync(path.join(cwd, "list.json"), "[1]");
+  mkdirSync(path.join(cwd, "empty"), { recursive: true });
+  const cases = {
+    "none.json": "FileError",
+    "torn.safetensors": "FormatError",
+    "list.json": "FormatError",
+    "text.txt": "FormatError",
+    empty: "FormatError",
+  };
+  await Promise.all(
+    Object.entries(cases).map(async ([name, error]) => {
+      const { code, out, err } = await run(["inspect", name]);
+      assert.deepEqual([code, out], [1, ""]);
+      assert.ok(err.startsWith(`${error}: `), err);
+    }),
+  );
+});
+
+test("tokenize gives the ids of the tokenizers library, and back", async () => {
+  const { samples, ids } = JSON.parse(readFileSync(fixturePath("tokenizer", "expected.json"), "utf8")) as {
+    samples: string[];
+    ids: Record<string, number[][]>;
+  };
+  const file = fixturePath("tokenizer", "gpt2.tokenizer.json");
+  const at = samples.findIndex((sample) => sample.startsWith("Call me"));
+  const [sample, expected] = [samples[at] ?? "", ids["gpt2"]?.[at] ?? []];
+  const out = await done(["tokenize", "--tokenizer", file], sample);
+  assert.equal(out.trim(), expected.join(" "));
+  assert.equal(await done(["tokenize", "--tokenizer", file, "--decode"], out), `${sample}\n`);
+  const counted = JSON.parse(
+    await done(["tokenize", "--tokenizer", file, "--text", sample, "--show", "pieces", "--json"]),
+  ) as {
+    tokens: number;
+    bytes: number;
+    pieces: string[];
+  };
+  assert.deepEqual([counted.tokens, counted.bytes], [expected.length, Buffer.byteLength(sample)]);
+  assert.equal(counted.pieces.join(""), sample);
+  assert.match(
+    await done(["tokenize", "--tokenizer", "model", "text.txt", "--show", "count"]),
+    /^\d+ tokens, 75 bytes, 71 characters, /,
+  );
+  for (const args of [["--decode"], ["--text", "a", "text.txt"]]) {
+    const { code } = await run(["tokenize", "--tokenizer", file, ...args], "1 x");
+    assert.equal(code, 2);
+  }
+});
+
+test("tokenize --train makes the tokenizer that trainBpe makes", async () => {
+  const { code, out, err } = await run(["tokenize", "--train", "text.txt", "--vocab", "264", "--out", "new.json"]);
+  assert.deepEqual([code, err], [0, ""]);
+  assert.match(out, /^new\.json: 264 tokens/);
+  const expected = trainBpe(linesWithEndings(text), { vocabSize: 264 });
+  assert.deepEqual(JSON.parse(readFileSync(path.join(cwd, "new.json"), "utf8")), JSON.parse(JSON.stringify(expected)));
+  assert.match(
+    (await run(["tokenize", "--train", "text.txt", "--vocab", "9999", "--out", "new.json"])).err,
+    /not for 9999/,
+  );
+  assert.deepEqual(await codes(["tokenize", "--train", "text.txt", "--text", "a"]), [2]);
+});
+
+test("eval gives what evaluateText gives", async () => {
+  const { loadTrained } = await import("@sinan/llm");
+  const { model, tokenizer } = await loadTrained(nodeFiles(), path.join(cwd, "model"));
+  const expected = await evaluateText(model, tokenizer, text, { seqLen: 16 });
+  const found = JSON.parse(
+    await done(["eval", "--checkpoint", "model", "--data", "-", "--seq", "16", "--json"], text),
+  ) as typeof expected;
+  for (const name of ["tokens", "bytes", "loss", "perplexity", "bitsPerByte"] as const)
+    assert.equal(found[name], expected[name], name);
+  assert.match(await done(["eval", "--checkpoint", "model", "--data", "text.txt"]), /bits per byte +\d\.\d{4}\n/);
+  assert.deepEqual(
+    await codes(["eval", "--checkpoint", "model", "--data", "none.txt"], ["eval", "--checkpoint", "model"]),
+    [1, 2],
+  );
+});
+
+test("generate continues several prompts at once as each alone, and tells likelihoods", async () => {
+  const options = ["--checkpoint", "model", "--max-tokens", "5", "--top-p", "0.9", "--json"];
+  const lines = await done([
+    "generate",
+    ...options,
+    "--prompt",
+    "Call me",
+    "--prompt",
+    "I",
+    "--seed",
+    "4",
+    "--logprobs",
+    "2",
+  ]);
+  const [first, second] = lines
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+  const alone = JSON.parse(await done(["generate", ...options, "--prompt", "I", "--seed", "5"])) as Record<
+    string,
+    unknown
+  >;
+  const { tokens, ...rest } = second ?? {};
+  assert.deepEqual(rest, alone);
+  assert.equal((tokens as unknown[]).length, 5);
+  assert.equal(first?.["finish"], "length");
+});
+
+test("chat answers each line, and begins anew on /reset", async () => {
+  const args = ["chat", "--checkpoint", "model", "--max-tokens", "4", "--json", "--temperature", "0"];
+  const replies = (await done(args, "Call me\n\nI went\n/reset\nCall me\n"))
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as { message: string; reply: string; finish: string });
+  assert.deepEqual(
+    replies.map(({ message }) => message),
+    ["Call me", "I went", "Call me"],
+  );
+  assert.deepEqual(replies[2], replies[0]);
+  const plain = await done(["chat", "--checkpoint", "model", "--max-tokens", "4", "--temperature", "0"], "Call me\n");
+  assert.equal(plain.trimEnd(), replies[0]?.reply.trimEnd());
+  assert.deepEqual(await codes(["chat", "--checkpoint", "model", "--turn", "no place"]), [2]);
+});
+
+test("runs lists states and last figures, and says what two were told differently", async () => {
+  const event = (record: object): string => `${JSON.stringify(record)}\n`;
+  const history = (steps: number, last: number, rate: number): string =>
+    event({ event: "start", steps, from: 0, tokensPerStep: 64, learningRate: rate, seqLen: 8, time: 1000 }) +
+    event({ event: "step", step: last, loss: 2.5, norm: 1, rate, tokensPerSecond: 100, time: 1001 }) +
+    event({ event: "eval", step: last, loss: 2.25, bitsPerByte: 1.5, time: 1002 }) +
+    '{"event":"step","st';
+  for (const [name, text] of Object.entries({
+    whole: history(10, 10, 0.1),
+    half: history(10, 5, 0.2),
+    alive: history(10, 7, 0.1),
+  })) {
+    mkdirSync(path.join(cwd, "runs", name), { recursive: true });
+    writeFileSync(path.join(cwd, "runs", name, "events.jsonl"), text);
+  }
+  mkdirSync(path.join(cwd, "runs", "no-run"), { recursive: true });
+  const lock = (pid: number): string => JSON.stringify({ id: "x", pid, started: null, host: hostname() });
+  writeFileSync(path.join(cwd, "runs", "alive", ".lock"), lock(process.pid));
+  writeFileSync(path.join(cwd, "runs", "half", ".lock"), lock(2 ** 22 + 1));
+  const found = JSON.parse(await done(["runs", "--json"])) as {
+    path: string;
+    state: string;
+    step: number;
+    loss: number;
+  }[];
+  assert.deepEqual(found.map(({ path: p, state, step, loss }) => [path.basename(p), state, step, loss]).sort(), [
+    ["alive", "running", 7, 2.5],
+    ["half", "stopped", 5, 2.5],
+    ["whole", "done", 10, 2.5],
+  ]);
+  assert.match(await done(["runs"]), /runs\/half +stopped +5 of 10 +2\.500 +2\.250 +1\.500 +1970-01-01 00:16/);
+  const compared = await done(["runs", "runs/whole", "runs/half"]);
+  assert.match(compared, /learningRate +0\.1 +0\.2/);
+  assert.match(compared, /the same settings: .*seqLen/);
+  assert.deepEqual(await codes(["runs", "runs/whole", "runs/no-run"], ["runs", "nowhere"]), [2, 1]);
+  assert.match(await done(["runs", "model"]), /there are no runs in it/);
+});
+
+test("bench gives its figures as JSON", async () => {
+  const figures = JSON.parse(await done(["bench", "--device", "cpu", "--seconds", "0.05", "--json"])) as {
+    value: number;
+    unit: string;
+  }[];
+  assert.deepEqual(
+    figures.map(({ unit }) => unit),
+    ["GFLOP/s", "GB/s", "tokens/s", "tokens/s"],
+  );
+  assert.ok(figures.every(({ value }) => value > 0 && Number.isFinite(value)));
+});
