@@ -298,7 +298,7 @@ test("what cannot be read or written is said in two lines, and nothing is left b
       given("--data", "none.txt"),
       /^FileError: cannot read none\.txt: there is no such file or directory \(ENOENT\)\n {2}\S/,
     ],
-    [given("--data", "."), /^FileError: cannot read \.: it is a directory \(EISDIR\)/],
+    [given("--data", "locked"), /^ArgumentError: data: locked: there is no such text/],
     [given("--data", "empty.txt"), /^ArgumentError: empty\.txt: expected some text to learn from, the file is empty/],
     [given("--data", "short.txt"), /^ArgumentError: short\.txt: the text is too short/],
     [given("--data", "latin1.txt"), /^FormatError: latin1\.txt: expected UTF-8/],

@@ -245,11 +245,16 @@ test("runs lists states and last figures, and says what two were told differentl
     step: number;
     loss: number;
   }[];
-  assert.deepEqual(found.map(({ path: p, state, step, loss }) => [path.basename(p), state, step, loss]).sort(), [
-    ["alive", "running", 7, 2.5],
-    ["half", "stopped", 5, 2.5],
-    ["whole", "done", 10, 2.5],
-  ]);
+  assert.deepEqual(
+    found
+      .map(({ path: p, state, step, loss }) => [path.basename(p), state, step, loss])
+      .sort(([a], [b]) => String(a).localeCompare(String(b))),
+    [
+      ["alive", "running", 7, 2.5],
+      ["half", "stopped", 5, 2.5],
+      ["whole", "done", 10, 2.5],
+    ],
+  );
   assert.match(await done(["runs"]), /runs\/half +stopped +5 of 10 +2\.500 +2\.250 +1\.500 +1970-01-01 00:16/);
   const compared = await done(["runs", "runs/whole", "runs/half"]);
   assert.match(compared, /learningRate +0\.1 +0\.2/);

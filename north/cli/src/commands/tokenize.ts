@@ -63,7 +63,12 @@ async function encode(values: Values<typeof flags>, [file]: readonly string[]): 
   const ids = tokenizer.encode(given, { addSpecialTokens: values.special === true });
   const seconds = (performance.now() - start) / 1000;
   const bytes = Buffer.byteLength(given);
-  const counts = { tokens: ids.length, bytes, characters: [...given].length, bytesPerToken: bytes / ids.length };
+  const counts = {
+    tokens: ids.length,
+    bytes,
+    characters: given.match(/./gsu)?.length ?? 0,
+    bytesPerToken: bytes / ids.length,
+  };
   const pieces = (): string[] => Array.from(ids, (id) => tokenizer.decode([id]));
   const { show = "ids" } = values;
   if (values.json) {
