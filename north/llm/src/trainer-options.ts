@@ -17,6 +17,9 @@ export interface TextFiles {
   readonly onBadLine?: "throw" | "skip";
   /** The directory for token ids. Default: `sinan` in the user's cache directory. */
   readonly cache?: string;
+  /** Learn from whole documents, several to a window, of which none sees another, in place of windows that run across documents.
+   *  Default false. */
+  readonly pack?: boolean;
 }
 
 /** What decides the numbers of a run. A resumed run has those of its checkpoint. */

@@ -78,6 +78,23 @@ test("a run of streamed data is resumed exactly, from where its checkpoint says 
   );
 });
 
+test("packed documents are learned from, resumed exactly, and are another run than windows of the same text", async (t) => {
+  await device("cpu");
+  const directory = await scratch(t);
+  const out = `${directory}/run`;
+  const data = { files: `${directory}/*.jsonl`, cache: `${directory}/cache`, pack: true };
+  const more = { seqLen: 48, dropout: 0.1 };
+  const whole = await losses({ ...more, data }, { steps: 8, out: null });
+  assert.ok((whole.losses.at(-1) ?? 9) < (whole.losses[0] ?? 0) - 0.3, String(whole.losses));
+  const first = await losses({ ...more, data }, { steps: 8, out }, 3);
+  const second = await losses(more, { resume: true, out });
+  assert.deepEqual([...first.losses, ...second.losses], whole.losses);
+  await assert.rejects(
+    losses({ ...more, data: { ...data, pack: false } }, { resume: true, out }),
+    /data differs: .*packed/,
+  );
+});
+
 test("a bad line stops before anything is written, and can be skipped", async (t) => {
   await device("cpu");
   const directory = await scratch(t);

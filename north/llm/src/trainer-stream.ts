@@ -8,6 +8,7 @@ import {
   openTokens,
   readAhead,
   type Source,
+  type SourceOptions,
   type TextFile,
   textFile,
   tokenSource,
@@ -25,11 +26,14 @@ export interface Storage {
   readonly isNode: boolean;
 }
 
+/** A packed one says which document each token is of. */
+export type AnyBatch = data.Batch | data.PackedBatch;
+
 export interface Stream {
   /** How many ids there are to learn from. */
   readonly tokens: number;
   /** Batches of them, read ahead. */
-  source(order: data.BatchOptions & { readonly seed: number }): Source<data.Batch>;
+  source(order: data.BatchOptions & { readonly seed: number }): Source<AnyBatch>;
   close(): Promise<void>;
 }
 
@@ -42,7 +46,7 @@ const mostHeldOut = 100_000;
 const mostForBaselines = 1_000_000;
 
 /** Files and how they are read. */
-export interface Texts extends Pick<TextFiles, "field" | "onBadLine" | "cache"> {
+export interface Texts extends Pick<TextFiles, "field" | "onBadLine" | "cache" | "pack"> {
   readonly texts: readonly TextFile[];
 }
 
@@ -85,7 +89,7 @@ interface StreamSettings {
  *
  *  @throws FormatError naming file and line; FileError; ArgumentError for texts that are too short */
 export async function streamOf(
-  { texts, field, onBadLine, cache }: Texts,
+  { texts, field, onBadLine, cache, pack = false }: Texts,
   { heldOut, vocabSize, seqLen, tokenizer: given, onWarning }: StreamSettings,
   { files, isNode }: Storage,
 ): Promise<{ corpus: Corpus; hash: string; stream: Stream }> {
@@ -118,7 +122,8 @@ export async function streamOf(
       heldOutBytes: tokenizer.decodeBytes(heldOutIds, { skipSpecialTokens: true }).length,
     };
     const read = node?.threadSource ?? tokenSource;
-    return { corpus, hash: tokens.fingerprint, stream: streamFrom(tokens, end, read) };
+    const hash = pack ? `${tokens.fingerprint}, packed` : tokens.fingerprint;
+    return { corpus, hash, stream: streamFrom(tokens, { end, pack }, read) };
   } catch (error) {
     await tokens.close();
     throw error;
@@ -128,16 +133,16 @@ export async function streamOf(
 /** The thread begins with the first batch that is asked for. */
 function streamFrom(
   tokens: Tokens,
-  end: number,
-  read: (tokens: Tokens, options: data.BatchOptions & { seed: number; end: number }) => Source<data.Batch>,
+  part: { readonly end: number; readonly pack: boolean },
+  read: (tokens: Tokens, options: SourceOptions) => Source<AnyBatch>,
 ): Stream {
-  const open: Source<data.Batch>[] = [];
+  const open: Source<AnyBatch>[] = [];
   return {
-    tokens: end,
+    tokens: part.end,
     source(order) {
-      let ahead: Source<data.Batch> | undefined;
-      const begun = (): Source<data.Batch> => {
-        ahead = readAhead(read(tokens, { ...order, end }));
+      let ahead: Source<AnyBatch> | undefined;
+      const begun = (): Source<AnyBatch> => {
+        ahead = readAhead(read(tokens, { ...order, ...part }));
         open.push(ahead);
         return ahead;
       };

@@ -1,7 +1,7 @@
 /** A prepared call as a task of `@sinan/train`: model, optimizer, batches, schedule, evaluation, and the facts by which a checkpoint
  *  is known to be of the same run. */
-import { data as batches, type Json, key, optim, random, tensor, type Tensor } from "sinan";
-import type { Task, TrainOptions } from "@sinan/train";
+import { data as batches, type Json, key, nn, optim, random, sum, tensor, type Tensor } from "sinan";
+import type { StepContext, Task, TrainOptions, WeighedLoss } from "@sinan/train";
 import { llamaConfigToJson } from "./config.ts";
 import { type Llama, llama } from "./model/llama.ts";
 import { loss } from "./model/loss.ts";
@@ -13,6 +13,8 @@ import type { Prepared } from "./trainer-prepare.ts";
 export interface Batch {
   readonly inputs: Tensor;
   readonly targets: Tensor;
+  /** Which document of its row each token is of, where documents are packed. */
+  readonly segments?: Tensor;
 }
 
 export type LlamaTask = Task<Llama, optim.AdamWState<Llama>, Batch>;
@@ -37,10 +39,15 @@ export function taskOf(
     model,
     // The second mean is shorter than usual, as in Vaswani et al. 2017, §5.3: runs are short.
     optimizer: optim.adamW({ betas: [0.9, 0.98], weightDecay: settings.weightDecay }),
-    loss: (m, { inputs, targets }, context) => loss(m, inputs, targets, context),
+    loss: (m, { inputs, targets, segments }, context) =>
+      segments ? packedLoss(m, inputs, targets, segments, context) : loss(m, inputs, targets, context),
     async batch(n) {
-      const { inputs, targets } = await source.at(n);
-      return { inputs: tensor(inputs, { shape }), targets: tensor(targets, { shape }) };
+      const { inputs, targets, segments } = (await source.at(n)) as Partial<batches.PackedBatch> & batches.Batch;
+      return {
+        inputs: tensor(inputs, { shape }),
+        targets: tensor(targets, { shape }),
+        ...(segments && { segments: tensor(segments, { shape }) }),
+      };
     },
     rate: (step) => rate(step + 1),
     tokensPerStep: batchSize * seqLen,
@@ -62,4 +69,11 @@ export function taskOf(
     onWarning: call.onWarning ?? console.warn,
   };
   return { task, options };
+}
+
+/** The loss of packed documents: padding has no target, and batches hold different numbers of them. */
+function packedLoss(model: Llama, ids: Tensor, targets: Tensor, segments: Tensor, ctx: StepContext): WeighedLoss {
+  const { ignoreIndex } = batches;
+  const total = nn.crossEntropy(model({ ids, segments }, ctx), targets, { reduction: "sum", ignoreIndex });
+  return { total, weight: sum(targets.notEqual(ignoreIndex)) };
 }
