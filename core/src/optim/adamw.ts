@@ -45,6 +45,7 @@ export interface AdamWState<M> extends State<M> {
   readonly v: M;
 }
 
+/** What `adamW` gives: a state from a model, and the next state from gradients. */
 export interface AdamW extends Freezing {
   /** The state before the first step.
    *  @param model  a tree of float tensors; means of 16-bit ones are f32

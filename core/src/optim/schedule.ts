@@ -6,11 +6,13 @@ import { ArgumentError } from "../errors.ts";
 /** The learning rate of a step. */
 export type Schedule = (step: number) => number;
 
+/** How a schedule begins. */
 export interface WarmUp {
   /** Default 0. */
   readonly warmupSteps?: number;
 }
 
+/** From a warm-up to the end of a run. */
 export interface Course extends WarmUp {
   /** The rate after the warm-up. */
   readonly peak: number;

@@ -38,6 +38,7 @@ export interface SgdState<M> extends State<M> {
   readonly velocity: M | null;
 }
 
+/** What `sgd` gives: a state from a model, and the next state from gradients. */
 export interface Sgd extends Freezing {
   /** The state before the first step.
    *  @throws ArgumentError if a group has no parameter */

@@ -210,14 +210,17 @@ test("killed with no warning at any moment, a resumed run gives the losses of on
   );
 });
 
-for (const signal of ["SIGINT", "SIGTERM"] as const) {
-  test(`${signal} finishes the step, saves, says how to go on and ends with 130`, async (t) => {
+for (const [signal, code] of [
+  ["SIGINT", 130],
+  ["SIGTERM", 143],
+] as const) {
+  test(`${signal} finishes the step, saves, says how to go on and ends with ${code}`, async (t) => {
     const cwd = await scratch(t);
     const long = [...tiny.slice(0, -1), "400"];
     const stopped = await actAt(3, start(cwd, ["train", ...long, "--out", "run", "--json"]), (child) =>
       child.kill(signal),
     );
-    assert.equal(stopped.code, 130, stopped.err);
+    assert.equal(stopped.code, code, stopped.err);
     const last = linesOf(stopped.out).at(-1);
     assert.equal(last?.event, "step");
     const step = Number(last?.step);

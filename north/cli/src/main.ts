@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /** The command line: picks the command, says errors in a line or two, and ends with a code that tells them apart: 0 done,
- *  1 failed, 2 not understood, 130 interrupted. */
+ *  1 failed, 2 not understood, 130 interrupted, 143 terminated. */
 import { readFileSync } from "node:fs";
 import process from "node:process";
 import { helpOf } from "./command.ts";

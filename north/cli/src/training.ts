@@ -14,7 +14,7 @@ import {
   type TrainResult,
 } from "@sinan/llm";
 import { grouped, jsonLine, painter } from "@sinan/train";
-import { interrupted, onInterrupt } from "@sinan/train/node";
+import { onInterrupt } from "@sinan/train/node";
 import { defaultSteps, type TrainValues } from "./commands/train.ts";
 import { nearest, UsageError } from "./flags.ts";
 import { json, print, warn } from "./output.ts";
@@ -38,7 +38,7 @@ export async function runTraining(values: TrainValues): Promise<number> {
       dropout: values.dropout,
     }),
   );
-  const stop = onInterrupt(() => warn("stopping after this step; once more to end at once"));
+  const stop = onInterrupt(warn);
   try {
     const result = await trainer.train(
       defined({
@@ -60,7 +60,7 @@ export async function runTraining(values: TrainValues): Promise<number> {
       warn(
         `stopped after step ${result.step}, saved in ${result.checkpoint ?? ""}; continue with: ${command()} --resume --out ${quoted(result.directory ?? "")}`,
       );
-      return interrupted;
+      return stop.exitCode();
     }
     if (!values.json) await report(trainer, result, values);
     return 0;

@@ -16,7 +16,19 @@ export * from "./generate/index.ts";
 export * from "./model/index.ts";
 export * from "./tokenizer/index.ts";
 export { Trainer, type TrainerOptions } from "./trainer.ts";
-export type { DoneEvent, StartEvent, TrainCall, TrainerEvent, TrainerRun, TrainResult } from "./trainer-events.ts";
+export type {
+  DoneEvent,
+  Reports,
+  StartEvent,
+  TrainCall,
+  TrainerCallback,
+  TrainerEvent,
+  TrainerRun,
+  TrainerView,
+  TrainResult,
+} from "./trainer-events.ts";
+export type { Keep, LearningOptions, OptimizerOption, ScheduleOption } from "./trainer-learning.ts";
 export { type Loaded, loadTrained } from "./trainer-load.ts";
+export { sampleEvery } from "./trainer-samples.ts";
 export type { RunOptions, TextFiles, TextSource } from "./trainer-options.ts";
 export * from "./weights/index.ts";

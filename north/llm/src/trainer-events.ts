@@ -1,7 +1,26 @@
 /** What a Trainer is asked for in a call, what it tells, and what it gives in the end. */
-import type { Out, Report, RunPlan, TrainEvent } from "@sinan/train";
+import type { Out, Report, RunPlan, RunView, TrainEvent } from "@sinan/train";
 import type { Baselines } from "./baselines/baselines.ts";
+import type { GenerateOptions } from "./generate/options.ts";
+import type { Llama } from "./model/llama.ts";
+import type { Tokenizer } from "./tokenizer/tokenizer.ts";
 import type { TextSource } from "./trainer-options.ts";
+
+/** Reports, or what makes them for a run. */
+export type Reports = readonly Report[] | ((start: StartEvent) => readonly Report[]);
+
+/** A run between two steps, for a callback. */
+export interface TrainerView extends RunView<Llama> {
+  readonly tokenizer: Tokenizer;
+  /** The text after a prompt, by the weights of now. */
+  readonly generate: (prompt: string, options?: GenerateOptions) => Promise<string>;
+}
+
+/** Called with each event of the loop before it is told; the run waits for it. An event that it returns is told after. */
+export type TrainerCallback = (
+  event: TrainEvent,
+  run: TrainerView,
+) => TrainEvent | undefined | void | Promise<TrainEvent | undefined | void>;
 
 /** What one call of `train` or `run` is asked for. */
 export interface TrainCall {
@@ -23,8 +42,12 @@ export interface TrainCall {
   readonly signal?: AbortSignal;
   /** Told of everything. */
   readonly onEvent?: (event: TrainerEvent) => void;
-  /** Told of everything too, and closed at the end of the run. */
-  readonly reports?: readonly Report[];
+  /** Told of everything too, and closed at the end of the run; or what makes them when a run begins. */
+  readonly reports?: Reports;
+  /** Called with the events of the loop, which waits for them: see `TrainerCallback`. */
+  readonly callbacks?: readonly TrainerCallback[];
+  /** How long after SIGTERM the program may still take to finish its step and save. Default 20. */
+  readonly deadlineSeconds?: number;
   /** Keep `events.jsonl` and `report.html` in the run's directory. Default: unless the Trainer was given `files`. */
   readonly record?: boolean;
   /** Where progress is shown; null for nowhere. Default: standard error. */
@@ -70,6 +93,12 @@ export interface TrainResult {
   /** Steps that are done. */
   readonly step: number;
   readonly stopped: boolean;
+  /** Because evaluations no longer got better. */
+  readonly stoppedEarly: boolean;
+  /** The running mean of the weights, if one was kept. */
+  readonly ema: Llama | null;
+  /** The checkpoint of the best evaluation, where it is kept. */
+  readonly best: string | null;
   readonly directory: string | null;
   readonly checkpoint: string | null;
   /** The end of the text, which was not learned from: where a prompt may come from. */

@@ -1,6 +1,7 @@
 /** What a Trainer can be told, what it does when it is not told, and what it refuses. */
 import { ArgumentError, CheckpointError, type Json } from "sinan";
 import type { TextFile } from "@sinan/train";
+import { checkKeep, learningNames, type LearningOptions, recorded as asJson } from "./trainer-learning.ts";
 import { type LlamaConfig, llamaConfig, llamaConfigFromJson, llamaConfigToJson } from "./config.ts";
 
 /** What is learned from: the path of a UTF-8 text, the text itself, or many files. A path may be that of a directory, a pattern
@@ -23,7 +24,7 @@ export interface TextFiles {
 }
 
 /** What decides the numbers of a run. A resumed run has those of its checkpoint. */
-export interface RunOptions {
+export interface RunOptions extends LearningOptions {
   /** The name of a preset or a configuration. Its vocabulary becomes that of the tokenizer. Default `"llama-tiny"`. */
   readonly model?: string | LlamaConfig;
   readonly data?: TextSource;
@@ -51,7 +52,10 @@ export interface RunOptions {
 
 /** All of it, with a value each. */
 export interface RunSettings
-  extends Required<Omit<RunOptions, "data" | "model" | "dropout" | "vocabSize" | "warmupSteps">> {
+  extends Required<
+      Omit<RunOptions, keyof LearningOptions | "data" | "model" | "dropout" | "vocabSize" | "warmupSteps">
+    >,
+    LearningOptions {
   readonly model: LlamaConfig;
   readonly vocabSize: number;
   readonly warmupSteps: number;
@@ -71,6 +75,8 @@ const numbers = {
   weightDecay: { least: 0, most: 1e6, whole: false },
   dropout: { least: 0, most: 0.99, whole: false },
   clipNorm: { least: Number.MIN_VALUE, most: Number.POSITIVE_INFINITY, whole: false },
+  accumulate: { least: 1, most: 2 ** 20, whole: true },
+  ema: { least: 0, most: 1 - 2 ** -24, whole: false },
   heldOut: { least: 1e-6, most: 0.9, whole: false },
   steps: { least: 1, most: 1e9, whole: true },
 } as const satisfies Record<string, { least: number; most: number; whole: boolean }>;
@@ -79,7 +85,7 @@ type NumberName = keyof typeof numbers;
 const isNumberName = (name: string): name is NumberName => Object.hasOwn(numbers, name);
 
 /** @throws ArgumentError naming the option, what it may be and what came */
-export function checkOptions(options: object): void {
+export function checkOptions(options: object & Pick<RunOptions, "keep">): void {
   for (const [name, value] of Object.entries(options) as [string, unknown][]) {
     if (value === undefined || !isNumberName(name)) continue;
     const { least, most, whole } = numbers[name];
@@ -91,6 +97,7 @@ export function checkOptions(options: object): void {
       `Trainer: ${name}: expected a ${whole ? "whole " : ""}number ${from}${to}, got ${String(value)}`,
     );
   }
+  if (options.keep) checkKeep(options.keep);
 }
 
 /** The settings of a run: what was given, else what the checkpoint recorded, else the default.
@@ -122,7 +129,17 @@ export function settle(
   const warmupSteps = given.warmupSteps ?? past.warmupSteps ?? Math.min(steps, Math.max(10, Math.ceil(steps / 20)));
   if (warmupSteps > steps)
     throw new ArgumentError(`Trainer: warmupSteps: expected at most the run's ${steps} steps, got ${warmupSteps}`);
+  const accumulate = given.accumulate ?? past.accumulate ?? 1;
+  const batchSize = given.batchSize ?? past.batchSize ?? 8;
+  if (batchSize % accumulate !== 0)
+    throw new ArgumentError(
+      `Trainer: accumulate: ${batchSize} windows of a batch cannot be split evenly in ${accumulate}`,
+    );
+  const ema = given.ema ?? past.ema;
   return {
+    ...learning(given, recorded),
+    accumulate,
+    ...(ema === undefined ? {} : { ema }),
     model: checked({
       ...base,
       vocabSize,
@@ -131,7 +148,7 @@ export function settle(
     }),
     seqLen,
     vocabSize,
-    batchSize: given.batchSize ?? past.batchSize ?? 8,
+    batchSize,
     seed: given.seed ?? past.seed ?? 0,
     learningRate: given.learningRate ?? past.learningRate ?? 5e-3,
     warmupSteps,
@@ -142,19 +159,42 @@ export function settle(
   };
 }
 
+/** The learning options that are no numbers. Those of a record are checked where they are used, as those that are given are. */
+function learning(given: RunOptions, recorded: Recorded): LearningOptions {
+  const found: Record<string, unknown> = {};
+  for (const name of learningNames) {
+    const value = given[name] ?? recorded[name];
+    if (value === undefined) continue;
+    if (value === null)
+      throw new CheckpointError(`trainer.json: ${name} was given in a form that a file cannot hold`, {
+        hint: `Give the same ${name} again.`,
+      });
+    found[name] = value;
+  }
+  return found;
+}
+
 /** @throws FormatError for sizes that do not fit together */
 const checked = (config: LlamaConfig): LlamaConfig => llamaConfigFromJson(llamaConfigToJson(config), "Trainer: model");
 
 /** What to record of a run so that `settle` gives it again. */
 export function record({ model, clipNorm, ...settings }: RunSettings): Recorded {
   const shape = llamaConfigToJson(model) as Record<string, Json>;
-  return { ...settings, ...(Number.isFinite(clipNorm) ? { clipNorm } : {}), dropout: model.dropout, model: shape };
+  const { accumulate = 1, ema, seqLen, vocabSize, batchSize, seed, learningRate, warmupSteps } = settings;
+  const { weightDecay, heldOut, steps } = settings;
+  const own: Record<string, Json> = {};
+  for (const name of learningNames) if (settings[name] !== undefined) own[name] = asJson(settings[name]);
+  if (ema !== undefined) own["ema"] = ema;
+  if (accumulate > 1) own["accumulate"] = accumulate;
+  if (Number.isFinite(clipNorm)) own["clipNorm"] = clipNorm;
+  const numbers = { seqLen, vocabSize, batchSize, seed, learningRate, warmupSteps, weightDecay, heldOut, steps };
+  return { ...numbers, ...own, dropout: model.dropout, model: shape };
 }
 
 /** Options that may change when a run is resumed, though the numbers change with them: the names of those that did. */
 export function changed(settings: RunSettings, recorded: Recorded): string[] {
   const now = record(settings);
-  return ["learningRate", "warmupSteps", "weightDecay", "clipNorm"].filter(
-    (name) => recorded[name] !== undefined && recorded[name] !== now[name],
+  return ["learningRate", "warmupSteps", "weightDecay", "clipNorm", "optimizer", "schedule"].filter(
+    (name) => recorded[name] !== undefined && JSON.stringify(recorded[name]) !== JSON.stringify(now[name]),
   );
 }

@@ -1,6 +1,7 @@
 /** One run of a Trainer: its events one after another, told to whoever listens on the way, and its result. */
-import { baseName, device, joinPath, type Json, openCheckpoints } from "sinan";
+import { baseName, type Checkpoints, device, joinPath, type Json, openCheckpoints } from "sinan";
 import {
+  type Callback,
   checkFacts,
   factsOf,
   htmlReport,
@@ -14,11 +15,13 @@ import {
   train,
   type TrainOptions,
 } from "@sinan/train";
+import { generateText } from "./generate/generate.ts";
+import type { GenerateOptions } from "./generate/options.ts";
 import type { Llama } from "./model/llama.ts";
 import { parameterCount } from "./model/size.ts";
 import type { Tokenizer } from "./tokenizer/tokenizer.ts";
 import { baselinesOf } from "./trainer-corpus.ts";
-import type { DoneEvent, TrainCall, TrainerEvent, TrainerRun, TrainResult } from "./trainer-events.ts";
+import type { DoneEvent, StartEvent, TrainCall, TrainerEvent, TrainerRun, TrainResult } from "./trainer-events.ts";
 import type { RunOptions } from "./trainer-options.ts";
 import { prepared, type Prepared } from "./trainer-prepare.ts";
 import type { Storage } from "./trainer-stream.ts";
@@ -26,7 +29,7 @@ import { taskOf } from "./trainer-task.ts";
 
 /** What a run shares with its Trainer. */
 export interface Owner {
-  readonly options: RunOptions & { readonly device?: string };
+  readonly options: RunOptions & Pick<TrainCall, "reports" | "callbacks"> & { readonly device?: string };
   readonly storage: Storage;
   model: Llama | null;
   tokenizer: Tokenizer | null;
@@ -103,26 +106,26 @@ async function* events(
   owner.begin();
   const { onWarning = console.warn } = call;
   let interrupt: Interrupt | null = null;
-  const listeners = listenersOf(call, onWarning);
+  const listeners = listenersOf(owner, call, onWarning);
   try {
     const { prepared: run, task, options } = await ready();
     const { corpus, checkpoint, directory, from, stream } = run;
     const { steps } = run.settings;
     // The loop refuses it too; here it comes before anything is said.
     if (checkpoint) checkFacts(checkpoint.path, readRecord(checkpoint).facts, factsOf(options));
-    interrupt = call.signal
-      ? null
-      : await interrupts(() => onWarning("stopping after this step; Ctrl-C again to end at once"));
+    interrupt = call.signal ? null : await interrupts(onWarning, call.deadlineSeconds);
     const outside = call.signal ?? interrupt?.signal;
     const signal = outside ? AbortSignal.any([outside, stopped]) : stopped;
-    const checkpoints =
-      directory === null ? undefined : await openCheckpoints(await owner.storage.files(), directory, { onWarning });
+    const { keep: { last = 2, best: bestCount = run.settings.earlyStop ? 1 : 0 } = {} } = run.settings;
+    const open = async (path: string, keep: number): Promise<Checkpoints> =>
+      openCheckpoints(await owner.storage.files(), path, { onWarning, keep });
+    const checkpoints = directory === null ? undefined : await open(directory, last);
+    const best = directory === null || bestCount === 0 ? undefined : await open(joinPath(directory, "best"), bestCount);
     try {
       const parameters = parameterCount(task.model.config);
       const trainTokens = stream?.tokens ?? corpus.trainIds.length;
       const kept = (call.record ?? owner.storage.isNode) ? await recordsOf(directory, owner.storage, options) : [];
-      const tell = listeners.begin(kept);
-      yield tell({
+      const start: StartEvent = {
         event: "start",
         parameters,
         trainTokens,
@@ -132,9 +135,12 @@ async function* events(
         tokensPerStep: task.tokensPerStep,
         epochs: (steps * task.tokensPerStep) / trainTokens,
         directory,
-      });
+      };
+      const tell = listeners.begin(start, kept);
+      yield tell(start);
       const baselines = baselinesOf(corpus);
-      const going = train(task, { ...options, checkpoints, signal });
+      const callbacks = callbacksOf(owner, call, corpus.tokenizer);
+      const going = train(task, { ...options, checkpoints, best, callbacks, signal });
       let next = await going.next();
       for (; !next.done; next = await going.next()) {
         if (next.value.event === "step") owner.tokensPerSecond = next.value.tokensPerSecond;
@@ -157,10 +163,13 @@ async function* events(
         await checkpoints?.close();
         interrupt.exit();
       }
-      return { done, step, stopped, directory, checkpoint: path, heldOutIds: corpus.heldOutIds };
+      const { ema, stoppedEarly } = outcome;
+      const ends = { done, step, stopped, stoppedEarly, ema, best: outcome.best ?? null };
+      return { ...ends, directory, checkpoint: path, heldOutIds: corpus.heldOutIds };
     } finally {
       await stream?.close();
       await checkpoints?.close();
+      await best?.close();
     }
   } finally {
     await listeners.end();
@@ -169,14 +178,43 @@ async function* events(
   }
 }
 
+/** The loop's callbacks of those of a Trainer. */
+const callbacksOf = (owner: Owner, call: TrainCall, tokenizer: Tokenizer): Callback<Llama>[] =>
+  [...(owner.options.callbacks ?? []), ...(call.callbacks ?? [])].map((callback) => (event, view) => {
+    const { model } = view;
+    return callback(event, {
+      ...view,
+      tokenizer,
+      generate: (prompt, options) => textAfter(model, tokenizer, prompt, options),
+    });
+  });
+
+/** The text after a prompt, at temperature 0.8 unless asked otherwise. */
+export async function textAfter(
+  model: Llama,
+  tokenizer: Tokenizer,
+  prompt: string,
+  options: GenerateOptions = {},
+): Promise<string> {
+  let text = "";
+  for await (const piece of generateText(model, tokenizer, prompt, { temperature: 0.8, ...options })) text += piece;
+  return text;
+}
+
 /** All who want to hear of events. */
-function listenersOf({ onEvent, progress: out, reports = [] }: TrainCall, onWarning: (message: string) => void) {
+function listenersOf(owner: Owner, call: TrainCall, onWarning: (message: string) => void) {
+  const { onEvent, progress: out } = call;
   const show = out === null ? null : (out ?? standardError());
-  let all: Report | null = reportAll(reports, { onWarning });
+  const given = (start: StartEvent | null): Report[] =>
+    [owner.options.reports ?? [], call.reports ?? []].flatMap((reports) => {
+      if (typeof reports !== "function") return reports;
+      return start ? reports(start) : [];
+    });
+  let all: Report | null = reportAll(given(null), { onWarning });
   return {
     /** @param kept  further reports, that the run keeps of itself */
-    begin(kept: readonly Report[]): <E extends TrainerEvent>(event: E) => E {
-      const report = reportAll([...reports, ...(show ? [terminalReport(show)] : []), ...kept], { onWarning });
+    begin(start: StartEvent, kept: readonly Report[]): <E extends TrainerEvent>(event: E) => E {
+      const report = reportAll([...given(start), ...(show ? [terminalReport(show)] : []), ...kept], { onWarning });
       all = report;
       return (event) => {
         onEvent?.(event);
@@ -227,9 +265,10 @@ interface Interrupt {
   exit(): void;
 }
 
-/** Ctrl-C, where there is such a thing. */
-async function interrupts(onFirst: () => void): Promise<Interrupt | null> {
+/** Ctrl-C and SIGTERM, where there are such things. */
+async function interrupts(say: (message: string) => void, deadlineSeconds?: number): Promise<Interrupt | null> {
   if (host.process?.versions?.node === undefined) return null;
-  const { interrupted, onInterrupt } = await import("@sinan/train/node");
-  return { ...onInterrupt(onFirst), exit: () => host.process?.exit?.(interrupted) };
+  const { onInterrupt } = await import("@sinan/train/node");
+  const interrupt = onInterrupt(say, deadlineSeconds === undefined ? {} : { deadlineSeconds });
+  return { ...interrupt, exit: () => host.process?.exit?.(interrupt.exitCode()) };
 }

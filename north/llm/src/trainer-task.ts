@@ -1,12 +1,13 @@
 /** A prepared call as a task of `@sinan/train`: model, optimizer, batches, schedule, evaluation, and the facts by which a checkpoint
  *  is known to be of the same run. */
-import { data as batches, type Json, key, nn, optim, random, sum, tensor, type Tensor } from "sinan";
-import type { StepContext, Task, TrainOptions, WeighedLoss } from "@sinan/train";
+import { data as batches, type Json, key, nn, random, sum, tensor, type Tensor } from "sinan";
+import type { StepContext, Task, TrainOptions, TrainState, WeighedLoss } from "@sinan/train";
 import { llamaConfigToJson } from "./config.ts";
 import { type Llama, llama } from "./model/llama.ts";
 import { loss } from "./model/loss.ts";
 import { heldOutLoss } from "./trainer-corpus.ts";
 import type { TrainCall } from "./trainer-events.ts";
+import { optimizerOf, scheduleOf } from "./trainer-learning.ts";
 import { record } from "./trainer-options.ts";
 import type { Prepared } from "./trainer-prepare.ts";
 
@@ -17,7 +18,7 @@ export interface Batch {
   readonly segments?: Tensor;
 }
 
-export type LlamaTask = Task<Llama, optim.AdamWState<Llama>, Batch>;
+export type LlamaTask = Task<Llama, TrainState<Llama>, Batch>;
 
 /** The task and the options of its run.
  *  @param own  the model that the Trainer has, which goes on unless a checkpoint does */
@@ -33,12 +34,11 @@ export function taskOf(
   const model = own && !checkpoint ? own : llama(config).init(random.fold(key(seed), 2 ** 32 - 1));
   const order = { batch: batchSize, sequence: seqLen, seed };
   const source = stream ? stream.source(order) : batches.tokenBatches(corpus.trainIds, order);
-  const rate = optim.cosine({ peak: settings.learningRate, warmupSteps: settings.warmupSteps, steps });
+  const rate = scheduleOf(settings.schedule, settings);
   const shape = [batchSize, seqLen];
   const task: LlamaTask = {
     model,
-    // The second mean is shorter than usual, as in Vaswani et al. 2017, §5.3: runs are short.
-    optimizer: optim.adamW({ betas: [0.9, 0.98], weightDecay: settings.weightDecay }),
+    optimizer: optimizerOf(settings.optimizer, settings),
     loss: (m, { inputs, targets, segments }, context) =>
       segments ? packedLoss(m, inputs, targets, segments, context) : loss(m, inputs, targets, context),
     async batch(n) {
@@ -59,6 +59,12 @@ export function taskOf(
     steps,
     seed,
     clipNorm: settings.clipNorm,
+    accumulate: settings.accumulate,
+    precision: settings.precision,
+    ema: settings.ema,
+    earlyStop: settings.earlyStop,
+    onNonFinite: settings.onNonFinite,
+    onSpike: settings.onSpike,
     evaluateEvery: call.evaluateEvery ?? Math.max(50, Math.ceil(steps / 5)),
     checkpointEvery: call.checkpointEvery ?? 100,
     resume: checkpoint ?? undefined,

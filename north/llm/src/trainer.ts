@@ -1,18 +1,20 @@
 /** The ten-line way to train a language model on a text: tokenizer, split, batches, optimizer, evaluation, checkpoints, resume
  *  and progress, each with a default. `@sinan/train` has the loop for those who want another. */
 import { ArgumentError, type Files } from "sinan";
-import { generateText } from "./generate/generate.ts";
 import type { GenerateOptions } from "./generate/options.ts";
 import type { Llama } from "./model/llama.ts";
 import type { Tokenizer } from "./tokenizer/tokenizer.ts";
-import type { TrainCall, TrainerRun, TrainResult } from "./trainer-events.ts";
+import type { Reports, TrainCall, TrainerCallback, TrainerRun, TrainResult } from "./trainer-events.ts";
 import { checkOptions, type RunOptions } from "./trainer-options.ts";
-import { newRun, type Owner } from "./trainer-run.ts";
+import { newRun, type Owner, textAfter } from "./trainer-run.ts";
 
 /** What a Trainer is made with. */
 export interface TrainerOptions extends RunOptions {
   /** Opened before the first step; default: the default device. */
   readonly device?: string;
+  /** For each run, beside those of the call. */
+  readonly reports?: Reports;
+  readonly callbacks?: readonly TrainerCallback[];
   /** Where files are. Default: the file system of Node. */
   readonly files?: Files;
 }
@@ -65,10 +67,7 @@ export class Trainer {
   /** The text after a prompt, at temperature 0.8 unless asked otherwise.
    *  @throws ArgumentError before a model was trained, for an empty prompt, and for more tokens than the model has positions */
   async generate(prompt: string, options: GenerateOptions = {}): Promise<string> {
-    let text = "";
-    for await (const piece of generateText(this.model, this.tokenizer, prompt, { temperature: 0.8, ...options }))
-      text += piece;
-    return text;
+    return textAfter(this.model, this.tokenizer, prompt, options);
   }
 }
 

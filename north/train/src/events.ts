@@ -72,6 +72,7 @@ export interface SampleEvent {
   readonly text: string;
 }
 
+/** What the loop tells. */
 export type TrainEvent = StepEvent | EvalEvent | CheckpointEvent | SkipEvent | WarningEvent | SampleEvent;
 
 /** A reader of events that writes them somewhere: a file, a page, a terminal. It may meet events that it does not know, of this

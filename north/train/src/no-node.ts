@@ -2,7 +2,7 @@
 import { ArgumentError, type Files } from "sinan";
 import type { TextFile } from "./data/text-file.ts";
 import type { Report } from "./events.ts";
-import type { Interrupt } from "./interrupt.ts";
+import type { Interrupt, InterruptOptions } from "./interrupt.ts";
 
 export { sha256 as nativeSha256 } from "sinan";
 export { tokenSource as threadSource } from "./data/token-source.ts";
@@ -17,7 +17,7 @@ export function nodeFiles(): Files {
 }
 
 /** @throws ArgumentError, always */
-export function onInterrupt(_onFirst: () => void): Interrupt {
+export function onInterrupt(_say: (message: string) => void, _options?: InterruptOptions): Interrupt {
   throw new ArgumentError("there are no signals of a process here", { hint: "give `signal`" });
 }
 

@@ -2,6 +2,6 @@
 export { cacheDirectory, findTexts, nativeSha256 } from "./data/find-texts.ts";
 export { threadSource } from "./data/thread-source.ts";
 export { nodeFiles } from "./files/index.ts";
-export { type Interrupt, interrupted, onInterrupt } from "./interrupt.ts";
+export { type Interrupt, interrupted, type InterruptOptions, onInterrupt } from "./interrupt.ts";
 export { jsonlReport, type JsonlOptions } from "./reports/jsonl.ts";
 export { tensorboardReport, type TensorboardOptions } from "./reports/tensorboard.ts";

@@ -4,6 +4,7 @@ import { lowered, type Precision } from "./scaling.ts";
 import { Tensor } from "sinan";
 import type { StepContext, Task, TrainState } from "./task.ts";
 
+/** The first tensor of a step that is not finite. */
 export interface NonFiniteAt {
   readonly kind: "parameter" | "activation" | "gradient" | "loss";
   /** Of the tensor in the model, or of the module whose result it is. */

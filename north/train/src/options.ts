@@ -18,6 +18,7 @@ export interface SpikePolicy {
   readonly action: "skip" | "rewind" | "warn";
 }
 
+/** When evaluations end a run. */
 export interface EarlyStop {
   /** Evaluations in a row that may pass without a better one. */
   readonly patience: number;
@@ -43,6 +44,7 @@ export type Callback<M> = (
   run: RunView<M>,
 ) => TrainEvent | undefined | void | Promise<TrainEvent | undefined | void>;
 
+/** How a task is learned: how long, what is saved, and what is done when something goes wrong. */
 export interface TrainOptions<M = unknown> extends StepOptions {
   /** Length of the whole run, also of one that is resumed. */
   readonly steps: number;
@@ -78,6 +80,7 @@ export interface TrainOptions<M = unknown> extends StepOptions {
   readonly onWarning?: (message: string) => void;
 }
 
+/** What came of a run. */
 export interface Outcome<M> {
   readonly model: M;
   /** The running mean of the weights, if one was kept. */

@@ -36,6 +36,7 @@ export interface RunPlan {
   toString(): string;
 }
 
+/** The run that is planned. */
 export interface PlanOptions extends StepOptions {
   readonly steps: number;
   /** As it was measured, if it was. */

@@ -30,6 +30,7 @@ import { leastScale } from "./scaling.ts";
 import { firstState, type Running, type StepInputs } from "./step.ts";
 import type { Evaluation, Task, TrainState } from "./task.ts";
 
+/** All that a run has and knows. Its functions change it. */
 export interface Run<M, S extends TrainState<M>, B> {
   readonly task: Task<M, S, B>;
   readonly options: TrainOptions<M>;
@@ -259,6 +260,7 @@ async function rewind<M, S extends TrainState<M>, B>(run: Run<M, S, B>): Promise
   for (const { tensor } of tree.tensors(old)) tensor.dispose();
 }
 
+/** What came of a run, at its end. */
 export function outcome<M, S extends TrainState<M>, B>(run: Run<M, S, B>): Outcome<M> {
   const { state, done, options, evaluation, checkpoint, best } = run;
   const stoppedEarly = done < options.steps && endsEarly(run);

@@ -2,6 +2,7 @@
  *  scaled so that small gradients are not lost, by as much as its large ones bear. */
 import { cast, dtypes, tensor, Tensor, tree, where } from "sinan";
 
+/** The dtype of the passes. */
 export type Precision = "f32" | "bf16" | "f16";
 
 /** Part of a run's state: by what the loss is multiplied, and for how many steps that went well. */

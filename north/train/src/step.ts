@@ -5,6 +5,7 @@ import { lossAndGradient } from "./gradients.ts";
 import { firstScaling, nextScaling, type Precision, type Scaling } from "./scaling.ts";
 import type { Task, TrainState } from "./task.ts";
 
+/** What a compiled step does beside the task's own. */
 export interface StepOptions {
   /** Largest global norm of a gradient: one of a larger norm is scaled down to it. Default 1; Infinity leaves all as they are. */
   readonly clipNorm?: number | undefined;
@@ -24,6 +25,7 @@ export interface Running<M, S> {
   readonly scaling: Scaling | null;
 }
 
+/** What a step gives. */
 export interface StepResult<M, S> {
   readonly next: Running<M, S>;
   /** Scalars; where one is not finite, or the loss above the limit, `next` is as it was, but for the loss scale. */

@@ -36,7 +36,8 @@ export const trainCommand = command({
   about: "train a language model on a text",
   flags: trainFlags,
   notes: `A directory that holds a run is never written over: without --out a new run gets a new directory, and with --out it is refused
-unless it is resumed. Ctrl-C finishes the step, saves and ends with code 130.`,
+unless it is resumed. Ctrl-C finishes the step, saves and ends with code 130; SIGTERM too,
+within 20 seconds and with code 143.`,
   examples: [
     ["train", "two minutes on Moby Dick"],
     ["train --data my.txt --steps 2000 --out runs/mine", ""],

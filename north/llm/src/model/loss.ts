@@ -21,12 +21,15 @@ export function loss(
   ctx?: nn.Context,
   { weights }: LossOptions = {},
 ): Tensor {
-  if (!weights) return nn.crossEntropy(model(inputs, ctx), targets);
+  const given = model(inputs, ctx);
+  // Logits of 16 bits are wide enough to be made, not to be summed.
+  const logits = given.dtype === "bf16" || given.dtype === "f16" ? given.cast("f32") : given;
+  if (!weights) return nn.crossEntropy(logits, targets);
   if (String(weights.dims) !== String(targets.dims))
     throw new ShapeError(
       `loss: expected weights [${String(targets.dims)}], got ${weights.dtype}[${String(weights.dims)}]`,
     );
-  const each = nn.crossEntropy(model(inputs, ctx), targets, {
+  const each = nn.crossEntropy(logits, targets, {
     reduction: "none",
     ignoreIndex: data.ignoreIndex,
   });
