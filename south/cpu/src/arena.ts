@@ -12,11 +12,12 @@ const large = 2 ** 16;
 export const ownBytes = alignment + stagger;
 export const pageBytes = 65536;
 /** What addresses of 32 bits reach. */
-const maxPages = 65536;
+export const maxPages = 65536;
+/** What a memory begins with. */
+export const firstPages = 16;
 
 export interface Arena {
   readonly memory: WebAssembly.Memory;
-  readonly shared: boolean;
   /** Its place among the arenas of a device. */
   readonly index: number;
   /** The offset of a block of at least that many bytes; undefined where the memory would have to grow. */
@@ -35,27 +36,12 @@ interface Block {
   bytes: number;
 }
 
-/** A memory of as many pages as the host allows; the first block of it is kept for reads that a mask forbids. */
-function newMemory(shared: boolean, most: number): WebAssembly.Memory {
-  const initial = Math.min(16, most);
-  if (!shared) return new WebAssembly.Memory(most < maxPages ? { initial, maximum: most } : { initial });
-  let refusal: unknown;
-  // Where address space is scarce a shared memory, which reserves all of it, must be smaller, and leave some for others.
-  for (let maximum = most; maximum >= Math.min(most, 1024); maximum = Math.floor(maximum / 4)) {
-    try {
-      return new WebAssembly.Memory({ initial, maximum, shared });
-    } catch (cause) {
-      refusal = cause;
-    }
-  }
-  throw new OutOfMemoryError("cpu: no shared memory of even 64 MiB can be reserved", { cause: refusal });
-}
+/** A memory of up to so many pages, for one thread. */
+export const newMemory = (most: number): WebAssembly.Memory =>
+  new WebAssembly.Memory({ initial: Math.min(firstPages, most), ...(most < maxPages && { maximum: most }) });
 
-/** @param shared  whether other threads may be given the memory
- *  @param most    the most bytes that it may grow to
- *  @throws OutOfMemoryError if the host gives none */
-export function newArena(shared: boolean, most = maxPages * pageBytes, index = 0): Arena {
-  const memory = newMemory(shared, Math.min(maxPages, Math.ceil(most / pageBytes)));
+/** An arena of a memory, whose first block is kept for reads that a mask forbids. */
+export function newArena(memory: WebAssembly.Memory, index = 0): Arena {
   const taken = new Map<number, number>();
   let end = memory.buffer.byteLength;
   const free: Block[] = [{ offset: alignment, bytes: end - alignment }];
@@ -116,7 +102,6 @@ export function newArena(shared: boolean, most = maxPages * pageBytes, index = 0
 
   return {
     memory,
-    shared,
     index,
     bytes: () => new Uint8Array(memory.buffer),
     takeFree,

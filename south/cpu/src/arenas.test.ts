@@ -15,6 +15,7 @@ import {
   within,
 } from "sinan/south";
 import { ownBytes } from "./arena.ts";
+import { newSharedMemory } from "./shared-memory.ts";
 import { Arenas, type CpuMemory } from "./arenas.ts";
 import { cpuDriver, wasmCodegen } from "./index.ts";
 
@@ -92,7 +93,7 @@ for (const shared of [true, false])
 
 test("an arena is opened when those before it are full, and none beyond the limit", () => {
   let added = 0;
-  const arenas = new Arenas({ shared: true, arenaBytes, mostBytes: 2.5 * arenaBytes }, () => added++);
+  const arenas = new Arenas({ newMemory: newSharedMemory, arenaBytes, mostBytes: 2.5 * arenaBytes }, () => added++);
   const take = (): CpuMemory => arenas.take(600_000, "device");
   assert.deepEqual(
     [take(), take()].map(({ arena }) => arena.index),
@@ -102,7 +103,7 @@ test("an arena is opened when those before it are full, and none beyond the limi
   assert.throws(take, OutOfMemoryError);
   assert.equal(arenas.take(300_000, "device").arena.index, 0, "the first gap");
   assert.throws(() => arenas.take(arenaBytes, "device"), OutOfMemoryError);
-  const fresh = new Arenas({ shared: true, arenaBytes, mostBytes: 2 * arenaBytes }, () => {});
+  const fresh = new Arenas({ newMemory: newSharedMemory, arenaBytes, mostBytes: 2 * arenaBytes }, () => {});
   assert.equal(fresh.take(arenaBytes - ownBytes, "device").arena.index, 0, "the longest block");
   assert.equal(added, 1);
 });

@@ -1,7 +1,7 @@
 /** The memory of the device: arenas of 32-bit addresses, the next one opened when those before it are full. */
 
 import { ArgumentError, DeviceError, type Memory, type MemorySpace, OutOfMemoryError, type Region } from "sinan/south";
-import { type Arena, newArena } from "./arena.ts";
+import { type Arena, maxPages, newArena, pageBytes } from "./arena.ts";
 
 export class CpuMemory implements Memory {
   readonly arena: Arena;
@@ -24,7 +24,8 @@ export class CpuMemory implements Memory {
 }
 
 export interface ArenaOptions {
-  readonly shared: boolean;
+  /** Makes a memory of up to so many pages. */
+  readonly newMemory: (most: number) => WebAssembly.Memory;
   /** The most bytes of one arena. */
   readonly arenaBytes: number;
   /** The most bytes of all of them. */
@@ -44,8 +45,8 @@ export class Arenas {
   }
 
   #new(): Arena {
-    const { shared, arenaBytes } = this.#options;
-    return newArena(shared, arenaBytes, this.all.length);
+    const { newMemory, arenaBytes } = this.#options;
+    return newArena(newMemory(Math.min(maxPages, Math.ceil(arenaBytes / pageBytes))), this.all.length);
   }
 
   /** Memory where there is room for it: a place that is free, or else an arena that can grow, or else a new one.

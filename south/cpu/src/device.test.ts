@@ -16,7 +16,8 @@ import {
   tensorType,
   within,
 } from "sinan/south";
-import { newArena } from "./arena.ts";
+import { maxPages, newArena, newMemory } from "./arena.ts";
+import { newSharedMemory } from "./shared-memory.ts";
 import { cpuDriver, wasmCodegen } from "./index.ts";
 import { wasmModule } from "./wasm/assembler.ts";
 
@@ -161,7 +162,7 @@ test("a closed device takes no work, and fails what still waited", async () => {
 });
 
 test("blocks are aligned, apart, reused and joined again", () => {
-  const arena = newArena(false);
+  const arena = newArena(newMemory(maxPages));
   const before = arena.memory.buffer.byteLength;
   let seed = 1;
   const random = (n: number) => ((seed = (Math.imul(seed, 1103515245) + 12345) & 0x7fff_ffff) >> 8) % n;
@@ -186,7 +187,7 @@ test("blocks are aligned, apart, reused and joined again", () => {
 });
 
 test("memory grows until there is no more, and then says so", () => {
-  const arena = newArena(true);
+  const arena = newArena(newSharedMemory(maxPages));
   const first = arena.take(2 ** 21);
   assert.ok(arena.bytes().length >= first + 2 ** 21);
   assert.throws(

@@ -17,6 +17,7 @@ import {
   type Region,
   type Span,
 } from "sinan/south";
+import { newMemory } from "./arena.ts";
 import { Arenas, CpuMemory, give } from "./arenas.ts";
 import type { Gather } from "./gather.ts";
 import { type Across, Kernels, type Launch, messageOf } from "./kernels.ts";
@@ -39,6 +40,7 @@ export interface CpuOptions {
 export interface DeviceParts {
   /** Makes the workers that share the loops of large kernels. */
   readonly workersOf: WorkersOf;
+  readonly newSharedMemory: (most: number) => WebAssembly.Memory;
   /** Let a launch reach regions in several memories: with a module for those, or by copies into one. */
   readonly across: Across;
   readonly gather: Gather;
@@ -68,8 +70,9 @@ class CpuDevice implements Device {
     parts: DeviceParts | undefined,
   ) {
     this.hardware = hardware;
-    const limits = { shared, arenaBytes, mostBytes: parts ? hardware.limits.maxBytes : 0 };
-    this.#arenas = new Arenas(limits, () => this.#workers?.arenasAdded());
+    const mostBytes = parts ? hardware.limits.maxBytes : 0;
+    const memories = shared && parts ? parts.newSharedMemory : newMemory;
+    this.#arenas = new Arenas({ newMemory: memories, arenaBytes, mostBytes }, () => this.#workers?.arenasAdded());
     this.#kernels = new Kernels(this.#arenas, parts?.across);
     this.#gather = parts?.gather;
     this.#runFirst = parts?.runFirst;

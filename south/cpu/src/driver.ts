@@ -8,28 +8,6 @@ import { alignment, ownBytes } from "./arena.ts";
 import { bulkMemory, fusesMadd, probe, relaxedSimd, simd } from "./wasm/probe.ts";
 import { codegenName } from "./wasm/render.ts";
 
-const host = globalThis as {
-  readonly process?: {
-    readonly getBuiltinModule?: (name: string) => unknown;
-    readonly constrainedMemory?: () => number;
-  };
-};
-
-interface OperatingSystem {
-  readonly totalmem: () => number;
-}
-
-/** What work may take of the machine's memory; what one memory of 32-bit addresses holds, where that is not known. */
-function memoryBytes(): number {
-  const { process } = host;
-  const os = process?.getBuiltinModule?.("node:os") as OperatingSystem | undefined;
-  const constrained = process?.constrainedMemory?.() ?? 0;
-  if (!os) return arenaBytes;
-  const total = os.totalmem();
-  const physical = constrained > 0 ? Math.min(constrained, total) : total;
-  return Math.floor((physical / 4) * 3);
-}
-
 /** What addresses of 32 bits reach, but for a page. */
 export const arenaBytes = 2 ** 32 - 2 ** 16;
 
@@ -37,7 +15,7 @@ function hardwareModel(options: Options, parts: CpuParts | undefined): HardwareM
   const shared = parts !== undefined && options.shared !== false && parts.canShare();
   const available = probe(simd) && probe(bulkMemory);
   const threads = shared ? parts.threadCount(options) : 1;
-  const most = parts ? memoryBytes() : Math.min(memoryBytes(), arenaBytes);
+  const most = parts ? parts.memoryBytes() : arenaBytes;
   const features = [...(probe(relaxedSimd) ? ["relaxed-madd"] : []), ...(fusesMadd() ? ["fused-madd"] : [])];
   return {
     id: "cpu",
@@ -105,6 +83,8 @@ export interface CpuParts extends DeviceParts {
   /** @throws DeviceError at what it does not know */
   readonly optionsOf: (options: Json | undefined) => Options;
   readonly threadCount: (options: Options) => number;
+  /** What work may take of the machine's memory. */
+  readonly memoryBytes: () => number;
   /** Whether memory can be given to other threads. */
   readonly canShare: () => boolean;
 }

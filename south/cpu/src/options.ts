@@ -7,11 +7,31 @@ import { coreCount } from "./crew.ts";
 import { across } from "./across.ts";
 import { runFirst } from "./first-run.ts";
 import { gather } from "./gather.ts";
+import { newSharedMemory } from "./shared-memory.ts";
 import { probe, threads } from "./wasm/probe.ts";
 
 const host = globalThis as {
-  readonly process?: { readonly env?: Readonly<Record<string, string | undefined>> };
+  readonly process?: {
+    readonly getBuiltinModule?: (name: string) => unknown;
+    readonly constrainedMemory?: () => number;
+    readonly env?: Readonly<Record<string, string | undefined>>;
+  };
 };
+
+interface OperatingSystem {
+  readonly totalmem: () => number;
+}
+
+/** What work may take of the machine's memory; what one memory of 32-bit addresses holds, where that is not known. */
+function memoryBytes(): number {
+  const { process } = host;
+  const os = process?.getBuiltinModule?.("node:os") as OperatingSystem | undefined;
+  const constrained = process?.constrainedMemory?.() ?? 0;
+  if (!os) return arenaBytes;
+  const total = os.totalmem();
+  const physical = constrained > 0 ? Math.min(constrained, total) : total;
+  return Math.floor((physical / 4) * 3);
+}
 
 const mostThreads = 256;
 
@@ -67,6 +87,8 @@ export const parts: CpuParts = {
   },
   optionsOf,
   threadCount,
+  memoryBytes,
+  newSharedMemory,
   canShare: () => typeof SharedArrayBuffer === "function" && probe(threads),
   workersOf,
   across,
