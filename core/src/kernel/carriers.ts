@@ -6,40 +6,27 @@
  *  f32 has more than twice the digits of either, so sums, products, quotients and roots are rounded as if once (Figueroa
  *  1995, "When is double rounding innocuous?"). An accumulation is rounded at its end alone. */
 import { carrierOf, type DType, isFloat, roundTo } from "../ir/dtype.ts";
-import { type Fn, topological } from "../ir/fn.ts";
+import type { Fn } from "../ir/fn.ts";
 import { identityOf } from "../interpreter/contraction.ts";
 import { dtypeOf, type Node, type NodeOf, type Op } from "../ir/node.ts";
 import { within } from "../ir/scope.ts";
-import { isTuple } from "../ir/type.ts";
 import { build, cast, scalar } from "../ops/build.ts";
 import { define } from "../ops/table.ts";
+import { addCarriers, isNarrow, isNarrowWork } from "./narrow.ts";
 import { kernelNode, makeNest, replaceNests } from "./nests.ts";
 import { substitute } from "./substitute.ts";
 
+/** From here on there is arithmetic on narrow dtypes. */
+export const computeNarrow = (): void => addCarriers(computeInCarriers);
+
 /** The kernel with narrow dtypes at loads, stores and casts alone. */
-export function computeInCarriers(kernel: Fn): Fn {
-  if (!topological(kernel.results).some(isNarrowWork)) return kernel;
-  return within(kernelNode(kernel).scope, () => {
+const computeInCarriers = (kernel: Fn): Fn =>
+  within(kernelNode(kernel).scope, () => {
     const node = carriers();
     return replaceNests(kernel, (nest) => [
       makeNest(substitute(nest.src, { range: () => undefined, node }), nest.attr.order),
     ]);
   });
-}
-
-const isNarrow = (n: Node): boolean => !isTuple(n.type) && carrierOf(n.type.dtype) !== n.type.dtype;
-const kept: ReadonlySet<Op> = new Set<Op>([
-  "load",
-  "store",
-  "param",
-  "scratch",
-  "cast",
-  "bitcast",
-  "kernel",
-  "loop",
-  "nest",
-]);
-const isNarrowWork = (n: Node): boolean => !kept.has(n.op) && [n, ...n.src].some(isNarrow);
 
 /** Ops that choose among their operands or clear digits of them: of representable values the result is one. */
 const choosing: ReadonlySet<Op> = new Set<Op>(["max", "min", "where", "and", "or", "xor", "shr"]);

@@ -11,8 +11,11 @@ import { type Space, tensorType } from "../ir/type.ts";
 import { build } from "../ops/build.ts";
 import { newScope } from "../ops/table.ts";
 import type { HardwareModel } from "../runtime/hardware.ts";
+import { computeNarrow } from "./carriers.ts";
 import { evaluateKernel } from "./evaluate.ts";
 import { lower } from "./lower.ts";
+
+computeNarrow();
 
 /** A machine with vectors of four f32, as WebAssembly's. */
 export const hardware: HardwareModel = {

@@ -14,7 +14,7 @@ import { add, build, cast, lt, mul, scalar, where, xor } from "../ops/build.ts";
 import { freeAxes } from "../ops/contraction.ts";
 import { allOf, betweenIndex, constIndex, flattenIndex, knownDims } from "../ops/indexing.ts";
 import { define, newScope } from "../ops/table.ts";
-import { computeInCarriers } from "./carriers.ts";
+import { carried } from "./narrow.ts";
 import { type Item, makeKernel, makeNest, makeRange, type NestNode } from "./nests.ts";
 import { rowFusion } from "./row-fusion.ts";
 import { threefry2x32 } from "./threefry.ts";
@@ -91,7 +91,7 @@ export function lower(whole: Fn): Fn {
         evaluator: (kept) => evaluator({ params: params.inputs, newRange, kept }),
         nextId: () => nextRange++,
       });
-      return computeInCarriers(makeKernel(group.name, params.all, items));
+      return carried(makeKernel(group.name, params.all, items));
     }
     const valueAt = evaluator({ params: params.inputs, newRange });
     const nests: NestNode[] = [];
@@ -107,7 +107,7 @@ export function lower(whole: Fn): Fn {
       });
       const newOuter: ItemTools["newOuter"] = (extent) => makeRange(nextRange++, extent, "outer");
       const items = lowerItems(tuple, { outs, newRange, newOuter, valueAt, newScratch });
-      return computeInCarriers(makeKernel(group.name, params.all, items));
+      return carried(makeKernel(group.name, params.all, items));
     }
     const shared = new Map<string, { readonly ranges: readonly Node[]; readonly stores: Node[] }>();
     group.results.forEach((result, i) => {
@@ -141,7 +141,7 @@ export function lower(whole: Fn): Fn {
       loops.stores.push(build("store", [out, position, valueAt(value, at)], {}));
     });
     for (const { ranges, stores } of shared.values()) nests.push(makeNest(stores, idsOf(ranges)));
-    return computeInCarriers(makeKernel(group.name, params.all, nests));
+    return carried(makeKernel(group.name, params.all, nests));
   });
 }
 

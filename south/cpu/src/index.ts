@@ -1,6 +1,6 @@
 /** The CPU for Sinan. Importing it registers the driver "cpu" and the code generator "wasm-simd". */
 
-import { fuseRows, register, shareLoops } from "sinan/south";
+import { computeNarrow, fuseRows, register, shareLoops } from "sinan/south";
 import { driverOf } from "./driver.ts";
 import { parts } from "./options.ts";
 import { writeParts } from "./wasm/parts.ts";
@@ -21,6 +21,7 @@ const cpuDriver = driverOf(parts);
 const wasmCodegen = { ...kernelCodegen, share: shareLoops };
 
 addRules({ castValue: castShort, castLanes: castShortLanes, roundLanes, wideOp }, writeParts);
+computeNarrow();
 fuseRows();
 register({ driver: cpuDriver }, { codegen: wasmCodegen });
 

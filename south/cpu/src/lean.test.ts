@@ -13,7 +13,7 @@ import {
   VerifyError,
   within,
 } from "sinan/south";
-import { device, grad, key, nn, random, softmax, type Tensor } from "sinan";
+import { device, grad, key, nn, random, softmax, type Tensor, tensor } from "sinan";
 import { cpuDriver, wasmCodegen } from "./lean.ts";
 
 const doubled = (dtype: DType) =>
@@ -31,19 +31,29 @@ test("the lean device is one thread with memory of its own, and takes no options
 
 test("it has the dtypes that it names; another one's error names the whole package", async () => {
   const { hardware } = await cpuDriver.open("cpu");
-  for (const dtype of ["f32", "f64", "i32", "u32", "u8", "i8", "u16", "i16"] as const) {
+  for (const dtype of ["f32", "f64", "i32", "u32", "u8", "i8", "u16", "i16"] as const)
     assert.ok(hardware.dtypes[dtype]);
+  for (const dtype of ["f32", "f64", "i32", "u32"] as const)
     assert.ok(
       WebAssembly.validate(wasmCodegen.render(lower(doubled(dtype)), hardware).code as Uint8Array<ArrayBuffer>),
     );
-  }
-  for (const dtype of ["i64", "f16", "bf16"] as const) {
-    assert.equal(hardware.dtypes[dtype], undefined);
+  for (const dtype of ["i64", "f16", "bf16"] as const) assert.equal(hardware.dtypes[dtype], undefined);
+  assert.throws(
+    () => wasmCodegen.render(lower(doubled("i64")), hardware),
+    (error) => error instanceof VerifyError && /import "@sinan\/cpu"/.test(error.message),
+  );
+});
+
+test("narrow integers are loaded, stored and cast; arithmetic in them is refused", async () => {
+  await device("cpu");
+  const pixels = tensor(Uint8Array.of(0, 51, 255));
+  assert.deepEqual(await pixels.cast("f32").div(255).data(), Float32Array.of(0, 0.2, 1));
+  assert.deepEqual(await pixels.cast("i32").mul(-1).cast("i8").data(), Int8Array.of(0, -51, 1));
+  for (const dtype of ["u8", "i16"] as const)
     assert.throws(
-      () => wasmCodegen.render(lower(doubled(dtype)), hardware),
-      (error) => error instanceof VerifyError && /import "@sinan\/cpu"/.test(error.message),
+      () => lower(doubled(dtype)),
+      (error) => error instanceof VerifyError && error.message.includes(`add computes in ${dtype}`),
     );
-  }
 });
 
 test("softmax and norms have the same bits in several kernels as in one", async () => {
