@@ -112,18 +112,21 @@ test("a packed product takes its roundings as WebAssembly does", { skip }, async
   assertSameValues(got ?? [], await run(stream, fn, args), () => print(fn));
 });
 
-test("attention whose loops end by a number in memory has WebAssembly's bits in C", { skip }, async () => {
+test("attention whose loops begin and end by numbers in memory has WebAssembly's bits in C", { skip }, async () => {
   const fn = group(
     [
       ["f32", [4, 4, 5, 8]],
       ["f32", [4, 2, 140, 8]],
       ["f32", [4, 2, 140, 8]],
       ["i32", [4]],
+      ["i32", [4, 5]],
     ],
-    (q, k, v, lengths) => attention({ q, k, v, mask: undefined, lengths }, { causal: true, scale: 0.125 }),
+    (q, k, v, lengths, starts) =>
+      attention({ q, k, v, mask: undefined, lengths, starts }, { causal: true, scale: 0.125 }),
   );
   const inputs = fn.params.slice(0, 3).map((p, i) => sample("f32", dimsOf(p), i));
-  const args = [...inputs, valueOf("i32", [4], [0, 3, 65, 141])];
+  const starts = Array.from({ length: 20 }, (_, i) => (i * i) % 70);
+  const args = [...inputs, valueOf("i32", [4], [0, 3, 65, 141]), valueOf("i32", [4, 5], starts)];
   const [got] = inC([{ fn, args }]);
   assertSameValues(got ?? [], await run(stream, fn, args), () => print(fn));
 });

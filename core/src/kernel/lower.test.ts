@@ -78,6 +78,23 @@ for (const causal of [false, true])
     }
   });
 
+test("the loops of attention begin where memory says that a query's keys do", () => {
+  const fn = group(
+    [
+      ["f64", [2, 2, 70, 4]],
+      ["f64", [2, 1, 140, 4]],
+      ["f64", [2, 1, 140, 4]],
+      ["i32", [2]],
+      ["i32", [2, 70]],
+    ],
+    (q, k, v, lengths, starts) =>
+      attention({ q, k, v, mask: undefined, lengths, starts }, { causal: true, scale: 0.125 }),
+  );
+  const inputs = fn.params.slice(0, 3).map((p, i) => sample("f64", tensorTypeOf(p).dims, i));
+  const starts = Array.from({ length: 140 }, (_, i) => [(i % 70) + 9, -5, 64, 200][Math.floor(i / 40)] as number);
+  check(fn, [...inputs, valueOf("i32", [2], [140, 90]), valueOf("i32", [2, 70], starts)], undefined, 1e-12);
+});
+
 test("pad and concat choose by masks", () => {
   check(group([["f32", [2, 3]]], (x) => pad(x, [1, 0], [0, 2], 9)));
   check(

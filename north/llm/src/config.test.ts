@@ -2,9 +2,10 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
+import fc from "fast-check";
 import { ArgumentError, FormatError } from "sinan";
-import { fixturePath } from "../../../tests/fixtures/load.ts";
-import { llamaConfig, llamaConfigFromJson, llamaConfigToJson, llamaPresets } from "./config.ts";
+import { fixturePath, loadCases } from "../../../tests/fixtures/load.ts";
+import { type LlamaConfig, llamaConfig, llamaConfigFromJson, llamaConfigToJson, llamaPresets } from "./config.ts";
 import { llama } from "./model/llama.ts";
 import { parameterCount } from "./model/size.ts";
 import { weightShapes } from "./weights/shapes.ts";
@@ -135,6 +136,39 @@ test("an unknown preset is refused with those that there are", () => {
   );
   assert.throws(() => llamaConfig("toString"), ArgumentError);
   assert.throws(() => llamaConfig("llama-tiny", { numKeyValueHeads: 3 }), FormatError);
+});
+
+test("whatever stands in a field, it is refused by a FormatError or makes a configuration that goes around", () => {
+  const { cases } = loadCases("families");
+  const value = fc.oneof(
+    fc.jsonValue(),
+    fc.integer({ min: -3, max: 40 }),
+    fc.double(),
+    fc.constantFrom("linear", "yarn", "full_attention", "relu2", 2 ** 31, 2 ** 53, 1e308, "__proto__"),
+  );
+  let made = 0;
+  fc.assert(
+    fc.property(fc.nat(), fc.nat(), value, (c, f, v) => {
+      const { config } = cases[c % cases.length] as (typeof cases)[number];
+      const names = Object.keys(config);
+      const name = names[f % names.length] as string;
+      const nested = config[name];
+      const isNested = typeof nested === "object" && nested !== null && !Array.isArray(nested) && f % 3 > 0;
+      const inner = isNested ? { ...nested, [Object.keys(nested)[f % Object.keys(nested).length] ?? "x"]: v } : v;
+      let read: LlamaConfig;
+      try {
+        read = llamaConfigFromJson({ ...config, [name]: inner });
+      } catch (error) {
+        assert.ok(error instanceof FormatError, String(error));
+        return;
+      }
+      made++;
+      assert.ok(Number.isSafeInteger(parameterCount(read)));
+      assert.deepEqual(llamaConfigFromJson(JSON.parse(JSON.stringify(llamaConfigToJson(read)))), read);
+    }),
+    { numRuns: 2000 },
+  );
+  assert.ok(made > 100);
 });
 
 /** As their model cards on the Hugging Face Hub have them. */

@@ -41,7 +41,7 @@ function idsAt(f: Fields, name: string): number[] {
   return listed.flatMap((id) => {
     if (id === null) return [];
     if (!isId(id)) throw f.unexpected(name, "a token's id or null", id);
-    return id < 0 ? [] : [id];
+    return id < 0 ? [] : [id === 0 ? 0 : id]; // −0 would not come back
   });
 }
 

@@ -49,8 +49,13 @@ const gemma = { normFromOne: true } as const;
 const gemmaScale = (m: Model): number => Math.sqrt(m.hiddenSize);
 const onlyCausal = (f: Fields): void => f.only("use_bidirectional_attention", false, "Attention is causal.");
 
-/** A number that went through its inverse, as it was written. */
-const digits = (x: number): number => Number(x.toPrecision(12));
+/** What `f` makes x of, as near to `y` as rounding leaves it: short if there is such a number. */
+function before(x: number, y: number, f: (y: number) => number): number {
+  const near = [-2, -1, 0, 1, 2].map((ulps) => y * (1 + ulps * Number.EPSILON));
+  return [Number(y.toPrecision(12)), ...near].find((one) => f(one) === x) ?? y;
+}
+const inverse = (x: number): number => before(x, 1 / x, (y) => 1 / y);
+const inverseSquare = (x: number): number => before(x, x ** -2, (y) => y ** -0.5);
 
 const known = {
   llama: family(
@@ -148,7 +153,7 @@ const known = {
       attention_bias: c.qkvBias,
       attn_logit_softcapping: null,
       final_logit_softcapping: c.logitSoftcap,
-      query_pre_attn_scalar: digits((c.attentionScale ?? c.headDim ** -0.5) ** -2),
+      query_pre_attn_scalar: inverseSquare(c.attentionScale ?? c.headDim ** -0.5),
       sliding_window: c.slidingWindow,
       layer_types: layerTypes(c),
     }),
@@ -174,7 +179,7 @@ const known = {
       embedding_multiplier: c.embeddingScale,
       residual_multiplier: c.residualScale,
       attention_multiplier: c.attentionScale ?? c.headDim ** -0.5,
-      logits_scaling: digits(1 / c.logitScale),
+      logits_scaling: inverse(c.logitScale),
     }),
   ),
   stablelm: family(

@@ -115,7 +115,7 @@ export function fieldsOf(json: unknown, what: string): Fields {
     },
     real(name, absent, fits, expected) {
       const value = given(name) ?? absent;
-      if (typeof value === "number" && fits(value)) return value;
+      if (typeof value === "number" && fits(value)) return value === 0 ? 0 : value; // −0 would not come back
       throw refuse(name, expected, value);
     },
     flag(name, absent) {

@@ -118,9 +118,19 @@ export function trunk(
 
 const scaled = (x: Tensor, by: number): Tensor => (by === 1 ? x : mul(x, by));
 
+/** What the output layer is made of: one of its own, or the embedding. */
+export interface HeadParts {
+  readonly config: LlamaConfig;
+  readonly model: { readonly embed_tokens: { readonly weight: Tensor } } | null;
+  readonly lm_head: nn.Layer | null;
+}
+
 /** Logits of the trunk's output. */
-export function head({ config, model, lm_head }: Parts, x: Tensor): Tensor {
-  const y = scaled(lm_head ? lm_head(x) : nn.functional.linear(x, model.embed_tokens.weight), config.logitScale);
+export function head({ config, model, lm_head }: HeadParts, x: Tensor): Tensor {
+  const y = scaled(
+    lm_head ? lm_head(x) : nn.functional.linear(x, (model as NonNullable<typeof model>).embed_tokens.weight),
+    config.logitScale,
+  );
   const cap = config.logitSoftcap;
   return cap === null ? y : mul(tanh(mul(y, 1 / cap)), cap);
 }
