@@ -69,6 +69,7 @@ async function caughtUp(): Promise<void> {
   mark.dispose();
 }
 
+/** How a model is cut into files, and what they hold. */
 export interface SaveOptions {
   /** The most bytes of tensors in one file; one that is larger is alone in its file. Several files are listed by an index. Default:
    *  5 GB, as `transformers` has it. */
