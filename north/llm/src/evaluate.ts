@@ -4,6 +4,7 @@ import type { Llama } from "./model/llama.ts";
 import type { Tokenizer } from "./tokenizer/tokenizer.ts";
 import { heldOutLoss } from "./trainer-corpus.ts";
 
+/** How a text is cut for measuring. */
 export interface EvaluateOptions {
   /** Tokens in a window. Default: the model's positions, at most 256. */
   readonly seqLen?: number;
@@ -11,6 +12,7 @@ export interface EvaluateOptions {
   readonly batchSize?: number;
 }
 
+/** What was measured on a text. */
 export interface TextEvaluation {
   /** Tokens that were predicted. */
   readonly tokens: number;

@@ -84,6 +84,30 @@ test("a record holds what the events told, whatever they are", () => {
   assert.equal(data.samples.length, 12);
 });
 
+test("a run that goes back to a checkpoint has each step once", () => {
+  for (const points of [1024, 16]) {
+    const record = runRecord({ name: "rewound", points });
+    const steps = (run: Parameters<typeof fakeRun>[0]): void => {
+      for (const event of fakeRun(run))
+        if (event.event !== "start") record.event(event, 1000 + (numberIn(event, "step") ?? 0) / 10);
+    };
+    steps({ steps: 240, until: 110 });
+    record.event(told("skip", { step: 110, action: "rewind", to: 80, message: "spike: back to step 80" }), 1011);
+    assert.equal(record.data().step, 80);
+    steps({ steps: 240, from: 80 });
+    const { series: curves, samples, notes } = record.data();
+    for (const [name, { x }] of Object.entries(curves))
+      assert.deepEqual(
+        x,
+        [...new Set(x)].sort((a, b) => a - b),
+        name,
+      );
+    if (points === 1024) assert.deepEqual(curves["loss"], recordOf({ steps: 240 }).data().series["loss"]);
+    assert.equal(samples.length, 12);
+    assert.equal(notes[0]?.text, "spike: back to step 80");
+  }
+});
+
 test("a page is of bounded size, and nothing in it ends its elements", () => {
   const small = pageOf([recordOf({ steps: 20_000 }).data()]).length;
   const large = pageOf([recordOf({ steps: 80_000 }).data()]).length;

@@ -141,9 +141,17 @@ export function runRecord({ name, settings = {}, points }: RunRecordOptions): Ru
           status = "done";
           return;
         case "warning":
-        case "skip":
-          note(event, textIn(event, "message") ?? textIn(event, "reason") ?? JSON.stringify(event));
+        case "skip": {
+          // A run that goes back to a checkpoint takes the steps after it again.
+          const back = numberIn(event, "to");
+          if (back !== undefined) {
+            step = back;
+            for (const curve of curves.values()) curve.cut(back);
+            samples = samples.filter((sample) => (sample.step ?? 0) <= back);
+          }
+          note(event, textIn(event, "message") ?? JSON.stringify(event));
           return;
+        }
         default:
           numbers(event, `${event.event}/`);
       }

@@ -71,7 +71,13 @@ export function* fakeRun({ steps, from = 0, until = steps, seed = 1, rate = 5e-3
     if (step === Math.floor(steps * 0.62))
       yield { event: "warning", step, message: "the loss rose by more than 6 deviations" };
     if (step === Math.floor(steps * 0.7))
-      yield { event: "skip", step, reason: "the gradient's norm is not finite: batch 2100 was left out" };
+      yield {
+        event: "skip",
+        step,
+        reason: "nonFinite",
+        action: "skip",
+        message: "the gradient is not finite: batch 2100 is left out",
+      };
   }
   if (until === steps) yield { event: "done", steps, seconds: steps * 0.041, bitsPerByte: 1.72 };
 }

@@ -13,6 +13,8 @@ export interface SeriesData {
 
 export interface Series {
   add(x: number, y: number): void;
+  /** Forgets what came after a place, where a run goes back; a point that stands for values on both sides goes as a whole. */
+  cut(x: number): void;
   data(): SeriesData;
 }
 
@@ -50,6 +52,11 @@ export function series(limit = 1024): Series {
       low = halved(low, Math.min);
       high = halved(high, Math.max);
       stride *= 2;
+    },
+    cut(at) {
+      while ((x.at(-1) ?? at) > at) for (const list of [x, y, low, high]) list.pop();
+      if (count > 0 && lastX > at)
+        [count, sum, least, most] = [0, 0, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
     },
     data() {
       const open = count > 0;

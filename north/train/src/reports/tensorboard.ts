@@ -18,7 +18,7 @@ export interface TensorboardOptions {
 
 /** Writes `events.out.tfevents.…` into a directory that `tensorboard --logdir` is given: loss, held-out loss, learning rate, norm,
  *  tokens a second and memory as scalars, the start of the run and samples as text. A resumed run adds a file; TensorBoard
- *  is told to forget what came after the step where it goes on.
+ *  is told to forget what came after the step where it goes on, or back to.
  *
  *  @returns a report whose `event` throws the file system's error if a record cannot be written
  *  @example const report = tensorboardReport("runs/mine"); */
@@ -44,6 +44,9 @@ export function tensorboardReport(directory: string, { now = Date.now }: Tensorb
   return {
     event(event) {
       if (descriptor === undefined) open(event);
+      const back = numberIn(event, "to");
+      if (event.event === "skip" && back !== undefined)
+        write({ wallTime: now() / 1000, step: back + 1, sessionStart: true });
       const values = valuesOf(event);
       const step = numberIn(event, "step") ?? numberIn(event, "from") ?? 0;
       if (values.length > 0) write({ wallTime: now() / 1000, step, values });

@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import path from "node:path";
 import test from "node:test";
 import type { ReportedEvent, StepEvent } from "../events.ts";
 import { bytes, clock, grouped, rateText, sparkLine } from "./figures.ts";
@@ -135,6 +137,52 @@ test("a terminal that becomes narrower has broken the lines: all of their rows a
   assert.ok(out.text.startsWith(`\r${escape}[3A`), JSON.stringify(out.text));
   area.close();
 });
+
+/** A program whose standard error says that it is a terminal; `end` is its last line. */
+const program = (end: string): string => `
+Object.assign(process.stderr, { isTTY: true, columns: 80 });
+const { terminalReport } = await import(${JSON.stringify(path.join(import.meta.dirname, "terminal.ts"))});
+const report = terminalReport(process.stderr, { steps: 9, colour: false });
+const step = (step) => report.event({ event: "step", step, loss: 1, tokensPerSecond: 10 });
+step(1);
+process.stderr.write("own line\\n");
+step(9);
+process.stderr.write("open");
+step(9);
+${end}
+`;
+
+for (const [how, end, signal, code] of [
+  [
+    "Ctrl-C that nobody listens for",
+    'process.kill(process.pid, "SIGINT"); setInterval(() => {}, 1000);',
+    "SIGINT",
+    null,
+  ],
+  [
+    "SIGTERM that the program answers",
+    'process.on("SIGTERM", () => process.exit(3)); process.kill(process.pid, "SIGTERM"); setInterval(() => {}, 1000);',
+    null,
+    3,
+  ],
+  ["process.exit", "process.exit(4);", null, 4],
+  ["an error", 'throw new Error("of its own");', null, 1],
+  ["close", "await report.close();", null, 0],
+] as const)
+  test(`a program's own lines stay above the display, and the cursor comes back after ${how}`, {
+    skip: process.platform === "win32",
+  }, () => {
+    const run = spawnSync(process.execPath, ["--input-type=module-typescript", "-e", program(end)], {
+      encoding: "utf8",
+      timeout: 60_000,
+    });
+    assert.deepEqual([run.signal, run.status], [signal, code], run.stderr);
+    const { lines, cursor } = shown(run.stderr, 80);
+    assert.equal(cursor, true, JSON.stringify(run.stderr));
+    assert.deepEqual(lines.slice(0, 2), ["own line", "open"]);
+    if (how === "close") assert.deepEqual(lines.slice(2), [""]);
+    else assert.match(lines[2] ?? "", /^step 9\/9/);
+  });
 
 test("the time that is left follows the steps, not what comes between them", () => {
   let time = 0;

@@ -134,9 +134,7 @@ export function terminalReport(out: Out, options: TerminalOptions = {}): Report 
           return line(`${count(at)}  ${paint.green("sample")} ${oneLine(event, (out.columns ?? 80) - 24)}`);
         case "warning":
         case "skip":
-          return line(
-            `${paint.yellow(event.event)}  ${textIn(event, "message") ?? textIn(event, "reason") ?? `at step ${at}`}`,
-          );
+          return line(`${paint.yellow(event.event)}  ${textIn(event, "message") ?? `at step ${at}`}`);
         case "done":
           stop();
           return area.close();
