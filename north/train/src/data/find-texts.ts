@@ -1,6 +1,6 @@
 /** Texts of the file system by path, directory or pattern, and what is kept beside them under Node. */
 import { createHash } from "node:crypto";
-import { glob, mkdir } from "node:fs/promises";
+import fs from "node:fs/promises";
 import { homedir } from "node:os";
 import path from "node:path";
 import process from "node:process";
@@ -37,7 +37,12 @@ export async function findTexts(paths: readonly string[]): Promise<TextFile[]> {
 
 async function matching(pattern: string): Promise<string[]> {
   const names: string[] = [];
-  for await (const entry of glob(pattern, { withFileTypes: true }))
+  // Not a named import: where there is no such function, the rest of this package should load.
+  if (!("glob" in fs))
+    throw new ArgumentError(`data: ${pattern}: this runtime does not know patterns`, {
+      hint: "Give the files one by one, or use Node 22 or newer.",
+    });
+  for await (const entry of fs.glob(pattern, { withFileTypes: true }))
     if (entry.isFile()) names.push(path.relative("", path.join(entry.parentPath, entry.name)));
   return names.map((name) => (path.isAbsolute(pattern) ? path.resolve(name) : name)).sort();
 }
@@ -48,7 +53,7 @@ async function matching(pattern: string): Promise<string[]> {
 export async function cacheDirectory(): Promise<string> {
   const base = process.env["XDG_CACHE_HOME"];
   const directory = path.join(base && path.isAbsolute(base) ? base : path.join(homedir(), ".cache"), "sinan");
-  await attempt("create the directory", directory, () => mkdir(directory, { recursive: true, mode: 0o700 }));
+  await attempt("create the directory", directory, () => fs.mkdir(directory, { recursive: true, mode: 0o700 }));
   return directory;
 }
 
