@@ -24,7 +24,7 @@ import { baselinesOf } from "./trainer-corpus.ts";
 import type { DoneEvent, StartEvent, TrainCall, TrainerEvent, TrainerRun, TrainResult } from "./trainer-events.ts";
 import type { RunOptions } from "./trainer-options.ts";
 import { prepared, type Prepared } from "./trainer-prepare.ts";
-import type { Storage } from "./trainer-stream.ts";
+import type { Storage, Stream } from "./trainer-stream.ts";
 import { taskOf } from "./trainer-task.ts";
 
 /** What a run shares with its Trainer. */
@@ -106,10 +106,12 @@ async function* events(
   owner.begin();
   const { onWarning = console.warn } = call;
   let interrupt: Interrupt | null = null;
+  let reading: Stream | null = null;
   const listeners = listenersOf(owner, call, onWarning);
   try {
     const { prepared: run, task, options } = await ready();
     const { corpus, checkpoint, directory, from, stream } = run;
+    reading = stream;
     const { steps } = run.settings;
     // The loop refuses it too; here it comes before anything is said.
     if (checkpoint) checkFacts(checkpoint.path, readRecord(checkpoint).facts, factsOf(options));
@@ -167,7 +169,6 @@ async function* events(
       const ends = { done, step, stopped, stoppedEarly, ema, best: outcome.best ?? null };
       return { ...ends, directory, checkpoint: path, heldOutIds: corpus.heldOutIds };
     } finally {
-      await stream?.close();
       await checkpoints?.close();
       await best?.close();
     }
@@ -175,6 +176,7 @@ async function* events(
     await listeners.end();
     interrupt?.release();
     owner.end();
+    await reading?.close();
   }
 }
 

@@ -86,6 +86,8 @@ test("packed documents are learned from, resumed exactly, and are another run th
   const more = { seqLen: 48, dropout: 0.1 };
   const whole = await losses({ ...more, data }, { steps: 8, out: null });
   assert.ok((whole.losses.at(-1) ?? 9) < (whole.losses[0] ?? 0) - 0.3, String(whole.losses));
+  const cut = await losses({ ...more, data, accumulate: 2 }, { steps: 8, out: null });
+  cut.losses.forEach((loss, i) => assert.ok(Math.abs(loss - (whole.losses[i] ?? 0)) < 1e-5, `step ${i + 1}: ${loss}`));
   const first = await losses({ ...more, data }, { steps: 8, out }, 3);
   const second = await losses(more, { resume: true, out });
   assert.deepEqual([...first.losses, ...second.losses], whole.losses);
