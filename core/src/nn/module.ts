@@ -130,14 +130,24 @@ const own: unique symbol = Symbol("own");
 type Owner = ModuleMethods & { readonly [own]: Own };
 
 function make(kind: Kind, parts: Parts, name: string): unknown {
-  const children = Object.fromEntries(Object.entries(parts).map(([k, v]) => [k, placed(v, k)]));
-  const missing = Object.entries(children).find(([, v]) => hasParameter(v))?.[0];
+  const children: Record<string, unknown> = {};
+  let missing: string | undefined;
+  for (const k of Object.keys(parts)) {
+    const child = placed(parts[k], k);
+    children[k] = child;
+    if (missing === undefined && hasParameter(child)) missing = k;
+  }
+  return assemble({ kind, name, children, missing });
+}
+
+function assemble(parts: Own): unknown {
+  const { kind, name, missing } = parts;
   const self = (x: never, ctx: Context = evaluation): unknown => {
     if (missing !== undefined) throw uninitialised(kind.name, missing);
     return inModule(name === "" ? kind.name : name, () => kind.forward(self as never, x, enter(ctx, name)));
   };
-  Object.setPrototypeOf(self, kind.prototype);
-  return Object.assign(self, { [own]: { kind, name, children, missing } satisfies Own });
+  self[own] = parts;
+  return Object.setPrototypeOf(self, kind.prototype);
 }
 
 /** Properties are on a prototype: a step rebuilds its whole state, so making a module again has to be cheap. */
@@ -179,7 +189,7 @@ const isModule = (x: unknown): x is Owner => typeof x === "function" && own in x
 
 /** A part with the modules in it named for their place. */
 function placed(part: unknown, path: string): unknown {
-  if (isModule(part)) return part[own].name === path ? part : make(part[own].kind, part[own].children, path);
+  if (isModule(part)) return part[own].name === path ? part : assemble({ ...part[own], name: path });
   if (part instanceof Tensor || part instanceof Parameter) return part;
   if (Array.isArray(part)) return part.map((p, i) => placed(p, `${path}.${i}`));
   if (part !== null && typeof part === "object" && Object.getPrototypeOf(part) === Object.prototype)

@@ -53,7 +53,7 @@ export function mapParameters<M>(
   ...others: readonly unknown[]
 ): M {
   const found = others.map((o) => new Map(tree.tensors(o).map(({ path, tensor }) => [path, tensor])));
-  const known = new Set(tree.tensors(model).map(({ path }) => path));
+  const known = new Set(found.length > 0 ? tree.tensors(model).map(({ path }) => path) : []);
   for (const o of found)
     for (const path of o.keys())
       if (!known.has(path))
