@@ -54,6 +54,10 @@ const cases: Readonly<Record<string, Case>> = {
   },
   "grouped queries, one each": { batch: 2, heads: 8, kvHeads: 2, queries: 1, keys: 100, mask: "bool" },
   "a mask by batch and query": { batch: 2, heads: 4, kvHeads: 2, queries: 33, keys: 65, mask: "bool" },
+  "values of no width": { heads: 2, kvHeads: 1, queries: 70, keys: 5, width: 0, causal: true },
+  "no keys": { heads: 2, kvHeads: 2, queries: 3, keys: 0, mask: "bool" },
+  "no queries": { heads: 2, kvHeads: 1, queries: 0, keys: 70 },
+  "no batch": { batch: 0, heads: 2, kvHeads: 2, queries: 3, keys: 4, causal: true },
   "a bias": { heads: 3, kvHeads: 3, queries: 40, keys: 64, mask: "bias", causal: true },
 };
 

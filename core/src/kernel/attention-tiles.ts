@@ -58,7 +58,8 @@ export function toolsOf(
   const loop = (extent: number, limit: Node, body: (i: Node) => readonly Item[]): Item[] => {
     if (extent === 0) return [];
     const i = newOuter(extent);
-    return [build("loop", [i, limit, ...body(i)], { kind: "serial" })];
+    const items = body(i);
+    return items.length === 0 ? [] : [build("loop", [i, limit, ...items], { kind: "serial" })];
   };
   return { tile, nest, total, product, loop, number: (x: number): Node => scalar(x, dtype) };
 }
@@ -84,7 +85,9 @@ export function inBlocks(
   const inner = newOuter(share);
   const first = mulIndex(block, share);
   const limit = blocks * share === work ? constIndex(share) : min(constIndex(share), subIndex(constIndex(work), first));
-  const each = build("loop", [inner, limit, ...body(block, blocks, addIndex(first, inner))], { kind: "serial" });
+  const items = body(block, blocks, addIndex(first, inner));
+  if (items.length === 0) return [];
+  const each = build("loop", [inner, limit, ...items], { kind: "serial" });
   return [build("loop", [block, constIndex(blocks), each], { kind: "parallel" })];
 }
 

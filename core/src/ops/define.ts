@@ -8,7 +8,8 @@ import { dimsEqual } from "../ir/dim.ts";
 import { type DType, dtypes } from "../ir/dtype.ts";
 import { type Attrs, type Node, type NodeOf, type Op, type RareOp, tensorTypeOf } from "../ir/node.ts";
 import { type TensorType, type Type, typeText } from "../ir/type.ts";
-import type { LowerItems, LowerNests, LowerValue } from "../kernel/lower.ts";
+import type { LowerItems, LowerNests } from "../kernel/lower.ts";
+import type { LowerValue } from "../kernel/value-at.ts";
 
 /** Cotangents of the sources, in their order; null where none flows. `y` is the op's own node. */
 export type Vjp<O extends Op> = (g: Node, y: NodeOf<O>) => readonly (Node | null)[];
