@@ -144,12 +144,8 @@ function place(
     blocks[block] = home;
     at.set(span, { block, offset });
     const { done } = home;
-    let [behind, above] = [0, done.length];
-    while (behind < above) {
-      const middle = (behind + above) >> 1;
-      if ((done[middle] as Placed).start > offset) above = middle;
-      else behind = middle + 1;
-    }
+    let behind = done.length;
+    while (behind > 0 && (done[behind - 1] as Placed).start > offset) behind--;
     const end = align(offset + span.bytes, alignment);
     done.splice(behind, 0, { from: span.from, to: span.to, start: offset, end });
     home.bytes = Math.max(home.bytes, end);
@@ -196,31 +192,29 @@ const tiny = 1024;
  *  is done and what it reads is there: so a weight is updated between the steps of the backward pass, and its gradient is gone. What
  *  such updates have in common, numbers made of the rate, comes as soon as it can be made. */
 export function updatesEarly(values: readonly Value[], uses: readonly Use[], donated: ReadonlySet<number>): number[] {
-  const readers = values.map((): number[] => []);
-  const writer = values.map(() => -1);
+  const readers: number[][] = [];
+  const writer: number[] = [];
   uses.forEach(({ reads, writes }, step) => {
-    for (const v of new Set(reads)) readers[v]?.push(step);
+    for (const v of reads) (readers[v] ??= []).push(step);
     for (const v of writes) writer[v] = step;
   });
   /** Behind the place of which step each one comes, and the moved ones behind each. */
   const behind = uses.map((_, step) => step);
-  const moved = new Map<number, number[]>();
+  const moved: number[][] = [];
   uses.forEach(({ reads, writes, inPlace }, step) => {
     const given = inPlace.filter((v) => donated.has(values[v]?.input ?? -1));
-    const updates = given.length > 0 && writes.every((v) => readers[v]?.length === 0);
+    const updates = given.length > 0 && writes.every((v) => !readers[v]);
     if (!updates && writes.reduce((sum, v) => sum + (values[v] as Value).bytes, 0) > tiny) return;
     let latest = -1;
-    const waits = (s: number): void => {
-      if (s >= 0 && s !== step) latest = Math.max(latest, behind[s] as number);
+    const waits = (s: number | undefined): void => {
+      if (s !== undefined && s !== step) latest = Math.max(latest, behind[s] as number);
     };
-    for (const v of reads) waits(writer[v] as number);
+    for (const v of reads) waits(writer[v]);
     if (updates) for (const v of given) readers[v]?.forEach(waits);
     if (latest === step) return;
     behind[step] = latest;
-    const list = moved.get(latest);
-    if (list) list.push(step);
-    else moved.set(latest, [step]);
+    (moved[latest + 1] ??= []).push(step);
   });
-  const at = (step: number): readonly number[] => moved.get(step) ?? [];
+  const at = (step: number): readonly number[] => moved[step + 1] ?? [];
   return [...at(-1), ...uses.flatMap((_, step) => (behind[step] === step ? [step, ...at(step)] : at(step)))];
 }

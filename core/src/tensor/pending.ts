@@ -61,7 +61,7 @@ export class Pending<O extends Op = Op> implements NodeOf<O> {
   settle(value: Buffer): void {
     this.value = value;
     value.holders++;
-    for (const s of this.src) asPending(s).settled++;
+    this.release();
     if (transforms > 0) settledInTransform.push(this);
     else this.leave();
   }
@@ -76,8 +76,7 @@ export class Pending<O extends Op = Op> implements NodeOf<O> {
       for (const source of src) {
         const s = asPending(source);
         if (s.left || s.value !== null || s.handles > 0 || s.settled !== s.uses) continue;
-        s.left = true;
-        for (const n of s.src) asPending(n).settled++;
+        s.release();
         stack.push(s.src);
       }
   }
@@ -88,10 +87,15 @@ export class Pending<O extends Op = Op> implements NodeOf<O> {
     if (this.value instanceof Buffer) {
       if (--this.value.holders === 0) this.value.release();
     } else if (this.value === null && !this.left && transforms === 0) {
-      this.left = true;
-      for (const s of this.src) asPending(s).settled++;
+      this.release();
       this.leave();
     }
+  }
+
+  /** Counts no longer among the uses of its sources. */
+  release(): void {
+    this.left = true;
+    for (const s of this.src) asPending(s).settled++;
   }
 }
 
