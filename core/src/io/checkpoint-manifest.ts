@@ -61,20 +61,17 @@ export function readManifest(bytes: Uint8Array, path: string): Manifest {
   if (!isObject(manifest) || manifest.format !== format)
     return fail(`not a checkpoint's manifest (no format ${quote(format)})`);
   if (manifest.version !== version) {
-    throw new CheckpointError(
-      `${path}: format version ${JSON.stringify(manifest.version)}, this program reads ${version}`,
-      {
-        hint: "It was written by another version of Sinan: use that one, or convert the checkpoint with it.",
-      },
-    );
+    throw new CheckpointError(`${path}: format version ${shown(manifest.version)}, this program reads ${version}`, {
+      hint: "It was written by another version of Sinan: use that one, or convert the checkpoint with it.",
+    });
   }
   const { sha256: hash, step, sequence, meta } = manifest;
   if (typeof hash !== "string" || hash.length !== 64) return fail("sha256: expected 64 hexadecimal digits");
   const actual = sha256Hex(new TextEncoder().encode(withHash(text, noHash)));
-  if (actual !== hash) return fail(`sha256: the file says ${hash}, its content has ${actual}`);
+  if (actual !== hash) return fail(`sha256: the file says ${quote(hash)}, its content has ${actual}`);
 
-  if (!isCount(step)) return fail(`step: expected a whole number, found ${JSON.stringify(step)}`);
-  if (!isCount(sequence)) return fail(`sequence: expected a whole number, found ${JSON.stringify(sequence)}`);
+  if (!isCount(step)) return fail(`step: expected a whole number, found ${shown(step)}`);
+  if (!isCount(sequence)) return fail(`sequence: expected a whole number, found ${shown(sequence)}`);
   if (!isObject(manifest.files)) return fail("files: expected an object");
   const files: Record<string, ManifestFile> = {};
   for (const [name, file] of Object.entries(manifest.files)) {
@@ -114,6 +111,9 @@ function isManifestFile(value: Json): value is Json & ManifestFile {
     /^[0-9a-f]{64}$/.test(hash)
   );
 }
+
+/** A value as it may stand in a message. */
+const shown = (value: Json | undefined): string => quote(JSON.stringify(value) ?? "nothing");
 
 const isCount = (value: Json | undefined): value is number => Number.isSafeInteger(value) && Number(value) >= 0;
 

@@ -5,19 +5,24 @@
 /** Pieces longer than this are not remembered: of those the chance to come again is small. */
 export const rememberedLength = 48;
 
-const slotCount = 1 << 16;
-const entryLimit = slotCount / 2;
-const unitLimit = 1 << 19;
-const idLimit = 1 << 18;
+/** Slots at first and at most; each doubles the one before. An entry has 8 units and 4 ids on average, or all goes earlier. */
+const leastSlots = 1 << 9;
+const mostSlots = 1 << 16;
+const unitsPerSlot = 8;
+const idsPerSlot = 4;
 
 export class PieceCache {
   // Of each slot: hash, where its units begin, where its ids begin, how many units (0 if empty) and, times 64, ids.
-  readonly #slots = new Int32Array(slotCount * 4);
-  readonly #units = new Uint16Array(unitLimit);
-  readonly #ids = new Int32Array(idLimit);
+  #slots = new Int32Array(0);
+  #units = new Uint16Array(0);
+  #ids = new Int32Array(0);
   #entries = 0;
   #unitsUsed = 0;
   #idsUsed = 0;
+
+  constructor() {
+    this.#forget(leastSlots);
+  }
 
   /** The ids of all entries; `find` says where one's are. */
   get ids(): Int32Array {
@@ -30,7 +35,8 @@ export class PieceCache {
     const units = this.#units;
     const length = end - start;
     const hash = hashOf(text, start, end);
-    for (let at = (hash & (slotCount - 1)) * 4; ; at = (at + 4) & (slotCount * 4 - 1)) {
+    const mask = slots.length - 1;
+    for (let at = (hash << 2) & mask; ; at = (at + 4) & mask) {
       const sizes = slots[at + 3] ?? 0;
       if (sizes === 0) return -1;
       if (slots[at] !== hash || (sizes & 63) !== length) continue;
@@ -55,13 +61,16 @@ export class PieceCache {
    *  @param end at most `start + 48` */
   add(text: string, start: number, end: number, ids: Int32Array, count: number): void {
     const length = end - start;
-    if (this.#entries === entryLimit || this.#unitsUsed + length > unitLimit || this.#idsUsed + count > idLimit) {
-      this.#slots.fill(0);
-      this.#entries = this.#unitsUsed = this.#idsUsed = 0;
-    }
+    const isFull =
+      this.#entries * 8 >= this.#slots.length ||
+      this.#unitsUsed + length > this.#units.length ||
+      this.#idsUsed + count > this.#ids.length;
+    // What was there is found again soon enough: moving it would cost more than a few pieces encoded twice.
+    if (isFull) this.#forget(Math.min(mostSlots, this.#slots.length / 2));
+    const mask = this.#slots.length - 1;
     const hash = hashOf(text, start, end);
-    let at = (hash & (slotCount - 1)) * 4;
-    while (this.#slots[at + 3] !== 0) at = (at + 4) & (slotCount * 4 - 1);
+    let at = (hash << 2) & mask;
+    while (this.#slots[at + 3] !== 0) at = (at + 4) & mask;
     this.#slots[at] = hash;
     this.#slots[at + 1] = this.#unitsUsed;
     this.#slots[at + 2] = this.#idsUsed;
@@ -69,6 +78,16 @@ export class PieceCache {
     for (let i = 0; i < length; i++) this.#units[this.#unitsUsed++] = text.charCodeAt(start + i);
     for (let i = 0; i < count; i++) this.#ids[this.#idsUsed++] = ids[i] ?? 0;
     this.#entries++;
+  }
+
+  #forget(slots: number): void {
+    if (this.#slots.length === slots * 4) this.#slots.fill(0);
+    else {
+      this.#slots = new Int32Array(slots * 4);
+      this.#units = new Uint16Array(slots * unitsPerSlot);
+      this.#ids = new Int32Array(slots * idsPerSlot);
+    }
+    this.#entries = this.#unitsUsed = this.#idsUsed = 0;
   }
 }
 

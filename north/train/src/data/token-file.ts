@@ -114,10 +114,9 @@ export async function openTokenFile(
   if ("digest" in check && (await hashOf(file, check.digest)) !== hash)
     fail("the token file is damaged: its hash differs");
 
-  const record = parseJson(text(await file.read(recordAt, recordBytes)), path) as unknown as TokenRecord;
+  const record = parseJson(text(await file.read(recordAt, recordBytes)), path);
+  if (!isTokenRecord(record)) return fail("the token file is damaged: what it is made from");
   const { tokens, documents } = record;
-  if (![tokens, documents].every((n) => Number.isSafeInteger(n) && n >= 0))
-    fail("the token file is damaged: its counts");
   const lengthsAt = headBytes + Math.ceil((tokens * idBytes) / 4) * 4;
   if (lengthsAt + 4 * documents !== recordAt) fail("the token file is damaged: its parts do not fill it");
   const lengths = words(await file.read(lengthsAt, 4 * documents));
@@ -131,6 +130,30 @@ export async function openTokenFile(
     },
     close: () => file.close(),
   };
+}
+
+const isObject = (value: Json | undefined): value is Record<string, Json> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+const isCount = (value: Json | undefined): boolean => Number.isSafeInteger(value) && Number(value) >= 0;
+
+function isTokenRecord(value: Json): value is Json & TokenRecord {
+  if (!isObject(value) || !Array.isArray(value["sources"])) return false;
+  const { tokenizer, tokens, documents, skippedLines, made, options } = value;
+  const counts = [tokens, documents, skippedLines].every(isCount);
+  return (
+    counts &&
+    typeof tokenizer === "string" &&
+    typeof made === "number" &&
+    options !== undefined &&
+    value["sources"].every(isSource)
+  );
+}
+
+function isSource(value: Json): boolean {
+  if (!isObject(value)) return false;
+  const { name, size, modified, sha256 } = value;
+  const isTime = modified === null || typeof modified === "number";
+  return typeof name === "string" && isCount(size) && isTime && typeof sha256 === "string";
 }
 
 async function hashOf(file: OpenFile, digest: Sha256): Promise<string> {
