@@ -174,6 +174,22 @@ export const bars: readonly Bar[] = [
     tried:
       "Rare families of ops, symbolic dims, kernels of rows, threads and several memories register themselves where they are imported. The rest is the compiler itself: passes, schedules and the assembler.",
   },
+  ...(["english", "code"] as const).flatMap((text): Bar[] => [
+    {
+      what: `token ids of ${text}, GPT-4o's vocabulary, to gpt-tokenizer`,
+      unit: "×",
+      bound: "at least",
+      bar: 1,
+      of: ({ ratio }) => ratio("tokenizer", `o200k-${text}`, 1, ["gpt-tokenizer"]),
+    },
+    {
+      what: `token ids of ${text}, LLaMA-3's vocabulary, to @huggingface/tokenizers`,
+      unit: "×",
+      bound: "at least",
+      bar: 3,
+      of: ({ ratio }) => ratio("tokenizer", `llama3-${text}`, 1, ["huggingface"]),
+    },
+  ]),
   ...swept.map(
     (name): Bar => ({
       what: `error of ${name} over every f32`,

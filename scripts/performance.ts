@@ -30,6 +30,7 @@ const runs: readonly (readonly [bench: string, ...args: string[]])[] = [
   ["llama-decode", "--threads", "2"],
   ["packing", "--threads", "2"],
   ["ops", "--seconds", "2"],
+  ["tokenizer"],
   ["accuracy", "--threads", "2"],
 ];
 

@@ -5,6 +5,7 @@
 const better = {
   "GFLOP/s": "higher",
   "tokens/s": "higher",
+  "MB/s": "higher",
   us: "lower",
   ms: "lower",
   s: "lower",

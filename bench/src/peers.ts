@@ -191,3 +191,13 @@ export function opsPeers(seconds: number): Promise<PeerLine[]> {
     1,
   );
 }
+
+/** Other tokenizers on the texts `NAME.txt` of a folder, in MB/s; the cases are `o200k-NAME` and `llama3-NAME`. */
+export function tokenizerPeers(folder: string, texts: readonly string[], seconds: number): Promise<PeerLine[]> {
+  const encode = (peer: string, needs: string): Program => ({
+    file: "tokenizer.mjs",
+    args: ["--peer", peer, "--folder", folder, "--texts", texts.join(","), "--seconds", String(seconds)],
+    needs,
+  });
+  return runAll([encode("gpt-tokenizer", "gpt-tokenizer"), encode("huggingface", "@huggingface/tokenizers")], 1);
+}

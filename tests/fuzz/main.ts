@@ -38,10 +38,11 @@ if (values.only !== undefined && !all.has(values.only)) {
 const chosen = [...all.keys()].filter((name) => values.only === undefined || name === values.only);
 const each = Math.ceil(inputs / chosen.length);
 
-let stopped = false;
+const interrupt = new AbortController();
+const isStopped = (): boolean => interrupt.signal.aborted;
 let current: Worker | undefined;
 process.once("SIGINT", () => {
-  stopped = true;
+  interrupt.abort();
   void current?.terminate();
 });
 
@@ -134,17 +135,17 @@ async function stretch(name: string, format: Format, from: number, to: number): 
   clearInterval(watch);
   await Promise.all(reports);
   const number = from + Atomics.load(progress, 0);
-  if (death === "" || stopped) return to;
+  if (death === "" || isStopped()) return to;
   await report(name, format, number, death, false);
   return number + 1;
 }
 
 for (const name of chosen) {
   const format = all.get(name);
-  if (format === undefined || stopped) continue;
-  for (let from = first; from < first + each && !stopped; ) from = await stretch(name, format, from, first + each);
+  if (format === undefined || isStopped()) continue;
+  for (let from = first; from < first + each && !isStopped(); ) from = await stretch(name, format, from, first + each);
   done += each;
 }
 const seconds = ((performance.now() - begin) / 1000).toFixed(0);
-say(`${stopped ? "stopped" : `${each * chosen.length} inputs`} after ${seconds} s, ${failures} failures`);
-process.exit(stopped ? 130 : failures > 0 ? 1 : 0);
+say(`${isStopped() ? "stopped" : `${each * chosen.length} inputs`} after ${seconds} s, ${failures} failures`);
+process.exit(isStopped() ? 130 : failures > 0 ? 1 : 0);

@@ -7,7 +7,16 @@ const numbers = [0, 1, 2, 4, 8, 127, 128, 255, 256, 65535, 65536, 2 ** 31 - 1, 2
 export const absurd: readonly number[] = [
   ...numbers,
   ...numbers.map((value) => -value),
-  ...[0.5, 1e-300, 1e16, 1e21, 1e308, 2 ** 53 - 1, 2 ** 53, 2 ** 63, 2 ** 64, -(2 ** 53)],
+  0.5,
+  1e-300,
+  1e16,
+  1e21,
+  1e308,
+  2 ** 53 - 1,
+  2 ** 53,
+  2 ** 63,
+  2 ** 64,
+  -(2 ** 53),
 ];
 
 /** A file with a few bytes changed, dropped, doubled or moved, or cut short. */
@@ -70,12 +79,12 @@ export function damagedJson(value: unknown, random: Random): string {
   let all = value;
   for (let left = 1 + random.below(3); left > 0; left--) all = changed(all, random, 0, value);
   const text = JSON.stringify(all) ?? "null";
-  const raw = text.replaceAll(/"\u0000raw:(.*?)\u0000"/g, (_, json: string) => JSON.parse(`"${json}"`) as string);
+  const raw = text.replaceAll(/"\ue000(.*?)\ue001"/gs, (_, json: string) => JSON.parse(`"${json}"`) as string);
   return random.once(12) ? new TextDecoder().decode(damagedBytes(new TextEncoder().encode(raw), random)) : raw;
 }
 
-/** Text that stands in the JSON as it is. */
-const raw = (json: string): string => `\u0000raw:${json}\u0000`;
+/** Text that stands in the JSON as it is, between two characters that no file here has. */
+const raw = (json: string): string => `\ue000${json}\ue001`;
 
 /** A copy with one place changed; what is not on the way to it is shared. */
 function changed(value: unknown, random: Random, depth: number, whole: unknown): unknown {
@@ -125,8 +134,7 @@ function changedArray(value: readonly unknown[], random: Random, depth: number, 
   }
 }
 
-const plain = (value: unknown): string =>
-  (JSON.stringify(value) ?? "null").replaceAll("\\u0000raw:", "").replaceAll("\\u0000", "");
+const plain = (value: unknown): string => (JSON.stringify(value) ?? "null").replaceAll(/[\ue000\ue001]/g, "");
 
 function replacement(value: unknown, random: Random, whole: unknown): unknown {
   switch (random.below(11)) {
@@ -162,7 +170,7 @@ function replacement(value: unknown, random: Random, whole: unknown): unknown {
     case 6:
       return typeof value === "number" ? value + random.pick([-1, 1, 1000]) : [value];
     case 7:
-      return typeof value === "string" ? changedText(value, random) : String(JSON.stringify(value)).slice(0, 1000);
+      return typeof value === "string" ? changedText(value, random) : (JSON.stringify(value) ?? "").slice(0, 1000);
     case 8:
       return {
         type: random.pick(["BPE", "Sequence", "ByteLevel", "Split", "Replace", "Strip", "Metaspace", "Fuse", "F32"]),

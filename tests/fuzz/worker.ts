@@ -1,6 +1,6 @@
 /** The thread in which the job's inputs are tried, so that one that hangs or takes all memory ends the thread and not the job.
  *  The main thread reads from shared memory which input is being tried. */
-import { parentPort, workerData } from "node:worker_threads";
+import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { attempt } from "./attempt.ts";
 import { formats } from "./format.ts";
 import { random } from "./random.ts";
@@ -29,7 +29,8 @@ export interface Extreme {
 const { name, seed, from, to, progress } = workerData as Work;
 const format = (await formats()).get(name);
 if (format === undefined) throw new RangeError(`there is no format ${name}`);
-const say = (message: Message): void => parentPort?.postMessage(message);
+const port: MessagePort | null = parentPort;
+const say = (message: Message): void => port?.postMessage(message, []);
 let refused = 0;
 let slowest: Extreme = { number: from, value: 0 };
 let largest: Extreme = { number: from, value: 0 };
