@@ -113,7 +113,7 @@ function isManifestFile(value: Json): value is Json & ManifestFile {
 }
 
 /** A value as it may stand in a message. */
-const shown = (value: Json | undefined): string => quote(JSON.stringify(value) ?? "nothing");
+const shown = (value: Json | undefined): string => (JSON.stringify(value) ?? "nothing").slice(0, 80);
 
 const isCount = (value: Json | undefined): value is number => Number.isSafeInteger(value) && Number(value) >= 0;
 
