@@ -2,7 +2,7 @@
  *  carries its own hash, so a checkpoint with a valid manifest and matching files is whole, and nothing else is. */
 
 import { ArgumentError, CheckpointError, FormatError } from "../errors.ts";
-import { isObject, type Json, parseJson, quote } from "./json.ts";
+import { isCount, isObject, type Json, parseJson, quote } from "./json.ts";
 import { sha256Hex } from "./sha256.ts";
 
 export const manifestName = "manifest.json";
@@ -114,8 +114,6 @@ function isManifestFile(value: Json): value is Json & ManifestFile {
 
 /** A value as it may stand in a message. */
 const shown = (value: Json | undefined): string => (JSON.stringify(value) ?? "nothing").slice(0, 80);
-
-const isCount = (value: Json | undefined): value is number => Number.isSafeInteger(value) && Number(value) >= 0;
 
 /** The text with its last 64-digit string replaced. */
 function withHash(text: string, hash: string): string {

@@ -171,6 +171,7 @@ const hostile: [what: string, bytes: Uint8Array, says: RegExp][] = [
   ],
   ["no dtype", file('{"a":{"shape":[1],"data_offsets":[0,4]}}', 4), /tensor "a": dtype: .*found nothing/],
   ["an entry that is not an object", file('{"a":7}', 0), /tensor "a": entry: .*found 7/],
+  ["a size of minus zero", file('{"a":{"dtype":"F32","shape":[-0],"data_offsets":[0,0]}}', 0), /tensor "a": shape: /],
   [
     "a negative size",
     file('{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}', 4),

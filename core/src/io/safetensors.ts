@@ -3,7 +3,7 @@
  *  Source: github.com/huggingface/safetensors, README "Format"; files written here equal its own byte for byte. */
 
 import { ArgumentError, DTypeError, FormatError } from "../errors.ts";
-import { isObject, type Json, parseJson, quote } from "./json.ts";
+import { isCount, isObject, type Json, parseJson, quote } from "./json.ts";
 
 /** What the format calls our dtypes and the bytes of one element, in the order of `Dtype` in the reference
  *  implementation: files list the tensors from the last to the first, so that wide elements come first and stay aligned. */
@@ -328,7 +328,7 @@ function checkTensor(name: string, { dtype, shape, data }: StoredTensor): void {
 /** The value as an array of sizes, or undefined if it is not one. */
 function sizes(value: Json | undefined): number[] | undefined {
   if (!Array.isArray(value)) return undefined;
-  const whole = value.filter((size): size is number => Number.isSafeInteger(size) && Number(size) >= 0);
+  const whole = value.filter((size): size is number => isCount(size));
   return whole.length === value.length ? whole : undefined;
 }
 
