@@ -1,6 +1,6 @@
 /** A prepared call as a task of `@sinan/train`: model, optimizer, batches, schedule, evaluation, and the facts by which a checkpoint
  *  is known to be of the same run. */
-import { data as batches, type Json, key, nn, random, sum, tensor, type Tensor } from "sinan";
+import { data as batches, type Json, key, random, sum, tensor, type Tensor } from "sinan";
 import type { StepContext, Task, TrainOptions, TrainState, WeighedLoss } from "@sinan/train";
 import { llamaConfigToJson } from "./config.ts";
 import { type Llama, llama } from "./model/llama.ts";
@@ -79,7 +79,6 @@ export function taskOf(
 
 /** The loss of packed documents: padding has no target, and batches hold different numbers of them. */
 function packedLoss(model: Llama, ids: Tensor, targets: Tensor, segments: Tensor, ctx: StepContext): WeighedLoss {
-  const { ignoreIndex } = batches;
-  const total = nn.crossEntropy(model({ ids, segments }, ctx), targets, { reduction: "sum", ignoreIndex });
-  return { total, weight: sum(targets.notEqual(ignoreIndex)) };
+  const weights = targets.notEqual(batches.ignoreIndex).cast("f32");
+  return { total: loss(model, { ids, segments }, targets, ctx, { weights, reduction: "sum" }), weight: sum(weights) };
 }

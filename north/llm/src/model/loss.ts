@@ -25,7 +25,6 @@ import type { LlamaConfig } from "../config.ts";
 import { head, type HeadParts, type Llama, trunk } from "./llama.ts";
 import type { TokenInput } from "./positions.ts";
 
-/** How much each target counts. */
 /** How targets count, and how many logits are there at once. */
 export interface LossOptions {
   /** How much each target counts, f32 `[batch, time]`: the loss is Σ weight · nats / Σ weight. Where a weight is 0 the target may be
