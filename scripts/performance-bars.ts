@@ -24,9 +24,9 @@ const quotient = (a: number | undefined, b: number | undefined): number | undefi
   a === undefined || b === undefined ? undefined : a / b;
 
 const gemmTried =
-  "The tile is 6 × 8 in registers; panels are packed four rows at a time, and blocks begin in different sets of the caches. What is left is packing, and what a call costs around the product.";
+  "The tile is 6 × 8 in registers; panels are packed four rows at a time, and blocks begin in different sets of the caches. A result that is disposed of gives its memory to the next one at once. What is left is packing, and what a call costs around the product.";
 const dispatchTried =
-  "A call like the last one walks a pattern of its arguments instead of flattening them, and small results share one block of memory. What is left is a buffer, a finalizer and a tensor for each result.";
+  "A call like the last one walks a pattern of its arguments instead of flattening them, small results share one block of memory, and records are copied rather than filled. What is left is a buffer, a finalizer and a tensor for each result.";
 const sizes = ["512", "1024", "2048"] as const;
 const swept = ["exp", "log", "sin", "cos", "tanh", "erf", "sigmoid", "softplus", "expm1", "log1p"] as const;
 
@@ -146,7 +146,7 @@ export const bars: readonly Bar[] = [
     bar: 3,
     of: ({ ours }) => ours("compile", "first-step"),
     tried:
-      "Nodes are interned by numbers, schedules are applied once, equal layers are compiled once; kernels compile in the engine meanwhile.",
+      "Nodes are interned by numbers, schedules are applied once, equal layers are compiled once; kernels compile in the engine meanwhile, and first run slice by slice, so that it can change to better code on the way.",
   },
   {
     what: "compiling 48 layers to compiling 6",
@@ -155,7 +155,7 @@ export const bars: readonly Bar[] = [
     bar: 1.5,
     of: ({ ours }) => ours("compile", "ratio"),
     tried:
-      "Equal layers are traced, differentiated and compiled once, and their calls are found without copying the graph; tracing the model around them and planning its memory still grow with it.",
+      "Equal layers are traced, differentiated and compiled once, their calls are found without copying the graph, and weights are updated between the steps of the backward pass, so that memory does not grow with their gradients; tracing the model around the layers, the passes over their calls and the collector still grow with them.",
   },
   {
     what: "import to first result",
