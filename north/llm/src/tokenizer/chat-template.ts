@@ -13,6 +13,7 @@ export interface ChatMessage {
   readonly [field: string]: unknown;
 }
 
+/** How a conversation ends, and what the template may use. */
 export interface ChatOptions {
   /** End with the beginning of the assistant's answer. Default false. */
   readonly addGenerationPrompt?: boolean;
@@ -20,6 +21,7 @@ export interface ChatOptions {
   readonly variables?: Readonly<Record<string, unknown>>;
 }
 
+/** A model's way of writing a conversation. */
 export interface ChatTemplate {
   /** The template's text. */
   readonly source: string;
