@@ -30,11 +30,16 @@ if (built.length === 0) {
 
 const scratch = mkdtempSync(path.join(tmpdir(), "sinan-smoke-"));
 try {
-  for (const { name, dist } of built) {
-    const link = path.join(scratch, "node_modules", name);
-    mkdirSync(path.dirname(link), { recursive: true });
-    symlinkSync(dist, link, "junction");
-  }
+  const link = (name, target) => {
+    const place = path.join(scratch, "node_modules", name);
+    mkdirSync(path.dirname(place), { recursive: true });
+    symlinkSync(target, place, "junction");
+  };
+  for (const { name, dist } of built) link(name, dist);
+  // What npm would install with them.
+  const needed = new Set(built.flatMap(({ dependencies = {} }) => Object.keys(dependencies)));
+  for (const { name } of built) needed.delete(name);
+  for (const name of needed) link(name, path.join(root, "node_modules", name));
   const entries = built.flatMap(({ name, exports = {} }) => Object.keys(exports).map((key) => name + key.slice(1)));
   const imports = entries
     .map(

@@ -36,28 +36,47 @@ export interface Installed {
   readonly packages: readonly Package[];
 }
 
-/** Packs every package and installs the tarballs, offline: they need nothing else. The caller removes the folder. */
+/** Packs every package, and what they need of others, and installs the tarballs, offline. The caller removes the folder. */
 export function install(): Installed {
   const folder = mkdtempSync(path.join(tmpdir(), "sinan-packages-"));
   const dists = homes.map((home) => path.join(root, home, "dist"));
   npm(folder, "pack", "--silent", "--pack-destination", folder, ...dists);
+  const others = dependencies(dists).map((name) => {
+    const home = path.join(root, "node_modules", name);
+    npm(folder, "pack", "--silent", "--ignore-scripts", "--pack-destination", folder, home);
+    return tarballOf(folder, home);
+  });
   const packages = dists.map((dist): Package => {
-    const {
-      name,
-      version,
-      exports = {},
-    } = JSON.parse(readFileSync(path.join(dist, "package.json"), "utf8")) as {
-      name: string;
-      version: string;
-      exports?: Readonly<Record<string, unknown>>;
-    };
-    const tarball = path.join(folder, `${name.replace("@", "").replace("/", "-")}-${version}.tgz`);
-    return { name, tarball, entries: Object.keys(exports).map((key) => name + key.slice(1)) };
+    const { name, exports = {} } = manifestOf(dist);
+    return { name, tarball: tarballOf(folder, dist), entries: Object.keys(exports).map((key) => name + key.slice(1)) };
   });
   writeFileSync(path.join(folder, "package.json"), '{ "private": true, "type": "module" }\n');
   const quiet = ["--offline", "--ignore-scripts", "--no-audit", "--no-fund"];
-  npm(folder, "install", ...quiet, ...packages.map(({ tarball }) => tarball));
+  npm(folder, "install", ...quiet, ...others, ...packages.map(({ tarball }) => tarball));
   return { folder, packages };
+}
+
+interface Manifest {
+  readonly name: string;
+  readonly version: string;
+  readonly exports?: Readonly<Record<string, unknown>>;
+  readonly dependencies?: Readonly<Record<string, string>>;
+}
+
+const manifestOf = (home: string): Manifest =>
+  JSON.parse(readFileSync(path.join(home, "package.json"), "utf8")) as Manifest;
+
+function tarballOf(folder: string, home: string): string {
+  const { name, version } = manifestOf(home);
+  return path.join(folder, `${name.replace("@", "").replace("/", "-")}-${version}.tgz`);
+}
+
+/** Packages that are not ours and that ours need at run time. */
+function dependencies(dists: readonly string[]): string[] {
+  const manifests = dists.map(manifestOf);
+  const own = new Set(manifests.map(({ name }) => name));
+  const needed = new Set(manifests.flatMap(({ dependencies: needs = {} }) => Object.keys(needs)));
+  return [...needed].filter((name) => !own.has(name)).sort();
 }
 
 function npm(cwd: string, ...args: readonly string[]): void {

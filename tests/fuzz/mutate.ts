@@ -79,7 +79,10 @@ export function damagedJson(value: unknown, random: Random): string {
   let all = value;
   for (let left = 1 + random.below(3); left > 0; left--) all = changed(all, random, 0, value);
   const text = JSON.stringify(all) ?? "null";
-  const raw = text.replaceAll(/"\ue000(.*?)\ue001"/gs, (_, json: string) => JSON.parse(`"${json}"`) as string);
+  const raw = text.replaceAll(
+    /"\ue000((?:[^"\\\ue000\ue001]|\\.)*)\ue001"/g,
+    (_, json: string) => JSON.parse(`"${json}"`) as string,
+  );
   return random.once(12) ? new TextDecoder().decode(damagedBytes(new TextEncoder().encode(raw), random)) : raw;
 }
 
