@@ -22,6 +22,8 @@ const ofPages = [
   "north/llm/src/model/llama.test.ts",
   "north/llm/src/model/training.test.ts",
   "north/llm/src/trainer.test.ts",
+  "north/train/src/data/documents.test.ts",
+  "north/train/src/data/token-cache.test.ts",
   "south/cpu/src/arenas.test.ts",
   "south/cpu/src/device.test.ts",
   "south/cpu/src/threads.test.ts",

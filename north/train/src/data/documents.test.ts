@@ -1,7 +1,6 @@
 /** Documents of files that come in pieces are those of the whole, wherever the pieces end and whatever the bytes are. SINAN_STRESS=1000000
  *  tries so many damaged files. */
 import assert from "node:assert/strict";
-import process from "node:process";
 import test from "node:test";
 import fc from "fast-check";
 import { FormatError } from "sinan";
