@@ -2,12 +2,21 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import fc from "fast-check";
-import { ArgumentError, type Files, FileError, FormatError, memoryFiles, type MemoryFiles, PowerLoss } from "sinan";
+import {
+  ArgumentError,
+  data,
+  type Files,
+  FileError,
+  FormatError,
+  memoryFiles,
+  type MemoryFiles,
+  PowerLoss,
+  sha256Hex,
+} from "sinan";
 import { byteTokenizer } from "../fixtures/bytes.ts";
 import { blobFile, textFile } from "./text-file.ts";
 import { openTokens, type TokenCacheOptions, type Tokens } from "./token-cache.ts";
 import { tokenSource } from "./token-source.ts";
-import { data } from "sinan";
 
 const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text);
 
@@ -159,6 +168,47 @@ test("one flipped bit, a cut or a foreign file in the cache is noticed, and the 
     }),
     { numRuns: 300 },
   );
+});
+
+test("a file that is well hashed and says nonsense is no token file", async () => {
+  const files = await tree({ "a.jsonl": lines("some text", "and more") });
+  const { tokens } = await open(files, ["a.jsonl"]);
+  const { path, record } = tokens;
+  const good = await files.read(path);
+  const tail = 4 + 64 + 8;
+  const from = good.length - tail - JSON.stringify(record).length;
+  const nonsense: unknown[] = [
+    record, // which is none: it shows that the others are not refused for their hash
+    null,
+    [],
+    {},
+    { ...record, sources: undefined },
+    { ...record, sources: [null] },
+    { ...record, sources: [{ name: "d/a.jsonl" }] },
+    { ...record, tokens: -1 },
+    { ...record, tokens: 2 ** 52 },
+    { ...record, tokens: record.tokens - 1 },
+    { ...record, documents: 1e9 },
+    { ...record, documents: record.documents + 0.5 },
+    { ...record, tokenizer: 3 },
+    { ...record, made: "now" },
+  ];
+  for (const value of nonsense) {
+    const text = utf8(JSON.stringify(value));
+    const all = Uint8Array.of(
+      ...good.subarray(0, from),
+      ...text,
+      ...new Uint8Array(Uint32Array.of(text.length).buffer),
+    );
+    await files.write(path, [all, utf8(`${sha256Hex(all)}SNTOKEND`)]);
+    const again = await open(files, ["a.jsonl"]);
+    assert.equal(again.tokens.built, value !== record, JSON.stringify(value));
+    if (value !== record) assert.match(again.warnings[0] ?? "", /are made anew: /);
+  }
+  const bare = utf8("{");
+  const all = Uint8Array.of(...good.subarray(0, from), ...bare, 1, 0, 0, 0);
+  await files.write(path, [all, utf8(`${sha256Hex(all)}SNTOKEND`)]);
+  assert.ok((await open(files, ["a.jsonl"])).tokens.built);
 });
 
 test("power loss, a full disk or a failing rename at any write leaves no ids or whole ones", async () => {

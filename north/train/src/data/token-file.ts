@@ -120,6 +120,7 @@ export async function openTokenFile(
   const lengthsAt = headBytes + Math.ceil((tokens * idBytes) / 4) * 4;
   if (lengthsAt + 4 * documents !== recordAt) fail("the token file is damaged: its parts do not fill it");
   const lengths = words(await file.read(lengthsAt, 4 * documents));
+  if (lengths.reduce((sum, length) => sum + length, 0) !== tokens) fail("the documents are not as long as the ids");
   return {
     record,
     hash,
