@@ -172,6 +172,27 @@ test("without --json: figures beside the baselines, a sample, the checkpoint and
   assert.doesNotMatch(out + err, new RegExp(String.fromCharCode(27)), "no colours where nobody sees them");
 });
 
+test("JSON lines of a pattern, packed, with a field of their own and bad lines left out", async (t) => {
+  const cwd = await scratch(t);
+  const lines = sentences(120).split("\n").filter(Boolean);
+  const jsonl = (some: readonly string[]): string => some.map((body) => `${JSON.stringify({ body })}\n`).join("");
+  await writeFile(path.join(cwd, "a.jsonl"), jsonl(lines.slice(0, 60)));
+  await writeFile(path.join(cwd, "b.jsonl"), `no JSON\n${jsonl(lines.slice(60))}`);
+  const args = ["--model", "tiny.json", "--data", "*.jsonl", "--field", "body", "--pack", "--steps", "3", "--json"];
+  const more = ["--seq", "16", "--batch", "2", "--device", "interpreter"];
+  const train = (...flags: string[]): Promise<Ended> =>
+    ended(start(cwd, ["train", ...args, ...more, ...flags], { env: { XDG_CACHE_HOME: path.join(cwd, "cache") } }));
+  const refused = await train();
+  assert.equal(refused.code, 1);
+  assert.match(refused.err, /^FormatError: b\.jsonl: line 1: not valid JSON/);
+  const { code, out, err } = await train("--skip-bad-lines");
+  assert.equal(code, 0, err);
+  assert.equal(lossesOf(out).size, 3);
+  const nothing = await sinan(cwd, "train", "--pack");
+  assert.equal(nothing.code, 2);
+  assert.match(nothing.err, /--pack says how --data is read, and there is no --data/);
+});
+
 test("a run that is there is not written over", async (t) => {
   const cwd = await scratch(t);
   const args = [...tiny.slice(0, -1), "2"];

@@ -9,6 +9,7 @@ import {
   llamaConfigFromJson,
   llamaPresets,
   type StartEvent,
+  type TextSource,
   Trainer,
   type TrainerEvent,
   type TrainResult,
@@ -23,7 +24,7 @@ import { openDevice } from "./opened.ts";
 /** @returns the exit code */
 export async function runTraining(values: TrainValues): Promise<number> {
   const model = values.model === undefined ? undefined : modelNamed(values.model);
-  const data = values.data ?? (values.resume ? undefined : mobyDick());
+  const data = dataOf(values);
   const hardware = await openDevice(values.device);
   const trainer = new Trainer(
     defined({
@@ -67,6 +68,20 @@ export async function runTraining(values: TrainValues): Promise<number> {
   } finally {
     stop.release();
   }
+}
+
+/** What to learn from: what was given, that of a run that goes on, or the book. */
+function dataOf({ data, field, pack, resume, "skip-bad-lines": skip }: TrainValues): TextSource | undefined {
+  const documents = defined({ field, pack: pack || undefined, onBadLine: skip ? ("skip" as const) : undefined });
+  const [flag] = Object.keys(documents);
+  if (flag === undefined) return data ?? (resume ? undefined : mobyDick());
+  if (data !== undefined) return { files: data, ...documents };
+  throw new UsageError(
+    `sinan train: --${flag === "onBadLine" ? "skip-bad-lines" : flag} says how --data is read, and there is no --data`,
+    {
+      hint: "Give the files: --data 'corpus/*.jsonl'.",
+    },
+  );
 }
 
 function tellJson(event: TrainerEvent): void {

@@ -8,7 +8,10 @@ export const defaultSteps = 3000;
 
 const trainFlags = {
   steps: whole("N", 1, 1e9, `length of the whole run, also of one that is resumed (default ${defaultSteps})`),
-  data: text("FILE", "a UTF-8 text (default: Moby Dick)"),
+  data: text("FILE", "a UTF-8 text, JSON lines, a directory of these or a pattern (default: Moby Dick)"),
+  field: text("NAME", "of a JSON line, where its text is (default text)"),
+  "skip-bad-lines": flag("leave JSON lines out that have no text"),
+  pack: flag("whole documents, several to a window, of which none sees another"),
   out: text("DIR", "where checkpoints go (default: runs/TEXT-MODEL, numbered if taken)"),
   resume: flag("continue the run in --out, or the last of the default name"),
   device: deviceFlag,
@@ -41,6 +44,7 @@ within 20 seconds and with code 143.`,
   examples: [
     ["train", "two minutes on Moby Dick"],
     ["train --data my.txt --steps 2000 --out runs/mine", ""],
+    ["train --data 'corpus/*.jsonl' --pack", "documents of many files, more than memory holds"],
     ["train --resume --out runs/mine", "goes on where it stopped, with the same losses"],
     ["train --device sim --steps 5 --json", ""],
   ],
