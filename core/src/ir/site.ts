@@ -22,21 +22,25 @@ export function takeSite(): Site {
 }
 
 const modules: string[] = [];
+const places: string[] = [];
 
 /** Told the path of a module below the one that was called first, `layers.3.mlp`, and its result, a tree. */
 export type Observer = (path: string, result: unknown) => void;
 
 let observer: Observer | undefined;
 
-/** Runs the body of a module: nodes made in it name the modules that they are in. */
-export function inModule<T>(name: string, body: () => T): T {
-  modules.push(name);
+/** Runs the body of a module: nodes made in it name the modules that they are in.
+ *  @param place  its path in the module that holds it; empty for one that none holds, which goes by its kind */
+export function inModule<T>(place: string, kind: string, body: () => T): T {
+  modules.push(place === "" ? kind : place);
+  places.push(place);
   try {
     const result = body();
-    observer?.(modules.slice(1).join("."), result);
+    observer?.(places.filter((p) => p !== "").join("."), result);
     return result;
   } finally {
     modules.pop();
+    places.pop();
   }
 }
 

@@ -1,6 +1,7 @@
 /** The functions behind the layers that have parameters, for models which keep those themselves. */
 import { ArgumentError, ShapeError } from "../errors.ts";
 import { dimsEqual } from "../ir/dim.ts";
+import { carrierOf } from "../ir/dtype.ts";
 import { typeText } from "../ir/type.ts";
 import {
   add,
@@ -59,7 +60,8 @@ const fits = (layer: string, x: Tensor, parameters: readonly (Tensor | null | un
       );
 };
 
-/** Root-mean-square norm over the last axis: `x / sqrt(mean(x²) + epsilon) * weight`.
+/** Root-mean-square norm over the last axis: `x / sqrt(mean(x²) + epsilon) * weight`. Of 16 bits it is computed in f32: where x is small
+ *  the derivative of the root is beyond f16.
  *
  *  @param x       [..., dim]
  *  @param weight  [dim]
@@ -69,7 +71,9 @@ const fits = (layer: string, x: Tensor, parameters: readonly (Tensor | null | un
  *  @example functional.rmsNorm(tensor([[3, 4]]), ones([2]))   // [[0.8485, 1.1314]] */
 export function rmsNorm(x: Tensor, weight: Tensor, { epsilon = 1e-5 }: { readonly epsilon?: number } = {}): Tensor {
   fits("rmsNorm", x, [weight]);
-  return mul(mul(x, rsqrt(add(mean(square(x), -1, { keepDims: true }), epsilon))), weight);
+  const wide = cast(x, carrierOf(x.dtype));
+  const y = mul(wide, rsqrt(add(mean(square(wide), -1, { keepDims: true }), epsilon)));
+  return mul(cast(y, x.dtype), weight);
 }
 
 /** Layer norm over the last axis: `(x − mean) / sqrt(variance + epsilon) * weight + bias`, the variance divided by dim.
@@ -88,8 +92,9 @@ export function layerNorm(
   { epsilon = 1e-5 }: { readonly epsilon?: number } = {},
 ): Tensor {
   fits("layerNorm", x, [weight, bias]);
-  const centred = sub(x, mean(x, -1, { keepDims: true }));
-  const y = mul(centred, rsqrt(add(mean(square(centred), -1, { keepDims: true }), epsilon)));
+  const wide = cast(x, carrierOf(x.dtype));
+  const centred = sub(wide, mean(wide, -1, { keepDims: true }));
+  const y = cast(mul(centred, rsqrt(add(mean(square(centred), -1, { keepDims: true }), epsilon))), x.dtype);
   const scaled = weight ? mul(y, weight) : y;
   return bias ? add(scaled, bias) : scaled;
 }

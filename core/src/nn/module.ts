@@ -144,7 +144,7 @@ function assemble(parts: Own): unknown {
   const { kind, name, missing } = parts;
   const self = (x: never, ctx: Context = evaluation): unknown => {
     if (missing !== undefined) throw uninitialised(kind.name, missing);
-    return inModule(name === "" ? kind.name : name, () => kind.forward(self as never, x, enter(ctx, name)));
+    return inModule(name, kind.name, () => kind.forward(self as never, x, enter(ctx, name)));
   };
   self[own] = parts;
   return Object.setPrototypeOf(self, kind.prototype);

@@ -1,8 +1,21 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { device, latestCheckpoint, type MemoryFiles, memoryFiles, optim } from "sinan";
-import type { TrainEvent } from "@sinan/train";
+import {
+  device,
+  full,
+  key,
+  latestCheckpoint,
+  type MemoryFiles,
+  memoryFiles,
+  optim,
+  tensor,
+  type Tensor,
+  tree,
+} from "sinan";
+import { findNonFinite, type StepContext, type TrainEvent } from "@sinan/train";
 import { llamaConfigFromJson } from "./config.ts";
+import { type Llama, llama } from "./model/llama.ts";
+import { loss } from "./model/loss.ts";
 import { Trainer, type TrainerOptions } from "./trainer.ts";
 import type { TrainCall, TrainerEvent, TrainResult } from "./trainer-events.ts";
 import { recorded, scheduleOf } from "./trainer-learning.ts";
@@ -72,6 +85,34 @@ test("everything that a run is told is in its checkpoint: it goes on with it, un
   assert.equal(second.result.done?.bitsPerByte, whole.result.done?.bitsPerByte);
   const best = await latestCheckpoint(files, "run/best");
   assert.ok(best?.tensors["ema"]);
+});
+
+test("f16 follows f32, and no step is lost to its loss scale", async () => {
+  await device("cpu");
+  const whole = await run({}, { steps: 6 });
+  const { losses } = await run({ precision: "f16" }, { steps: 6 });
+  assert.equal(losses.length, 6);
+  losses.forEach((loss, i) => assert.ok(Math.abs(loss - (whole.losses[i] ?? 0)) < 0.01, `step ${i + 1}: ${loss}`));
+});
+
+test("a bad activation is found by the path of its module, through the regions of the layers", async () => {
+  await device("cpu");
+  const drawn = llama(config).init(key(0));
+  const model = tree.mapLeaves(drawn, (leaf, path) =>
+    path === "model.layers.1.mlp.up_proj.weight" ? full([24, 16], 1e38) : leaf,
+  ) as Llama;
+  const ids = tensor(Int32Array.of(5, 9, 3, 7, 11, 2, 1, 4), { shape: [2, 4] });
+  const task = { loss: (m: Llama, batch: Tensor, context: StepContext) => loss(m, batch, batch, context) };
+  const found = await findNonFinite(task, model, ids, key(1));
+  assert.deepEqual([found.kind, found.path], ["activation", "model.layers.1.mlp.up_proj"]);
+});
+
+test("a refused step names its batch and the windows of the text in it", async () => {
+  await device("cpu");
+  await assert.rejects(
+    run({ learningRate: 1e30, warmupSteps: 0 }, { steps: 6 }),
+    /batch \d \(token \d+, token \d+, token \d+, token \d+\)/,
+  );
 });
 
 test("options that a file cannot hold are asked for again", async () => {

@@ -49,6 +49,7 @@ export function taskOf(
         ...(segments && { segments: tensor(segments, { shape }) }),
       };
     },
+    ...(stream ? {} : { ids: (n) => windowsOf(corpus.trainIds.length, order, n) }),
     rate: (step) => rate(step + 1),
     tokensPerStep: batchSize * seqLen,
     evaluate: heldOutLoss(corpus, seqLen, batchSize),
@@ -76,6 +77,13 @@ export function taskOf(
   };
   return { task, options };
 }
+
+/** Where the windows of a batch begin, in words. */
+const windowsOf = (length: number, order: batches.BatchOptions & { readonly seed: number }, n: number): string[] =>
+  batches
+    .tokenWindows(length, order)
+    .starts(n)
+    .map((start) => `token ${start}`);
 
 /** The loss of packed documents: padding has no target, and batches hold different numbers of them. */
 function packedLoss(model: Llama, ids: Tensor, targets: Tensor, segments: Tensor, ctx: StepContext): WeighedLoss {
