@@ -220,8 +220,8 @@ const mappedOnce = (fn: Fn, has: readonly boolean[], size: Dim): Fn =>
 function inherit(fn: Fn, body: Fn, has: readonly boolean[], size: Dim): void {
   const saves = rematerialised.get(fn);
   if (saves) rematerialised.set(body, saves);
-  const later = waiting.get(fn);
-  if (later) waiting.set(body, later);
+  const waits = waiting.get(fn);
+  if (waits) waiting.set(body, waits);
   const smaller = extended.get(fn);
   if (smaller) extended.set(body, mappedOnce(smaller, has, size));
   const rule = customRules.get(fn);

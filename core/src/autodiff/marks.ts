@@ -15,8 +15,16 @@ export const customPushes = new WeakMap<Fn, Fn>();
 /** Functions that say themselves what is kept of their values. */
 export const rematerialised = new WeakMap<Fn, Saves>();
 
-/** For each parameter of a function, whether its gradient may wait: a call's backward pass is then two. */
-export const waiting = new WeakMap<Fn, readonly boolean[]>();
+/** Which gradients of a function may wait, so that a call's backward pass is two, and what makes the two: a program that never asks
+ *  for it is bundled without. */
+export interface Waits {
+  /** For each parameter, whether its gradient may wait. */
+  readonly later: readonly boolean[];
+  /** The results of `backward` by two calls; `later` says which of them may wait. */
+  readonly call: (backward: Fn, name: string, later: readonly boolean[], args: readonly Node[]) => Node[];
+}
+
+export const waiting = new WeakMap<Fn, Waits>();
 
 /** The function that another one computes and more: its first results are that function's. */
 export const extended = new WeakMap<Fn, Fn>();

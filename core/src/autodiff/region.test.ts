@@ -3,12 +3,12 @@ import { test } from "node:test";
 import { type Fn, nodesOf, topological } from "../ir/fn.ts";
 import type { Node, NodeOf } from "../ir/node.ts";
 import { tensorType } from "../ir/type.ts";
-import { grad, jit, key, matmul, random, region, type Tensor, vmap } from "../tensor/index.ts";
+import { grad, jit, key, matmul, random, region, splitBackward, type Tensor, vmap } from "../tensor/index.ts";
 import { trace } from "../tensor/trace.ts";
 
 const layer = region((w: Tensor, x: Tensor): Tensor => matmul(matmul(x, w).tanh(), w));
 
-const apart = region((w: Tensor, x: Tensor): Tensor => matmul(matmul(x, w).tanh(), w), { weights: [0] });
+const apart = splitBackward((w: Tensor, x: Tensor): Tensor => matmul(matmul(x, w).tanh(), w), { weights: [0] });
 
 /** The functions that the gradients of a loss behind two layers call, by the end of their names, and how many products each has. */
 function called(by: "w" | "x" | "both"): Readonly<Record<string, number>> {

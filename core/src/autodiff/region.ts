@@ -12,7 +12,6 @@ import { call, fill, item, scalar } from "../ops/build.ts";
 import { customRules, waiting } from "./marks.ts";
 import { bits, type Memo, once } from "./memo.ts";
 import { type Halves, split } from "./split.ts";
-import { callStages } from "./stages.ts";
 
 /** Reverse mode itself, which a function's body is given to. */
 export type Backward = (
@@ -45,10 +44,10 @@ export function callBackward(
   const forward = call(halves.forward, node.src);
   const residuals = halves.residuals.map((_, k) => item(forward, fn.results.length + k));
   const args = [...node.src, ...residuals, ...cotangents.filter((g): g is Node => Boolean(g))];
-  const waits = waiting.get(fn) ?? [];
-  const later = halves.flows.flatMap((at, i) => (at < 0 ? [] : [waits[i] ?? false]));
-  if (later.includes(true) && later.includes(false)) {
-    const grads = callStages(halves.backward, fn.name, later, args);
+  const waits = waiting.get(fn);
+  const later = waits ? halves.flows.flatMap((at, i) => (at < 0 ? [] : [waits.later[i] ?? false])) : [];
+  if (waits && later.includes(true) && later.includes(false)) {
+    const grads = waits.call(halves.backward, fn.name, later, args);
     return halves.flows.map((at) => (at < 0 ? null : (grads[at] as Node)));
   }
   const grads = call(halves.backward, args);

@@ -66,6 +66,7 @@ export {
 export { type BlockDType, dequantize, fakeQuantize, quantize } from "./quantised.ts";
 export * from "./shape.ts";
 export * from "./special.ts";
+export { splitBackward, type SplitBackwardOptions } from "./split-backward.ts";
 export { argsort, sort, type Sorted, type SortOptions, topK } from "./sorting.ts";
 export { type SymbolicDims, symbolic, type Symbols } from "./symbolic.ts";
 export { type Nested, Tensor } from "./tensor.ts";

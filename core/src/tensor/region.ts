@@ -1,6 +1,6 @@
 /** Functions that are called as a unit: traced once for each structure of their arguments, whoever calls them. A `region` is
  *  for sharing the work of compiling, `remat` for memory, `customVjp` for a derivative of one's own. */
-import { customPushes, customRules, rematerialised, waiting } from "../autodiff/marks.ts";
+import { customPushes, customRules, rematerialised } from "../autodiff/marks.ts";
 import { ShapeError, TraceError } from "../errors.ts";
 import { instantiate } from "../ir/copy.ts";
 import type { Fn } from "../ir/fn.ts";
@@ -17,44 +17,31 @@ import { Tensor } from "./tensor.ts";
 import { rebuild, trace, type Traced } from "./trace.ts";
 import { mapLeaves, tensors } from "./tree.ts";
 
-export interface UnitOptions {
+/** What every function that is called as a unit may be given. */
+export interface RegionOptions {
   /** For printed IR and profiles. */
   readonly name?: string;
-}
-
-/** Which arguments of a region are weights. */
-export interface RegionOptions extends UnitOptions {
-  /** Which arguments, by position, are weights: their gradients may wait. Where those of other arguments are wanted too, the backward
-   *  pass calls two functions, `NAME.backwardInputs` and `NAME.backwardWeights`; nothing but gradients of weights depends on the
-   *  second, so a pipeline may run it at any later time (Qi et al. 2024, arXiv:2401.10241). What the second needs of the first is
-   *  kept until then. */
-  readonly weights?: readonly number[];
 }
 
 /** f traced once for each structure of arguments, whoever calls it, and called as a unit: a model wraps its repeated block, so
  *  that equal layers are traced, differentiated and compiled once. Outside a trace its operations are simply made. A number given
  *  to it is an f32 scalar.
  *  @throws TraceError if f assigns to a tensor
- *  @example const block = region((layer, x) => …, { weights: [0] }); for (const layer of layers) x = block(layer, x); */
+ *  @example const block = region((layer, x) => …); for (const layer of layers) x = block(layer, x); */
 export const region = <A extends readonly unknown[], Y>(
   f: (...args: A) => Y,
   options: RegionOptions = {},
-): ((...args: A) => Y) =>
-  unit(f, options, (fn, inputs, _traced, _args, { leaves, entries }) => {
-    const { weights } = options;
-    if (weights && !waiting.has(fn)) {
-      const given = leaves.filter((_, i) => entries[i]?.kind !== "fixed");
-      const waits = given.map(({ path }) => weights.includes(Number(path.split(".")[0])));
-      waiting.set(fn, [...waits, ...fn.params.slice(waits.length).map(() => false)]);
-    }
-    return currentScope() === lazyScope ? instantiate(fn, inputs) : called(fn, inputs);
-  });
+): ((...args: A) => Y) => unit(f, options, callOrMake);
+
+/** A call in a trace; outside of one, the operations of the body. */
+export const callOrMake = (fn: Fn, inputs: readonly Node[]): Node[] =>
+  currentScope() === lazyScope ? instantiate(fn, inputs) : called(fn, inputs);
 
 /** Whether a value inside a `remat` is kept for the backward pass: by what makes it, and the name that it was given. */
 export type RematPolicy = (value: { readonly op: string; readonly name: string | undefined }) => boolean;
 
 /** What is kept for the derivative rather than computed again. */
-export interface RematOptions extends UnitOptions {
+export interface RematOptions extends RegionOptions {
   /** What is kept all the same; nothing by default. See `policies`. */
   readonly save?: RematPolicy;
 }
@@ -83,7 +70,7 @@ export type VjpRule<A extends readonly unknown[], Y> = (
 export type JvpRule<A extends readonly unknown[], Y> = (tangents: A, result: Y, ...args: A) => Y;
 
 /** The forward derivative of `customVjp`. */
-export interface CustomOptions<A extends readonly unknown[], Y> extends UnitOptions {
+export interface CustomOptions<A extends readonly unknown[], Y> extends RegionOptions {
   /** The forward derivative. Without one it is made of the reverse rule. */
   readonly jvp?: JvpRule<A, Y>;
 }
@@ -125,9 +112,10 @@ type Use<A extends readonly unknown[]> = (
   signature: Signature,
 ) => readonly Node[];
 
-function unit<A extends readonly unknown[], Y>(
+/** f traced once for each structure of arguments, its trace handed to `use` at each call. */
+export function unit<A extends readonly unknown[], Y>(
   f: (...args: A) => Y,
-  { name }: UnitOptions,
+  { name }: RegionOptions,
   use: Use<A>,
 ): (...args: A) => Y {
   const known = new Map<string, Traced>();
