@@ -63,35 +63,36 @@ export function promoteNumber(dtype: DType, value: number | boolean): DType {
   return Number.isInteger(value) ? dtype : "f32";
 }
 
+/** The arrays whose elements are values of a dtype. */
+const arrays = {
+  f32: Float32Array,
+  f64: Float64Array,
+  i8: Int8Array,
+  u8: Uint8Array,
+  i16: Int16Array,
+  u16: Uint16Array,
+  i32: Int32Array,
+  u32: Uint32Array,
+  i64: BigInt64Array,
+} as const satisfies { readonly [D in DType]?: unknown };
+
+type Plain = keyof typeof arrays;
+
+const isPlain = (dtype: DType): dtype is Plain => dtype in arrays;
+
 /** Bytes of these values, each rounded to the dtype.
  *  @throws DTypeError for a block dtype, which only `quantize` makes */
 export function encode(dtype: DType, values: ArrayLike<number | bigint | boolean>): Uint8Array<ArrayBuffer> {
+  // Not values.slice(): a Buffer's shares its memory.
+  if (isPlain(dtype) && values instanceof arrays[dtype])
+    return new Uint8Array(values.buffer, values.byteOffset, values.byteLength).slice();
+  const n = values.length;
   const number = (i: number) => Number(values[i]);
-  const fillWith = <A extends Exclude<TypedArray, BigInt64Array>>(
-    array: A,
-    convert: (x: number) => number,
-  ): Uint8Array<ArrayBuffer> => {
-    for (let i = 0; i < array.length; i++) array[i] = convert(number(i));
+  const fillWith = (array: Exclude<TypedArray, BigInt64Array>, convert: (x: number) => number) => {
+    for (let i = 0; i < n; i++) array[i] = convert(number(i));
     return new Uint8Array(array.buffer as ArrayBuffer);
   };
-  const n = values.length;
   switch (dtype) {
-    case "f32":
-      return values instanceof Float32Array ? bytesOf(values) : fillWith(new Float32Array(n), (x) => x);
-    case "f64":
-      return values instanceof Float64Array ? bytesOf(values) : fillWith(new Float64Array(n), (x) => x);
-    case "i32":
-      return values instanceof Int32Array ? bytesOf(values) : fillWith(new Int32Array(n), (x) => x);
-    case "u32":
-      return values instanceof Uint32Array ? bytesOf(values) : fillWith(new Uint32Array(n), (x) => x);
-    case "u8":
-      return values instanceof Uint8Array ? bytesOf(values) : fillWith(new Uint8Array(n), (x) => x);
-    case "i8":
-      return values instanceof Int8Array ? bytesOf(values) : fillWith(new Int8Array(n), (x) => x);
-    case "u16":
-      return values instanceof Uint16Array ? bytesOf(values) : fillWith(new Uint16Array(n), (x) => x);
-    case "i16":
-      return values instanceof Int16Array ? bytesOf(values) : fillWith(new Int16Array(n), (x) => x);
     case "bool":
       return fillWith(new Uint8Array(n), (x) => (x !== 0 ? 1 : 0));
     case "f16":
@@ -109,63 +110,27 @@ export function encode(dtype: DType, values: ArrayLike<number | bigint | boolean
     case "q4_k":
       throw new DTypeError(`${dtype}: blocks are not made from numbers; quantize a float tensor`);
     default:
-      return dtype satisfies never;
+      return fillWith(new arrays[dtype](n), (x) => x);
   }
 }
-
-const bytesOf = (a: TypedArray): Uint8Array<ArrayBuffer> => new Uint8Array(a.slice().buffer);
 
 /** The values behind bytes: f16 and bf16 widened to f32, bool as 0 and 1. The bytes' buffer is taken over, not copied. */
 export function decode(dtype: DType, bytes: Uint8Array<ArrayBuffer>): TypedArray {
   const { buffer, byteLength } = bytes;
-  switch (dtype) {
-    case "f32":
-      return new Float32Array(buffer, 0, byteLength / 4);
-    case "f64":
-      return new Float64Array(buffer, 0, byteLength / 8);
-    case "i32":
-      return new Int32Array(buffer, 0, byteLength / 4);
-    case "u32":
-      return new Uint32Array(buffer, 0, byteLength / 4);
-    case "i8":
-      return new Int8Array(buffer, 0, byteLength);
-    case "u16":
-      return new Uint16Array(buffer, 0, byteLength / 2);
-    case "i16":
-      return new Int16Array(buffer, 0, byteLength / 2);
-    case "i64":
-      return new BigInt64Array(buffer, 0, byteLength / 8);
-    case "f16":
-    case "bf16": {
-      const halves = new Uint16Array(buffer, 0, byteLength / 2);
-      const out = new Float32Array(halves.length);
-      const bits = new Uint32Array(out.buffer);
-      if (dtype === "bf16") for (let i = 0; i < out.length; i++) bits[i] = (halves[i] as number) << 16;
-      else for (let i = 0; i < out.length; i++) out[i] = fromF16(halves[i] as number);
-      return out;
-    }
-    case "u8":
-    case "bool":
-    case "q8_0":
-    case "q4_0":
-    case "q4_k":
-      return bytes;
-    default:
-      return dtype satisfies never;
-  }
+  if (isPlain(dtype)) return new arrays[dtype](buffer, 0, byteLength / arrays[dtype].BYTES_PER_ELEMENT);
+  if (dtype !== "f16" && dtype !== "bf16") return bytes;
+  const halves = new Uint16Array(buffer, 0, byteLength / 2);
+  const out = new Float32Array(halves.length);
+  const bits = new Uint32Array(out.buffer);
+  if (dtype === "bf16") for (let i = 0; i < out.length; i++) bits[i] = (halves[i] as number) << 16;
+  else for (let i = 0; i < out.length; i++) out[i] = fromF16(halves[i] as number);
+  return out;
 }
 
 /** The dtype that a JavaScript array of values has by itself. */
 export function naturalDType(values: ArrayLike<number | bigint | boolean>): DType {
-  if (values instanceof Float64Array) return "f64";
-  if (values instanceof Int32Array) return "i32";
-  if (values instanceof Uint32Array) return "u32";
-  if (values instanceof Uint8Array) return "u8";
-  if (values instanceof Int8Array) return "i8";
-  if (values instanceof Uint16Array) return "u16";
-  if (values instanceof Int16Array) return "i16";
+  for (const [dtype, array] of Object.entries(arrays)) if (values instanceof array) return dtype as Plain;
   if (isHalfArray(values)) return "f16";
-  if (values instanceof BigInt64Array) return "i64";
   const first = values[0];
   return typeof first === "boolean" ? "bool" : typeof first === "bigint" ? "i64" : "f32";
 }

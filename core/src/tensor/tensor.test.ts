@@ -57,18 +57,35 @@ test("a typed array brings its dtype; another one may be asked for", () => {
   const arrays = [
     Float32Array.of(1),
     Float64Array.of(1),
+    Int8Array.of(1),
+    Uint8Array.of(1),
+    Int16Array.of(1),
+    Uint16Array.of(1),
     Int32Array.of(1),
     Uint32Array.of(1),
-    Uint8Array.of(1),
     BigInt64Array.of(1n),
   ];
   assert.deepEqual(
     arrays.map((a) => tensor(a).dtype),
-    ["f32", "f64", "i32", "u32", "u8", "i64"],
+    ["f32", "f64", "i8", "u8", "i16", "u16", "i32", "u32", "i64"],
   );
   assert.equal(tensor([true]).dtype, "bool");
-  for (const dtype of ["bool", "u8", "i32", "u32", "i64", "f16", "bf16", "f32", "f64"] as const)
-    assert.equal(tensor([1], { dtype }).dtype, dtype);
+  for (const dtype of Object.keys(dtypes) as DType[])
+    if (dtypes[dtype].role !== "block") assert.equal(tensor([1], { dtype }).dtype, dtype);
+});
+
+test("values are copied out of an array, one whose slice shares its memory too, as that of Node's Buffer does", async () => {
+  class Sharing extends Uint8Array<ArrayBuffer> {
+    override slice(begin?: number, end?: number): Uint8Array<ArrayBuffer> {
+      return this.subarray(begin, end);
+    }
+  }
+  const given = new Sharing(Uint8Array.of(9, 1, 2, 3, 9).buffer, 1, 3);
+  const x = tensor(given);
+  given.fill(0);
+  assert.deepEqual(await x.data(), Uint8Array.of(1, 2, 3));
+  const large = BigInt64Array.of(2n ** 62n + 1n);
+  assert.deepEqual(await tensor(large).data(), large);
 });
 
 test("values are rounded to the dtype once, ties to even", async () => {
