@@ -36,10 +36,13 @@ export interface Installed {
   readonly packages: readonly Package[];
 }
 
-/** Packs every package, and what they need of others, and installs the tarballs, offline. The caller removes the folder. */
-export function install(): Installed {
+/** Packs every package, or the one of that name with those it asks for, and what they need of others, and installs the tarballs, offline.
+ *  The caller removes the folder. */
+export function install(name?: string): Installed {
   const folder = mkdtempSync(path.join(tmpdir(), "sinan-packages-"));
-  const dists = homes.map((home) => path.join(root, home, "dist"));
+  const built = homes.map((home) => path.join(root, home, "dist"));
+  const names = name === undefined ? undefined : needed(name, built.map(manifestOf));
+  const dists = built.filter((dist) => names?.has(manifestOf(dist).name) ?? true);
   npm(folder, "pack", "--silent", "--pack-destination", folder, ...dists);
   const others = dependencies(dists).map((name) => {
     const home = path.join(root, "node_modules", name);
@@ -65,6 +68,14 @@ interface Manifest {
 
 const manifestOf = (home: string): Manifest =>
   JSON.parse(readFileSync(path.join(home, "package.json"), "utf8")) as Manifest;
+
+/** A package and what its manifest asks for, directly or not. */
+function needed(name: string, all: readonly Manifest[], found = new Set<string>()): ReadonlySet<string> {
+  if (found.has(name)) return found;
+  found.add(name);
+  for (const other of Object.keys(all.find((m) => m.name === name)?.dependencies ?? {})) needed(other, all, found);
+  return found;
+}
 
 function tarballOf(folder: string, home: string): string {
   const { name, version } = manifestOf(home);

@@ -43,8 +43,8 @@ after(() => {
   if (scratch) rmSync(scratch, { recursive: true, force: true });
 });
 
-function outputOf(command: string, args: readonly string[]): string {
-  const { stdout, stderr, status } = spawnSync(command, args, { cwd: scratch, encoding: "utf8", timeout: 120_000 });
+function outputOf(command: string, args: readonly string[], cwd = scratch): string {
+  const { stdout, stderr, status } = spawnSync(command, args, { cwd, encoding: "utf8", timeout: 120_000 });
   assert.equal(status, 0, stderr);
   return stdout.trim();
 }
@@ -159,11 +159,17 @@ function found(name: string): string | undefined {
 }
 
 const command = path.join("node_modules", "@sinan", "cli", "main.js");
-const devices = (node: string): string[] =>
-  (JSON.parse(outputOf(node, [command, "devices", "--json"])) as { name: string }[]).map(({ name }) => name);
+const devices = (node: string, cwd = scratch): string[] =>
+  (JSON.parse(outputOf(node, [command, "devices", "--json"], cwd)) as { name: string }[]).map(({ name }) => name);
 
-test("the command of the package runs", { skip: absent }, () => {
-  assert.ok(devices(process.execPath).includes("cpu"));
+test("the command, installed by itself, has the processor", { skip: absent }, () => {
+  const { folder, packages } = install("@sinan/cli");
+  try {
+    assert.ok(!packages.some(({ name }) => name === "@sinan/sim"));
+    assert.deepEqual(devices(process.execPath, folder).sort(), ["cpu", "interpreter"]);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 });
 
 const others = [
