@@ -90,7 +90,7 @@ const bad: readonly (readonly [field: string, value: unknown, message: RegExp])[
   ["rope_interleaved", true, /rope_interleaved/],
   ["quantization_config", { bits: 4 }, /quantization_config: expected no such field/],
   ["attn_logit_softcapping", 50, /attn_logit_softcapping: expected no such field/],
-  ["attention_dropout", 0.1, /attention_dropout/],
+  ["attention_dropout", 1, /attention_dropout: expected a number from 0 to below 1/],
   ["hidden_act", "tanh", /hidden_act: expected "silu" or .* got "tanh"/],
   ["model_type", "bert", /model_type: expected "llama" or .* got "bert"/],
   ["dropout", 1, /dropout/],
@@ -171,7 +171,105 @@ test("whatever stands in a field, it is refused by a FormatError or makes a conf
   assert.ok(made > 100);
 });
 
-/** As their model cards on the Hugging Face Hub have them. */
+/** The `config.json` of the Hugging Face Hub, as it is. */
+const hub: Readonly<Record<string, Record<string, unknown>>> = {
+  gpt2: {
+    activation_function: "gelu_new",
+    architectures: ["GPT2LMHeadModel"],
+    attn_pdrop: 0.1,
+    bos_token_id: 50256,
+    embd_pdrop: 0.1,
+    eos_token_id: 50256,
+    initializer_range: 0.02,
+    layer_norm_epsilon: 1e-5,
+    model_type: "gpt2",
+    n_ctx: 1024,
+    n_embd: 768,
+    n_head: 12,
+    n_layer: 12,
+    n_positions: 1024,
+    resid_pdrop: 0.1,
+    summary_activation: null,
+    summary_first_dropout: 0.1,
+    summary_proj_to_labels: true,
+    summary_type: "cls_index",
+    summary_use_proj: true,
+    task_specific_params: { "text-generation": { do_sample: true, max_length: 50 } },
+    vocab_size: 50257,
+  },
+  "bloom-560m": {
+    apply_residual_connection_post_layernorm: false,
+    architectures: ["BloomForCausalLM"],
+    attention_dropout: 0,
+    attention_softmax_in_fp32: true,
+    bias_dropout_fusion: true,
+    bos_token_id: 1,
+    eos_token_id: 2,
+    hidden_dropout: 0,
+    hidden_size: 1024,
+    initializer_range: 0.02,
+    layer_norm_epsilon: 1e-5,
+    masked_softmax_fusion: true,
+    model_type: "bloom",
+    n_head: 16,
+    n_inner: null,
+    n_layer: 24,
+    offset_alibi: 100,
+    pad_token_id: 3,
+    pretraining_tp: 1,
+    skip_bias_add: true,
+    skip_bias_add_qkv: false,
+    slow_but_exact: false,
+    transformers_version: "4.26.0",
+    unk_token_id: 0,
+    use_cache: true,
+    vocab_size: 250880,
+  },
+  "gemma-2-2b": {
+    architectures: ["Gemma2ForCausalLM"],
+    attention_bias: false,
+    attention_dropout: 0,
+    attn_logit_softcapping: 50,
+    bos_token_id: 2,
+    cache_implementation: "hybrid",
+    eos_token_id: 1,
+    final_logit_softcapping: 30,
+    head_dim: 256,
+    hidden_act: "gelu_pytorch_tanh",
+    hidden_activation: "gelu_pytorch_tanh",
+    hidden_size: 2304,
+    initializer_range: 0.02,
+    intermediate_size: 9216,
+    max_position_embeddings: 8192,
+    model_type: "gemma2",
+    num_attention_heads: 8,
+    num_hidden_layers: 26,
+    num_key_value_heads: 4,
+    pad_token_id: 0,
+    query_pre_attn_scalar: 256,
+    rms_norm_eps: 1e-6,
+    rope_theta: 10000,
+    sliding_window: 4096,
+    torch_dtype: "float32",
+    transformers_version: "4.42.4",
+    use_cache: true,
+    vocab_size: 256000,
+  },
+};
+
+test("published files are read as the presets of their names", () => {
+  for (const [name, json] of Object.entries(hub)) assert.deepEqual(llamaConfigFromJson(json), llamaConfig(name), name);
+  const gpt2 = hub["gpt2"] ?? {};
+  // transformers knows a size by either name; two that differ are refused, and so are two shares of dropout.
+  assert.deepEqual(llamaConfigFromJson({ ...gpt2, n_head: undefined, num_attention_heads: 12 }), llamaConfig("gpt2"));
+  assert.throws(() => llamaConfigFromJson({ ...gpt2, hidden_size: 512 }), /hidden_size: expected 768, got 512/);
+  assert.throws(() => llamaConfigFromJson({ ...gpt2, embd_pdrop: 0 }), /embd_pdrop: expected 0.1, as resid_pdrop is/);
+  assert.throws(() => llamaConfigFromJson({ ...gpt2, scale_attn_by_inverse_layer_idx: true }), FormatError);
+  assert.throws(() => llamaConfigFromJson({ ...hub["bloom-560m"], hidden_dropout: 0.1 }), /hidden_dropout/);
+  assert.throws(() => llamaConfigFromJson({ ...hub["bloom-560m"], n_inner: 1024 }), /n_inner: expected 4096/);
+});
+
+/** As their model cards on the Hugging Face Hub have them; those of BLOOM, GPT-2 and Gemma are what `transformers` counts. */
 const published: Readonly<Record<string, number>> = {
   "llama-7b": 6_738_415_616,
   "llama-13b": 13_015_864_320,
@@ -191,6 +289,19 @@ const published: Readonly<Record<string, number>> = {
   "smollm2-135m": 134_515_008,
   "smollm2-360m": 361_821_120,
   "smollm2-1.7b": 1_711_376_384,
+  gpt2: 124_439_808,
+  "gpt2-medium": 354_823_168,
+  "gpt2-large": 774_030_080,
+  "gpt2-xl": 1_557_611_200,
+  "bloom-560m": 559_214_592,
+  "bloom-1b1": 1_065_314_304,
+  "bloom-1b7": 1_722_408_960,
+  "bloom-3b": 3_002_557_440,
+  "bloom-7b1": 7_069_016_064,
+  bloom: 176_247_271_424,
+  "gemma-2-2b": 2_614_341_888,
+  "gemma-2-9b": 9_241_705_984,
+  "gemma-2-27b": 27_227_128_320,
 };
 
 for (const [name, count] of Object.entries(published))

@@ -36,9 +36,11 @@ export interface LlamaConfig extends Rope {
   readonly bosTokenId: number | null;
   /** Tokens that end a text; none, one or several. */
   readonly eosTokenIds: readonly number[];
-  /** Share of elements dropped from the embedding and from each residual branch while training. Not a field of Hugging
-   *  Face's, which has dropout on the attention's weights only; readers that do not know it pass over it. */
+  /** Share of elements dropped from the embedding and from each residual branch while training. Families whose files have no field for
+   *  it have `dropout`, which readers that do not know it pass over. */
   readonly dropout: number;
+  /** Share of attention's weights dropped while training, which then stores a matrix of them for each head. */
+  readonly attentionDropout: number;
 
   readonly norm: "rms" | "layer";
   readonly normEpsilon: number;
@@ -50,7 +52,8 @@ export interface LlamaConfig extends Rope {
   readonly normPlace: "before" | "after" | "both";
   /** Whether attention and feed-forward network begin from the same residual stream, behind the same norm or each behind its own. */
   readonly parallel: "none" | "oneNorm" | "twoNorms";
-  readonly position: "rotary" | "learned" | "none";
+  /** "alibi" adds to a score its key's position times a slope of the head (Press et al. 2022, arXiv:2108.12409). */
+  readonly position: "rotary" | "learned" | "alibi" | "none";
   /** Layers, from 0, whose queries and keys do not turn. */
   readonly layersWithoutRope: readonly number[];
   /** How many tokens a query sees, itself among them; null for all. */
@@ -69,6 +72,10 @@ export interface LlamaConfig extends Rope {
   readonly qkNorm: "none" | "head" | "width";
   /** What scores are multiplied with; null for 1/√headDim. */
   readonly attentionScale: number | null;
+  /** c in c · tanh(scores / c); null for none. Attention then stores a matrix of scores for each head. */
+  readonly attentionSoftcap: number | null;
+  /** Whether there is a norm behind the embedding. */
+  readonly embeddingNorm: boolean;
   readonly embeddingScale: number;
   /** What a branch is multiplied with before it is added. */
   readonly residualScale: number;

@@ -9,7 +9,7 @@ import { generate } from "./generate/generate.ts";
 import { type Llama, llama } from "./model/llama.ts";
 import { parameterCount } from "./model/size.ts";
 import { loadLlama, saveLlama } from "./weights/files.ts";
-import { storedWeights } from "./weights/stored.ts";
+import { llamaFromStored, storedWeights } from "./weights/stored.ts";
 
 const { cases, tensors } = loadCases("families");
 
@@ -79,6 +79,27 @@ test("configurations go around, and models have as many parameters as those of t
     for (const [name, value] of Object.entries(json))
       if (typeof value === "number" && typeof c.config[name] === "number" && !/sliding|max_window/.test(name))
         assert.equal(value, c.config[name], `${c.name}: ${name}`);
+  }
+});
+
+test("files that hold the trunk alone, with masks and frequencies in them, are read as the Hub has them", async () => {
+  await device("cpu");
+  const junk = { dtype: "f32" as const, shape: [1], data: new Uint8Array(4) };
+  for (const [name, trunk, more] of [
+    ["gpt2", "transformer.", ["h.0.attn.bias", "h.1.attn.masked_bias"]],
+    ["bloom", "transformer.", ["lm_head.weight"]],
+    ["gpt_neox", "", ["gpt_neox.layers.0.attention.bias", "gpt_neox.layers.1.attention.masked_bias"]],
+    ["gpt_neox", "", ["gpt_neox.layers.1.attention.rotary_emb.inv_freq"]],
+    ["phi", "", ["model.layers.1.self_attn.rotary_emb.inv_freq"]],
+    ["gemma", "model.", []],
+  ] as const) {
+    const c = cases.find((one) => one.name === name) as Loaded<FamilyCase>;
+    const config = llamaConfigFromJson(c.config);
+    const whole = [...weightsOf(c)].map(([n, t]) => [n.startsWith(trunk) ? n.slice(trunk.length) : n, t] as const);
+    const read = (others: readonly string[]): Llama =>
+      llamaFromStored(config, new Map([...whole, ...others.map((n) => [n, junk] as const)]));
+    assert.deepEqual(await storedWeights(read(more)), weightsOf(c), name);
+    assert.throws(() => read([...more, "h.0.attn.scale"]), /got the tensor h\.0\.attn\.scale/);
   }
 });
 

@@ -45,8 +45,17 @@ function idsAt(f: Fields, name: string): number[] {
   });
 }
 
-const noDropout =
-  'Dropout on attention weights is not implemented; "dropout" is on the residual branches. Set it to 0: only training differs.';
+/** The fields that say how much is dropped in training. */
+interface Dropouts {
+  /** Of attention's weights; "attention_dropout" unless it is said. */
+  readonly attention?: string;
+  /** Of the embedding and of the branches, which have to be equal; "dropout", a field of ours, where there are none. */
+  readonly residual?: readonly string[];
+  /** Where it is dropped elsewhere than here: it has to be 0. */
+  readonly refused?: readonly string[];
+  /** Where the file does not say; 0 unless it is given. */
+  readonly absent?: number;
+}
 
 /** What families differ in when they say the same. */
 interface Dialect {
@@ -63,16 +72,23 @@ interface Dialect {
   readonly rotaryShare?: number | null | "none";
   /** Whether heads may share keys. */
   readonly grouped?: boolean;
-  /** Fields that must say that there is no dropout. */
-  readonly dropouts?: readonly string[];
+  readonly dropouts?: Dropouts;
 }
 
 const noRope: Rope = { ropeTheta: 10000, rotaryShare: 1, ropeScaling: null };
 
+/** What `transformers` reads under either name. */
+const aliased = new Set(["hidden_size", "num_attention_heads", "num_hidden_layers", "max_position_embeddings"]);
+
 /** The fields that all have. */
 function common(f: Fields, d: Dialect): Model {
-  const of = (name: string): string => d.names?.[name] ?? name;
-  for (const name of d.dropouts ?? ["attention_dropout"]) f.only(name, 0, noDropout);
+  const of = (name: string): string => {
+    const own = d.names?.[name] ?? name;
+    if (own === name || !aliased.has(name) || f.raw(name) === null) return own;
+    if (f.raw(own) === null) return name;
+    f.only(name, f.raw(own), `It has to be ${own}.`);
+    return own;
+  };
   const hiddenSize = f.size(of("hidden_size"));
   const numAttentionHeads = f.size(of("num_attention_heads"));
   const fixed = d.headDim === false || (typeof d.headDim !== "number" && f.raw("head_dim") === null);
@@ -99,7 +115,7 @@ function common(f: Fields, d: Dialect): Model {
     initializerRange: f.real("initializer_range", 0.02, (x) => x > 0 && x <= 10, "a number above 0, at most 10"),
     bosTokenId: bos ?? null,
     eosTokenIds: idsAt(f, "eos_token_id"),
-    dropout: f.real("dropout", 0, ...fraction),
+    ...dropoutsOf(f, d),
     ...(d.rotaryShare === "none" ? noRope : readRope(f, maxPositionEmbeddings, d.rotaryShare ?? null)),
     ...plain,
     normEpsilon: f.real(of("rms_norm_eps"), d.epsilonAbsent ?? 1e-6, ...fraction),
@@ -107,14 +123,30 @@ function common(f: Fields, d: Dialect): Model {
   };
 }
 
+function dropoutsOf(f: Fields, { dropouts = {} }: Dialect): Pick<Model, "dropout" | "attentionDropout"> {
+  const { attention = "attention_dropout", residual = ["dropout"], refused = [], absent = 0 } = dropouts;
+  for (const name of refused) f.only(name, 0, "It is dropped elsewhere. Set it to 0: only training differs.");
+  const [dropout, ...others] = residual.map((name) => f.real(name, absent, ...fraction)) as [number, ...number[]];
+  others.forEach((other, i) => {
+    const hint = "Embedding and branches drop the same share. Set both to one: only training differs.";
+    if (other !== dropout)
+      throw f.unexpected(residual[i + 1] as string, `${dropout}, as ${residual[0]} is`, other, hint);
+  });
+  return { dropout, attentionDropout: f.real(attention, absent, ...fraction) };
+}
+
+function dropoutsJson(c: LlamaConfig, { dropouts = {} }: Dialect): Record<string, number> {
+  const { attention = "attention_dropout", residual = ["dropout"] } = dropouts;
+  return { [attention]: c.attentionDropout, ...Object.fromEntries(residual.map((name) => [name, c.dropout])) };
+}
+
 function commonJson(c: LlamaConfig, d: Dialect): Record<string, unknown> {
   const of = (name: string): string => d.names?.[name] ?? name;
   const [eos] = c.eosTokenIds;
   return {
     architectures: [d.architecture],
-    ...Object.fromEntries((d.dropouts ?? ["attention_dropout"]).map((name) => [name, 0])),
+    ...dropoutsJson(c, d),
     bos_token_id: c.bosTokenId,
-    dropout: c.dropout,
     eos_token_id: c.eosTokenIds.length > 1 ? c.eosTokenIds : (eos ?? null),
     ...(d.headDim === false ? {} : { head_dim: c.headDim }),
     [of("hidden_act")]: activationName[c.activation],
@@ -146,3 +178,9 @@ export const family = (
   },
   write: (c) => ({ ...commonJson(c, d), ...ownJson(c) }),
 });
+
+/** One flag for all projections of attention. */
+export const attentionBias = (f: Fields): Partial<Model> => {
+  const bias = f.flag("attention_bias", false);
+  return { qkvBias: bias, outputBias: bias };
+};

@@ -28,6 +28,7 @@ const notes = new Set([
   "architectures",
   "auto_map",
   "bad_words_ids",
+  "cache_implementation",
   "chunk_size_feed_forward",
   "classifier_dropout",
   "dtype",
@@ -73,6 +74,8 @@ export interface Fields {
   size(name: string, absent?: number): number;
   sizeOrNull(name: string, absent?: number | null): number | null;
   real(name: string, absent: number | undefined, fits: (x: number) => boolean, expected: string): number;
+  /** Null is a value of its own, unlike what is absent. */
+  realOrNull(name: string, absent: number | null, fits: (x: number) => boolean, expected: string): number | null;
   flag(name: string, absent: boolean): boolean;
   /** One of the keys of a table, as what stands there. */
   choice<T>(name: string, table: Readonly<Record<string, T>>, absent: string): T;
@@ -103,6 +106,11 @@ export function fieldsOf(json: unknown, what: string): Fields {
     if (typeof value === "number" && Number.isInteger(value) && value >= 1 && value <= most) return value;
     throw refuse(name, `a whole number from 1 to ${most}`, value);
   };
+  const real: Fields["real"] = (name, absent, fits, expected) => {
+    const value = given(name) ?? absent;
+    if (typeof value === "number" && fits(value)) return value === 0 ? 0 : value; // −0 would not come back
+    throw refuse(name, expected, value);
+  };
   return {
     what,
     raw,
@@ -113,10 +121,11 @@ export function fieldsOf(json: unknown, what: string): Fields {
       seen.add(name);
       return absent;
     },
-    real(name, absent, fits, expected) {
-      const value = given(name) ?? absent;
-      if (typeof value === "number" && fits(value)) return value === 0 ? 0 : value; // −0 would not come back
-      throw refuse(name, expected, value);
+    real,
+    realOrNull(name, absent, fits, expected) {
+      const isNull = Object.hasOwn(root, name) ? root[name] === null : absent === null;
+      seen.add(name);
+      return isNull ? null : real(name, absent ?? undefined, fits, expected);
     },
     flag(name, absent) {
       const value = given(name) ?? absent;

@@ -1,4 +1,4 @@
-/** Models by name: small ones to train from nothing, and the shapes of published LLaMAs, whose parameter counts are the tests'. */
+/** Models by name: small ones to train from nothing, and the shapes of published ones, whose parameter counts are the tests'. */
 
 import type { LlamaConfig } from "../config.ts";
 import type { RopeScaling } from "./rope.ts";
@@ -22,6 +22,7 @@ function preset(shape: Shape): LlamaConfig {
     bosTokenId: null,
     eosTokenIds: [],
     dropout: 0,
+    attentionDropout: 0,
     ropeTheta: 10000,
     rotaryShare: 1,
     ropeScaling: null,
@@ -50,10 +51,24 @@ export const plain = {
   headBias: false,
   qkNorm: "none",
   attentionScale: null,
+  attentionSoftcap: null,
+  embeddingNorm: false,
   embeddingScale: 1,
   residualScale: 1,
   logitScale: 1,
   logitSoftcap: null,
+} as const satisfies Partial<LlamaConfig>;
+
+/** What GPT-2 and its descendants have in common. */
+const transformer = {
+  norm: "layer",
+  normBias: true,
+  activation: "geluTanh",
+  gated: false,
+  qkvBias: true,
+  outputBias: true,
+  mlpBias: true,
+  tieWordEmbeddings: true,
 } as const satisfies Partial<LlamaConfig>;
 
 /** Width, layers, heads, heads of keys, width of the feed-forward network. */
@@ -117,6 +132,64 @@ const smol = (size: Size, changes: Partial<LlamaConfig> = {}): LlamaConfig =>
     ...changes,
   });
 
+/** Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", table 2, with the dropout of its files. */
+const gpt2 = (hiddenSize: number, numHiddenLayers: number, numAttentionHeads: number): LlamaConfig =>
+  preset({
+    ...transformer,
+    modelType: "gpt2",
+    hiddenSize,
+    numHiddenLayers,
+    numAttentionHeads,
+    intermediateSize: 4 * hiddenSize,
+    vocabSize: 50257,
+    maxPositionEmbeddings: 1024,
+    position: "learned",
+    dropout: 0.1,
+    attentionDropout: 0.1,
+    bosTokenId: 50256,
+    eosTokenIds: [50256],
+  });
+
+/** BigScience Workshop 2022, arXiv:2211.05100, table 5. */
+const bloom = (hiddenSize: number, numHiddenLayers: number, numAttentionHeads: number): LlamaConfig =>
+  preset({
+    ...transformer,
+    modelType: "bloom",
+    hiddenSize,
+    numHiddenLayers,
+    numAttentionHeads,
+    intermediateSize: 4 * hiddenSize,
+    vocabSize: 250880,
+    maxPositionEmbeddings: 2048,
+    position: "alibi",
+    embeddingNorm: true,
+    bosTokenId: 1,
+    eosTokenIds: [2],
+  });
+
+/** Gemma Team 2024, arXiv:2408.00118, table 1. */
+const gemma2 = (size: Size, headDim: number, scalar: number): LlamaConfig =>
+  preset({
+    ...sized(size),
+    modelType: "gemma2",
+    headDim,
+    vocabSize: 256000,
+    maxPositionEmbeddings: 8192,
+    tieWordEmbeddings: true,
+    activation: "geluTanh",
+    normEpsilon: 1e-6,
+    normFromOne: true,
+    normPlace: "both",
+    slidingWindow: 4096,
+    layersWithoutWindow: Array.from({ length: size[1] / 2 }, (_, i) => 2 * i + 1),
+    embeddingScale: Math.sqrt(size[0]),
+    attentionScale: scalar ** -0.5,
+    attentionSoftcap: 50,
+    logitSoftcap: 30,
+    bosTokenId: 2,
+    eosTokenIds: [1],
+  });
+
 const [small3, large3]: readonly [Size, Size] = [
   [4096, 32, 32, 8, 14336],
   [8192, 80, 64, 8, 28672],
@@ -163,4 +236,17 @@ export const presets = {
   "smollm2-135m": smol([576, 30, 9, 3, 1536], { initializerRange: 1 / 24 }),
   "smollm2-360m": smol([960, 32, 15, 5, 2560]),
   "smollm2-1.7b": smol([2048, 24, 32, 32, 8192], { ropeTheta: 130000 }),
+  gpt2: gpt2(768, 12, 12),
+  "gpt2-medium": gpt2(1024, 24, 16),
+  "gpt2-large": gpt2(1280, 36, 20),
+  "gpt2-xl": gpt2(1600, 48, 25),
+  "bloom-560m": bloom(1024, 24, 16),
+  "bloom-1b1": bloom(1536, 24, 16),
+  "bloom-1b7": bloom(2048, 24, 16),
+  "bloom-3b": bloom(2560, 30, 32),
+  "bloom-7b1": bloom(4096, 30, 32),
+  bloom: bloom(14336, 70, 112),
+  "gemma-2-2b": gemma2([2304, 26, 8, 4, 9216], 256, 256),
+  "gemma-2-9b": gemma2([3584, 42, 16, 8, 14336], 256, 256),
+  "gemma-2-27b": gemma2([4608, 46, 32, 16, 36864], 128, 144),
 } as const satisfies Readonly<Record<string, LlamaConfig>>;

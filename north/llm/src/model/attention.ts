@@ -17,6 +17,7 @@ import {
 } from "sinan";
 import type { LlamaConfig } from "../config.ts";
 import { norm } from "./norm.ts";
+import { plainAttention } from "./plain-attention.ts";
 import { projection, type Projection } from "./projection.ts";
 
 /** cos and sin of the positions of a call, `[time, turning]` each, or `[batch, 1, time, turning]` where rows differ. */
@@ -47,6 +48,8 @@ export interface LayerInput {
   readonly rope: RopeTables | null;
   /** The first key that each query sees, i32 `[batch, time]` or `[1, time]`; null where it is the first there is. */
   readonly starts: Tensor | null;
+  /** Added to the scores, `[batch or 1, heads, 1, keys]`; null where nothing is. */
+  readonly bias: Tensor | null;
   /** null where the sequence begins with this call. */
   readonly past: Past | null;
 }
@@ -86,6 +89,8 @@ export const attention = (config: LlamaConfig) => {
       groups,
       headDim,
       scale: config.attentionScale ?? 1 / Math.sqrt(headDim),
+      softcap: config.attentionSoftcap,
+      weights_dropout: nn.dropout(config.attentionDropout),
     },
     attend,
   );
@@ -103,10 +108,12 @@ interface Attention {
   readonly groups: number;
   readonly headDim: number;
   readonly scale: number;
+  readonly softcap: number | null;
+  readonly weights_dropout: nn.Dropout;
 }
 
-function attend(self: Attention, { x, rope, starts, past }: LayerInput): LayerOutput {
-  const { heads, groups, headDim, normsHeads, scale } = self;
+function attend(self: Attention, { x, rope, starts, bias, past }: LayerInput, ctx: nn.Context): LayerOutput {
+  const { heads, groups, headDim, normsHeads, scale, softcap, weights_dropout: dropout } = self;
   const [batch, time] = x.dims as [Dim, Dim];
   const split = (y: Tensor, n: number): Tensor => transpose(reshape(y, [batch, time, n, headDim]), [0, 2, 1, 3]);
   const ready = (y: Tensor, n: number, normed: nn.Layer | null): Tensor => {
@@ -121,11 +128,24 @@ function attend(self: Attention, { x, rope, starts, past }: LayerInput): LayerOu
     key: written(past.cache.key, past.positions, k),
     value: written(past.cache.value, past.positions, v),
   };
-  const options = { causal: true, scale, ...(starts ? { kvStarts: starts } : {}) };
+  const [keys, values] = cache ? [cache.key, cache.value] : [k, v];
   const mixed =
-    past && cache
-      ? nn.scaledDotProductAttention(q, cache.key, cache.value, { ...options, kvLengths: past.end })
-      : nn.scaledDotProductAttention(q, k, v, options);
+    softcap !== null || (ctx.train && dropout.probability > 0)
+      ? plainAttention(q, keys, values, {
+          scale,
+          softcap,
+          places: past ? past.positions : reshape(iota([time], 0), [1, time]),
+          starts,
+          bias,
+          drop: (weights) => dropout(weights, ctx),
+        })
+      : nn.scaledDotProductAttention(q, keys, values, {
+          causal: true,
+          scale,
+          ...(starts ? { kvStarts: starts } : {}),
+          ...(bias ? { mask: bias } : {}),
+          ...(past ? { kvLengths: past.end } : {}),
+        });
   return { x: self.o_proj(reshape(transpose(mixed, [0, 2, 1, 3]), [batch, time, heads * headDim])), cache };
 }
 

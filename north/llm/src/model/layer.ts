@@ -51,7 +51,7 @@ function layerForward(self: DecoderLayer, { x, ...rest }: LayerInput, ctx: nn.Co
   const { place, parallel, residualScale } = self;
   const scaled = (y: Tensor): Tensor => (residualScale === 1 ? y : mul(y, residualScale));
   const before = through(self.input_layernorm, x);
-  const attended = self.self_attn({ x: before, ...rest });
+  const attended = self.self_attn({ x: before, ...rest }, ctx);
   const mixed = place === "before" ? attended.x : through(self.post_attention_layernorm, attended.x);
   const middle = add(x, scaled(self.attention_dropout(mixed, ctx)));
   const second = place === "before" ? self.post_attention_layernorm : self.pre_feedforward_layernorm;

@@ -132,21 +132,22 @@ onEachDevice("a weight's first value depends on the key and its name alone", asy
   assert.notDeepEqual(q, k);
 });
 
-onEachDevice("dropout: the key decides, layers differ, evaluation has none", async () => {
-  const model = llama(llamaConfig("llama-tiny", { ...small, dropout: 0.3 })).init(key(0));
-  const value = (train: boolean, seed: number): Promise<number> =>
-    loss(model, someIds(), someIds(), { train, key: key(seed) }).item();
-  assert.equal(await value(true, 1), await value(true, 1));
-  assert.notEqual(await value(true, 1), await value(true, 2));
-  assert.equal(await value(false, 1), await value(false, 2));
-  assert.notEqual(await value(true, 1), await value(false, 1));
-  // Jitted, the noise is that of the key still.
-  const step = jit((m: Llama, k: Tensor) =>
-    valueAndGrad((m: Llama) => loss(m, someIds(), someIds(), { train: true, key: k }))(m),
-  );
-  const [jitted] = step(model, key(1));
-  assert.ok(Math.abs((await jitted.item()) - (await value(true, 1))) < 1e-6);
-});
+for (const name of ["dropout", "attentionDropout"] as const)
+  onEachDevice(`${name}: the key decides, jitted or not, and evaluation has none`, async () => {
+    const model = llama(llamaConfig("llama-tiny", { ...small, [name]: 0.3 })).init(key(0));
+    const value = (train: boolean, seed: number): Promise<number> =>
+      loss(model, someIds(), someIds(), { train, key: key(seed) }).item();
+    assert.equal(await value(true, 1), await value(true, 1));
+    assert.notEqual(await value(true, 1), await value(true, 2));
+    assert.equal(await value(false, 1), await value(false, 2));
+    assert.notEqual(await value(true, 1), await value(false, 1));
+    // Jitted, the noise is that of the key still.
+    const step = jit((m: Llama, k: Tensor) =>
+      valueAndGrad((m: Llama) => loss(m, someIds(), someIds(), { train: true, key: k }))(m),
+    );
+    const [jitted] = step(model, key(1));
+    assert.ok(Math.abs((await jitted.item()) - (await value(true, 1))) < 1e-6);
+  });
 
 test("dropout that is on needs a key", async () => {
   await device("interpreter");

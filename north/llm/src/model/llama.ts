@@ -31,6 +31,7 @@ export const llama = (config: LlamaConfig) => {
           config.position === "learned"
             ? nn.embedding(config.maxPositionEmbeddings, hiddenSize, { initializer })
             : null,
+        embed_norm: config.embeddingNorm ? norm(config, hiddenSize) : null,
         embedding_dropout: nn.dropout(config.dropout),
         layers: Array.from({ length: numHiddenLayers }, () => decoderLayer(config)),
         norm: norm(config, hiddenSize),
@@ -59,6 +60,7 @@ interface Parts {
   readonly model: {
     readonly embed_tokens: nn.Layer & { readonly weight: Tensor };
     readonly embed_positions: nn.Layer | null;
+    readonly embed_norm: nn.Layer | null;
     readonly embedding_dropout: nn.Layer;
     readonly layers: readonly nn.Layer<LayerInput, LayerOutput>[];
     readonly norm: nn.Layer;
@@ -96,18 +98,21 @@ export function trunk(
     throw new ShapeError(`llama: expected ids i32[batch, time], got ${ids.dtype}[${String(ids.dims)}]`);
   if (typeof time === "number" && time > longest(config))
     throw new ShapeError(`llama: ${time} tokens are longer than the model's ${longest(config)} positions`);
-  const { rope, positions, starts, windowed } = placed(config, given, model.embed_tokens.weight, past);
+  const { rope, positions, starts, windowed, bias } = placed(config, given, model.embed_tokens.weight, past);
   const caches: LayerCache[] = [];
   let x = scaled(model.embed_tokens(ids), config.embeddingScale);
   if (model.embed_positions) x = add(x, model.embed_positions(positions()));
+  if (model.embed_norm) x = model.embed_norm(x);
   x = model.embedding_dropout(x, ctx);
+  const draws = config.dropout > 0 || config.attentionDropout > 0;
   model.layers.forEach((layer, i) => {
     const cache = past?.caches[i];
     const before = past && cache ? { positions: past.positions, end: past.end, cache } : null;
-    const inside = config.dropout > 0 ? nn.contextAt(ctx, `model.layers.${i}`) : { train: ctx.train };
+    const inside = draws ? nn.contextAt(ctx, `model.layers.${i}`) : { train: ctx.train };
     const place = {
       rope: config.layersWithoutRope.includes(i) ? null : rope,
       starts: config.layersWithoutWindow.includes(i) ? starts : windowed,
+      bias,
     };
     const after = block(layer, { x, ...place, past: before }, inside);
     x = after.x;

@@ -18,6 +18,7 @@ import {
 } from "sinan";
 import type { LlamaConfig } from "../config.ts";
 import { ropeFrequencies } from "../config/rope.ts";
+import { alibi } from "./alibi.ts";
 import type { RopeTables } from "./attention.ts";
 import type { Continuation } from "./llama.ts";
 
@@ -42,6 +43,8 @@ export interface Placed {
   /** The first key that a query sees without a window, and with the configuration's. */
   readonly starts: Tensor | null;
   readonly windowed: Tensor | null;
+  /** What positions add to the scores, `[batch or 1, heads, 1, keys]`. */
+  readonly bias: Tensor | null;
 }
 
 /** @throws ShapeError */
@@ -58,6 +61,8 @@ export function placed(
   const slots = (): Tensor => past?.positions ?? iota([time], 0);
   const starts = segments ? documentStarts(segments) : null;
   const own = given ?? (starts ? sub(slots(), starts) : null);
+  // Within a document a place and a position differ by the same for all keys, which changes no weight.
+  const keys = (): Tensor => (past ? iota([past.caches[0]?.key.dims[2] ?? 0], 0) : (given ?? iota([time], 0)));
   const tables = (): RopeTables => {
     if (!own) return past?.rope ?? ropeTables(config, lengthOf(time), weight);
     // What a caller counts may be longer than the row.
@@ -69,6 +74,7 @@ export function placed(
     // Padding may lie behind the last position.
     positions: () => minimum(own ?? slots(), config.maxPositionEmbeddings - 1),
     starts,
+    bias: config.position === "alibi" ? alibi(keys(), config.numAttentionHeads) : null,
     windowed: windowStarts(config, time, slots, starts, past !== undefined),
   };
 }
@@ -106,7 +112,8 @@ function lengthOf(time: Dim): number {
 
 /** The tables of positions 0 to `length` − 1, in the dtype of a weight. */
 export function ropeTables(config: LlamaConfig, length: number, { dtype }: Tensor): RopeTables {
-  const size = Math.floor(config.headDim * config.rotaryShare);
+  // Where nothing turns the tables are not read, whatever a head's size.
+  const size = config.position === "rotary" ? Math.floor(config.headDim * config.rotaryShare) : 2;
   const { frequencies, factor } = ropeFrequencies(config, size, length, config.maxPositionEmbeddings);
   const { cos, sin } = nn.ropeTables(length, size, { frequencies, dtype });
   return factor === 1 ? { cos, sin } : { cos: mul(cos, factor), sin: mul(sin, factor) };

@@ -123,6 +123,23 @@ const layouts: Readonly<Partial<Record<ModelType, Layout>>> = {
     },
     packing: { "attention.query_key_value": byHead },
   },
+  bloom: {
+    whole: {
+      "model.embed_tokens": "transformer.word_embeddings",
+      "model.embed_norm": "transformer.word_embeddings_layernorm",
+      "model.norm": "transformer.ln_f",
+    },
+    layers: "transformer.h",
+    layer: {
+      "self_attn.q_proj": "self_attention.query_key_value",
+      "self_attn.k_proj": "self_attention.query_key_value",
+      "self_attn.v_proj": "self_attention.query_key_value",
+      "self_attn.o_proj": "self_attention.dense",
+      "mlp.up_proj": "mlp.dense_h_to_4h",
+      "mlp.down_proj": "mlp.dense_4h_to_h",
+    },
+    packing: { "self_attention.query_key_value": byHead },
+  },
   gpt2: {
     whole: {
       "model.embed_tokens": "transformer.wte",
@@ -149,8 +166,15 @@ const layouts: Readonly<Partial<Record<ModelType, Layout>>> = {
   },
 };
 
-/** What the files of a model hold, by their names, in the order of the tree. */
-export function heldOf(config: LlamaConfig): ReadonlyMap<string, Held> {
+/** What the names of a file begin with but for the output layer's, and do not in files of a model without one. */
+const trunkName = (config: LlamaConfig): string =>
+  `${(layouts[config.modelType]?.layers ?? "model.layers").split(".")[0]}.`;
+
+/** What the files of a model hold, by their names, in the order of the tree.
+ *  @param isBare  whether they are named as in a file of the trunk alone: GPT-2 and BLOOM are published as such */
+export function heldOf(config: LlamaConfig, isBare = false): ReadonlyMap<string, Held> {
+  const trunk = trunkName(config);
+  const bare = (name: string): string => (isBare && name.startsWith(trunk) ? name.slice(trunk.length) : name);
   const layout = layouts[config.modelType] ?? {};
   const shapes = weightShapes(llama(config));
   const groups = new Map<string, { readonly packing: Packing; readonly members: { path: string; rank: number }[] }>();
@@ -172,7 +196,7 @@ export function heldOf(config: LlamaConfig): ReadonlyMap<string, Held> {
         split: (whole) => packing.split(whole, each, config),
         join: (parts) => packing.join(parts, config),
       };
-      return [name, held];
+      return [bare(name), held];
     }),
   );
 }

@@ -43,7 +43,10 @@ export function checkStored(
   stored: ReadonlyMap<string, Pick<StoredTensorInfo, "dtype" | "shape">>,
   what: string,
 ): ReadonlyMap<string, Held> {
-  const wanted = heldOf(config);
+  const usual = heldOf(config);
+  const bare = heldOf(config, true);
+  const isBare = !stored.has(first(usual)) && stored.has(first(bare));
+  const wanted = isBare ? bare : usual;
   const hint = "Is config.json the one that was saved with these weights?";
   const missing = [...wanted.keys()].filter((name) => !stored.has(name));
   if (missing.length > 0)
@@ -62,6 +65,8 @@ export function checkStored(
   }
   return wanted;
 }
+
+const first = (names: ReadonlyMap<string, unknown>): string => [...names.keys()][0] as string;
 
 const list = (names: readonly string[]): string =>
   `${names.length > 1 ? "s" : ""} ${names.slice(0, 3).join(", ")}${names.length > 3 ? ` and ${names.length - 3} more` : ""}`;
