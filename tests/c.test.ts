@@ -19,9 +19,9 @@ import { attention } from "../core/src/ops/attention.ts";
 import { openStream } from "../core/src/runtime/devices.ts";
 import { register } from "../core/src/runtime/registry.ts";
 import { arbitrarySample, assertSameValues, type Sample } from "./arbitrary/graphs.ts";
-import { controlOps } from "./arbitrary/rare.ts";
+import { controlOps, exactOps, smoothOps, wholeGraphOps } from "./arbitrary/ops.ts";
 import { compiler, keepKernels, kernelPlan, type PlanCase, runPlans } from "./c-plans.ts";
-import { exactOps, magnitude, readsBitsOfNan, run, smoothOps, wholeGraphOps } from "./pipeline.ts";
+import { magnitude, readsBitsOfNan, run } from "./pipeline.ts";
 
 const skip = compiler === undefined ? "there is no C compiler (cc, gcc, clang, or the one that CC names)" : false;
 /** One seed for the samples: they are compiled together. */

@@ -11,7 +11,8 @@ import { print } from "../core/src/ir/print.ts";
 import { verify } from "../core/src/ir/verify.ts";
 import { openStream } from "../core/src/runtime/devices.ts";
 import { arbitrarySample, assertSameValues } from "./arbitrary/graphs.ts";
-import { exactOps, magnitude, readsBitsOfNan, run, smoothOps, wholeGraphOps } from "./pipeline.ts";
+import { exactOps, smoothOps, wholeGraphOps } from "./arbitrary/ops.ts";
+import { magnitude, readsBitsOfNan, run } from "./pipeline.ts";
 
 /** Every device, and the processor with loops shared however short they are. */
 const targets = [

@@ -1,5 +1,4 @@
-/** What the tests of whole pipelines share: which ops round exactly alike everywhere, how a function is run on a device, and
- *  which samples can be compared. */
+/** What the tests of whole pipelines share: how a function is run on a device, and which samples can be compared. */
 import { compile } from "../core/src/compiler/compile.ts";
 import { evaluate } from "../core/src/interpreter/evaluate.ts";
 import { decode, encode, type Value } from "../core/src/interpreter/value.ts";
@@ -7,109 +6,7 @@ import { type Fn, makeFn, nodesOf } from "../core/src/ir/fn.ts";
 import { dimsOf, dtypeOf, type Node, type Op } from "../core/src/ir/node.ts";
 import { isTuple, type TensorType } from "../core/src/ir/type.ts";
 import { Program } from "../core/src/runtime/program.ts";
-import { controlOps, specialOps, wholeOps } from "./arbitrary/rare.ts";
 import type { Stream } from "../core/src/runtime/stream.ts";
-
-/** Of the rare ones, those that are exact on integers alone; loops and choices. */
-export const wholeGraphOps: readonly Op[] = [
-  ...wholeOps,
-  ...controlOps,
-  "add",
-  "mul",
-  "max",
-  "where",
-  "reduce",
-  "dot",
-  "reshape",
-  "permute",
-  "expand",
-  "cast",
-];
-
-export const exactOps: readonly Op[] = [
-  "neg",
-  "abs",
-  "sign",
-  "sqrt",
-  "floor",
-  "round",
-  "not",
-  "add",
-  "sub",
-  "mul",
-  "div",
-  "idiv",
-  "mod",
-  "max",
-  "min",
-  "lt",
-  "eq",
-  "and",
-  "or",
-  "xor",
-  "shl",
-  "shr",
-  "where",
-  "cast",
-  "bitcast",
-  "reshape",
-  "permute",
-  "expand",
-  "pad",
-  "slice",
-  "flip",
-  "concat",
-  "gather",
-  "argsort",
-  "iota",
-  "random",
-  "const",
-  "stopGradient",
-  "alias",
-  "assign",
-  "call",
-  "item",
-];
-/** Whose result is small where they do. */
-const rootLike: ReadonlySet<Op> = new Set(["asin", "acos", "acosh"]);
-
-export const smoothOps: readonly Op[] = [
-  ...wholeOps.filter((op) => op !== "argsort"),
-  ...specialOps.filter((op) => !rootLike.has(op)),
-  ...controlOps,
-  "atan2",
-  "neg",
-  "abs",
-  "exp",
-  "log",
-  "sin",
-  "cos",
-  "tanh",
-  "erf",
-  "sqrt",
-  "add",
-  "sub",
-  "mul",
-  "max",
-  "min",
-  "where",
-  "reshape",
-  "permute",
-  "expand",
-  "pad",
-  "slice",
-  "flip",
-  "concat",
-  "reduce",
-  "dot",
-  "gather",
-  "scatter",
-  "iota",
-  "const",
-  "call",
-  "item",
-  "cast",
-];
 
 export async function run(stream: Stream, fn: Fn, args: readonly Value[]): Promise<Value[]> {
   const program = new Program(fn, stream, compile);

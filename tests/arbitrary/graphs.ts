@@ -23,7 +23,8 @@ import * as b from "../../core/src/ops/build.ts";
 import { addIndex, constIndex, flattenIndex, mulIndex, subIndex } from "../../core/src/ops/indexing.ts";
 import { newScope } from "../../core/src/ops/table.ts";
 import { type Draw, drawFrom, matching, ofKind, pick, type Pool } from "./pool.ts";
-import { isRare, rareOps, rareStep } from "./rare.ts";
+import { binaryOps, tensorOps, unaryOps } from "./ops.ts";
+import { isRare, rareStep } from "./rare.ts";
 
 export interface GraphOptions {
   /** Dtypes of parameters and casts. */
@@ -49,67 +50,6 @@ const shapes: readonly (readonly number[])[] = [
   [2, 3, 4],
   [3, 1, 2, 5],
 ];
-
-const unaryOps = [
-  "neg",
-  "abs",
-  "sign",
-  "sqrt",
-  "rsqrt",
-  "exp",
-  "log",
-  "sin",
-  "cos",
-  "tanh",
-  "erf",
-  "floor",
-  "round",
-  "not",
-] as const;
-const binaryOps = [
-  "add",
-  "sub",
-  "mul",
-  "div",
-  "idiv",
-  "mod",
-  "pow",
-  "max",
-  "min",
-  "lt",
-  "eq",
-  "and",
-  "or",
-  "xor",
-  "shl",
-  "shr",
-] as const;
-const otherOps = [
-  "where",
-  "cast",
-  "bitcast",
-  "reshape",
-  "permute",
-  "expand",
-  "pad",
-  "slice",
-  "flip",
-  "concat",
-  "reduce",
-  "dot",
-  "gather",
-  "scatter",
-  ...rareOps,
-  "iota",
-  "random",
-  "const",
-  "stopGradient",
-  "alias",
-  "assign",
-  "call",
-  "item",
-] as const;
-const tensorOps: readonly Op[] = [...unaryOps, ...binaryOps, ...otherOps];
 
 const kindsOfOp = (op: Op): string[] => {
   if (["not", "and", "or", "xor"].includes(op)) return ["int", "uint", "bool"];

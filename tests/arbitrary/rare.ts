@@ -8,34 +8,11 @@ import { cumulate } from "../../core/src/ops/cumulative.ts";
 import { scatterReduce } from "../../core/src/ops/scattering.ts";
 import { argsort } from "../../core/src/ops/sorting.ts";
 import "../../core/src/ops/special.ts";
+import { rareOps, specialOps } from "./ops.ts";
 import { type Draw, matching, ofKind, pick, type Pool } from "./pool.ts";
 
-/** Element-wise ones of one float. */
-export const specialOps = [
-  "expm1",
-  "log1p",
-  "exp2",
-  "log2",
-  "log10",
-  "tan",
-  "asin",
-  "acos",
-  "atan",
-  "sinh",
-  "cosh",
-  "asinh",
-  "acosh",
-  "atanh",
-  "erfc",
-] as const satisfies readonly Op[];
-/** Those that move, sort, add or multiply, and so are exact on integers. */
-export const wholeOps = ["argsort", "conv", "window", "scatterReduce", "cumulate"] as const satisfies readonly Op[];
-export const controlOps = ["scan", "cond", "while"] as const satisfies readonly Op[];
+export type RareStep = (typeof rareOps)[number];
 
-export type RareStep = (typeof specialOps)[number] | (typeof wholeOps)[number] | (typeof controlOps)[number] | "atan2";
-
-/** All of them. */
-export const rareOps: readonly RareStep[] = [...specialOps, ...wholeOps, ...controlOps, "atan2"];
 const steps: ReadonlySet<string> = new Set(rareOps);
 export const isRare = (op: Op): op is RareStep => steps.has(op);
 
@@ -93,9 +70,7 @@ export function rareStep(op: RareStep, draw: Draw, pool: Pool): Node | undefined
 
 function kindsOf(op: RareStep): readonly string[] {
   if (op === "argsort") return ["float", "int", "uint", "bool"];
-  return steps.has(op) && !(specialOps as readonly string[]).includes(op) && op !== "atan2"
-    ? ["float", "int", "uint"]
-    : ["float"];
+  return op === "atan2" || (specialOps as readonly RareStep[]).includes(op) ? ["float"] : ["float", "int", "uint"];
 }
 
 /** The elements of x in other dims: the first ones, or with zeros behind them. */
