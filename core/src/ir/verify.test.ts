@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { arbitraryGraph, arbitraryKernel } from "../../../tests/arbitrary/graphs.ts";
-import { rareOps } from "../../../tests/arbitrary/rare.ts";
+import { rareOps } from "../../../tests/arbitrary/ops.ts";
 import { VerifyError } from "../errors.ts";
 import * as b from "../ops/build.ts";
 import { newScope, ops } from "../ops/table.ts";

@@ -6,8 +6,9 @@
  *                                        lse = item 1   [batch, heads, T]
  *    %b = attentionBackward(%q, %k, %v, %lse, %delta, %g)      items: dq, dk, dv
  *
- *  A mask, the number of keys and the first key of each query follow %v where there are such. Query head h reads key and value head ⌊h · kvHeads / heads⌋, which
- *  is not repeated. Their meaning, to the interpreter and to second derivatives, is the plain definition in `attention-plain.ts`. */
+ *  A mask, the number of keys and the first key of each query follow %v where there are such. Query head h reads key and value head
+ *  ⌊h · kvHeads / heads⌋, which is not repeated. Their meaning, to the interpreter and to second derivatives, is the plain definition in
+ *  `attention-plain.ts`. */
 import { backward } from "../autodiff/backward.ts";
 import { ShapeError } from "../errors.ts";
 import { evaluate } from "../interpreter/evaluate.ts";

@@ -135,7 +135,7 @@ export interface GraphEngine {
 export interface Codegen {
   readonly name: string;
   readonly level: "loops" | "graph";
-  /** Marks which loops of a scheduled kernel threads may share, on hardware where they share the memory. */
+  /** Marks which loop of each nest of a scheduled kernel may be run in parts: by threads, or one after another. */
   readonly share?: (kernel: Fn) => Fn;
   render(fn: Fn, hardware: HardwareModel): Artifact;
 }

@@ -247,8 +247,8 @@ export class Program {
       const commands = (plan.steps as readonly Launch[]).map(({ kernel, slots, scalars }): Command => {
         const regions = slots.map(region);
         if (kernel < 0) return { kind: "copy", from: regions[0] as Region, to: regions[1] as Region };
-        const given = scalars.length > 0 ? scalars.map(scalar) : scalars;
-        return { kind: "launch", executable: executables[kernel] as Executable, regions, scalars: given };
+        const values = scalars.length > 0 ? scalars.map(scalar) : scalars;
+        return { kind: "launch", executable: executables[kernel] as Executable, regions, scalars: values };
       });
       this.#stream.submit(commands, inputs, outputs);
       return undefined;

@@ -2,6 +2,7 @@
  *  cache, and one that reads memory once. Made with the assembler that makes the kernels. */
 import type { Artifact } from "sinan/south";
 import { type WasmModule, wasmModule } from "./assembler.ts";
+import type { FunctionBody, Label } from "./body.ts";
 import { partsSection } from "./parts.ts";
 import { codegenName, memoryName } from "./render.ts";
 
@@ -49,21 +50,9 @@ function emit(module: WasmModule): void {
           f.set(sum);
         });
       }
-      for (const [pointer, bytes] of [
-        [a, 4 * rows],
-        [b, 16 * vectors],
-      ] as const) {
-        f.get(pointer);
-        f.i32(bytes);
-        f.op("i32.add");
-        f.set(pointer);
-      }
-      f.get(left);
-      f.i32(1);
-      f.op("i32.sub");
-      f.tee(left);
-      f.brIf(again);
-      f.end();
+      forward(f, a, 4 * rows);
+      forward(f, b, 16 * vectors);
+      repeat(f, again, left);
       sums.forEach((sum, i) => {
         f.get(c);
         f.get(sum);
@@ -72,6 +61,24 @@ function emit(module: WasmModule): void {
     },
     { export: "run" },
   );
+}
+
+/** Moves a pointer by some bytes. */
+function forward(f: FunctionBody, pointer: number, bytes: number): void {
+  f.get(pointer);
+  f.i32(bytes);
+  f.op("i32.add");
+  f.set(pointer);
+}
+
+/** Ends a loop that runs as often as a local says, which is counted down to 0. */
+function repeat(f: FunctionBody, loop: Label, left: number): void {
+  f.get(left);
+  f.i32(1);
+  f.op("i32.sub");
+  f.tee(left);
+  f.brIf(loop);
+  f.end();
 }
 
 /** Bytes that one iteration of `reading` reads. */
@@ -107,16 +114,8 @@ export function reading(pieces: number, shared: boolean): Artifact {
         f.op("f32x4.add");
         f.set(sum);
       });
-      f.get(pointer);
-      f.i32(vectors * line);
-      f.op("i32.add");
-      f.set(pointer);
-      f.get(left);
-      f.i32(1);
-      f.op("i32.sub");
-      f.tee(left);
-      f.brIf(again);
-      f.end();
+      forward(f, pointer, vectors * line);
+      repeat(f, again, left);
       f.get(to);
       f.get(begin);
       f.i32(line);
