@@ -17,12 +17,14 @@ import {
   putAt,
   type PutMode,
   random,
+  slice,
   sort,
   stack,
   takeAlongAxis,
   takeAt,
   type Tensor,
   tensor,
+  topK,
   vmap,
 } from "../core/src/index.ts";
 import { lower } from "../core/src/kernel/index.ts";
@@ -169,6 +171,15 @@ onEachDevice("many numbers are in order, whatever axis they lie on", async () =>
   const rows = await vmap((column: Tensor) => sort(column).values, { in: [1], out: 1 })(x).data();
   assert.deepEqual(await values.data(), rows);
   assert.deepEqual(await takeAlongAxis(x, indices, 0).data(), rows);
+  for (const largest of [true, false]) {
+    const top = topK(x, 5, 0, { largest });
+    const order = sort(x, 0, { descending: largest });
+    assert.deepEqual(await top.values.data(), await order.values.at(slice(0, 5)).data());
+    assert.deepEqual(await top.indices.data(), await order.indices.at(slice(0, 5)).data());
+  }
+  // Of equals the first ones are taken, and they stay in order.
+  assert.deepEqual(await topK(tensor([1, 3, 3, 2, 3]), 2).indices.toArray(), [1, 2]);
+  assert.deepEqual(topK(x, 0, 0).values.shape, [0, 3]);
   const long = (await sort(random.bits(key(9), [100_003])).values.data()) as Uint32Array;
   assert.ok(long.every((v, i) => i === 0 || (long[i - 1] as number) <= v));
 });

@@ -36,7 +36,7 @@ export interface GraphOptions {
   readonly symbolic?: boolean;
 }
 
-/** Odd, zero-size, broadcastable and 0-d shapes; few, so that two often fit. */
+/** Odd, prime, zero-size, broadcastable and 0-d shapes, within a vector of lanes and beyond two; few, so that two often fit. */
 const shapes: readonly (readonly number[])[] = [
   [],
   [1],
@@ -48,6 +48,8 @@ const shapes: readonly (readonly number[])[] = [
   [1, 7],
   [2, 0, 3],
   [2, 3, 4],
+  [17],
+  [7, 13],
   [3, 1, 2, 5],
 ];
 

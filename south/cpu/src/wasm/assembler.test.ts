@@ -6,7 +6,7 @@ import wabt from "wabt";
 import { type Emit, type FunctionBody, type ValType, wasmModule } from "./assembler.ts";
 import { stackChecker } from "./checker.ts";
 import { opcodes, opNames } from "./opcodes.ts";
-import { bulkMemory, probe, relaxedSimd, simd, threads } from "./probe.ts";
+import { bulkMemory, multiMemory, probe, relaxedSimd, simd, threads } from "./probe.ts";
 
 const checked = { check: stackChecker };
 const features = { simd: true, relaxed_simd: true, threads: true, bulk_memory: true, sat_float_to_int: true };
@@ -400,7 +400,7 @@ test("mistyped names and missing immediates do not compile", () => {
   });
 });
 
-test("probe finds all four features in the Node that is pinned here", (t) => {
+test("probe finds all features in the Node that is pinned here", (t) => {
   if (Number(process.versions.node.split(".")[0]) < 24) return t.skip("an older Node may lack relaxed SIMD");
-  for (const sample of [simd, relaxedSimd, threads, bulkMemory]) assert.equal(probe(sample), true);
+  for (const sample of [simd, relaxedSimd, threads, bulkMemory, multiMemory]) assert.equal(probe(sample), true);
 });
