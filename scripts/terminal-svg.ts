@@ -2,7 +2,7 @@
  *  README is made by
  *
  *    script -qec "npm start --silent" run.txt
- *    node scripts/terminal-svg.ts run.txt docs/images/run.svg --command "npm start"
+ *    node scripts/terminal-svg.ts run.txt docs/images/run.svg --command "npm start" --columns 114
  *
  *  It knows what our own programs write: lines, carriage return, what erases a line or the rest of the screen, the cursor's way up, and
  *  the colours of the display (`north/train/src/reports/terminal.ts`). `--until TEXT` stops after the text's first frame. */
