@@ -8,7 +8,8 @@ import { llamaConfigFromJson, llamaConfigToJson } from "./config.ts";
 import { generate } from "./generate/generate.ts";
 import { type Llama, llama } from "./model/llama.ts";
 import { parameterCount } from "./model/size.ts";
-import { loadLlama, saveLlama } from "./weights/files.ts";
+import { loadLlama } from "./weights/files.ts";
+import { saveLlama } from "./weights/save.ts";
 import { llamaFromStored, storedWeights } from "./weights/stored.ts";
 
 const { cases, tensors } = loadCases("families");

@@ -1,8 +1,7 @@
 /** A model as a directory of Hugging Face: `config.json` with `model.safetensors`, or with several files that
- *  `model.safetensors.index.json` lists. Tensors are read and written one at a time. */
+ *  `model.safetensors.index.json` lists. Tensors are read one at a time; `save.ts` writes such a directory. */
 
 import {
-  ArgumentError,
   CheckpointError,
   type Files,
   FormatError,
@@ -11,21 +10,22 @@ import {
   openSafetensors,
   parseJson,
   randomAccess,
-  replaceFile,
-  safetensorsChunks,
-  storedBytes,
-  type StoredTensor,
   type StoredTensorInfo,
   tensor,
   type Tensor,
 } from "sinan";
-import { type LlamaConfig, llamaConfigFromJson, llamaConfigToJson } from "../config.ts";
+import { type LlamaConfig, llamaConfigFromJson } from "../config.ts";
 import { type Llama, llama } from "../model/llama.ts";
 import { objectAt, stringAt, unexpected } from "../tokenizer/json-value.ts";
-import { checkStored, fromStored, type Pending, pendingWeights, type WeightDType, withWeights } from "./stored.ts";
+import { checkStored, fromStored, type WeightDType, withWeights } from "./stored.ts";
 
-const single = "model.safetensors";
-const index = "model.safetensors.index.json";
+export const names = {
+  single: "model.safetensors",
+  index: "model.safetensors.index.json",
+  config: "config.json",
+  /** The configuration of weights that are about to take the place of others. */
+  next: "config.next.json",
+} as const;
 
 /** Reads a model, whole or in shards, tensor by tensor: beside the model itself no more than one tensor is in memory.
  *
@@ -38,8 +38,8 @@ export async function loadLlama(
   directory: string,
   { as = "f32" }: { readonly as?: WeightDType } = {},
 ): Promise<Llama> {
-  const config = await readConfig(files, directory);
-  const parts = await openParts(files, directory);
+  const { parts, save } = await openParts(files, directory);
+  const config = await readConfig(files, directory, save);
   const home = new Map<string, LazySafetensors>();
   const infos = new Map<string, StoredTensorInfo>();
   for (const part of parts)
@@ -69,84 +69,22 @@ async function caughtUp(): Promise<void> {
   mark.dispose();
 }
 
-/** How a model is cut into files, and what they hold. */
-export interface SaveOptions {
-  /** The most bytes of tensors in one file; one that is larger is alone in its file. Several files are listed by an index. Default:
-   *  5 GB, as `transformers` has it. */
-  readonly maxShardBytes?: number;
-  /** What to store the weights in; what they are computed in by default. */
-  readonly as?: WeightDType;
+/** @param save  that of the weights */
+async function readConfig(files: Files, directory: string, save: string | null): Promise<LlamaConfig> {
+  const next = await nextConfig(files, directory);
+  const path = joinPath(directory, next && next.save === save ? names.next : names.config);
+  return llamaConfigFromJson(next && next.save === save ? next.config : await readJson(files, path), path);
 }
 
-/** Writes a model as `transformers` reads it. Each file is replaced whole or not at all, the index after the files that it lists, so
- *  that a directory that is complete before is so at any time, unless the number of shards changes: write that to a new one.
- *  @throws FileError; ArgumentError for a shard without room
- *  @example await saveLlama(nodeFiles(), "out", model, { as: "bf16", maxShardBytes: 1e9 }); */
-export async function saveLlama(
+/** What a save that did not end has left: it counts if the weights are there that it was written for. */
+export async function nextConfig(
   files: Files,
   directory: string,
-  model: Llama,
-  { maxShardBytes = 5e9, as }: SaveOptions = {},
-): Promise<void> {
-  if (!(maxShardBytes >= 1)) throw new ArgumentError(`maxShardBytes: expected at least 1, got ${maxShardBytes}`);
-  const shards = shardsOf(pendingWeights(model, as), maxShardBytes);
-  const number = (n: number): string => String(n).padStart(5, "0");
-  const isSingle = shards.length === 1;
-  const nameOf = (i: number): string =>
-    isSingle ? single : `model-${number(i + 1)}-of-${number(shards.length)}.safetensors`;
-  await files.mkdir(directory);
-  for (const [i, shard] of shards.entries()) {
-    const tensors = new Map<string, StoredTensor>();
-    for (const pending of shard) tensors.set(pending.name, await pending.read());
-    await replaceFile(files, joinPath(directory, nameOf(i)), safetensorsChunks(tensors, { format: "pt" }).chunks);
-  }
-  const total = shards.flat().reduce((sum, p) => sum + bytesOf(p), 0);
-  const map = shards.flatMap((shard, i) => shard.map(({ name }) => [name, nameOf(i)] as const));
-  const listed = {
-    metadata: { total_size: total },
-    weight_map: Object.fromEntries(map.sort(([a], [b]) => (a < b ? -1 : 1))),
-  };
-  if (!isSingle) await writeJson(files, joinPath(directory, index), listed);
-  await writeJson(files, joinPath(directory, "config.json"), {
-    ...llamaConfigToJson(model.config),
-    torch_dtype: torchNames[shards[0]?.[0]?.dtype ?? "f32"],
-  });
-  // A file of the other kind would be read in place of these.
-  await files.remove(joinPath(directory, isSingle ? index : single));
-}
-
-const torchNames: Readonly<Record<WeightDType, string>> = {
-  f32: "float32",
-  f64: "float64",
-  f16: "float16",
-  bf16: "bfloat16",
-};
-
-const bytesOf = ({ dtype, shape }: Pending): number => shape.reduce((a, b) => a * b, storedBytes(dtype));
-
-/** One after another while they fit. */
-function shardsOf(weights: readonly Pending[], most: number): Pending[][] {
-  const shards: Pending[][] = [];
-  let room = 0;
-  for (const pending of weights) {
-    const bytes = bytesOf(pending);
-    const last = shards.at(-1);
-    if (last && bytes <= room) last.push(pending);
-    else {
-      shards.push([pending]);
-      room = most;
-    }
-    room -= bytes;
-  }
-  return shards;
-}
-
-const writeJson = (files: Files, path: string, value: unknown): Promise<void> =>
-  replaceFile(files, path, [new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`)]);
-/** @throws FileError, FormatError */
-export async function readConfig(files: Files, directory: string): Promise<LlamaConfig> {
-  const path = joinPath(directory, "config.json");
-  return llamaConfigFromJson(await readJson(files, path), path);
+): Promise<{ readonly save: string; readonly config: unknown } | null> {
+  const path = joinPath(directory, names.next);
+  if (!(await files.exists(path))) return null;
+  const { save, config } = objectAt(await readJson(files, path), path);
+  return { save: stringAt(save, `${path}: save`), config };
 }
 
 async function readJson(files: Files, path: string): Promise<unknown> {
@@ -160,12 +98,20 @@ async function readJson(files: Files, path: string): Promise<unknown> {
   return parseJson(text, path);
 }
 
-async function openParts(files: Files, directory: string): Promise<LazySafetensors[]> {
-  const listed = joinPath(directory, index);
-  const whole = joinPath(directory, single);
-  if ((await files.exists(whole)) || !(await files.exists(listed))) return [await open(files, whole)];
+/** The files of a model's weights, and the save that wrote them where it replaced another configuration. */
+export async function openParts(
+  files: Files,
+  directory: string,
+): Promise<{ readonly parts: readonly LazySafetensors[]; readonly save: string | null }> {
+  const listed = joinPath(directory, names.index);
+  const whole = joinPath(directory, names.single);
+  if ((await files.exists(whole)) || !(await files.exists(listed))) {
+    const part = await open(files, whole);
+    return { parts: [part], save: part.metadata["save"] ?? null };
+  }
   const root = objectAt(await readJson(files, listed), listed);
   const map = objectAt(root["weight_map"], `${listed}: weight_map`);
+  const save = objectAt(root["metadata"] ?? {}, `${listed}: metadata`)["save"] ?? null;
   const named = Object.entries(map).map(
     ([name, file]) => [name, plainName(file, `${listed}: weight_map.${name}`)] as const,
   );
@@ -175,7 +121,7 @@ async function openParts(files: Files, directory: string): Promise<LazySafetenso
   for (const [name, file] of named)
     if (!parts.get(file)?.tensors.has(name))
       throw new CheckpointError(`${listed}: expected the tensor ${name} in ${file}, which does not hold it`);
-  return [...parts.values()];
+  return { parts: [...parts.values()], save: save === null ? null : stringAt(save, `${listed}: metadata.save`) };
 }
 
 /** A file name that stays in the directory. */

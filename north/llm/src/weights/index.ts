@@ -1,4 +1,5 @@
 /** Weights in files. */
 
-export { loadLlama, saveLlama, type SaveOptions } from "./files.ts";
+export { loadLlama } from "./files.ts";
+export { saveLlama, type SaveOptions } from "./save.ts";
 export { llamaFromStored, storedWeights, type WeightDType } from "./stored.ts";

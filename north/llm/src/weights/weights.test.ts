@@ -27,7 +27,8 @@ import { llamaConfig } from "../config.ts";
 import { generate } from "../generate/generate.ts";
 import { type Llama, llama } from "../model/llama.ts";
 import { parameterCount } from "../model/size.ts";
-import { loadLlama, saveLlama } from "./files.ts";
+import { loadLlama } from "./files.ts";
+import { saveLlama } from "./save.ts";
 import { llamaFromStored, storedWeights } from "./stored.ts";
 
 /** The files of a fixture folder in memory. */
@@ -293,6 +294,70 @@ test("a crash at any step of writing leaves no model, or all of it", async () =>
     }
   }
   assert.ok(whole > 0);
+});
+
+test("a crash at any step of replacing a model leaves the old one or the new one, and the next save goes on from there", async () => {
+  await device("interpreter");
+  const tiny = { ...small, vocabSize: 5, numHiddenLayers: 1 };
+  const old = llama(tiny).init(key(2));
+  const fresh = llama({ ...tiny, vocabSize: 7, ropeTheta: 500 }).init(key(3));
+  const [a, b] = await Promise.all([storedWeights(old), storedWeights(fresh)]);
+  const [few, many] = [1200, 700]; // bytes of a shard
+  for (const [before, after] of [
+    [many, few],
+    [many, many],
+    [many, 1e6],
+    [1e6, few],
+  ] as const) {
+    const seen = { old: 0, new: 0 };
+    for (let step = 0; ; step++) {
+      const files = memoryFiles();
+      await saveLlama(files, "/out", old, { maxShardBytes: before });
+      const start = files.steps;
+      files.fault = ({ index }) => (index === start + step ? "crash" : undefined);
+      const isDone = await saveLlama(files, "/out", fresh, { maxShardBytes: after }).then(
+        () => true,
+        (error: unknown) => {
+          if (error instanceof PowerLoss) return false;
+          throw error;
+        },
+      );
+      files.fault = undefined;
+      if (!isDone) {
+        // Of what was not durable nothing or everything is kept.
+        files.crash((count) => (step % 2 === 0 ? 0 : count - 1));
+        const found = await loadLlama(files, "/out");
+        const which = found.config.vocabSize === old.config.vocabSize ? "old" : "new";
+        seen[which]++;
+        assert.deepEqual(await storedWeights(found), which === "old" ? a : b, `${step}`);
+        assert.deepEqual({ ...found.config }, { ...(which === "old" ? old : fresh).config });
+        await saveLlama(files, "/out", fresh, { maxShardBytes: after });
+      }
+      const back = await loadLlama(files, "/out");
+      assert.deepEqual(await storedWeights(back), b);
+      assert.deepEqual({ ...back.config }, { ...fresh.config });
+      const left = (await files.list("/out")).map((name) => name.replace(/\d{5}-of-\d{5}/, "N"));
+      const [stem] = [...new Set(left.filter((name) => name.endsWith(".safetensors")))];
+      assert.ok(/^model(-\d)?(-N)?\.safetensors$/.test(stem as string) && !left.some((name) => /tmp|next/.test(name)));
+      assert.equal(left.includes("model.safetensors.index.json"), after < 1e6);
+      if (isDone) break;
+    }
+    assert.ok(seen.old > 4 && seen.new > 1, JSON.stringify(seen));
+  }
+});
+
+test("what does not fit leaves no shards behind", async () => {
+  await device("interpreter");
+  const files = memoryFiles({ capacity: 40_000 });
+  await saveLlama(files, "/model", llama(small).init(key(0)));
+  const before = await files.list("/model");
+  const big = llama({ ...small, numHiddenLayers: 40 }).init(key(0));
+  await assert.rejects(saveLlama(files, "/model", big, { maxShardBytes: 1000 }), FileError);
+  const shards = (await files.list("/model")).filter((name) => name.endsWith(".safetensors"));
+  assert.deepEqual(
+    shards,
+    before.filter((name) => name.endsWith(".safetensors")),
+  );
 });
 
 test("beside the model no more than one tensor is in memory while it is read", async () => {
