@@ -5,7 +5,22 @@ import { test } from "node:test";
 import { close, differences } from "../../../tests/close.ts";
 import { onEachDevice } from "../../../tests/devices.ts";
 import { type Loaded, loadCases, type OpCase } from "../../../tests/fixtures/load.ts";
-import { device, grad, logSumExp, nn, random, ShapeError, DTypeError, tensor, type Tensor, vjp } from "../index.ts";
+import {
+  device,
+  DTypeError,
+  grad,
+  iota,
+  key,
+  logSumExp,
+  nn,
+  ones,
+  random,
+  ShapeError,
+  sum,
+  tensor,
+  type Tensor,
+  vjp,
+} from "../index.ts";
 
 type Apply = (inputs: readonly Tensor[], attr: OpCase["attr"]) => Tensor;
 const first = (x: readonly Tensor[]): Tensor => x[0] as Tensor;
@@ -151,6 +166,39 @@ onEachDevice("cross entropy of nothing counted is 0, smoothed as PyTorch's formu
   await close(nn.crossEntropy(logits, tensor(Int32Array.of(2, 0)), { labelSmoothing: 0.1, reduction: "sum" }), [
     (expected[0] as number) + (expected[1] as number),
   ]);
+});
+
+/** Without weights, or with ones of the input's dtype. */
+const norms: Readonly<Record<string, (x: Tensor) => Tensor>> = {
+  rmsNorm: (x) => nn.functional.rmsNorm(x, ones([5], { dtype: x.dtype })),
+  layerNorm: (x) => nn.functional.layerNorm(x),
+  groupNorm: nn.groupNorm(2, 4, { affine: false }),
+  "batchNorm, training": (x) => nn.batchNorm(4, { affine: false }).init(key(0))(x, { train: true }),
+  batchNorm: nn.batchNorm(4, { affine: false }).init(key(0)),
+};
+
+onEachDevice("norms of 16 bits have f32's values and gradients, rounded: of large x and of small", async () => {
+  for (const [name, f] of Object.entries(norms))
+    // Squares of the first are beyond f16, and so is the derivative of the root of the second's.
+    for (const dtype of ["f16", "bf16"] as const)
+      for (const size of [400, 1e-4]) {
+        const x = random.normal(key(3), [2, 4, 5]).mul(size).cast(dtype);
+        const loss = (v: Tensor): Tensor =>
+          sum(
+            f(v)
+              .cast("f32")
+              .mul(iota([2, 4, 5], 2).sub(1)),
+          );
+        const near = async (got: Tensor, want: Tensor): Promise<void> => {
+          assert.equal(got.dtype, dtype, name);
+          const expected = Array.from(await want.data(), Number);
+          const most = Math.max(...expected.map(Math.abs));
+          const relative = dtype === "f16" ? 2 ** -10 : 2 ** -7;
+          await close(got.cast("f32"), expected, { relative, absolute: relative * most }, `${name} ${dtype} ${size}`);
+        };
+        await near(f(x), f(x.cast("f32")));
+        await near(grad(loss)(x), grad(loss)(x.cast("f32")));
+      }
 });
 
 test("losses refuse shapes and dtypes that do not fit", () => {

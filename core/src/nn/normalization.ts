@@ -1,8 +1,9 @@
-/** Norms over channels: of each batch, and of groups in each example. Parameters have PyTorch's shapes and names. */
+/** Norms over channels: of each batch, and of groups in each example. Parameters have PyTorch's shapes and names. Inputs of 16 bits are
+ *  normalised in f32, whose squares do not overflow. */
 import { ArgumentError, ShapeError } from "../errors.ts";
-import type { DType } from "../ir/dtype.ts";
+import { carrierOf, type DType } from "../ir/dtype.ts";
 import { typeText } from "../ir/type.ts";
-import { add, mean, mul, reshape, rsqrt, square, stopGradient, sub, type Tensor } from "../tensor/index.ts";
+import { add, cast, mean, mul, reshape, rsqrt, square, stopGradient, sub, type Tensor } from "../tensor/index.ts";
 import { type Context, joinPath } from "./context.ts";
 import { ones, zeros } from "./initializers.ts";
 import { type Built, type Module, module, type Parameter, parameter } from "./module.ts";
@@ -65,10 +66,11 @@ function batchNormForward(self: Built<BatchNormParts>, x: Tensor, ctx: Context):
   const { weight, bias, running_mean, running_var, channels, epsilon, momentum } = self;
   const dims = channelsOf("batchNorm", x, channels);
   const across = x.dims.flatMap((_, a) => (a === 1 ? [] : [a]));
+  const wide = cast(x, carrierOf(x.dtype));
   let [center, spread] = [stopGradient(running_mean), stopGradient(running_var)];
   if (ctx.train) {
-    center = mean(x, across);
-    spread = mean(square(sub(x, reshape(center, dims))), across);
+    center = mean(wide, across);
+    spread = mean(square(sub(wide, reshape(center, dims))), across);
     if (ctx.updates) {
       const count = x.size / channels;
       const kept = (old: Tensor, now: Tensor): Tensor => stopGradient(add(mul(old, 1 - momentum), mul(now, momentum)));
@@ -78,7 +80,7 @@ function batchNormForward(self: Built<BatchNormParts>, x: Tensor, ctx: Context):
       ctx.updates[joinPath(ctx.path ?? "", "running_var")] = kept(running_var, sampled);
     }
   }
-  const y = mul(sub(x, reshape(center, dims)), rsqrt(add(reshape(spread, dims), epsilon)));
+  const y = cast(mul(sub(wide, reshape(center, dims)), rsqrt(add(reshape(spread, dims), epsilon))), x.dtype);
   const scaled = weight ? mul(y, reshape(weight, dims)) : y;
   return bias ? add(scaled, reshape(bias, dims)) : scaled;
 }
@@ -123,10 +125,10 @@ export function groupNorm(
 
 function groupNormForward({ weight, bias, groups, channels, epsilon }: Built<GroupNormParts>, x: Tensor): Tensor {
   const dims = channelsOf("groupNorm", x, channels);
-  const grouped = reshape(x, [x.shape[0] ?? 1, groups, -1]);
+  const grouped = reshape(cast(x, carrierOf(x.dtype)), [x.shape[0] ?? 1, groups, -1]);
   const centred = sub(grouped, mean(grouped, 2, { keepDims: true }));
   const scale = rsqrt(add(mean(square(centred), 2, { keepDims: true }), epsilon));
-  const y = reshape(mul(centred, scale), x.dims);
+  const y = cast(reshape(mul(centred, scale), x.dims), x.dtype);
   const scaled = weight ? mul(y, reshape(weight, dims)) : y;
   return bias ? add(scaled, reshape(bias, dims)) : scaled;
 }
