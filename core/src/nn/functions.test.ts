@@ -174,7 +174,7 @@ const norms: Readonly<Record<string, (x: Tensor) => Tensor>> = {
   layerNorm: (x) => nn.functional.layerNorm(x),
   groupNorm: nn.groupNorm(2, 4, { affine: false }),
   "batchNorm, training": (x) => nn.batchNorm(4, { affine: false }).init(key(0))(x, { train: true }),
-  batchNorm: nn.batchNorm(4, { affine: false }).init(key(0)),
+  batchNorm: (x) => nn.batchNorm(4, { affine: false }).init(key(0))(x),
 };
 
 onEachDevice("norms of 16 bits have f32's values and gradients, rounded: of large x and of small", async () => {
