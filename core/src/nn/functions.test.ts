@@ -168,7 +168,8 @@ onEachDevice("cross entropy of nothing counted is 0, smoothed as PyTorch's formu
   ]);
 });
 
-/** Without weights, or with ones of the input's dtype. */
+/** Without weights, or with ones of the input's dtype. In f16 the squares of large inputs are beyond the largest number, and so is the
+ *  derivative of the root for small ones. */
 const norms: Readonly<Record<string, (x: Tensor) => Tensor>> = {
   rmsNorm: (x) => nn.functional.rmsNorm(x, ones([5], { dtype: x.dtype })),
   layerNorm: (x) => nn.functional.layerNorm(x),
@@ -179,7 +180,6 @@ const norms: Readonly<Record<string, (x: Tensor) => Tensor>> = {
 
 onEachDevice("norms of 16 bits have f32's values and gradients, rounded: of large x and of small", async () => {
   for (const [name, f] of Object.entries(norms))
-    // Squares of the first are beyond f16, and so is the derivative of the root of the second's.
     for (const dtype of ["f16", "bf16"] as const)
       for (const size of [400, 1e-4]) {
         const x = random.normal(key(3), [2, 4, 5]).mul(size).cast(dtype);
