@@ -53,7 +53,7 @@ export function enter(ctx: Context, name: string): Context {
 }
 
 /** The context for calling a child inside a `region`: its key is already the child's own, so that equal layers, which share
- *  one trace, still draw different numbers.
+ *  one trace, still draw different numbers; statistics that are left in it are left in `ctx`, under the child's path.
  *
  *  @param ctx    the context that the calling module was given
  *  @param child  a child of that module, or its path
@@ -65,10 +65,23 @@ export function contextAt(ctx: Context, child: string | { readonly [moduleName]:
     train: ctx.train,
     ...(ctx.key === undefined ? {} : { key: fold(ctx.key, pathHash(path)) }),
     ...(ctx.examples === undefined ? {} : { examples: ctx.examples }),
+    ...(ctx.updates === undefined ? {} : { updates: below(ctx.updates, path) }),
     path: "",
     entered: true,
   };
 }
+
+/** An empty record whose new fields are written to another one, below a path. */
+const below = (updates: Record<string, Tensor>, path: string): Record<string, Tensor> =>
+  new Proxy<Record<string, Tensor>>(
+    {},
+    {
+      set(_, name, value: Tensor) {
+        updates[joinPath(path, String(name))] = value;
+        return true;
+      },
+    },
+  );
 
 /** A module's name in its parent, `layers.3`; empty for one that has no parent. */
 export const moduleName: unique symbol = Symbol.for("sinan.moduleName");

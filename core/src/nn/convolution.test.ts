@@ -2,7 +2,19 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { onEachDevice } from "../../../tests/devices.ts";
-import { ArgumentError, iota, jit, key, nn, random, type Tensor, tree, valueAndGradWith } from "../index.ts";
+import {
+  ArgumentError,
+  iota,
+  jit,
+  key,
+  nn,
+  random,
+  region,
+  remat,
+  type Tensor,
+  tree,
+  valueAndGradWith,
+} from "../index.ts";
 
 const network = nn.sequential(
   nn.conv2d(1, 4, 3, { padding: "same" }),
@@ -68,4 +80,56 @@ onEachDevice("a network learns stripes, and keeps the statistics of its batches"
   assert.ok(still < (losses[0] as number), String(still));
   const variance = await model.layers[1].running_var.data();
   assert.ok(variance.every((v) => v !== 1));
+});
+
+const block = nn.sequential(nn.conv2d(3, 3, 3, { padding: "same" }), nn.batchNorm(3), nn.relu);
+type Unit = (layer: nn.Layer, x: Tensor, ctx: nn.Context) => Tensor;
+
+let traced = 0;
+const unit: Unit = (layer, x, ctx) => {
+  traced++;
+  return layer(x, ctx);
+};
+const inRegion = region(unit);
+const within = remat((layer: nn.Layer, x: Tensor, ctx: nn.Context) => inRegion(layer, x, ctx));
+
+const stackOf = (each: Unit) =>
+  nn.module("stack", { blocks: [block, block, block] as const, each }, stackForward).init(key(4));
+
+function stackForward(
+  self: { readonly blocks: readonly (typeof block)[]; readonly each: Unit },
+  x: Tensor,
+  ctx: nn.Context,
+): Tensor {
+  return self.blocks.reduce((h, layer) => self.each(layer, h, nn.contextAt(ctx, layer)), x);
+}
+
+test("equal layers in regions leave statistics of their own, at their own paths", async () => {
+  const x = random.normal(key(5), [4, 3, 5, 5]);
+  const statistics = async (each: Unit): Promise<Record<string, readonly number[]>> => {
+    const model = stackOf(each);
+    const left = jit((m: typeof model) => {
+      const [[, updates]] = valueAndGradWith((own: typeof model) => {
+        const inner: Record<string, Tensor> = {};
+        return [own(x, { train: true, updates: inner }).mean(), inner] as const;
+      })(m);
+      return updates;
+    })(model);
+    const lists = Object.entries(left).map(async ([path, t]) => [path, Array.from(await t.data(), Number)] as const);
+    return Object.fromEntries(await Promise.all(lists));
+  };
+  const plain = await statistics(unit);
+  assert.deepEqual(
+    Object.keys(plain).toSorted(),
+    [0, 1, 2].flatMap((i) => ["mean", "var"].map((s) => `blocks.${i}.layers.1.running_${s}`)),
+  );
+  assert.notDeepEqual(plain["blocks.0.layers.1.running_var"], plain["blocks.1.layers.1.running_var"]);
+  for (const each of [inRegion, within]) {
+    traced = 0;
+    const found = await statistics(each);
+    assert.ok(traced <= 1, "traced once for the three");
+    assert.deepEqual(Object.keys(found).toSorted(), Object.keys(plain).toSorted());
+    for (const [path, values] of Object.entries(found))
+      values.forEach((v, i) => assert.ok(Math.abs(v - (plain[path]?.[i] ?? 0)) < 1e-6, path));
+  }
 });

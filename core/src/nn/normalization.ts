@@ -40,7 +40,7 @@ export interface BatchNormOptions {
 
 /** Batch norm: `(x − mean) / sqrt(variance + epsilon) · weight + bias` for each channel of `[batch, channels, ...]`. In training mean
  *  and variance are the batch's, and the new running ones go into `ctx.updates`, if that is there; elsewhere they are
- *  `running_mean` and `running_var`, which have no gradient.
+ *  `running_mean` and `running_var`, which have no gradient. 16-bit input is normed in f32.
  *  @see Ioffe & Szegedy 2015, arXiv:1502.03167
  *  @example
  *  const updates = {};
@@ -73,7 +73,8 @@ function batchNormForward(self: Built<BatchNormParts>, x: Tensor, ctx: Context):
     spread = mean(square(sub(wide, reshape(center, dims))), across);
     if (ctx.updates) {
       const count = x.size / channels;
-      const kept = (old: Tensor, now: Tensor): Tensor => stopGradient(add(mul(old, 1 - momentum), mul(now, momentum)));
+      const kept = (old: Tensor, now: Tensor): Tensor =>
+        stopGradient(cast(add(mul(old, 1 - momentum), mul(now, momentum)), old.dtype));
       // Running variances are those of samples, as PyTorch keeps them.
       const sampled = mul(spread, count / Math.max(count - 1, 1));
       ctx.updates[joinPath(ctx.path ?? "", "running_mean")] = kept(running_mean, center);

@@ -15,7 +15,7 @@ import { isPending, lazyScope } from "./pending.ts";
 import { type Entry, nameOf, type Signature, signatureOf, traceCall } from "./signature.ts";
 import { Tensor } from "./tensor.ts";
 import { rebuild, trace, type Traced } from "./trace.ts";
-import { mapLeaves, tensors } from "./tree.ts";
+import { isPlain, mapLeaves, tensors } from "./tree.ts";
 
 /** What every function that is called as a unit may be given. */
 export interface RegionOptions {
@@ -25,13 +25,13 @@ export interface RegionOptions {
 
 /** f traced once for each structure of arguments, whoever calls it, and called as a unit: a model wraps its repeated block, so
  *  that equal layers are traced, differentiated and compiled once. Outside a trace its operations are simply made. A number given
- *  to it is an f32 scalar.
+ *  to it is an f32 scalar. What f leaves in `updates` of an argument, as layers do in that of their context, is left there by each call.
  *  @throws TraceError if f assigns to a tensor
  *  @example const block = region((layer, x) => …); for (const layer of layers) x = block(layer, x); */
 export const region = <A extends readonly unknown[], Y>(
   f: (...args: A) => Y,
   options: RegionOptions = {},
-): ((...args: A) => Y) => unit(f, options, callOrMake);
+): ((...args: A) => Y) => leaving(f, options, callOrMake);
 
 /** A call in a trace; outside of one, the operations of the body. */
 export const callOrMake = (fn: Fn, inputs: readonly Node[]): Node[] =>
@@ -53,7 +53,7 @@ export const remat = <A extends readonly unknown[], Y>(
   f: (...args: A) => Y,
   options: RematOptions = {},
 ): ((...args: A) => Y) =>
-  unit(f, options, (fn, inputs) => {
+  leaving(f, options, (fn, inputs) => {
     const { save } = options;
     rematerialised.set(fn, (n) => save !== undefined && isValue(n) && save({ op: n.op, name: nameGiven(n) }));
     return called(fn, inputs);
@@ -111,6 +111,24 @@ type Use<A extends readonly unknown[]> = (
   args: A,
   signature: Signature,
 ) => readonly Node[];
+
+/** `unit` for functions that may leave tensors beside their result: the body runs once, what it left is a result of every call. */
+function leaving<A extends readonly unknown[], Y>(f: (...args: A) => Y, { name }: RegionOptions, use: Use<A>) {
+  const options = { name: nameOf(f, name) };
+  const plain = unit(f, options, use);
+  const both = unit((...args: A) => [f(...args), updatesOf(args)] as const, options, use);
+  return (...args: A): Y => {
+    const places = updatesOf(args);
+    if (places.length === 0) return plain(...args);
+    const [y, left] = both(...args);
+    places.forEach((place, i) => Object.assign(place, left[i]));
+    return y;
+  };
+}
+
+/** Where a function may leave tensors. */
+const updatesOf = (args: readonly unknown[]): Record<string, unknown>[] =>
+  args.flatMap((a) => (isPlain(a) && isPlain(a["updates"]) ? [a["updates"]] : []));
 
 /** f traced once for each structure of arguments, its trace handed to `use` at each call. */
 export function unit<A extends readonly unknown[], Y>(

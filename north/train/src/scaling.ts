@@ -30,13 +30,16 @@ export const lowered = <M>(model: M, precision: Precision): M =>
         leaf instanceof Tensor && dtypes[leaf.dtype].kind === "float" ? cast(leaf, precision) : leaf,
       ) as M);
 
-/** The scaling after a step: half where a gradient overflowed, twice after enough steps where none did.
+/** The scaling after a step: half where a gradient overflowed, twice after enough steps where none did, unless that is beyond f32. These
+ *  are the scales of PyTorch's GradScaler; but it drops the step that overflowed, whose batch is lost to the run, and also halves where
+ *  the loss itself is not finite, which no scale will help.
  *  @see Micikevicius et al. 2017, arXiv:1710.03740, section 3.2 */
 export function nextScaling({ scale, good }: Scaling, overflowed: Tensor): Scaling {
   const count = good.add(1);
   const grows = count.greaterEqual(growthInterval);
+  const twice = scale.mul(2);
   return {
-    scale: where(overflowed, scale.mul(0.5), where(grows, scale.mul(2), scale)),
+    scale: where(overflowed, scale.mul(0.5), where(grows.and(twice.isFinite()), twice, scale)),
     good: where(overflowed.or(grows), 0, count).cast("i32"),
   };
 }

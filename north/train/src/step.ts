@@ -1,7 +1,7 @@
 /** One training step as one compiled call: loss, gradient, clipping by global norm, update, the mean of the weights, and the guard that
  *  keeps the old state when loss or gradient is not finite, or the loss is too large. */
 import { jit, type Key, optim, type Tensor, tree, where } from "sinan";
-import { lossAndGradient } from "./gradients.ts";
+import { lossAndGradient, withTensors } from "./gradients.ts";
 import { firstScaling, nextScaling, type Precision, type Scaling } from "./scaling.ts";
 import type { Task, TrainState } from "./task.ts";
 
@@ -65,9 +65,10 @@ export function trainStep<M, S extends TrainState<M>, B>(
     { batch, rate, key, limit }: StepInputs<B>,
   ): StepResult<M, S> => {
     const options = { accumulate, precision, scale: scaling?.scale };
-    const { loss, grads: raw } = lossAndGradient(task, train.model, batch, { train: true, key }, options);
+    const { loss, grads: raw, statistics } = lossAndGradient(task, train.model, batch, { train: true, key }, options);
     const { grads, norm } = optim.clipByGlobalNorm(raw, clipNorm);
-    const updated = task.optimizer.update(train, grads, { learningRate: rate });
+    const moved = task.optimizer.update(train, grads, { learningRate: rate });
+    const updated: S = { ...moved, model: withTensors(moved.model, statistics) };
     const good = loss.isFinite().and(norm.isFinite()).and(loss.lessEqual(limit));
     const chosen = <T>(now: T, before: T): T => tree.map((a, b) => where(good, a, b), now, before);
     const mean =

@@ -21,6 +21,8 @@ export interface StepContext {
   readonly key: Key;
   /** Of a micro-batch: the numbers of its examples in the whole batch. */
   readonly examples?: Tensor;
+  /** Where layers leave their new running statistics, by path; the step puts them into the model. */
+  readonly updates?: Record<string, Tensor>;
 }
 
 /** A loss added up over what it is the mean of, such as tokens: batches of any cut then have the mean of the whole. */
