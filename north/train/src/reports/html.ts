@@ -3,7 +3,6 @@
 import { type Files, hostTurn, type Json, parentPath, replaceFile } from "sinan";
 import type { Report, ReportedEvent } from "../events.ts";
 import { eventOf, numberIn } from "./event.ts";
-import { pageOf } from "./page.ts";
 import { type RunData, runRecord } from "./record.ts";
 
 /** Where a page is written, how often, and what it shows beside the events. */
@@ -44,6 +43,8 @@ export function htmlReport(options: HtmlOptions): Report {
   let made = false;
 
   const write = async (): Promise<void> => {
+    // Script and style of a page are most of this package, and a bundle for pages that write none has them apart.
+    const { pageOf } = await import("./page.ts");
     const begin = now();
     const page = new TextEncoder().encode(pageOf([record.data(), ...compare]));
     const spent = now() - begin;
