@@ -1,5 +1,5 @@
 /** The loop of generation: a step for all rows that are not done, a record for each of their tokens, until each has ended. */
-import { ArgumentError } from "sinan";
+import { ArgumentError, hostTurn } from "sinan";
 import type { Llama } from "../model/llama.ts";
 import { checkTokens, ContextError, type Ending, endingOf, type GenerateOptions, samplingOf } from "./options.ts";
 import { type Choice, Session } from "./session.ts";
@@ -76,6 +76,9 @@ export async function* decodeAlone(
 
 const aborted = (row: number, text: string): Piece => ({ row, id: null, text, finish: "aborted" });
 
+/** After so long the host has its turn. */
+const turnMs = 20;
+
 /** Continues the rows of a session by what they are fed. An aborted one ends at once, whatever step is under way. */
 export async function* decode(
   session: Session,
@@ -87,9 +90,15 @@ export async function* decode(
   const { signal, ...sampling } = options;
   const stop = abortion(signal);
   let fed = [...feeds];
+  let turned = performance.now();
   try {
     for (let made = 1; fed.some(({ length }) => length > 0); made++) {
       const going = fed.map(({ length }) => length > 0);
+      // A device that computes on this thread never waits, so that nobody would hear of Ctrl-C, or of a click on "stop".
+      if (performance.now() - turned > turnMs) {
+        await hostTurn();
+        turned = performance.now();
+      }
       const choices = signal?.aborted ? null : await stop.or(session.step(fed, sampling));
       if (!choices) return yield* readers.flatMap((reader, row) => (going[row] ? aborted(row, reader.end()) : []));
       const pieces = choices.flatMap((choice, row) =>
