@@ -1,10 +1,11 @@
 /** What `sinan chat` does: reads lines, streams replies, and lets Ctrl-C end a reply or, at the prompt, the program. */
 import process from "node:process";
 import { createInterface } from "node:readline";
-import { Conversation, loadTrained } from "@sinan/llm";
+import { loadChatTemplate, loadTrained } from "@sinan/llm";
 import { painter } from "@sinan/train";
 import { interrupted, nodeFiles } from "@sinan/train/node";
 import type { chatFlags } from "./commands/chat.ts";
+import { type Dialogue, plainDialogue, templateDialogue } from "./dialogue.ts";
 import { UsageError, type Values } from "./flags.ts";
 import { json, print } from "./output.ts";
 import { openDevice } from "./opened.ts";
@@ -21,7 +22,10 @@ export async function converse(values: Values<typeof chatFlags>): Promise<number
   if (!turn.includes("{}"))
     throw new UsageError(`sinan chat: --turn: expected a text with {} in it, got ${JSON.stringify(turn)}`);
   await openDevice(values.device);
-  const { model, tokenizer, path } = await loadTrained(nodeFiles(), checkpoint);
+  const files = nodeFiles();
+  const { model, tokenizer, path } = await loadTrained(files, checkpoint);
+  // Who says how a message is put to the model is heard.
+  const template = values.turn === undefined ? await loadChatTemplate(files, path) : null;
   const sampling = samplingOf(values);
   const isInteractive = process.stdin.isTTY && !values.json;
   const { dim, bold } = painter(process.stdout.isTTY);
@@ -37,22 +41,22 @@ export async function converse(values: Values<typeof chatFlags>): Promise<number
   };
   lines.on("SIGINT", interrupt); // the terminal's, while it is read
   process.on("SIGINT", interrupt);
-  const begin = (): Conversation => new Conversation(model, tokenizer, { overflow: "slide" });
+  const begin = (): Dialogue =>
+    template
+      ? templateDialogue({ model, tokenizer, system }, template)
+      : plainDialogue({ model, tokenizer, system }, turn);
   let talk = begin();
-  let said = 0;
   try {
     if (isInteractive) lines.prompt();
     for await (const line of lines) {
       if (line === "/reset") {
         talk.dispose();
         talk = begin();
-        said = 0;
       } else if (line !== "") {
-        const message = `${said++ === 0 && system !== undefined ? `${system}\n` : ""}${turn.replaceAll("{}", () => line)}`;
         reply = new AbortController();
         const { signal } = reply;
         const made = { text: "", finish: "", tokens: 0 };
-        for await (const { text, id, finish } of talk.say(message, { ...sampling, maxTokens, signal })) {
+        for await (const { text, id, finish } of talk.say(line, { ...sampling, maxTokens, signal })) {
           made.text += text;
           if (id !== null) made.tokens++;
           if (finish) made.finish = finish;

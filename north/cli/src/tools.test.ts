@@ -1,20 +1,28 @@
-/** Commands on models that are there: each test starts the program in a directory with a small model and a run's history. */
+/** Commands on models that are there, in a directory with a small model and a run's history. */
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { hostname, tmpdir } from "node:os";
 import path from "node:path";
 import process from "node:process";
 import test, { after, before } from "node:test";
-import { fileURLToPath } from "node:url";
 import { nodeFiles } from "@sinan/train/node";
-import { evaluateText, linesWithEndings, llama, llamaConfig, saveLlama, trainBpe } from "@sinan/llm";
+import {
+  evaluateText,
+  generateText,
+  linesWithEndings,
+  llama,
+  llamaConfig,
+  loadTrained,
+  saveLlama,
+  trainBpe,
+} from "@sinan/llm";
 import { device, key } from "sinan";
 import { fixturePath } from "../../../tests/fixtures/load.ts";
+import { type Ended, inOneProcess } from "./command-line.fixture.ts";
 import { folded } from "./inspection.ts";
 
-const main = fileURLToPath(new URL("main.ts", import.meta.url));
 let cwd = "";
+let sinan: ReturnType<typeof inOneProcess>;
 const text = "Call me Ishmael. Some years ago – never mind how long – I went to sea.\n";
 
 before(async () => {
@@ -34,18 +42,14 @@ before(async () => {
   await saveLlama(nodeFiles(), path.join(cwd, "model"), llama(config).init(key(1)));
   writeFileSync(path.join(cwd, "model", "tokenizer.json"), JSON.stringify(tokenizer));
   writeFileSync(path.join(cwd, "text.txt"), text);
+  sinan = inOneProcess(cwd, { ...process.env, NO_COLOR: "1", SINAN_DEVICE: "interpreter" });
 });
-after(() => rmSync(cwd, { recursive: true, force: true }));
+after(async () => {
+  await sinan.close();
+  rmSync(cwd, { recursive: true, force: true });
+});
 
-function run(args: readonly string[], input = ""): Promise<{ code: number; out: string; err: string }> {
-  const env = { ...process.env, NO_COLOR: "1", SINAN_DEVICE: "interpreter" };
-  return new Promise((resolve) => {
-    const child = execFile(process.execPath, [main, ...args], { cwd, env }, (error, out, err) =>
-      resolve({ code: error === null ? 0 : Number(error.code), out, err }),
-    );
-    child.stdin?.end(input);
-  });
-}
+const run = (args: readonly string[], input = ""): Promise<Ended> => sinan.run(args, input);
 
 async function done(args: readonly string[], input = ""): Promise<string> {
   const { code, out, err } = await run(args, input);
@@ -161,7 +165,6 @@ test("tokenize --train makes the tokenizer that trainBpe makes", async () => {
 });
 
 test("eval gives what evaluateText gives", async () => {
-  const { loadTrained } = await import("@sinan/llm");
   const { model, tokenizer } = await loadTrained(nodeFiles(), path.join(cwd, "model"));
   const expected = await evaluateText(model, tokenizer, text, { seqLen: 16 });
   const found = JSON.parse(
@@ -218,6 +221,54 @@ test("chat answers each line, and begins anew on /reset", async () => {
   const plain = await done(["chat", "--checkpoint", "model", "--max-tokens", "4", "--temperature", "0"], "Call me\n");
   assert.equal(plain.trimEnd(), replies[0]?.reply.trimEnd());
   assert.deepEqual(await codes(["chat", "--checkpoint", "model", "--turn", "no place"]), [2]);
+});
+
+test("chat writes the conversation as the template beside the model says, replies included", async () => {
+  const directory = path.join(cwd, "assistant");
+  cpSync(path.join(cwd, "model"), directory, { recursive: true });
+  const template = "{% for m in messages %}{{ m.role[:1] }}={{ m.content }}{{ eos_token }}{% endfor %}a=";
+  const config = { eos_token: "!", chat_template: template };
+  writeFileSync(path.join(directory, "tokenizer_config.json"), JSON.stringify(config));
+  const { model, tokenizer } = await loadTrained(nodeFiles(), directory);
+  const replyTo = async (prompt: string): Promise<string> => {
+    let text = "";
+    const options = { maxTokens: 4, stopIds: [tokenizer.tokenToId("!") ?? -1] };
+    for await (const piece of generateText(model, tokenizer, prompt, options)) text += piece;
+    return text;
+  };
+  const args = ["chat", "--checkpoint", "assistant", "--max-tokens", "4", "--temperature", "0", "--json"];
+  const repliesOf = (out: string): string[] =>
+    out
+      .trim()
+      .split("\n")
+      .map((line) => (JSON.parse(line) as { reply: string }).reply);
+  const first = await replyTo("s=Be brief.!u=Who?!a=");
+  const second = await replyTo(`s=Be brief.!u=Who?!a=${first}!u=Why?!a=`);
+  const replies = repliesOf(await done([...args, "--system", "Be brief."], "Who?\nWhy?\n/reset\nWho?\n"));
+  assert.deepEqual(replies, [first, second, first]);
+  // What the command line says goes before; chat_template.jinja before the configuration's.
+  assert.deepEqual(repliesOf(await done([...args, "--turn", "Q: {} A:"], "Who?\n")), [await replyTo("Q: Who? A:")]);
+  writeFileSync(path.join(directory, "chat_template.jinja"), "{{ messages[-1].content }}:");
+  assert.deepEqual(repliesOf(await done(args, "Who?\n")), [await replyTo("Who?:")]);
+  writeFileSync(path.join(directory, "chat_template.jinja"), "{{ raise_exception('not today') }}");
+  assert.match((await run(args, "Who?\n")).err, /^ArgumentError: chat template: .*not today/);
+  writeFileSync(path.join(directory, "chat_template.jinja"), "{{");
+  assert.match((await run(args, "Who?\n")).err, /^FormatError: assistant: chat template: it cannot be parsed/);
+});
+
+test("a conversation by template that is longer than the model forgets its oldest exchanges, and goes on", async () => {
+  const directory = path.join(cwd, "assistant");
+  writeFileSync(path.join(directory, "chat_template.jinja"), "{% for m in messages %}{{ m.content }}{% endfor %}:");
+  const args = ["chat", "--checkpoint", "assistant", "--max-tokens", "8", "--temperature", "0", "--json"];
+  const questions = Array.from({ length: 12 }, (_, i) => `Some years ago, ${i}?`);
+  const out = await done(args, questions.join("\n"));
+  assert.deepEqual(
+    out
+      .trim()
+      .split("\n")
+      .map((line) => (JSON.parse(line) as { message: string }).message),
+    questions,
+  );
 });
 
 test("runs lists states and last figures, and says what two were told differently", async () => {

@@ -6,7 +6,10 @@ import { flag, text, whole } from "../flags.ts";
 export const chatFlags = {
   checkpoint: checkpointFlag,
   system: text("TEXT", "what the conversation begins with"),
-  turn: text("TEXT", "how a message is put to the model; {} is the message (default: {} and a new line)"),
+  turn: text(
+    "TEXT",
+    "how a message is put to the model; {} is the message (default: its chat template, else {} and a new line)",
+  ),
   "max-tokens": whole("N", 1, 1e6, "the most tokens of a reply (default 200)"),
   ...samplingFlags,
   device: deviceFlag,
@@ -18,8 +21,9 @@ export const chatCommand = command({
   name: "chat",
   about: "a conversation with a model",
   flags: chatFlags,
-  notes: `Each line is a message. Ctrl-C ends a reply, and at the prompt the conversation; so does Ctrl-D. /reset begins anew. When the model has no
-position left, the older half of the conversation is forgotten.`,
+  notes: `Each line is a message. Ctrl-C ends a reply, and at the prompt the conversation; so does Ctrl-D. /reset begins anew.
+A chat_template.jinja or tokenizer_config.json beside the model says how messages are written. When the model has no position left, the
+oldest messages are forgotten; without a template, the older half of the text.`,
   examples: [
     ["chat --checkpoint runs/mine --stop . --temperature 0.7", ""],
     ['chat --checkpoint models/assistant --turn "User: {}\\nAssistant:" --stop "User:"', ""],

@@ -2,7 +2,7 @@
  *  the `@huggingface/jinja` library's; what goes wrong in a template that came from elsewhere is told as a FormatError. */
 
 import { Template } from "@huggingface/jinja";
-import { ArgumentError, FormatError } from "sinan";
+import { ArgumentError, type Files, FormatError, joinPath } from "sinan";
 import { arrayAt, objectAt, stringAt, unexpected } from "./json-value.ts";
 
 /** What somebody said; templates may read further fields (`tool_calls`, `name`). */
@@ -25,6 +25,8 @@ export interface ChatOptions {
 export interface ChatTemplate {
   /** The template's text. */
   readonly source: string;
+  /** The configuration's `eos_token`, by which models of conversations end a reply. */
+  readonly eosToken: string | null;
   /** The conversation as the model reads it, special tokens written out: encode it without `addSpecialTokens`.
    *  @throws ArgumentError if the template refuses the conversation, or cannot be run on it */
   render(messages: readonly ChatMessage[], options?: ChatOptions): string;
@@ -50,7 +52,25 @@ export function chatTemplate(config: unknown, template?: string): ChatTemplate |
     tokens[name] = typeof value === "string" ? value : stringAt(objectAt(value, where)["content"], `${where}.content`);
   }
   const source = template ?? templateOf(root["chat_template"]);
-  return source === null ? null : { source, render: renderer(source, tokens) };
+  return source === null ? null : { source, eosToken: tokens["eos_token"] ?? null, render: renderer(source, tokens) };
+}
+
+/** The chat template of a model's directory: its `chat_template.jinja`, or the one in its `tokenizer_config.json`.
+ *
+ *  @returns null if there is no template
+ *  @throws FileError; FormatError as `chatTemplate`, naming the directory
+ *  @example const chat = await loadChatTemplate(nodeFiles(), "models/assistant"); */
+export async function loadChatTemplate(files: Files, directory: string): Promise<ChatTemplate | null> {
+  const read = async (name: string): Promise<string | undefined> => {
+    const path = joinPath(directory, name);
+    return (await files.exists(path)) ? new TextDecoder().decode(await files.read(path)) : undefined;
+  };
+  const [config = "{}", template] = await Promise.all([read("tokenizer_config.json"), read("chat_template.jinja")]);
+  try {
+    return chatTemplate(config, template);
+  } catch (cause) {
+    throw cause instanceof FormatError ? new FormatError(`${directory}: ${cause.message}`, { cause }) : cause;
+  }
 }
 
 function parsed(text: string): unknown {
