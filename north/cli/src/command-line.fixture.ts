@@ -54,7 +54,7 @@ export function inOneProcess(cwd: string, env: NodeJS.ProcessEnv) {
 async function caught({ args, input }: Asked): Promise<Ended> {
   const said = { out: "", err: "" };
   const { stdout, stderr } = process;
-  const writes = { out: stdout.write, err: stderr.write };
+  const writes = { out: stdout.write.bind(stdout), err: stderr.write.bind(stderr) };
   const into = (name: "out" | "err") => (piece: string | Uint8Array) => {
     said[name] += typeof piece === "string" ? piece : Buffer.from(piece).toString();
     return true;

@@ -40,7 +40,7 @@ function heard(child: ChildProcessWithoutNullStreams) {
   child.stderr.on("data", (piece: Buffer) => (said.err += piece.toString()));
   return {
     said,
-    async until(isSo: (out: string) => boolean): Promise<void> {
+    until: async (isSo: (out: string) => boolean): Promise<void> => {
       while (!isSo(said.out)) await once(child.stdout, "data");
     },
   };
