@@ -5,6 +5,7 @@ import {
   data as batches,
   type Files,
   FormatError,
+  hostTurn,
   jit,
   nn,
   sha256Hex,
@@ -102,14 +103,17 @@ export const baselinesOf = ({ tokenizer, trainIds, heldOutIds, heldOutBytes }: C
  *  from, in windows of `seqLen` that overlap by half, of which the later half counts: so each token, but for those at the
  *  very beginning, has at least half a window before it.
  *
- *  @returns a function from the model to the mean loss of a token, in nats, and bits per byte */
+ *  @returns a function from the model to the mean loss of a token, in nats, and bits per byte; it throws the reason of a signal that is
+ *           aborted before its last batch */
 export function heldOutLoss(
   corpus: Corpus,
   seqLen: number,
   batchSize: number,
-): (model: Llama) => Promise<{ loss: number; bitsPerByte: number }> {
+): (model: Llama, signal?: AbortSignal) => Promise<{ loss: number; bitsPerByte: number }> {
   const { trainIds, heldOutIds, heldOutBytes } = corpus;
-  const ids = Int32Array.of(trainIds.at(-1) ?? 0, ...heldOutIds);
+  const ids = new Int32Array(1 + heldOutIds.length);
+  ids.set([trainIds.at(-1) ?? 0]);
+  ids.set(heldOutIds, 1);
   const stride = Math.ceil(seqLen / 2);
   const windows = 1 + Math.max(0, Math.ceil((heldOutIds.length - seqLen) / stride));
   const total = jit(
@@ -131,9 +135,13 @@ export function heldOutLoss(
     }
     return [tensor(inputs, { shape }), tensor(targets, { shape })];
   };
-  return async (model) => {
+  return async (model, signal) => {
     let nats = 0;
-    for (let first = 0; first < windows; first += batchSize) nats += await total(model, ...batchFrom(first)).item();
+    for (let first = 0; first < windows; first += batchSize) {
+      nats += await total(model, ...batchFrom(first)).item();
+      await hostTurn(); // signals and deadlines wait for one
+      signal?.throwIfAborted();
+    }
     const loss = nats / heldOutIds.length;
     return { loss, bitsPerByte: bitsPerByte(loss, heldOutIds.length, heldOutBytes) };
   };

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import test, { type TestContext } from "node:test";
 import { blobFile } from "@sinan/train";
-import { CheckpointError, device, FileError, FormatError, memoryFiles } from "sinan";
+import { CheckpointError, device, FileError, FormatError, memoryFiles, NonFiniteError } from "sinan";
 import { mobyDick } from "./tokenizer/tokenizer.fixture.ts";
 import type { TrainerEvent } from "./trainer-events.ts";
 import { Trainer, type TrainerOptions } from "./trainer.ts";
@@ -122,4 +122,21 @@ test("a page's file and other storage are streamed too", async () => {
   const resumed = await losses({ files }, { resume: true, out: "run" });
   assert.deepEqual(resumed.losses, []);
   await assert.rejects(losses({ data: "none.jsonl", files }, { steps: 3 }), FileError);
+});
+
+test("a batch that cannot be learned from is named by its documents, in windows and packed", async (t) => {
+  await device("cpu");
+  const directory = await scratch(t);
+  for (const pack of [false, true]) {
+    const data = { files: `${directory}/*.jsonl`, cache: `${directory}/cache`, pack };
+    const call = { steps: 20, out: null };
+    await assert.rejects(
+      losses({ data, learningRate: 1e38, clipNorm: 1e30, warmupSteps: 0, precision: "bf16" }, call),
+      (error: unknown) => {
+        assert.ok(error instanceof NonFiniteError);
+        assert.match(error.message, /batch \d+ \(document \d+ token \d+(?: to document \d+)?, document/);
+        return true;
+      },
+    );
+  }
 });

@@ -146,7 +146,12 @@ function streamFrom(
         open.push(ahead);
         return ahead;
       };
-      return { at: (step) => (ahead ?? begun()).at(step), close: async () => ahead?.close() };
+      const source = (): Source<AnyBatch> => ahead ?? begun();
+      return {
+        at: (step) => source().at(step),
+        ids: (step) => source().ids?.(step) ?? [],
+        close: async () => ahead?.close(),
+      };
     },
     async close() {
       for (const source of open) await source.close();

@@ -33,7 +33,8 @@ export function taskOf(
   // The keys of the steps are the folds of 0, 1, 2 …
   const model = own && !checkpoint ? own : llama(config).init(random.fold(key(seed), 2 ** 32 - 1));
   const order = { batch: batchSize, sequence: seqLen, seed };
-  const source = stream ? stream.source(order) : batches.tokenBatches(corpus.trainIds, order);
+  const streamed = stream?.source(order);
+  const source = streamed ?? batches.tokenBatches(corpus.trainIds, order);
   const rate = scheduleOf(settings.schedule, settings);
   const shape = [batchSize, seqLen];
   const task: LlamaTask = {
@@ -49,7 +50,7 @@ export function taskOf(
         ...(segments && { segments: tensor(segments, { shape }) }),
       };
     },
-    ...(stream ? {} : { ids: (n) => windowsOf(corpus.trainIds.length, order, n) }),
+    ids: (n) => (streamed ? (streamed.ids?.(n) ?? []) : windowsOf(corpus.trainIds.length, order, n)),
     rate: (step) => rate(step + 1),
     tokensPerStep: batchSize * seqLen,
     evaluate: heldOutLoss(corpus, seqLen, batchSize),

@@ -11,7 +11,7 @@ import {
   openCheckpoints,
   tree,
 } from "sinan";
-import { tinyTask } from "./fixtures/task.ts";
+import { type Model, tinyTask } from "./fixtures/task.ts";
 import { train } from "./loop.ts";
 import type { Outcome, TrainOptions } from "./options.ts";
 import type { TrainEvent } from "./events.ts";
@@ -254,5 +254,42 @@ test("absurd lengths are refused", async () => {
       run(tinyTask(), { steps, seed: 0 }),
       /ArgumentError.*steps must be a whole number of at least 1/s,
     );
+  }
+});
+
+test("an evaluation that is cut short by the signal is made first when the run goes on, and counts as if it had not been", async () => {
+  await device("cpu");
+  for (const at of [2, 6]) {
+    const options = { steps: 6, seed: 0, evaluateEvery: 2, earlyStop: { patience: 9 } } as const;
+    const told = async (task: ReturnType<typeof tinyTask>, more: object = {}) => {
+      const events: string[] = [];
+      const going = train(task, { ...options, ...more });
+      for (let next = await going.next(); ; next = await going.next()) {
+        if (next.done) return { events, outcome: next.value };
+        const { event, step } = next.value;
+        if (event === "step" || event === "eval") events.push(`${event} ${step} ${next.value.loss}`);
+      }
+    };
+    const whole = await told(tinyTask());
+    const checkpoints = await openCheckpoints(memoryFiles(), "/run");
+    const stopping = new AbortController();
+    const { evaluate } = tinyTask();
+    let evaluations = 0;
+    const task = {
+      ...tinyTask(),
+      async evaluate(model: Model, signal?: AbortSignal) {
+        if (++evaluations === at / 2) stopping.abort();
+        signal?.throwIfAborted();
+        return evaluate?.(model) ?? { loss: Number.NaN };
+      },
+    };
+    const first = await told(task, { checkpoints, signal: stopping.signal });
+    assert.equal(first.outcome.stopped, true);
+    assert.equal(first.outcome.step, at);
+    const resume = (await checkpoints.latest()) ?? undefined;
+    assert.equal(resume?.step, at);
+    const second = await told(tinyTask(), { checkpoints, resume });
+    assert.deepEqual([...first.events, ...second.events], whole.events);
+    assert.equal(second.outcome.stopped, false);
   }
 });

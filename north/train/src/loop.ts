@@ -37,6 +37,7 @@ export async function* train<M, S extends TrainState<M>, B>(
 
   // A directory that cannot be written is better known now than after an hour.
   yield* save(run);
+  if (run.progress.owed) yield* evaluate(run);
   while (goesOn(run)) {
     const start = performance.now();
     const number = nextBatch(run);

@@ -183,17 +183,27 @@ async function saveTo<M, S extends TrainState<M>, B>(run: Run<M, S, B>, where: C
   });
 }
 
-/** Measures the model, or the mean of its weights if one is kept, and saves it where the best is kept if it is that. */
+/** Measures the model, or the mean of its weights if one is kept, and saves it where the best is kept if it is that. Where the run is
+ *  stopped meanwhile nothing is measured, and the run that is resumed begins with it. */
 export async function* evaluate<M, S extends TrainState<M>, B>(run: Run<M, S, B>): AsyncGenerator<TrainEvent> {
   const { task, options, done: step, state } = run;
   if (!task.evaluate || run.evaluatedAt === step) return;
-  const evaluation = await task.evaluate(state.ema ?? state.train.model);
+  const { signal } = options;
+  let evaluation: Evaluation;
+  try {
+    signal?.throwIfAborted();
+    evaluation = await task.evaluate(state.ema ?? state.train.model, signal);
+  } catch (error) {
+    if (signal?.aborted !== true || error !== signal.reason) throw error;
+    run.progress = { ...run.progress, owed: true };
+    return;
+  }
   run.evaluation = evaluation;
   run.evaluatedAt = step;
-  const { best, worse } = run.progress;
+  const { best, worse, owed: _, ...others } = run.progress;
   const { loss } = evaluation;
   const isBetter = Number.isFinite(loss) && (best === null || loss < best - (options.earlyStop?.minDelta ?? 0));
-  run.progress = { ...run.progress, ...(isBetter ? { best: loss, worse: 0 } : { worse: worse + 1 }) };
+  run.progress = { ...others, ...(isBetter ? { best: loss, worse: 0 } : { best, worse: worse + 1 }) };
   const event: EvalEvent = { event: "eval", step, ...evaluation };
   yield* tell(run, event);
   if (!isBetter || !options.best) return;
@@ -268,7 +278,7 @@ export function outcome<M, S extends TrainState<M>, B>(run: Run<M, S, B>): Outco
     model: state.train.model,
     ema: state.ema,
     step: done,
-    stopped: done < options.steps && !stoppedEarly,
+    stopped: (done < options.steps && !stoppedEarly) || run.progress.owed === true,
     stoppedEarly,
     seconds: (performance.now() - run.began) / 1000,
     evaluation,

@@ -24,6 +24,8 @@ export interface Progress {
   readonly best: number | null;
   /** Evaluations since then. */
   readonly worse: number;
+  /** Whether an evaluation was due that was cut short. */
+  readonly owed?: true;
 }
 
 /** What `trainer.json` says. */
@@ -141,7 +143,7 @@ export function readRecord({ path, documents }: Checkpoint): TrainerRecord {
 }
 
 /** Of a checkpoint from before there was such a thing, that of a run without incidents. */
-function progressOf({ leftOut, losses, best, worse }: { readonly [key: string]: Json }): Progress {
+function progressOf({ leftOut, losses, best, worse, owed }: { readonly [key: string]: Json }): Progress {
   const numbers = (list: Json | undefined): number[] =>
     Array.isArray(list) ? list.filter((n): n is number => typeof n === "number") : [];
   return {
@@ -149,6 +151,7 @@ function progressOf({ leftOut, losses, best, worse }: { readonly [key: string]: 
     losses: numbers(losses),
     best: typeof best === "number" ? best : null,
     worse: typeof worse === "number" ? worse : 0,
+    ...(owed === true ? { owed } : {}),
   };
 }
 

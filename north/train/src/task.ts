@@ -48,8 +48,10 @@ export interface Task<M, S extends TrainState<M>, B> {
   rate(step: number): number;
   /** What a step counts for in tokens per second. */
   readonly tokensPerStep: number;
-  /** Measures the model on data that it does not learn from. */
-  evaluate?(model: M): Promise<Evaluation>;
+  /** Measures the model on data that it does not learn from. One that takes long gives way between its batches (`hostTurn`), so that
+   *  signals arrive, and throws the signal's reason once that is aborted: what it has so far is dropped.
+   *  @param signal  that of the run, if it has one */
+  evaluate?(model: M, signal?: AbortSignal): Promise<Evaluation>;
 }
 
 /** What was measured on data that the model does not learn from. */

@@ -83,6 +83,7 @@ function tests(): void {
       const steps = [0, 3, 1, 99];
       const got = await Promise.all(steps.map(async (step) => threaded.at(step)));
       assert.deepEqual(got, await Promise.all(steps.map((step) => here.at(step))));
+      assert.deepEqual(readAhead(threaded).ids?.(3), here.ids(3));
       await assert.rejects(async () => threaded.at(-1), ArgumentError);
       if ("pack" in more) await threaded.close();
       else await threaded.at(4); // and is left open: the process of this test ends nevertheless

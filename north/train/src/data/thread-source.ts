@@ -71,6 +71,7 @@ export function threadSource(tokens: TokenFile & { readonly path: string }, opti
       worker.postMessage(step, []);
       return asked.promise;
     },
+    ids: here.ids,
     async close() {
       end(new ArgumentError("the source of batches is closed"));
       await worker.terminate();

@@ -283,6 +283,19 @@ test("batches are those of the same ids in memory, windows and packed rows", asy
     assert.deepEqual(await windows.at(step), data.tokenBatches(ids, options).at(step));
     assert.deepEqual(await packed.at(step), data.packedBatches(documents, options).at(step));
   }
+  const found = (id: string): number | undefined => {
+    const [, document, from] = /^document (\d+) token (\d+)/.exec(id) ?? [];
+    return documents[Number(document)]?.[Number(from)];
+  };
+  for (const step of [0, 1, 7, 500]) {
+    const { inputs } = await windows.at(step);
+    assert.deepEqual(windows.ids(step).map(found), [inputs[0], inputs[16], inputs[32]]);
+    const { inputs: rows, segments } = data.packedBatches(documents, options).at(step);
+    const begins = [...rows].filter((_, i) => segments[i] !== 0 && (i % 16 === 0 || segments[i] !== segments[i - 1]));
+    assert.deepEqual(packed.ids(step).map(found), begins);
+  }
+  const wide = tokenSource(tokens, { ...options, batch: 1, sequence: ids.length - 1 });
+  assert.deepEqual(wide.ids(0), ["document 0 token 0 to document 59"]);
   const end = documents.slice(0, 45).flat().length + 1;
   const part = tokenSource(tokens, { ...options, end });
   assert.deepEqual(await part.at(3), data.tokenBatches(ids.slice(0, end), options).at(3));

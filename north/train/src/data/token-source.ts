@@ -6,6 +6,8 @@ import type { TokenFile } from "./token-file.ts";
 export interface Source<B> {
   /** The batch of a step, counted from 0: whatever was asked before, the same. A rejection is the step's error. */
   at(step: number): B | Promise<B>;
+  /** What is in the batch of a step, in words, where that is known. */
+  ids?(step: number): string[];
   close(): Promise<void>;
 }
 
@@ -26,6 +28,8 @@ export interface SourceOptions {
 /** Batches of a file of tokens. */
 export interface TokenSource extends Source<data.Batch | data.PackedBatch> {
   readonly at: (step: number) => Promise<data.Batch | data.PackedBatch>;
+  /** The documents of a batch, counted from 0 over all files, and the token of each where it begins. */
+  readonly ids: (step: number) => string[];
   readonly stepsPerEpoch: number;
 }
 
@@ -51,12 +55,17 @@ export function tokenSource(
       });
       return { inputs, targets };
     };
-    return { at, close, stepsPerEpoch };
+    const ids = (step: number): string[] => {
+      const firsts = firstsOf(file.lengths);
+      return starts(step).map((start) => {
+        const [first, last] = [documentAt(firsts, start), documentAt(firsts, start + sequence)];
+        const to = last === first ? "" : ` to document ${last}`;
+        return `${placeIn(first, start - (firsts[first] as number))}${to}`;
+      });
+    };
+    return { at, ids, close, stepsPerEpoch };
   }
-  const firsts = new Float64Array(file.lengths.length + 1);
-  file.lengths.forEach((length, document) => {
-    firsts[document + 1] = (firsts[document] as number) + length;
-  });
+  const firsts = firstsOf(file.lengths);
   const lengths = file.lengths.subarray(
     0,
     firsts.findLastIndex((first) => first <= end),
@@ -71,5 +80,32 @@ export function tokenSource(
     const of = new Map(pieces.map((piece, i) => [piece, ids[i] as ArrayLike<number>]));
     return data.fillPacked(chosen, sequence, (piece) => of.get(piece) ?? []);
   };
-  return { at, close, stepsPerEpoch };
+  const ids = (step: number): string[] =>
+    rows(step)
+      .flat()
+      .map(({ document, from }) => placeIn(document, from));
+  return { at, ids, close, stepsPerEpoch };
+}
+
+/** The place of each document's first id, and the end. */
+function firstsOf(lengths: Uint32Array): Float64Array {
+  const firsts = new Float64Array(lengths.length + 1);
+  lengths.forEach((length, document) => {
+    firsts[document + 1] = (firsts[document] as number) + length;
+  });
+  return firsts;
+}
+
+/** A place in the texts for people: documents are counted over all files, from 0, in their order. */
+const placeIn = (document: number, from: number): string => `document ${document} token ${from}`;
+
+/** The document that an id is of. */
+function documentAt(firsts: Float64Array, place: number): number {
+  let [low, high] = [0, firsts.length - 1];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((firsts[middle + 1] as number) <= place) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
