@@ -273,14 +273,14 @@ test("an evaluation that is cut short by the signal is made first when the run g
     const whole = await told(tinyTask());
     const checkpoints = await openCheckpoints(memoryFiles(), "/run");
     const stopping = new AbortController();
-    const { evaluate } = tinyTask();
+    const inner = tinyTask();
     let evaluations = 0;
     const task = {
       ...tinyTask(),
       async evaluate(model: Model, signal?: AbortSignal) {
         if (++evaluations === at / 2) stopping.abort();
         signal?.throwIfAborted();
-        return evaluate?.(model) ?? { loss: Number.NaN };
+        return inner.evaluate?.(model) ?? { loss: Number.NaN };
       },
     };
     const first = await told(task, { checkpoints, signal: stopping.signal });

@@ -40,7 +40,7 @@ export function readAhead<B>(source: Source<B>, { depth = 4 }: { readonly depth?
       held.delete(step);
       return batch;
     },
-    ...(source.ids && { ids: source.ids }),
+    ...(source.ids && { ids: (step) => source.ids?.(step) ?? [] }),
     get ready() {
       let count = 0;
       for (const { done } of held.values()) if (done) count++;
