@@ -3,6 +3,7 @@
 import { spawnSync } from "node:child_process";
 import { globSync } from "node:fs";
 import process from "node:process";
+import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 
 const { values, positionals } = parseArgs({
@@ -30,7 +31,12 @@ const run = spawnSync(
   {
     cwd: root,
     stdio: "inherit",
-    env: values.devices ? { ...process.env, SINAN_TEST_DEVICES: "all" } : process.env,
+    env: {
+      // Some hundred processes read the same sources: what Node compiled of them is kept, which saves each a third of its start.
+      NODE_COMPILE_CACHE: fileURLToPath(new URL(".build/compile-cache", root)),
+      ...process.env,
+      ...(values.devices && { SINAN_TEST_DEVICES: "all" }),
+    },
   },
 );
 process.exit(run.status ?? 1);

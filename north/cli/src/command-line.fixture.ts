@@ -9,24 +9,26 @@ import { runCommandLine } from "./command-line.ts";
 
 interface Asked {
   readonly id: number;
+  readonly cwd: string;
   readonly args: readonly string[];
   readonly input: string;
 }
 
 export interface Ended {
-  readonly code: number;
+  /** Null of a process that was killed. */
+  readonly code: number | null;
   readonly out: string;
   readonly err: string;
 }
 
 /** Starts the process. Commands that are asked for at once wait for each other. */
-export function inOneProcess(cwd: string, env: NodeJS.ProcessEnv) {
+export function inOneProcess(env: NodeJS.ProcessEnv) {
   const child = fork(fileURLToPath(import.meta.url), {
-    cwd,
     env,
     execArgv: [],
-    stdio: ["ignore", "inherit", "inherit", "ipc"],
+    stdio: ["ignore", "ignore", "pipe", "ipc"], // no terminal, whatever the tests have
   });
+  child.stderr?.pipe(process.stderr);
   const waiting = new Map<number, (ended: Ended) => void>();
   child.on("message", (message) => {
     const { id, ...ended } = message as Ended & { id: number };
@@ -35,9 +37,9 @@ export function inOneProcess(cwd: string, env: NodeJS.ProcessEnv) {
   });
   let last = 0;
   return {
-    run: (args: readonly string[], input = ""): Promise<Ended> =>
+    run: (cwd: string, args: readonly string[], input = ""): Promise<Ended> =>
       new Promise((resolve, reject) => {
-        const asked: Asked = { id: ++last, args, input };
+        const asked: Asked = { id: ++last, cwd, args, input };
         waiting.set(asked.id, resolve);
         child.once("exit", (code) => reject(new Error(`sinan ${args.join(" ")}: the process ended with ${code}`)));
         child.setMaxListeners(0);
@@ -51,7 +53,7 @@ export function inOneProcess(cwd: string, env: NodeJS.ProcessEnv) {
   };
 }
 
-async function caught({ args, input }: Asked): Promise<Ended> {
+async function caught({ cwd, args, input }: Asked): Promise<Ended> {
   const said = { out: "", err: "" };
   const { stdout, stderr } = process;
   const writes = { out: stdout.write.bind(stdout), err: stderr.write.bind(stderr) };
@@ -62,6 +64,7 @@ async function caught({ args, input }: Asked): Promise<Ended> {
   Object.defineProperty(process, "stdin", { value: Readable.from([Buffer.from(input)]), configurable: true });
   stdout.write = into("out");
   stderr.write = into("err");
+  process.chdir(cwd);
   try {
     const code = await runCommandLine(args);
     return { code, ...said };

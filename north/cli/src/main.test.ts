@@ -1,4 +1,4 @@
-/** The command line as a user meets it: each test starts the program. */
+/** The command line as a user meets it. Runs that are killed, and what asks for rights of its own, are processes of their own. */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -7,8 +7,9 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import process from "node:process";
 import { createInterface } from "node:readline";
-import test, { type TestContext } from "node:test";
+import test, { after, type TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
+import { type Ended, inOneProcess } from "./command-line.fixture.ts";
 
 const main = fileURLToPath(new URL("main.ts", import.meta.url));
 const steps = 12;
@@ -62,22 +63,20 @@ async function scratch(t: TestContext): Promise<string> {
   return directory;
 }
 
-interface Ended {
-  readonly code: number | null;
-  readonly out: string;
-  readonly err: string;
-}
+const cache = await mkdtemp(path.join(tmpdir(), "sinan-cache-"));
+const environment: NodeJS.ProcessEnv = { ...process.env, NO_COLOR: "1", XDG_CACHE_HOME: cache };
+delete environment["SINAN_DEVICE"];
+const one = inOneProcess(environment);
+after(async () => {
+  await one.close();
+  await rm(cache, { recursive: true, force: true });
+});
 
-function start(
-  cwd: string,
-  args: readonly string[],
-  options: { uid?: number; env?: Record<string, string> } = {},
-): ChildProcess {
-  const env: NodeJS.ProcessEnv = { ...process.env, NO_COLOR: "1", ...options.env };
-  if (options.env?.["SINAN_DEVICE"] === undefined) delete env["SINAN_DEVICE"];
+/** In a process of its own. */
+function start(cwd: string, args: readonly string[], options: { uid?: number } = {}): ChildProcess {
   return spawn(process.execPath, [main, ...args], {
     cwd,
-    env,
+    env: environment,
     ...(options.uid === undefined ? {} : { uid: options.uid, gid: options.uid }),
   });
 }
@@ -91,7 +90,7 @@ async function ended(child: ChildProcess): Promise<Ended> {
   return { code, out, err };
 }
 
-const sinan = (cwd: string, ...args: string[]): Promise<Ended> => ended(start(cwd, args));
+const sinan = (cwd: string, ...args: string[]): Promise<Ended> => one.run(cwd, args);
 
 interface Line {
   readonly event: string;
@@ -180,8 +179,7 @@ test("JSON lines of a pattern, packed, with a field of their own and bad lines l
   await writeFile(path.join(cwd, "b.jsonl"), `no JSON\n${jsonl(lines.slice(60))}`);
   const args = ["--model", "tiny.json", "--data", "*.jsonl", "--field", "body", "--pack", "--steps", "3", "--json"];
   const more = ["--seq", "16", "--batch", "2", "--device", "interpreter"];
-  const train = (...flags: string[]): Promise<Ended> =>
-    ended(start(cwd, ["train", ...args, ...more, ...flags], { env: { XDG_CACHE_HOME: path.join(cwd, "cache") } }));
+  const train = (...flags: string[]): Promise<Ended> => sinan(cwd, "train", ...args, ...more, ...flags);
   const refused = await train();
   assert.equal(refused.code, 1);
   assert.match(refused.err, /^FormatError: b\.jsonl: line 1: not valid JSON/);
@@ -219,7 +217,7 @@ test("killed with no warning at any moment, a resumed run gives the losses of on
       const first = await actAt(at, start(cwd, args), (child) => child.kill("SIGKILL"));
       assert.equal(first.code, null);
       // Flags that are left out are those of the run.
-      const second = await sinan(cwd, "train", "--resume", "--out", out, "--json", "--device", "interpreter");
+      const second = await ended(start(cwd, ["train", "--resume", "--out", out, "--json", "--device", "interpreter"]));
       assert.equal(second.code, 0, second.err);
       const losses = new Map([...lossesOf(first.out), ...lossesOf(second.out)]);
       assert.deepEqual(

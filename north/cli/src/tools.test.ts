@@ -42,14 +42,14 @@ before(async () => {
   await saveLlama(nodeFiles(), path.join(cwd, "model"), llama(config).init(key(1)));
   writeFileSync(path.join(cwd, "model", "tokenizer.json"), JSON.stringify(tokenizer));
   writeFileSync(path.join(cwd, "text.txt"), text);
-  sinan = inOneProcess(cwd, { ...process.env, NO_COLOR: "1", SINAN_DEVICE: "interpreter" });
+  sinan = inOneProcess({ ...process.env, NO_COLOR: "1", SINAN_DEVICE: "interpreter" });
 });
 after(async () => {
   await sinan.close();
   rmSync(cwd, { recursive: true, force: true });
 });
 
-const run = (args: readonly string[], input = ""): Promise<Ended> => sinan.run(args, input);
+const run = (args: readonly string[], input = ""): Promise<Ended> => sinan.run(cwd, args, input);
 
 async function done(args: readonly string[], input = ""): Promise<string> {
   const { code, out, err } = await run(args, input);
@@ -58,7 +58,7 @@ async function done(args: readonly string[], input = ""): Promise<string> {
 }
 
 /** Several at once. */
-const codes = async (...all: readonly (readonly string[])[]): Promise<number[]> =>
+const codes = async (...all: readonly (readonly string[])[]): Promise<(number | null)[]> =>
   Promise.all(all.map(async (args) => (await run(args)).code));
 
 test("inspect tells a model's figures, its layers folded", async () => {
