@@ -31,7 +31,7 @@ const runs: readonly (readonly [bench: string, ...args: string[]])[] = [
   ["packing", "--threads", "2"],
   ["ops", "--seconds", "2"],
   ["tokenizer"],
-  ["accuracy", "--threads", "2"],
+  ["accuracy", "--threads", "1"],
 ];
 
 const command = (args: readonly string[]): string => `npm run bench -- ${args.join(" ")} --json`;
