@@ -81,7 +81,7 @@ export class Pool {
 
   #weighed(size: number): Memory {
     const memory = this.#device.alloc(size, "device");
-    if (size >= felt) this.#weights.set(memory, new ArrayBuffer(size));
+    if (size >= felt) this.#weights.set(memory, weight(size));
     return memory;
   }
 
@@ -127,6 +127,10 @@ export class Pool {
     }
   }
 }
+
+/** An ArrayBuffer that takes no memory. Of those that may be resized the host gives whole pages, new and untouched; others come of
+ *  the heap of the process, which zeroes what it used before: a third of a model's weights were then there twice. */
+const weight = (bytes: number): ArrayBuffer => new ArrayBuffer(bytes, { maxByteLength: bytes });
 
 function takeUp(bytes: number): void {
   try {
