@@ -7,10 +7,12 @@ import path from "node:path";
 import process from "node:process";
 import type { Fn } from "../core/src/ir/fn.ts";
 import { tensorTypeOf } from "../core/src/ir/node.ts";
-import { renderCLike } from "../core/src/kernel/c-like.ts";
+import type { KernelText } from "../core/src/kernel/c-like.ts";
+import { shareLoops } from "../core/src/kernel/parallel.ts";
 import type { Artifact, Codegen } from "../core/src/runtime/driver.ts";
 import type { Launch, Plan, Slot } from "../core/src/runtime/program.ts";
-import { c, cFlags } from "../south/cpu/src/native/c.ts";
+import { cFlags } from "../south/cpu/src/native/c.ts";
+import { nativeUnit, renderNative } from "../south/cpu/src/native/render.ts";
 
 /** The machine's C compiler, if there is one. */
 export const compiler: string | undefined = [process.env["CC"], "cc", "gcc", "clang"]
@@ -23,9 +25,10 @@ const kernels = new WeakMap<Artifact, Fn>();
 export const keepKernels: Codegen = {
   name: "c11",
   level: "loops",
+  share: shareLoops,
   render: (kernel) => {
-    const { kernels: made } = renderCLike([kernel], c);
-    const artifact = { codegen: "c11", name: kernel.name, code: "", scratchBytes: made[0]?.scratchBytes ?? 0 };
+    const { scratchBytes } = renderNative(kernel, { features: [] });
+    const artifact = { codegen: "c11", name: kernel.name, code: "", scratchBytes };
     kernels.set(artifact, kernel);
     return artifact;
   },
@@ -72,13 +75,9 @@ const filler = 0xa5;
  *  @throws Error with the compiler's words, or if a kernel wrote beside an output */
 export function runPlans(cases: readonly PlanCase[], fused: boolean): Uint8Array[][] {
   const all = [...new Set(cases.flatMap(({ plan }) => plan.artifacts))];
-  const { text, kernels: made } = renderCLike(
-    all.map((a) => kernels.get(a) as Fn),
-    c,
-    { fused },
-  );
-  const nameOf = new Map(all.map((a, i) => [a, made[i]?.name as string]));
-  const functions = cases.map(({ plan }, i) => planText(plan, i, nameOf));
+  const texts = new Map(all.map((a) => [a, renderNative(kernels.get(a) as Fn, { features: fused ? ["fma"] : [] })]));
+  const text = nativeUnit([...texts.values()]);
+  const functions = cases.map(({ plan }, i) => planText(plan, i, texts));
   const table = `static void (*const plans[])(char **, char **, const double *) = { ${cases.map((_, i) => `plan${i}`).join(", ")} };`;
   const source = [text, includes, ...functions, table, main(cases)].join("\n");
   const folder = mkdtempSync(path.join(tmpdir(), "sinan-c-"));
@@ -99,18 +98,23 @@ export function runPlans(cases: readonly PlanCase[], fused: boolean): Uint8Array
   }
 }
 
-const includes = "#include <stdio.h>\n#include <stdlib.h>";
+/** The shares of a part run from the last to the first. */
+const includes = `#include <stdio.h>
+#include <stdlib.h>
+static void run(void (*part)(char *const *, const double *, int64_t, int64_t), char *const *buffers, const double *scalars, int extent) {
+  for (int end = extent; end > 0; end -= 3) part(buffers, scalars, end > 3 ? end - 3 : 0, end);
+}`;
 
 /** A function that runs the steps over the inputs, the outputs and blocks of temporaries. */
-function planText(plan: Plan, i: number, nameOf: ReadonlyMap<Artifact, string>): string {
+function planText(plan: Plan, i: number, texts: ReadonlyMap<Artifact, KernelText>): string {
   const place = (slot: Slot): string =>
     slot.kind === "temporary" ? `block${slot.block} + ${slot.offset}` : `${slot.kind}s[${slot.index}]`;
   const steps = (plan.steps as readonly Launch[]).map(({ kernel, slots, scalars }) => {
     if (kernel < 0) return `  memmove(${place(slots[1] as Slot)}, ${place(slots[0] as Slot)}, ${slots[1]?.bytes});`;
-    const name = nameOf.get(plan.artifacts[kernel] as Artifact);
-    const buffers = `(void *[]){ ${slots.map(place).join(", ")} }`;
+    const parts = texts.get(plan.artifacts[kernel] as Artifact)?.parts ?? [];
+    const buffers = `(char *[]){ ${slots.map(place).join(", ")} }`;
     const numbers = scalars.length > 0 ? `(double[]){ ${scalars.map((s) => `scalars[${s}]`).join(", ")} }` : "0";
-    return `  ${name}(${buffers}, ${numbers});`;
+    return parts.map(({ symbol, extent }) => `  run(${symbol}, ${buffers}, ${numbers}, ${extent});`).join("\n");
   });
   const blocks = plan.blocks.map(
     (bytes, n) =>

@@ -74,10 +74,13 @@ export class NestText {
   readonly #levels = new Map<Node, number>();
   /** Buffers that the nest writes: what is loaded from them is loaded where it is used. */
   readonly #stored: ReadonlySet<Node>;
+  /** Whether its parallel loop runs the iterations of a share. */
+  readonly #isShared: boolean;
   #count = 0;
 
-  constructor(stores: readonly StoreNode[], args: ReadonlyMap<Node, string>, context: Writing) {
+  constructor(stores: readonly StoreNode[], args: ReadonlyMap<Node, string>, context: Writing, isShared: boolean) {
     this.#arguments = args;
+    this.#isShared = isShared;
     this.#context = context;
     this.#stored = new Set(stores.map((s) => s.src[0] as Node));
   }
@@ -89,13 +92,7 @@ export class NestText {
   }
 
   lines(nest: NestNode): string[] {
-    const ranges = new Map<number, RangeNode>();
-    const bound = new Set<Node>();
-    for (const n of topological(nest.src)) {
-      if (n.op === "range") ranges.set(n.attr.id, n);
-      if (n.op === "accumulate") for (const r of n.src.slice(1)) bound.add(r);
-    }
-    const outputs = nest.attr.order.flatMap((id) => ranges.get(id) ?? []).filter((r) => !bound.has(r));
+    const outputs = outputLoops(nest);
     if (outputs.some((r) => r.attr.extent === 0)) return [];
     let at = this.#root;
     for (const r of outputs.filter(isSerial)) at = at.inner = newBlock(r, at);
@@ -127,11 +124,12 @@ export class NestText {
     if (block.inner) lines.push(...this.#text(block.inner));
     lines.push(...block.last);
     if (!block.range) return lines;
-    return [
-      `${language.loop(indexName(block.range), block.range.attr.extent)} {`,
-      ...lines.map((line) => `  ${line}`),
-      "}",
-    ];
+    const name = indexName(block.range);
+    const isShared = this.#isShared && block.range.attr.kind === "parallel";
+    const loop = isShared
+      ? language.loop(name, language.share.end, language.share.begin)
+      : language.loop(name, block.range.attr.extent);
+    return [`${loop} {`, ...lines.map((line) => `  ${line}`), "}"];
   }
 
   /** The ranges on which a node depends; those of an accumulate end there. */
@@ -229,7 +227,7 @@ export class NestText {
           this.#arguments.get(n) ?? fail(`parameter ${n.id} is used as a scalar, but is none`, "load from buffers")
         );
       case "range":
-        return indexName(n);
+        return language.index(indexName(n));
       case "load": {
         const [buffer, index, mask] = n.src as [Node, Node, Node | undefined];
         const loaded = language.load(this.#bufferName(buffer), of(index), dtype);
@@ -326,6 +324,17 @@ function points(ranges: readonly RangeNode[]): Point[] {
   for (const r of ranges)
     all = all.flatMap((p) => Array.from({ length: r.attr.extent }, (_, i) => new Map(p).set(r, i)));
   return all;
+}
+
+/** The output ranges of a nest, the outermost first. */
+export function outputLoops(nest: NestNode): RangeNode[] {
+  const ranges = new Map<number, RangeNode>();
+  const bound = new Set<Node>();
+  for (const n of topological(nest.src)) {
+    if (n.op === "range") ranges.set(n.attr.id, n);
+    if (n.op === "accumulate") for (const r of n.src.slice(1)) bound.add(r);
+  }
+  return nest.attr.order.flatMap((id) => ranges.get(id) ?? []).filter((r) => !bound.has(r));
 }
 
 /** Whether a range is a loop at run time. */

@@ -1,12 +1,14 @@
 /** Scheduled kernels as text of a language like C. What such languages share is here and in `c-like-nest.ts`; a language is a table
  *  of what differs: its types, its literals, the helper functions that it defines, its function header. */
+import { hashText } from "../ir/attr.ts";
 import { byteSize, type DType } from "../ir/dtype.ts";
 import { known } from "../ir/dim.ts";
 import { type Fn, topological } from "../ir/fn.ts";
 import { dtypeOf, type Node, type Op, tensorTypeOf } from "../ir/node.ts";
 import { within } from "../ir/scope.ts";
-import { fail, indexName, NestText, type Writing } from "./c-like-nest.ts";
+import { fail, indexName, NestText, outputLoops, type Writing } from "./c-like-nest.ts";
 import { bodyOf, type Item, itemsOf, kernelNode, rangeOfLoop, type StoreNode } from "./nests.ts";
+import { workOf } from "./parallel.ts";
 
 /** A buffer or scalar of a kernel: its name in the text, and its place among the buffers or the scalars. */
 export interface Argument {
@@ -15,12 +17,12 @@ export interface Argument {
   readonly place: number;
 }
 
-/** What a function header is made of. */
+/** What a function is made of: one for each part of a kernel. */
 export interface FunctionText {
   readonly name: string;
   readonly buffers: readonly Argument[];
   /** Where each scratch buffer begins in the scratch memory, the last buffer a launch is given, in bytes. */
-  readonly scratch: readonly (Argument & { readonly offset: number })[];
+  readonly scratch: readonly (Argument & { readonly offset: number; readonly buffer: number })[];
   readonly scalars: readonly Argument[];
   readonly body: string;
 }
@@ -37,7 +39,11 @@ export interface CLike {
   /** How names are given to a value, and to an accumulator that begins with it. */
   readonly constant: (type: string, name: string, value: string) => string;
   readonly variable: (type: string, name: string, value: string) => string;
-  readonly loop: (index: string, extent: number | string) => string;
+  readonly loop: (index: string, extent: number | string, begin?: string) => string;
+  /** An i32 value, of the index of a loop. */
+  readonly index: (name: string) => string;
+  /** The iterations that a call of a part is to run, as its function's header names them. */
+  readonly share: { readonly begin: string; readonly end: string };
   /** The definition of a helper function: an op that is no operator of the language, at a dtype (`max_f32`); a cast or
    *  bitcast between two; `fma`, one rounding for a · b + c. Undefined where the language has no rule for it. */
   readonly helper: (op: Op | "fma", dtype: DType, from: DType) => string | undefined;
@@ -50,21 +56,36 @@ export interface CLike {
 export const helperName = (op: Op | "fma", dtype: DType, from: DType): string =>
   op === "cast" || op === "bitcast" ? `${op}_${from}_${dtype}` : `${op}_${dtype}`;
 
-export interface RenderedKernel {
+/** A function of a kernel: all that may run at one time. The parts of a kernel run in turn. */
+export interface KernelPart {
   /** Its function's name. */
-  readonly name: string;
-  readonly scratchBytes: number;
+  readonly symbol: string;
+  /** The iterations that threads may share; 1 where nothing is shared. */
+  readonly extent: number;
+  /** About how many operations all iterations are. */
+  readonly work: number;
 }
 
-/** One translation unit of these kernels.
+/** A kernel as text that can be joined with that of others. */
+export interface KernelText {
+  /** Its own: two kernels of one name have the same text. */
+  readonly name: string;
+  readonly parts: readonly KernelPart[];
+  readonly scratchBytes: number;
+  /** What the functions need, in order. */
+  readonly definitions: readonly string[];
+  readonly functions: string;
+}
+
+/** A kernel as functions, one for each of its parts.
  *  @param fused  whether sums of products take one rounding a step (`fma`)
  *  @throws VerifyError for an op or dtype that the language has no rule for */
 export function renderCLike(
-  kernels: readonly Fn[],
+  kernel: Fn,
   language: CLike,
   { fused = false }: { readonly fused?: boolean } = {},
-): { readonly text: string; readonly kernels: readonly RenderedKernel[] } {
-  const helpers = new Map<string, string>();
+): KernelText {
+  const definitions = new Map<string, string>();
   const context: Writing = {
     language,
     fused,
@@ -72,26 +93,61 @@ export function renderCLike(
       language.types[dtype] ?? fail(`there is no type for ${dtype}`, "cast it before code is generated"),
     helper: (op, dtype, from) => {
       const name = helperName(op, dtype, from);
-      const text = helpers.get(name) ?? language.helper(op, dtype, from);
+      const text = definitions.get(name) ?? language.helper(op, dtype, from);
       if (text === undefined)
         return fail(`there is no rule for ${op} on ${dtype}`, "expand it before code is generated");
-      helpers.set(name, text);
+      definitions.set(name, text);
       return name;
     },
   };
-  const functions = kernels.map((kernel, i) => kernelText(kernel, `${identifier(kernel.name)}_${i}`, context));
+  const { arguments: args, scratchBytes, names } = argumentsOf(kernel);
+  const parts = within(kernelNode(kernel).scope, () => partsOf(kernel, names, context));
+  const functions = (name: string): string =>
+    parts
+      .map(({ lines }, i) => {
+        const body = lines.map((line) => `  ${line}`).join("\n");
+        const used = new Set(body.match(/\b[bst]\d+\b/g));
+        const isUsed = (a: Argument): boolean => used.has(a.name);
+        return language.fn({
+          name: symbolOf(name, i),
+          buffers: args.buffers.filter(isUsed),
+          scratch: args.scratch.filter(isUsed),
+          scalars: args.scalars.filter(isUsed),
+          body,
+        });
+      })
+      .join("\n");
+  const unnamed = functions("");
+  const digest = [1, 2].map((seed) => (hashText(unnamed, seed) >>> 0).toString(16).padStart(8, "0")).join("");
+  const name = `k_${kernel.name.replaceAll(/\W/g, "_")}_${digest}`;
   return {
-    text: [language.prelude, ...helpers.values(), ...functions.map((f) => f.text), ""].join("\n"),
-    kernels: functions.map(({ name, scratchBytes }) => ({ name, scratchBytes })),
+    name,
+    parts: parts.map(({ extent, work }, i) => ({ symbol: symbolOf(name, i), extent, work })),
+    scratchBytes,
+    definitions: [...definitions.values()],
+    functions: functions(name),
   };
 }
 
-const identifier = (name: string): string => `k_${name.replaceAll(/\W/g, "_")}`;
+const symbolOf = (name: string, part: number): string => `${name}_p${part}`;
+
+/** One translation unit of kernels in a language. */
+export function unitOf(kernels: readonly KernelText[], language: CLike): string {
+  const definitions = new Set(kernels.flatMap((k) => k.definitions));
+  const functions = new Map(kernels.map((k) => [k.name, k.functions]));
+  return [language.prelude, ...definitions, ...functions.values(), ""].join("\n");
+}
 
 /** Bytes to which each scratch buffer is aligned. */
 const alignment = 64;
 
-function kernelText(kernel: Fn, name: string, context: Writing): RenderedKernel & { readonly text: string } {
+interface Arguments {
+  readonly arguments: Pick<FunctionText, "buffers" | "scratch" | "scalars">;
+  readonly scratchBytes: number;
+  readonly names: ReadonlyMap<Node, string>;
+}
+
+function argumentsOf(kernel: Fn): Arguments {
   const names = new Map<Node, string>();
   const isScalar = (p: Node): boolean => tensorTypeOf(p).space === "host" && tensorTypeOf(p).dims.length === 0;
   const argument = (node: Node, letter: string, place: number): Argument => {
@@ -107,30 +163,61 @@ function kernelText(kernel: Fn, name: string, context: Writing): RenderedKernel 
     const offset = scratchBytes;
     const bytes = byteSize(dtypeOf(n), known(tensorTypeOf(n).dims[0] ?? 1, kernel.name));
     scratchBytes += Math.ceil(bytes / alignment) * alignment;
-    return [{ ...argument(n, "t", n.attr.id), offset }];
+    return [{ ...argument(n, "t", n.attr.id), offset, buffer: buffers.length }];
   });
-  const body = within(kernelNode(kernel).scope, () =>
-    itemsOf(kernel).flatMap((item) => itemLines(item, names, context)),
-  );
-  const text = context.language.fn({
-    name,
-    buffers,
-    scratch,
-    scalars,
-    body: body.map((line) => `  ${line}`).join("\n"),
-  });
-  return { name, scratchBytes, text };
+  return { arguments: { buffers, scratch, scalars }, scratchBytes, names };
 }
 
+interface Part {
+  readonly lines: string[];
+  readonly extent: number;
+  work: number;
+}
+
+/** The parts of a kernel: neighbours that cannot be shared are one. */
+function partsOf(kernel: Fn, names: ReadonlyMap<Node, string>, context: Writing): Part[] {
+  const parts: Part[] = [];
+  for (const item of itemsOf(kernel)) {
+    if (isEmpty(item)) continue;
+    const extent = sharedExtent(item);
+    const lines = itemLines(item, names, context, extent > 1);
+    const last = parts.at(-1);
+    if (extent === 1 && last?.extent === 1) {
+      last.lines.push(...lines);
+      last.work += workIn(item);
+    } else parts.push({ lines, extent, work: workIn(item) });
+  }
+  return parts;
+}
+
+const isEmpty = (item: Item): boolean =>
+  item.op === "nest"
+    ? outputLoops(item).some((r) => r.attr.extent === 0)
+    : rangeOfLoop(item).attr.extent === 0 || bodyOf(item).every(isEmpty);
+
+/** The iterations of the parallel loop; 1 where there is none. */
+function sharedExtent(item: Item): number {
+  if (item.op === "nest") return outputLoops(item).find((r) => r.attr.kind === "parallel")?.attr.extent ?? 1;
+  return item.attr.kind === "parallel" ? rangeOfLoop(item).attr.extent : 1;
+}
+
+const workIn = (item: Item): number =>
+  item.op === "nest" ? workOf(item) : bodyOf(item).reduce((sum, inner) => sum + workIn(inner), 0);
+
 /** A nest, or a loop around nests. */
-function itemLines(item: Item, names: ReadonlyMap<Node, string>, context: Writing): string[] {
-  if (item.op === "nest") return new NestText(item.src as readonly StoreNode[], names, context).lines(item);
-  const limit = new NestText([], names, context).scalar(item.src[1] as Node);
-  const inside = bodyOf(item).flatMap((inner) => itemLines(inner, names, context));
+function itemLines(item: Item, names: ReadonlyMap<Node, string>, context: Writing, isShared: boolean): string[] {
+  if (item.op === "nest") return new NestText(item.src as readonly StoreNode[], names, context, isShared).lines(item);
+  const { language } = context;
+  const range = rangeOfLoop(item);
+  const limit = new NestText([], names, context, false).scalar(item.src[1] as Node);
+  const inside = bodyOf(item).flatMap((inner) => (isEmpty(inner) ? [] : itemLines(inner, names, context, false)));
+  const loop = isShared
+    ? language.loop(indexName(range), language.share.end, language.share.begin)
+    : language.loop(indexName(range), limit.value);
   return [
     "{",
-    ...limit.lines.map((line) => `  ${line}`),
-    `  ${context.language.loop(indexName(rangeOfLoop(item)), limit.value)} {`,
+    ...(isShared ? [] : limit.lines.map((line) => `  ${line}`)),
+    `  ${loop} {`,
     ...inside.map((line) => `    ${line}`),
     "  }",
     "}",

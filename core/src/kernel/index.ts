@@ -1,5 +1,14 @@
 /** The loop level: kernels, how they are lowered from fusion groups, and their schedules. */
-export { type Argument, type CLike, type FunctionText, helperName, renderCLike } from "./c-like.ts";
+export {
+  type Argument,
+  type CLike,
+  type FunctionText,
+  helperName,
+  type KernelPart,
+  type KernelText,
+  renderCLike,
+  unitOf,
+} from "./c-like.ts";
 export { evaluateKernel } from "./evaluate.ts";
 export { schedule, scheduled } from "./heuristics.ts";
 export { lower } from "./lower.ts";

@@ -1,9 +1,18 @@
-/** Kernels as C11: one function for each, `void name(void *const *buffers, const double *scalars)`, the scratch memory behind the
- *  buffers. The bare language, without vectors or threads: it proves that the loop level is not shaped after WebAssembly. */
+/** Kernels as C11: a function for each of their parts,
+ *  `void name(char *const *buffers, const double *scalars, int64_t begin, int64_t end)`, the scratch memory behind the buffers; one
+ *  whose loop is shared runs the iterations from `begin` to `end`. */
 import { byteSize, type CLike, type DType, dtypes, type FunctionText, helperName, isFloat, type Op } from "sinan/south";
 
-/** What the text needs of a compiler: integers wrap, and nothing is contracted that the kernel does not contract. */
-export const cFlags: readonly string[] = ["-std=gnu11", "-fwrapv", "-ffp-contract=off", "-fno-math-errno"];
+/** What the text needs of a compiler: integers wrap, nothing is contracted that the kernel does not contract, and memory has no
+ *  type. Nobody reads the flags that floating-point operations leave; NaN, infinities, −0 and denormals are as IEEE 754 has them. */
+export const cFlags: readonly string[] = [
+  "-std=gnu11",
+  "-fwrapv",
+  "-fno-strict-aliasing",
+  "-ffp-contract=off",
+  "-fno-math-errno",
+  "-fno-trapping-math",
+];
 
 /** Types of values, and of what is in memory where that is another. */
 const types: Partial<Record<DType, string>> = {
@@ -219,15 +228,18 @@ static inline uint16_t f16_bits(double a) {
 }`;
 
 function fn({ name, buffers, scratch, scalars, body }: FunctionText): string {
+  const pointer = (name: string, dtype: DType, place: number, offset: number): string =>
+    `${cells[dtype]} *${name} = (${cells[dtype]} *)${offset === 0 ? `buffers[${place}]` : `(buffers[${place}] + ${offset})`};`;
   const declared = [
-    ...buffers.map((b) => `${cells[b.dtype]} *${b.name} = buffers[${b.place}];`),
-    ...scratch.map((t) => `${cells[t.dtype]} *${t.name} = (void *)((char *)buffers[${buffers.length}] + ${t.offset});`),
+    ...buffers.map((b) => pointer(b.name, b.dtype, b.place, 0)),
+    ...scratch.map((t) => pointer(t.name, t.dtype, t.buffer, t.offset)),
     ...scalars.map(
       (s) =>
         `const ${types[s.dtype]} ${s.name} = ${isShort(s.dtype) ? `${s.dtype}_bits(scalars[${s.place}])` : `scalars[${s.place}]`};`,
     ),
   ].map((line) => `  ${line}`);
-  return `void ${name}(void *const *buffers, const double *scalars) {\n${[...declared, body].join("\n")}\n}`;
+  const header = `void ${name}(char *const *buffers, const double *scalars, int64_t begin, int64_t end)`;
+  return `${header} {\n${[...declared, body].join("\n")}\n}`;
 }
 
 /** C11 as GCC and Clang take it, with `cFlags`. */
@@ -239,7 +251,9 @@ export const c: CLike = {
   select: (condition, yes, no) => `(${condition} ? ${yes} : ${no})`,
   constant: (type, name, value) => `const ${type} ${name} = ${value};`,
   variable: (type, name, value) => `${type} ${name} = ${value};`,
-  loop: (index, extent) => `for (int32_t ${index} = 0; ${index} < ${extent}; ${index}++)`,
+  loop: (index, extent, begin = "0") => `for (int64_t ${index} = ${begin}; ${index} < ${extent}; ${index}++)`,
+  index: (name) => `(int32_t)${name}`,
+  share: { begin: "begin", end: "end" },
   helper,
   fn,
   prelude,

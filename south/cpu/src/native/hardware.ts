@@ -1,0 +1,65 @@
+/** What a compiler's predefined macros say of the processor that it compiles for, and how kernels are compiled for it. */
+
+/** What schedules and the renderer are told of the processor. */
+export interface NativeHardware {
+  /** 32-bit elements of a vector register. */
+  readonly lanes: number;
+  readonly vectorRegisters: number;
+  /** Static facts; "fma" and what else changes numbers among them. */
+  readonly features: readonly string[];
+  /** For the compiler, behind the language's own. */
+  readonly flags: readonly string[];
+}
+
+/** Macros that say of a feature that the processor has it. */
+const featureMacros: Readonly<Record<string, string>> = {
+  sse2: "__SSE2__",
+  "sse4.1": "__SSE4_1__",
+  avx: "__AVX__",
+  avx2: "__AVX2__",
+  f16c: "__F16C__",
+  avx512f: "__AVX512F__",
+  avx512bw: "__AVX512BW__",
+  avx512dq: "__AVX512DQ__",
+  avx512vl: "__AVX512VL__",
+  avx512vnni: "__AVX512VNNI__",
+  avx512bf16: "__AVX512BF16__",
+  avx512fp16: "__AVX512FP16__",
+  avxvnni: "__AVXVNNI__",
+  "amx-tile": "__AMX_TILE__",
+  "amx-int8": "__AMX_INT8__",
+  "amx-bf16": "__AMX_BF16__",
+  neon: "__ARM_NEON",
+  dotprod: "__ARM_FEATURE_DOTPROD",
+  "neon-fp16": "__ARM_FEATURE_FP16_VECTOR_ARITHMETIC",
+  "neon-bf16": "__ARM_FEATURE_BF16",
+  rvv: "__riscv_vector",
+};
+
+/** Macros of which each says that a product and a sum can be one instruction. */
+const fmaMacros = [
+  "__FMA__",
+  "__FMA4__",
+  "__AVX512F__",
+  "__ARM_FEATURE_FMA",
+  "__aarch64__",
+  "__riscv_f",
+  "__riscv_flen",
+];
+
+/** The processor that a compiler compiles for.
+ *  @param macros  what it defines by itself (`-dM -E`) */
+export function nativeHardware(macros: ReadonlyMap<string, string>): NativeHardware {
+  const has = (name: string): boolean => macros.has(name);
+  const isWide = has("__AVX512F__") && has("__AVX512BW__") && has("__AVX512DQ__") && has("__AVX512VL__");
+  const lanes = isWide ? 16 : has("__AVX__") ? 8 : 4;
+  const features = Object.entries(featureMacros).flatMap(([feature, macro]) => (has(macro) ? [feature] : []));
+  const isX86 = has("__x86_64__") || has("__i386__");
+  return {
+    lanes,
+    vectorRegisters: isX86 && !isWide ? 16 : 32,
+    features: [...(fmaMacros.some(has) ? ["fma"] : []), ...features],
+    // Loops over lanes become whole vectors, of which compilers prefer half of one on some processors.
+    flags: isWide ? ["-mprefer-vector-width=512"] : [],
+  };
+}
