@@ -73,5 +73,22 @@ export class KernelError extends DeviceError {}
 /** More memory was asked for than the budget or the device has. */
 export class OutOfMemoryError extends DeviceError {}
 
+/** A C compiler that did not make of a unit of code what it should have. */
+export class ToolchainError extends DeviceError {
+  /** What happened: it refused the code, ran too long, was killed, could not be started, had no room for its files, left nothing or no
+   *  object file behind. */
+  readonly reason: "refused" | "timeout" | "killed" | "not-started" | "no-space" | "no-output" | "garbage";
+  /** The name of the unit, and the first lines of what the compiler said. */
+  readonly unit: string;
+  readonly log: string;
+
+  constructor(message: string, detail: ErrorDetail & Pick<ToolchainError, "reason" | "unit" | "log">) {
+    super(message, detail);
+    this.reason = detail.reason;
+    this.unit = detail.unit;
+    this.log = detail.log;
+  }
+}
+
 /** Training met NaN or infinity before an update; the update was not made. */
 export class NonFiniteError extends SinanError {}
