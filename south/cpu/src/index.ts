@@ -4,6 +4,7 @@ import { computeNarrow, fuseRows, register, shareLoops } from "sinan/south";
 import { driverOf } from "./driver.ts";
 import { parts } from "./options.ts";
 import { writeParts } from "./wasm/parts.ts";
+import { emitSide, markSides } from "./wasm/rare.ts";
 import { wasmCodegen as kernelCodegen } from "./wasm/render.ts";
 import { addRules } from "./wasm/rules.ts";
 import { castShort, castShortLanes, roundLanes } from "./wasm/shorts.ts";
@@ -20,7 +21,10 @@ const cpuDriver = driverOf(parts);
 /** Kernels as WebAssembly. */
 const wasmCodegen = { ...kernelCodegen, share: shareLoops };
 
-addRules({ castValue: castShort, castLanes: castShortLanes, roundLanes, wideOp }, writeParts);
+addRules({ castValue: castShort, castLanes: castShortLanes, roundLanes, wideOp }, writeParts, {
+  mark: markSides,
+  emit: emitSide,
+});
 computeNarrow();
 fuseRows();
 register({ driver: cpuDriver }, { codegen: wasmCodegen });

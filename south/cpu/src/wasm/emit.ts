@@ -5,8 +5,9 @@ import type { FunctionBody } from "./body.ts";
 import type { Accumulator, Group, Loop, NestCode } from "./nest.ts";
 import { opcodes, type OpName } from "./opcodes.ts";
 import type { Store } from "./memory.ts";
+import { sideRules } from "./rules.ts";
 import { block, emitColumns, readsColumns, rowsOf } from "./transpose.ts";
-import type { Region, Value } from "./value.ts";
+import type { Region, Side, Value } from "./value.ts";
 
 /** Expressions deeper than this are cut, so that neither this code nor the engine's runs out of stack. */
 const tallest = 40;
@@ -79,6 +80,7 @@ function countUses(root: Loop, value: Value | undefined): void {
       }
     }
   }
+  sideRules()?.mark(used);
   const heights = new Map<Value, number>();
   for (const v of used.sort((a, b) => a.id - b.id)) {
     const height = v.args.reduce((h, a) => Math.max(h, a.kept ? 0 : (heights.get(a) ?? 0)), 0) + 1;
@@ -131,6 +133,8 @@ class Emitter {
   #copy: { readonly region: Region; readonly ahead: number } | undefined;
   /** While a round of four copies is written: the loop, and the columns that its rows were turned into. */
   #turned: { readonly region: Region; readonly columns: Map<Value, readonly number[]> } | undefined;
+  /** The side that is being written. */
+  #side: Side | undefined;
 
   constructor(body: FunctionBody, callees: ReadonlyMap<string, number>, share: Share | undefined) {
     this.#share = share;
@@ -311,6 +315,13 @@ class Emitter {
     for (let next = stack.pop(); next; next = stack.pop()) {
       const [v, entered] = next;
       if (v.local !== undefined || v.kind === "accumulator") continue;
+      if (v.side && v.side !== this.#side) {
+        const outer = this.#side;
+        this.#side = v.side;
+        sideRules()?.emit(this.#body, v.side, (of) => this.#ready(of));
+        this.#side = outer;
+        continue;
+      }
       if (entered) {
         if (!v.kept) continue;
         this.#instruction(v);

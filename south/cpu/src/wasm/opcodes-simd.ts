@@ -37,6 +37,7 @@ export const simd = [
   [0x57, "v128", "iv:v", "load64_lane", "memoryLane", 8],
   [0x58, "v128", "iv:", "store8_lane", "memoryLane", 1],
   [0x59, "v128", "iv:", "store16_lane", "memoryLane", 2],
+  [0x53, "v128", "v:i", "any_true"],
   [0x5a, "v128", "iv:", "store32_lane", "memoryLane", 4],
   [0x5b, "v128", "iv:", "store64_lane", "memoryLane", 8],
   [0x5c, "v128", "i:v", "load32_zero", "memory", 4],

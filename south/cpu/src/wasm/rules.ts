@@ -1,11 +1,11 @@
-/** What a small page has no use for: rules of some dtypes, and the parts of a kernel that threads share. They are added when the whole
- *  package is imported, so that a bundle with `@sinan/cpu/lean` need not hold them. */
+/** What a small page has no use for: rules of some dtypes, the parts of a kernel that threads share, and branches around long sides of
+ *  selections. They are added when the whole package is imported, so that a bundle with `@sinan/cpu/lean` need not hold them. */
 
 import { type DType, type Op, VerifyError } from "sinan/south";
 import type { FunctionBody } from "./body.ts";
 import type { Lanes, Machine } from "./lanes.ts";
 import type { Writing } from "./render.ts";
-import type { Value, ValueGraph } from "./value.ts";
+import type { Side, Value, ValueGraph } from "./value.ts";
 
 export interface DTypeRules {
   /** Casts of which one dtype or the other is f16 or bf16; of lanes, undefined where it is done lane by lane. */
@@ -20,16 +20,27 @@ export interface DTypeRules {
 /** Writes the parts of a kernel, and gives what calls them in turn (see `parts.ts`). */
 type WriteParts = (writing: Writing) => ((body: FunctionBody) => void) | undefined;
 
+/** Finds long sides of selections, and writes them (see `rare.ts`). */
+interface Sides {
+  mark(used: readonly Value[]): void;
+  emit(body: FunctionBody, side: Side, ready: (v: Value) => void): void;
+}
+
 let rules: DTypeRules | undefined;
 let parts: WriteParts | undefined;
+let sides: Sides | undefined;
 
-export function addRules(all: DTypeRules, writes: WriteParts): void {
+export function addRules(all: DTypeRules, writes: WriteParts, branches: Sides): void {
   rules = all;
   parts = writes;
+  sides = branches;
 }
 
 /** Undefined where they are left out: a kernel is then one part. */
 export const writeParts = (): WriteParts | undefined => parts;
+
+/** Undefined where they are left out: both sides of a selection are computed then. */
+export const sideRules = (): Sides | undefined => sides;
 
 /** @throws VerifyError where they are left out */
 export function rulesOf(dtype: DType): DTypeRules {

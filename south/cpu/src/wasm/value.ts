@@ -36,6 +36,17 @@ export interface Value {
   escapes: boolean;
   kept: boolean;
   local: number | undefined;
+  /** The side of selections of which it is a result, where that is computed by itself. */
+  side?: Side;
+}
+
+/** Results that selections by one condition read as their first or their second `operand`, computed only where that is wanted;
+ *  and what must be there before. */
+export interface Side {
+  readonly condition: Value;
+  readonly operand: 0 | 1;
+  readonly results: readonly Value[];
+  readonly needs: readonly Value[];
 }
 
 export const deeper = (a: Region, b: Region): Region => (a.depth >= b.depth ? a : b);
