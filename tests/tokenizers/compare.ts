@@ -1,5 +1,5 @@
 /** `npm run tokenizers [-- NAME ...]`: token ids and texts of real vocabularies, and what is learnt from a book, beside the Rust
- *  library's: more than 10 MB in several scripts, every vocabulary. Installs what it needs into this folder first.
+ *  library's: 16 MB in nine texts, every vocabulary. Installs what it needs into this folder first.
  *  Ends with 1 if anything differs. */
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";

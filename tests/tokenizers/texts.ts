@@ -1,4 +1,4 @@
-/** Texts of more than 10 MB in several scripts, from packages and from a generator with a fixed seed. */
+/** Nine texts of 16 MB in several scripts, from packages and from a generator with a fixed seed. */
 import { globSync, readFileSync } from "node:fs";
 import path from "node:path";
 

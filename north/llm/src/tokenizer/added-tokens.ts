@@ -1,5 +1,7 @@
 /** Tokens that stand outside BPE: they are found in the text before it is cut into pieces and become one id whole. */
 
+import { word } from "./unicode-versions.ts";
+
 /** One entry of `added_tokens` in `tokenizer.json`. */
 export interface AddedToken {
   readonly id: number;
@@ -52,9 +54,8 @@ export function splitter(tokens: readonly AddedToken[]): Splitter {
   };
 }
 
-/** The meaning of `\w` in the regex crate of Rust. */
-const wordBegins = /^[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]/u;
-const wordEnds = /[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]$/u;
+const wordBegins = new RegExp(`^${word}`, "v");
+const wordEnds = new RegExp(`${word}$`, "v");
 
 const before = (text: string, at: number): string => text.slice(Math.max(0, at - 2), at);
 const isSpace = (text: string, at: number): boolean => /\p{White_Space}/u.test(text.charAt(at));

@@ -1,6 +1,8 @@
 /** What kind of character a code point is, for the scanners that cut text: looked up in one table that fills as characters
  *  are met, because asking the regex engine for `\p{L}` each time is fifty times slower. */
 
+import { isSince17, unassigned } from "./unicode-versions.ts";
+
 /** Bits of a class. `upper` and `lower` are the two sets of the o200k expression, which have members in common. */
 export const letter = 1;
 export const digit = 2;
@@ -16,26 +18,8 @@ export const newline = 64;
 
 const classes = new Uint8Array(0x110000);
 
-/** Letters, marks and numbers of Unicode 17: the Rust library has Unicode 16, where they are not assigned, and JavaScript the
- *  version of its engine. U+0295 changed from small to caseless. */
-const later =
-  ranges(`88f c5c cdc 1acf-1add 1ae0-1aeb a7ce-a7cf a7d2 a7d4 a7f1 10940-10959 10ec5-10ec7 10efa-10efb 11b60-11b67
-  11db0-11ddb 11de0-11de9 16ea0-16eb8 16ebb-16ed3 16ff2-16ff6 187f8-187ff 18d09-18d1e 18d80-18df2 1e6c0-1e6de 1e6e0-1e6f5
-  1e6fe-1e6ff 2b73a-2b73f 2cea2-2cead 323b0-33479`);
+/** Small in the Unicode of the Rust library, caseless since Unicode 17. */
 const caseless = 0x295;
-
-/** Whether this code point is a letter, mark or number since Unicode 17 only. */
-export function isLater(codePoint: number): boolean {
-  const range = later.find(([, last]) => codePoint <= last);
-  return range !== undefined && codePoint >= range[0];
-}
-
-function ranges(text: string): readonly (readonly [first: number, last: number])[] {
-  return text.split(/\s+/).map((range) => {
-    const [first = "", last = first] = range.split("-");
-    return [Number.parseInt(first, 16), Number.parseInt(last, 16)];
-  });
-}
 
 /** Class of a code point: `letter`, `digit`, `space` or `other`, with the bits of the sets that it is in. */
 export function classOf(codePoint: number): number {
@@ -43,7 +27,7 @@ export function classOf(codePoint: number): number {
 }
 
 function classify(codePoint: number): number {
-  const character = isLater(codePoint) ? "\u0378" : String.fromCodePoint(codePoint); // U+0378 is not assigned
+  const character = isSince17(codePoint) ? unassigned : String.fromCodePoint(codePoint);
   let found = other;
   if (/^\p{L}$/u.test(character)) found = letter;
   else if (/^\p{N}$/u.test(character)) found = digit;

@@ -3,6 +3,7 @@
 import { bytesToCharacters } from "./bytes.ts";
 import { arrayAt, flagAt, objectAt, stringAt, unexpected } from "./json-value.ts";
 import { eachMatch, patternAt } from "./split.ts";
+import { marks, normalized } from "./unicode-versions.ts";
 
 export interface Normalizer {
   readonly apply: (text: string) => string;
@@ -28,12 +29,12 @@ function read(value: unknown, at: string, depth: number): Apply {
     case "NFD":
     case "NFKC":
     case "NFKD":
-      return (text) => text.normalize(type);
+      return (text) => normalized(text, type);
     case "Lowercase":
       // One character at a time, so that a sigma at the end of a word is like any other, as in Rust's library.
       return (text) => text.replace(/\p{Changes_When_Lowercased}/gu, (character) => character.toLowerCase());
     case "StripAccents":
-      return (text) => text.replace(/\p{Mn}/gu, "");
+      return (text) => text.replace(marks, "");
     case "Nmt":
       return nmt;
     case "ByteLevel":

@@ -4,6 +4,7 @@
  *  Source: Oniguruma's doc/RE, syntax ONIG_SYNTAX_ONIGURUMA. */
 
 import { unexpected } from "./json-value.ts";
+import { before17, propertyOf16 } from "./unicode-versions.ts";
 
 /** The expression as one of JavaScript, global, with the flag `v`.
  *  @throws FormatError if it is not an expression, or one that is not supported */
@@ -27,7 +28,8 @@ interface Part {
   readonly risky: boolean;
 }
 
-const word = String.raw`\p{Alphabetic}\p{M}\p{Nd}\p{Pc}`;
+const word = before17(String.raw`\p{Alphabetic}\p{M}\p{Nd}\p{Pc}`);
+const digits = before17(String.raw`\p{Nd}`);
 
 /** Of `\w`, the superscripts and fractions of Latin-1 are members too, which `[[:word:]]` does not have. */
 const wordEscape = String.raw`${word}\u{b2}\u{b3}\u{b9}\u{bc}-\u{be}`;
@@ -36,8 +38,8 @@ const wordEscape = String.raw`${word}\u{b2}\u{b3}\u{b9}\u{bc}-\u{be}`;
 const classEscapes: Readonly<Record<string, string>> = {
   s: String.raw`\p{White_Space}`,
   S: String.raw`\P{White_Space}`,
-  d: String.raw`\p{Nd}`,
-  D: String.raw`\P{Nd}`,
+  d: digits,
+  D: `[^${digits}]`,
   w: wordEscape,
   W: `[^${wordEscape}]`,
   h: "0-9a-fA-F",
@@ -45,13 +47,13 @@ const classEscapes: Readonly<Record<string, string>> = {
 };
 
 const posix: Readonly<Record<string, string>> = {
-  alnum: String.raw`\p{Alphabetic}\p{Nd}`,
-  alpha: String.raw`\p{Alphabetic}`,
-  digit: String.raw`\p{Nd}`,
-  punct: String.raw`\p{P}\p{S}`,
-  lower: String.raw`\p{Lowercase}`,
+  alnum: before17(String.raw`\p{Alphabetic}\p{Nd}`),
+  alpha: before17(String.raw`\p{Alphabetic}`),
+  digit: digits,
+  punct: before17(String.raw`\p{P}\p{S}`),
+  lower: `${before17(String.raw`\p{Lowercase}`)}\\u{295}`,
   space: String.raw`\p{White_Space}`,
-  upper: String.raw`\p{Uppercase}`,
+  upper: before17(String.raw`\p{Uppercase}`),
   word,
   xdigit: "0-9a-fA-F",
 };
@@ -240,7 +242,7 @@ class Reader {
     for (const candidate of [name, `Script=${name}`]) {
       const source = `\\${negated ? "P" : "p"}{${candidate}}`;
       try {
-        if (new RegExp(source, "u").source !== "") return source;
+        if (new RegExp(source, "u").source !== "") return propertyOf16(source);
       } catch {
         continue;
       }

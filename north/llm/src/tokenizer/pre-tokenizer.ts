@@ -7,6 +7,7 @@ import { bytesAsCharacters } from "./normalizer.ts";
 import { pretokenize, patternSources } from "./pretokenize.ts";
 import type { Pattern } from "./pretokenize.ts";
 import { type Behavior, behaviorAt, literalSource, patternAt, splitAt } from "./split.ts";
+import { punctuation, word } from "./unicode-versions.ts";
 
 /** Takes a piece, `text[start..end)`. @param first whether it begins where the text that was given to `encode` begins */
 export type Take = (text: string, start: number, end: number, first: boolean) => void;
@@ -87,10 +88,7 @@ function read(value: unknown, where: string, depth: number): readonly Read[] {
   }
 }
 
-/** ASCII punctuation and Unicode's. */
-const punctuation = /[!-/:-@[-`{-~\p{P}]/gu;
-const wordsAndSymbols =
-  /[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]+|[^\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}\p{White_Space}]+/gu;
+const wordsAndSymbols = new RegExp(`${word}+|[^${word}\\p{White_Space}]+`, "gv");
 
 const asCharacters: Step = (text, start, end, first, next) => {
   const characters = bytesAsCharacters(text.slice(start, end));
