@@ -1,6 +1,7 @@
-// f32 square matrix multiplication on one peer.
-// Run: node matmul.mjs --peer jaxjs|tfjs-wasm|tfjs-cpu|ort-node|ort-web [--size 512,1024] [--threads N] [--seconds 2]
-// Prints one JSON line a size, in GFLOP/s. --threads 0 (the default) is what the peer does by itself in Node.
+// f32 matrix multiplication on one peer: square matrices, and on ONNX Runtime any.
+// Run: node matmul.mjs --peer jaxjs|tfjs-wasm|tfjs-cpu|ort-node|ort-web [--shapes 512:512x512x512:nn] [--threads N] [--seconds 2]
+// A shape is NAME:MxNxK:LAYOUT; the layout says for each operand whether it is stored as it is (n) or transposed (t).
+// Prints one JSON line a shape, in GFLOP/s. --threads 0 (the default) is what the peer does by itself in Node.
 import { cores, median, normal, packageVersion, parseArgs, report, round, timeCalls } from "./measure.mjs";
 import { installNodeWorker } from "./node-worker.mjs";
 import { onnxModel, onnxNode } from "./onnx.mjs";
@@ -17,7 +18,7 @@ const peers = {
       version: packageVersion("@jax-js/jax"),
       threads: threads > 1 ? threads : 1,
       note: threads > 1 ? "Worker shim" : undefined,
-      async prepare(n, a, b) {
+      async prepare({ n }, a, b) {
         const x = jax.numpy.array(a).reshape([n, n]),
           y = jax.numpy.array(b).reshape([n, n]);
         await jax.blockUntilReady([x, y]);
@@ -53,7 +54,7 @@ const peers = {
       version: packageVersion("@tensorflow/tfjs"),
       threads: used,
       note,
-      async prepare(n, a, b) {
+      async prepare({ n }, a, b) {
         const x = tf.tensor2d(a, [n, n]),
           y = tf.tensor2d(b, [n, n]);
         return {
@@ -75,20 +76,26 @@ const peers = {
     return {
       version: packageVersion(name),
       threads: threads || cores(),
-      async prepare(n, a, b) {
+      async prepare({ m, n, k, layout }, a, b) {
+        const [left, right] = [...layout].map((c) => (c === "t" ? 1 : 0));
+        const [dimsA, dimsB] = [left ? [k, m] : [m, k], right ? [n, k] : [k, n]];
+        const node =
+          left || right
+            ? onnxNode("Gemm", ["a", "b"], ["c"], { transA: left, transB: right })
+            : onnxNode("MatMul", ["a", "b"], ["c"]);
         const model = onnxModel({
-          nodes: [onnxNode("MatMul", ["a", "b"], ["c"])],
+          nodes: [node],
           inputs: [
-            ["a", [n, n], 1],
-            ["b", [n, n], 1],
+            ["a", dimsA, 1],
+            ["b", dimsB, 1],
           ],
-          outputs: [["c", [n, n], 1]],
+          outputs: [["c", [m, n], 1]],
         });
         const session = await api.InferenceSession.create(new Uint8Array(model), {
           executionProviders: [name === "onnxruntime-web" ? "wasm" : "cpu"],
           intraOpNumThreads: threads || cores(),
         });
-        const feeds = { a: new api.Tensor("float32", a, [n, n]), b: new api.Tensor("float32", b, [n, n]) };
+        const feeds = { a: new api.Tensor("float32", a, dimsA), b: new api.Tensor("float32", b, dimsB) };
         return {
           run: async () => (await session.run(feeds)).c.dispose(),
           result: async () => (await session.run(feeds)).c.data,
@@ -99,7 +106,7 @@ const peers = {
   },
 };
 
-const args = parseArgs({ size: "512,1024", peer: "jaxjs", threads: 0, seconds: 2 });
+const args = parseArgs({ shapes: "512:512x512x512:nn", peer: "jaxjs", threads: 0, seconds: 2 });
 const open = {
   jaxjs: () => peers.jaxjs(args.threads),
   "tfjs-wasm": () => peers.tfjs(args.threads, "wasm"),
@@ -110,26 +117,30 @@ const open = {
 if (!open) throw new Error(`unknown peer ${args.peer}`);
 
 const peer = await open();
-for (const n of args.size.split(",").map(Number)) {
-  const a = normal(1, n * n),
-    b = normal(2, n * n);
-  const bench = await peer.prepare(n, a, b);
+for (const text of args.shapes.split(",")) {
+  const [name, sizes, layout] = text.split(":");
+  const [m, n, k] = sizes.split("x").map(Number);
+  const a = normal(1, m * k),
+    b = normal(2, k * n);
+  const bench = await peer.prepare({ m, n, k, layout }, a, b);
   const c = await bench.result();
+  const left = (i, l) => (layout[0] === "t" ? a[l * m + i] : a[i * k + l]);
+  const right = (l, j) => (layout[1] === "t" ? b[j * k + l] : b[l * n + j]);
   let maxError = 0; // against f64 dot products at a few places
   for (let s = 0; s < 64; s++) {
-    const i = (s * 7919) % n,
+    const i = (s * 7919) % m,
       j = (s * 104729) % n;
     let dot = 0;
-    for (let k = 0; k < n; k++) dot += a[i * n + k] * b[k * n + j];
-    maxError = Math.max(maxError, Math.abs(dot - c[i * n + j]) / Math.sqrt(n));
+    for (let l = 0; l < k; l++) dot += left(i, l) * right(l, j);
+    maxError = Math.max(maxError, Math.abs(dot - c[i * n + j]) / Math.sqrt(k));
   }
-  if (!(maxError < 1e-4)) throw new Error(`${args.peer} size ${n}: wrong product, relative error ${maxError}`);
+  if (!(maxError < 1e-4)) throw new Error(`${args.peer} ${name}: wrong product, relative error ${maxError}`);
   const times = await timeCalls(bench.run, { minSeconds: args.seconds });
-  const gflops = (seconds) => round((2 * n ** 3) / seconds / 1e9);
+  const gflops = (seconds) => round((2 * m * n * k) / seconds / 1e9);
   report({
     name: args.peer,
     version: peer.version,
-    case: String(n),
+    case: name,
     threads: peer.threads,
     value: gflops(median(times)),
     best: gflops(Math.min(...times)),

@@ -1,6 +1,6 @@
 """PyTorch peer for the training benchmark: one AdamW step of a small LLaMA, f32, on the CPU.
 
-Run: python3 torch-llama-train.py [--dim 256 --layers 6 --heads 8 --vocab 4096 --seq 256 --batch 8 --steps 8 --threads 1]
+Run: python3 torch-llama-train.py [--dim 256 --layers 6 --heads 8 --vocab 4096 --seq 256 --batch 8 --steps 8 --threads 1 --compile]
 Prints one JSON line: tokens per second, the losses of the first steps, parameters, peak RSS.
 Debian's build multiplies matrices with OpenBLAS, which has a pool of its own: set OPENBLAS_NUM_THREADS beside --threads.
 """
@@ -85,16 +85,22 @@ def main():
     for name, value in dict(dim=256, layers=6, heads=8, vocab=4096, seq=256, batch=8, steps=8).items():
         p.add_argument("--" + name, type=int, default=value)
     p.add_argument("--threads", type=int, default=0)
+    p.add_argument("--compile", action="store_true", help="through torch.compile; prints nothing where there is none")
     a = p.parse_args()
+    if a.compile and not hasattr(torch, "compile"):
+        return
     if a.threads:
         torch.set_num_threads(a.threads)
     torch.manual_seed(0)
     model = Llama(a.vocab, a.dim, a.layers, a.heads, a.seq)
-    opt = torch.optim.AdamW(model.parameters(), lr=3e-4)
+    fused = a.compile and torch.__version__ >= "2.4"  # the optimizer as one kernel too, where the CPU has it
+    opt = torch.optim.AdamW(model.parameters(), lr=3e-4, **(dict(fused=True) if fused else {}))
+    loss_of = lambda inputs, targets: F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
+    call = torch.compile(loss_of) if a.compile else loss_of
     ids = torch.randint(0, a.vocab, (a.batch, a.seq + 1))
 
     def step():
-        loss = F.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
+        loss = call(ids[:, :-1], ids[:, 1:])
         opt.zero_grad(set_to_none=True)
         loss.backward()
         opt.step()
@@ -108,7 +114,7 @@ def main():
     timed = times[2:] or times
     tokens = a.batch * a.seq
     print(json.dumps(dict(
-        name="torch", version=torch.__version__, case="step", threads=a.threads or torch.get_num_threads(),
+        name="torch-compile" if a.compile else "torch", version=torch.__version__, case="step", threads=a.threads or torch.get_num_threads(),
         value=tokens / statistics.median(timed), best=tokens / min(timed), unit="tokens/s",
         firstStepSeconds=times[0], losses=losses[:4], params=sum(x.numel() for x in model.parameters()),
         peakRssMb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,

@@ -6,6 +6,8 @@ const better = {
   "GFLOP/s": "higher",
   "tokens/s": "higher",
   "MB/s": "higher",
+  "GB/s": "higher",
+  "images/s": "higher",
   us: "lower",
   ms: "lower",
   s: "lower",
@@ -56,6 +58,10 @@ function ratio(ours: number, theirs: number, unit: Unit): number | undefined {
   const by = better[unit] === "higher" ? ours / theirs : theirs / ours;
   return Number.isFinite(by) ? round(by) : undefined;
 }
+
+/** Whether the first of two values of one unit is the better one. */
+export const isBetter = (one: Peer & { readonly unit: Unit }, other: Peer): boolean =>
+  better[one.unit] === "higher" ? one.value > other.value : one.value < other.value;
 
 /** Four significant digits: more is noise. */
 export const round = (value: number): number => Number(value.toPrecision(4));

@@ -3,14 +3,17 @@ import { jit, key, optim, type Tensor, tensor, tree, valueAndGrad } from "sinan"
 import { llama, type Llama, llamaConfig, loss } from "@sinan/llm";
 
 export interface StepSize {
+  readonly dim: number;
+  readonly heads: number;
   readonly layers: number;
   readonly vocab: number;
   readonly seq: number;
   readonly batch: number;
 }
 
-/** A fresh model of `llama-bench`'s shape with so many layers, and its step: a call runs one and waits for the loss. */
-export async function llamaStep({ layers, vocab, seq, batch }: StepSize): Promise<() => Promise<void>> {
+/** A fresh model of `llama-bench`'s kind in these sizes, and its step: a call runs one and waits for the loss. */
+export async function llamaStep(size: StepSize): Promise<() => Promise<void>> {
+  const { dim, heads, layers, vocab, seq, batch } = size;
   const adam = optim.adamW({ learningRate: 3e-4 });
   const step = jit(
     ({ state, inputs, targets }: { state: optim.AdamWState<Llama>; inputs: Tensor; targets: Tensor }) => {
@@ -25,7 +28,16 @@ export async function llamaStep({ layers, vocab, seq, batch }: StepSize): Promis
       { shape: [batch, seq] },
     );
   const [inputs, targets] = [ids(0), ids(1)];
-  const config = { ...llamaConfig("llama-bench"), numHiddenLayers: layers };
+  const config = llamaConfig("llama-bench", {
+    vocabSize: vocab,
+    hiddenSize: dim,
+    // What SwiGLU of four times the width costs, in whole 32s, as in bench/peers.
+    intermediateSize: Math.floor((Math.floor((8 * dim) / 3) + 31) / 32) * 32,
+    numHiddenLayers: layers,
+    numAttentionHeads: heads,
+    numKeyValueHeads: heads,
+    headDim: dim / heads,
+  });
   let state = adam.init(llama(config).init(key(0)));
   // The weights are drawn before any step is timed. Work is done in order: when the last one is there, all are. They are not read,
   // which would leave copies in the process whose peak is measured.

@@ -1,5 +1,5 @@
-/** `npm run bench -- NAME [--json] [--no-peers] [--threads N] [--seconds S]`: measures one bench, beside the peers that are
- *  installed. A bench is a module of this folder's `benches/`; it exports `cases`. */
+/** `npm run bench -- NAME [--json] [--no-peers] [--threads N] [--seconds S] [--quick]`: measures one bench, beside the peers that
+ *  are installed. A bench is a module of this folder's `benches/`; it exports `cases`. SINAN_CPU chooses the processor's tier. */
 import { globSync } from "node:fs";
 import path from "node:path";
 import { parseArgs } from "node:util";
@@ -11,6 +11,8 @@ export interface Options {
   readonly peers: boolean;
   /** How long to repeat each case, at least. */
   readonly seconds: number;
+  /** To see that it works: fewer cases and repeats. */
+  readonly quick: boolean;
 }
 
 /** What a bench module exports as `cases`: figures, each given as soon as it is measured. */
@@ -22,7 +24,7 @@ const names = globSync("*.ts", { cwd: folder })
   .map((file) => path.basename(file, ".ts"))
   .sort();
 
-const usage = `npm run bench -- NAME [--json] [--no-peers] [--threads N] [--seconds S]\n  NAME is one of: ${names.join(", ")}`;
+const usage = `npm run bench -- NAME [--json] [--no-peers] [--threads N] [--seconds S] [--quick]\n  NAME is one of: ${names.join(", ")}`;
 
 function fail(message: string): never {
   console.error(`${message}\n${usage}`);
@@ -45,7 +47,8 @@ function readArguments() {
         json: { type: "boolean", default: false },
         peers: { type: "boolean", default: true },
         threads: { type: "string", default: "1" },
-        seconds: { type: "string", default: "2" },
+        seconds: { type: "string" },
+        quick: { type: "boolean", default: false },
       },
     });
   } catch (error) {
@@ -61,7 +64,9 @@ if (!names.includes(name)) fail(`there is no bench ${JSON.stringify(name)}`);
 const { cases } = (await import(`./benches/${name}.ts`)) as { cases: Cases };
 const figures: Figure[] = [];
 const threads = positive("threads", values.threads);
-for await (const figure of cases({ threads, peers: values.peers, seconds: positive("seconds", values.seconds) })) {
+const { peers, quick } = values;
+const seconds = positive("seconds", values.seconds ?? (quick ? "0.2" : "2"));
+for await (const figure of cases({ threads, peers, seconds, quick })) {
   if (values.json) console.log(jsonLine(figure));
   else figures.push(figure);
 }

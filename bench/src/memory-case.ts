@@ -1,6 +1,7 @@
 /** A program for the `memory` bench: runs one case in a process of its own and prints, as JSON, the bytes that were live at the
  *  most beyond its input and its output. Arguments: the case, and `lazy` for no jit. */
-import { device, grad, jit, memory, softmax, type Tensor, tensor } from "sinan";
+import { grad, jit, memory, softmax, type Tensor, tensor } from "sinan";
+import { openCpu } from "./processor.ts";
 
 const [name = "chain", mode = "jit"] = process.argv.slice(2);
 
@@ -25,7 +26,7 @@ const cases: Readonly<Record<string, (x: Tensor) => Tensor>> = {
 const f = cases[name];
 if (!f) throw new RangeError(`no case ${name}`);
 
-await device("cpu", { options: { threads: 1 } });
+const device = await openCpu(1);
 // 4 MB, there before anything is counted.
 const x = tensor(
   Float32Array.from({ length: 2 ** 20 }, (_, i) => Math.sin(i)),
@@ -35,4 +36,4 @@ await x.data();
 const before = memory().live;
 const y = (mode === "lazy" ? f : jit(f))(x);
 await y.data();
-console.log(JSON.stringify({ bytes: memory().peak - before - 4 * y.size }));
+console.log(JSON.stringify({ device, bytes: memory().peak - before - 4 * y.size }));

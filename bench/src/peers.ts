@@ -3,8 +3,8 @@
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import path from "node:path";
-import { isUnit, type Peer, type Unit } from "./figure.ts";
-import { pythonWithTorch } from "./python.ts";
+import { isBetter, isUnit, type Peer, type Unit } from "./figure.ts";
+import { torches } from "./python.ts";
 
 const home = path.resolve(import.meta.dirname, "../peers");
 
@@ -49,16 +49,29 @@ export interface Program {
   readonly needs: string;
 }
 
-/** Runs a peer program to its end; no lines where it is missing or fails. */
-async function run({ file, args, needs }: Program, threads: number, folder: string): Promise<PeerLine[]> {
-  const interpreter = file.endsWith(".py") ? pythonWithTorch() : process.execPath;
-  const installed = file.endsWith(".py") || existsSync(path.join(folder, "node_modules", needs));
-  if (!installed || interpreter === undefined) {
-    console.error(`${needs} is not installed, so not measured; npm run peers installs it`);
-    return [];
-  }
-  const env = { ...process.env, OPENBLAS_NUM_THREADS: String(threads), OMP_NUM_THREADS: String(threads) };
-  const child = spawn(interpreter, [path.join(folder, file), ...args], { cwd: folder, env });
+const python = "python3";
+
+/** What runs a program; undefined where it, or the package that it needs, is missing. */
+function interpreterOf({ file, needs }: Program, folder: string): string | undefined {
+  if (!existsSync(path.join(folder, "node_modules", needs))) return undefined;
+  return file.endsWith(".py") ? python : process.execPath;
+}
+
+const absent = (needs: string, command: string): void =>
+  console.error(`${needs} is not installed, so not measured; ${command} installs it`);
+
+/** The environment with so many threads for every pool that a library may have. What a machine says of OpenBLAS's kernels is left
+ *  out: it may name slower ones than the processor has. */
+function environment(threads: number): NodeJS.ProcessEnv {
+  const count = String(threads);
+  const env = { ...process.env, OPENBLAS_NUM_THREADS: count, OMP_NUM_THREADS: count, MKL_NUM_THREADS: count };
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !/^OPENBLAS_(CORETYPE|L2_SIZE)$/.test(name)));
+}
+
+/** Runs a peer program to its end; no lines where it fails. */
+async function run(program: Program, interpreter: string, threads: number, folder: string): Promise<PeerLine[]> {
+  const { file, args, needs } = program;
+  const child = spawn(interpreter, [path.join(folder, file), ...args], { cwd: folder, env: environment(threads) });
   let out = "";
   let complaint = "";
   child.stdout.setEncoding("utf8").on("data", (text: string) => (out += text));
@@ -76,8 +89,44 @@ async function run({ file, args, needs }: Program, threads: number, folder: stri
 /** The lines of the programs of a folder, run one after another: they would share the cores. */
 export async function runAll(programs: readonly Program[], threads: number, folder = home): Promise<PeerLine[]> {
   const lines: PeerLine[] = [];
-  for (const program of programs) lines.push(...(await run(program, threads, folder)));
+  for (const program of programs) {
+    const interpreter = interpreterOf(program, folder);
+    if (interpreter === undefined) absent(program.needs, "npm run peers");
+    else lines.push(...(await run(program, interpreter, threads, folder)));
+  }
   return lines;
+}
+
+/** A program of PyTorch's on each of its versions that is installed, and of each case the best that an arrangement of its threads
+ *  gives: where its products have a pool of their own, the two get in each other's way. */
+export async function runTorch(
+  file: string,
+  args: readonly string[],
+  threads: number,
+  { isQuick = false, needs = "torch" }: { readonly isQuick?: boolean; readonly needs?: "torch" | "transformers" } = {},
+): Promise<PeerLine[]> {
+  const all = torches().filter(({ hasTransformers }) => needs === "torch" || hasTransformers);
+  if (all.length === 0) absent(needs, "npm run peers -- --torch");
+  const best = new Map<string, PeerLine>();
+  for (const torch of all) {
+    const isOne = threads === 1 || isQuick || torch.hasOnePool;
+    const arrangements = isOne
+      ? [[threads, threads]]
+      : [
+          [threads, threads],
+          [1, threads],
+          [threads, 1],
+        ];
+    for (const [pool, blas] of arrangements as [number, number][]) {
+      const program = { file, args: [...args, "--threads", String(pool)], needs };
+      for (const line of await run(program, torch.python, blas, home)) {
+        const id = `${line.name} ${line.version} ${line.case}`;
+        const before = best.get(id);
+        if (!before || isBetter(line, before)) best.set(id, { ...line, threads });
+      }
+    }
+  }
+  return [...best.values()];
 }
 
 /** The lines of one case, as peers to set beside our own figure of it. */
@@ -85,119 +134,3 @@ export const ofCase = (lines: readonly PeerLine[], name: string): Peer[] =>
   lines
     .filter((line) => line.case === name)
     .map((line) => ({ name: line.name, version: line.version, value: line.value }));
-
-/** f32 products of square matrices of these sizes, in GFLOP/s; the case is the size. */
-export function gemmPeers(sizes: readonly number[], threads: number): Promise<PeerLine[]> {
-  const size = ["--size", sizes.join(",")];
-  const own = ["--threads", String(threads)];
-  const matmul = (peer: string, needs: string, args = own): Program => ({
-    file: "matmul.mjs",
-    args: ["--peer", peer, ...size, ...args],
-    needs,
-  });
-  return runAll(
-    [
-      { file: "torch-matmul.py", args: [...size, ...own], needs: "torch" },
-      matmul("ort-node", "onnxruntime-node"),
-      matmul("ort-web", "onnxruntime-web"),
-      matmul("jaxjs", "@jax-js/jax"),
-      matmul("tfjs-wasm", "@tensorflow/tfjs-backend-wasm", []), // has one thread in Node
-    ],
-    threads,
-  );
-}
-
-export interface LlamaSize {
-  readonly dim: number;
-  readonly layers: number;
-  readonly heads: number;
-  readonly vocab: number;
-  readonly seq: number;
-  readonly batch: number;
-}
-
-/** One AdamW step of the LLaMA of that size, in tokens/s, as `step`; and as `peak` the most memory that the process held, in MB.
- *  jax-js as it comes has one thread in Node; `jaxjs-worker` was given a Worker. */
-export async function llamaTrainPeers(size: LlamaSize, steps: number, threads: number): Promise<PeerLine[]> {
-  const sizes = Object.entries({ ...size, steps }).flatMap(([name, value]) => [`--${name}`, String(value)]);
-  const torch = (pool: number): Program => ({
-    file: "torch-llama-train.py",
-    args: [...sizes, "--threads", String(pool)],
-    needs: "torch",
-  });
-  const jaxjs = (workers: number): Program => ({
-    file: "jaxjs-llama-train.mjs",
-    args: [...sizes, "--threads", String(workers)],
-    needs: "@jax-js/jax",
-  });
-  // PyTorch's own pool and its BLAS's get in each other's way: the better of sharing and of leaving the cores to the BLAS.
-  const arranged: PeerLine[][] = [];
-  for (const pool of threads > 1 ? [threads, 1] : [1]) arranged.push(await runAll([torch(pool)], threads));
-  const speed = (lines: readonly PeerLine[]): number => lines.find(({ case: of }) => of === "step")?.value ?? 0;
-  const [best = []] = arranged.toSorted((a, b) => speed(b) - speed(a));
-  const others = await runAll(
-    [
-      jaxjs(1),
-      ...(threads > 1 ? [jaxjs(threads)] : []),
-      { file: "tfjs-llama-train.mjs", args: sizes, needs: "@tensorflow/tfjs-backend-wasm" },
-    ],
-    threads,
-  );
-  return [...best.map((line) => ({ ...line, threads })), ...others];
-}
-
-/** The cost of a call in microseconds; the cases `read`, `await`, `chain` and `tree` are those of bench/peers/dispatch.mjs. */
-export function dispatchPeers(leaves: number): Promise<PeerLine[]> {
-  const dispatch = (peer: string, needs: string): Program => ({
-    file: "dispatch.mjs",
-    args: ["--peer", peer, "--leaves", String(leaves)],
-    needs,
-  });
-  return runAll(
-    [
-      dispatch("jaxjs", "@jax-js/jax"),
-      dispatch("jaxjs-eager", "@jax-js/jax"),
-      dispatch("tfjs-wasm", "@tensorflow/tfjs-backend-wasm"),
-    ],
-    1,
-  );
-}
-
-/** What chains take beyond input and output, in MB; the cases are those of bench/peers/memory.mjs. */
-export function memoryPeers(names: readonly string[]): Promise<PeerLine[]> {
-  const chain = (peer: string, needs: string, name: string): Program => ({
-    file: "memory.mjs",
-    args: ["--peer", peer, "--case", name],
-    needs,
-  });
-  return runAll(
-    names.flatMap((name) => [
-      chain("jaxjs", "@jax-js/jax", name),
-      chain("tfjs-wasm", "@tensorflow/tfjs-backend-wasm", name),
-    ]),
-    1,
-  );
-}
-
-/** The JavaScript peers on the cases of bench/peers/ops.json, in ms. */
-export function opsPeers(seconds: number): Promise<PeerLine[]> {
-  const ops = (peer: string, needs: string): Program => ({
-    file: "ops.mjs",
-    args: ["--peer", peer, "--seconds", String(seconds)],
-    needs,
-  });
-  return runAll(
-    [ops("jaxjs", "@jax-js/jax"), ops("tfjs-wasm", "@tensorflow/tfjs-backend-wasm"), ops("ort-web", "onnxruntime-web")],
-    1,
-  );
-}
-
-/** Other tokenizers on the texts `NAME.txt` of a folder, in MB/s; the cases are `o200k-NAME` and `llama3-NAME`. */
-export function tokenizerPeers(folder: string, texts: readonly string[], seconds: number): Promise<PeerLine[]> {
-  const encode = (peer: string, needs: string): Program => ({
-    file: "tokenizer.mjs",
-    args: ["--peer", peer, "--folder", folder, "--texts", texts.join(","), "--seconds", String(seconds)],
-    needs,
-  });
-  return runAll([encode("gpt-tokenizer", "gpt-tokenizer"), encode("huggingface", "@huggingface/tokenizers")], 1);
-}

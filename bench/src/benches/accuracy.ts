@@ -2,13 +2,13 @@
  *  doubles; of `pow` over pairs drawn at random. `--threads` are how many of them sweep; each computes with one. */
 import { once } from "node:events";
 import { Worker } from "node:worker_threads";
-import { device } from "sinan";
 import { functions } from "../accuracy/functions.ts";
 import { powPairs, worstPower } from "../accuracy/power.ts";
 import { none, type Worst, worse } from "../accuracy/sweep.ts";
 import type { Part } from "../accuracy/worker.ts";
 import type { Figure } from "../figure.ts";
 import type { Cases } from "../main.ts";
+import { openCpu } from "../processor.ts";
 
 /** Bits of f32 that a worker sweeps at a time. */
 const part = 2 ** 25;
@@ -17,7 +17,8 @@ const pairs = 2 ** 26;
 
 export const cases: Cases = async function* ({ threads }): AsyncGenerator<Figure> {
   const workers = Array.from({ length: threads }, () => new Worker(new URL("../accuracy/worker.ts", import.meta.url)));
-  const common = { bench: "accuracy", device: "cpu-wasm", threads: 1, unit: "ulp" } as const;
+  const device = await openCpu(threads);
+  const common = { bench: "accuracy", device, threads: 1, unit: "ulp" } as const;
   try {
     for (const name of Object.keys(functions)) {
       const { error, at } = await swept(workers, name);
@@ -26,7 +27,6 @@ export const cases: Cases = async function* ({ threads }): AsyncGenerator<Figure
   } finally {
     await Promise.all(workers.map((worker) => worker.terminate()));
   }
-  await device("cpu", { options: { threads } });
   const { error, at } = await worstPower(powPairs(1), pairs);
   yield { ...common, case: "pow", value: error, note: `at ${at.join(", ")}; ${pairs} pairs` };
 };

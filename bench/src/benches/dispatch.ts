@@ -1,16 +1,18 @@
 /** The cost of a call: a jitted `x + 1` on 16 floats read back each time and in a chain, an update of a tree of 300 leaves,
  *  and a training step of a small network un-jitted and jitted, with a learning rate that changes each step. */
-import { device, grad, jit, key, matmul, random, type Tensor, tensor, tree, zeros } from "sinan";
+import { grad, jit, key, matmul, random, type Tensor, tensor, tree, zeros } from "sinan";
 import { beside, type Figure } from "../figure.ts";
 import type { Cases } from "../main.ts";
 import { median, times } from "../measure.ts";
-import { dispatchPeers, ofCase } from "../peers.ts";
+import { dispatchPeers } from "../peer-programs.ts";
+import { ofCase } from "../peers.ts";
+import { openCpu } from "../processor.ts";
 
 const leaves = 300;
 const chained = 500;
 
 export const cases: Cases = async function* ({ threads, peers, seconds }): AsyncGenerator<Figure> {
-  await device("cpu", { options: { threads } });
+  const device = await openCpu(threads);
   const measured = peers ? await dispatchPeers(leaves) : [];
   const figure = async function* (
     name: string,
@@ -22,7 +24,7 @@ export const cases: Cases = async function* ({ threads, peers, seconds }): Async
     const own = {
       bench: "dispatch",
       case: name,
-      device: "cpu-wasm",
+      device,
       threads,
       value: (taken * 1e6) / calls,
       unit: "us",

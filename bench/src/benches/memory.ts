@@ -3,7 +3,9 @@
 import { cold } from "../cold.ts";
 import { beside, type Figure } from "../figure.ts";
 import type { Cases } from "../main.ts";
-import { memoryPeers, ofCase } from "../peers.ts";
+import { memoryPeers } from "../peer-programs.ts";
+import { ofCase } from "../peers.ts";
+import type { Tier } from "../processor.ts";
 
 /** Our cases, and the peers' that they are set beside. */
 const rows = [
@@ -16,11 +18,8 @@ const rows = [
 export const cases: Cases = async function* ({ peers }): AsyncGenerator<Figure> {
   const measured = peers ? await memoryPeers([...new Set(rows.map(([, name]) => name))]) : [];
   for (const [row, name, mode] of rows) {
-    const { bytes } = await cold<{ bytes: number }>("bench/src/memory-case.ts", name, mode);
+    const { device, bytes } = await cold<{ device: Tier; bytes: number }>("bench/src/memory-case.ts", name, mode);
     const value = bytes / 2 ** 20;
-    yield* beside(
-      { bench: "memory", case: row, device: "cpu-wasm", threads: 1, value, unit: "MB" },
-      ofCase(measured, name),
-    );
+    yield* beside({ bench: "memory", case: row, device, threads: 1, value, unit: "MB" }, ofCase(measured, name));
   }
 };

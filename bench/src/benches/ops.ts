@@ -1,20 +1,23 @@
 /** Common operations and layers in ms, forward (`NAME`) and with the gradient of half the sum of squares by every float input
- *  (`NAME/grad`), beside the JavaScript peers; last the geometric means of our times and of the best peer's. */
-import { device, grad, jit, square, sum, type Tensor } from "sinan";
-import { beside, type Figure, type Peer } from "../figure.ts";
+ *  (`NAME/grad`), beside PyTorch and the JavaScript peers; last the geometric means of our times and of the best of each kind. */
+import { grad, jit, square, sum, type Tensor } from "sinan";
+import { beside, type Figure } from "../figure.ts";
 import type { Cases } from "../main.ts";
+import { type Pair, summary } from "../mean.ts";
 import { median, times } from "../measure.ts";
 import { inputsOf, operations, tensorsOf } from "../ops/cases.ts";
-import { ofCase, opsPeers, type PeerLine } from "../peers.ts";
+import { opsPeers } from "../peer-programs.ts";
+import { ofCase, type PeerLine } from "../peers.ts";
+import { openCpu } from "../processor.ts";
 
 /** Of the sums of magnitudes that we and a peer find: f32 in other orders, other formulas of erf. */
 const tolerance = 1e-3;
 
-export const cases: Cases = async function* ({ threads, peers, seconds }): AsyncGenerator<Figure> {
-  await device("cpu", { options: { threads } });
+export const cases: Cases = async function* ({ threads, peers, seconds, quick }): AsyncGenerator<Figure> {
+  const device = await openCpu(threads);
   const each = seconds / 8;
-  const measured = peers ? await opsPeers(each) : [];
-  const pairs: (readonly [ours: number, theirs: number])[] = [];
+  const measured = peers ? await opsPeers(each, threads, quick) : [];
+  const pairs: Pair[] = [];
   for (const [name, operation] of Object.entries(operations)) {
     const inputs = inputsOf[name];
     if (!inputs) throw new Error(`bench/peers/ops.json has no inputs for ${name}`);
@@ -38,21 +41,16 @@ export const cases: Cases = async function* ({ threads, peers, seconds }): Async
       };
       const value = median(await times(run, { seconds: each, atLeast: 3 })) * 1e3;
       const theirs = ofCase(measured, of);
-      const best = Math.min(...theirs.map((peer) => peer.value));
-      if (theirs.length > 0) pairs.push([value, best]);
-      yield* beside({ bench: "ops", case: of, device: "cpu-wasm", threads, value, unit: "ms" }, theirs);
+      pairs.push({ name: of, ours: value, theirs });
+      yield* beside({ bench: "ops", case: of, device, threads, value, unit: "ms" }, theirs);
     }
   }
-  if (pairs.length === 0) return;
-  const best: Peer = { name: "best", version: "of each", value: geometricMean(pairs.map(([, theirs]) => theirs)) };
-  const value = geometricMean(pairs.map(([ours]) => ours));
-  const note = `${pairs.length} cases, ${pairs.filter(([ours, theirs]) => ours < theirs).length} faster than every peer`;
-  const mean = { bench: "ops", case: "geometric-mean", device: "cpu-wasm", threads, value, unit: "ms", note } as const;
-  yield* beside(mean, [best]);
+  const of = { bench: "ops", device, threads, unit: "ms" } as const;
+  const only = (isTorch: boolean): Pair[] =>
+    pairs.map((pair) => ({ ...pair, theirs: pair.theirs.filter(({ name }) => (name === "torch") === isTorch) }));
+  yield* summary(of, only(false), { mean: "geometric-mean", best: "best" });
+  yield* summary(of, only(true), { mean: "geometric-mean-torch", least: "least-torch", best: "best-torch" });
 };
-
-const geometricMean = (values: readonly number[]): number =>
-  Math.exp(values.reduce((total, v) => total + Math.log(v), 0) / values.length);
 
 /** Says where a peer computes something else. */
 async function compare(name: string, results: readonly Tensor[], lines: readonly PeerLine[]): Promise<void> {

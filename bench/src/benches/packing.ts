@@ -1,10 +1,11 @@
 /** Training on documents of skewed length, f32, AdamW: packed several to a row with masks between them, and padded one to a row. What
  *  counts is tokens that are learned from, padding is none. The losses of both are the same (north/llm/src/model/packing.test.ts). */
-import { data, device, jit, key, optim, type Tensor, tensor, valueAndGrad } from "sinan";
+import { data, jit, key, optim, type Tensor, tensor, valueAndGrad } from "sinan";
 import { llama, type Llama, llamaConfig, loss } from "@sinan/llm";
 import type { Figure } from "../figure.ts";
 import type { Cases } from "../main.ts";
 import { median } from "../measure.ts";
+import { openCpu } from "../processor.ts";
 
 const [sequence, batch, count] = [256, 8, 4096] as const;
 const config = { ...llamaConfig("llama-bench"), numHiddenLayers: 6 };
@@ -29,10 +30,10 @@ function paddedBatch(all: readonly Int32Array[], step: number): data.PackedBatch
 }
 
 export const cases: Cases = async function* ({ threads, seconds }): AsyncGenerator<Figure> {
-  await device("cpu", { options: { threads } });
+  const device = await openCpu(threads);
   const all = documents();
   const packed = data.packedBatches(all, { batch, sequence, seed: 0 });
-  const figure = { bench: "packing", device: "cpu-wasm", threads } as const;
+  const figure = { bench: "packing", device, threads } as const;
   const runs = [stepsOf(packed.at, true), stepsOf((step) => paddedBatch(all, step), false)] as const;
   // In turn, so that what else the machine does is shared; the first of each compile.
   const end = performance.now() + seconds * 1000;

@@ -7,7 +7,8 @@ import { tokenizerFromJson, trainBpe } from "@sinan/llm";
 import { beside, type Figure } from "../figure.ts";
 import type { Cases } from "../main.ts";
 import { median, times } from "../measure.ts";
-import { ofCase, tokenizerPeers } from "../peers.ts";
+import { tokenizerPeers } from "../peer-programs.ts";
+import { ofCase } from "../peers.ts";
 
 const root = path.resolve(import.meta.dirname, "../../..");
 const length = 2e6;
