@@ -41,6 +41,9 @@ test("a unit becomes a shared object, and is there the next time", { skip }, asy
     again,
     built.map(({ path }) => ({ path, cached: true })),
   );
+  const whole = readFileSync(built[0]?.path ?? "");
+  for (let bytes = 0; bytes < whole.length; bytes += 97)
+    assert.notEqual(objectFault(whole.subarray(0, bytes)), undefined, `${bytes} of ${whole.length} bytes`);
   const [other] = await build(compiler, units.slice(0, 1), { store, flags: ["-O1"] });
   assert.equal(other?.cached, false);
 });

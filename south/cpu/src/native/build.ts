@@ -4,11 +4,11 @@ import { availableParallelism } from "node:os";
 import path from "node:path";
 import { ArgumentError, ToolchainError } from "sinan/south";
 import type { Compiler } from "./compiler.ts";
-import { keyOf, sumOf } from "./entries.ts";
+import { keyOf } from "./entries.ts";
 import { codeOf, wordsOf } from "./file-layer.ts";
 import { objectExtension, objectFault } from "./object-file.ts";
 import type { Store, Workplace } from "./store.ts";
-import { type Run, runProcess } from "./subprocess.ts";
+import { noSpaceIn, type Run, runProcess } from "./subprocess.ts";
 
 /** A translation unit. */
 export interface Unit {
@@ -23,7 +23,7 @@ export interface BuildOptions {
   readonly flags: readonly string[];
   /** How long one unit may take; 2 minutes. */
   readonly timeoutMs?: number;
-  /** How many are built at once; as many as the machine has cores. */
+  /** How many of these are built at once; never more than the machine has cores, whatever else is built. */
   readonly jobs?: number;
   readonly signal?: AbortSignal;
   /** After each unit that had to be built. */
@@ -84,7 +84,7 @@ async function buildAll(
   options: BuildOptions,
   onBuilt: OnBuilt,
 ): Promise<void> {
-  const { jobs = availableParallelism(), signal } = options;
+  const { jobs = units.size, signal } = options;
   const stop = new AbortController();
   const signals = AbortSignal.any([stop.signal, ...(signal ? [signal] : [])]);
   const queue = [...units].sort(([, a], [, b]) => b.text.length - a.text.length);
@@ -112,8 +112,8 @@ async function buildOne(compiler: Compiler, key: string, unit: Unit, options: Bu
     try {
       const file = path.join(place.path, `${unit.name}.${objectExtension}`);
       const made = await compile(compiler, unit, place, options);
-      if ("sum" in made)
-        return await store.keep(place, file, { name: unit.name, key, sum: made.sum, extension: objectExtension });
+      if ("bytes" in made)
+        return await store.keep(place, file, made.bytes, { name: unit.name, key, extension: objectExtension });
       if (!place.isCache) throw failure(unit, "no-space", `has no room for its files in ${place.path}`, made.noSpace);
       store.giveUp(made.noSpace);
     } finally {
@@ -123,14 +123,14 @@ async function buildOne(compiler: Compiler, key: string, unit: Unit, options: Bu
 }
 
 /** Runs the compiler and looks at what it made.
- *  @returns the object's sum, or what the system says of a disk that takes no more
+ *  @returns the object, or what the system says of a disk that takes no more
  *  @throws ToolchainError */
 async function compile(
   compiler: Compiler,
   unit: Unit,
   place: Workplace,
   { store, flags, timeoutMs = 120_000, signal }: BuildOptions,
-): Promise<{ readonly sum: string } | { readonly noSpace: string }> {
+): Promise<{ readonly bytes: Uint8Array } | { readonly noSpace: string }> {
   const [source, output] = [`${unit.name}.c`, `${unit.name}.${objectExtension}`];
   const file = path.join(place.path, output);
   try {
@@ -138,17 +138,13 @@ async function compile(
   } catch (error) {
     return { noSpace: wordsOf(error) };
   }
-  const run = await runProcess(
-    [...compiler.command, ...compiler.flags, ...flags, "-shared", "-fPIC", "-o", output, source, "-lm"],
-    {
-      cwd: place.path,
-      environment: { ...compiler.environment, TMPDIR: place.path },
-      timeoutMs,
-      ...(signal ? { signal } : {}),
-    },
+  const command = [...compiler.command, ...compiler.flags, ...flags, "-shared", "-fPIC", "-o", output, source, "-lm"];
+  const environment = { ...compiler.environment, TMPDIR: place.path };
+  const run = await inTurn(() =>
+    runProcess(command, { cwd: place.path, environment, timeoutMs, ...(signal ? { signal } : {}) }),
   );
-  const full = /No space left on device|Disk quota exceeded|Read-only file system/.exec(run.stderr)?.[0];
-  if (run.code !== 0 && full !== undefined) return { noSpace: full };
+  const full = noSpaceIn(run);
+  if (full !== undefined) return { noSpace: full };
   const words = endOf(run, timeoutMs);
   if (words !== undefined) throw failure(unit, ...words, run.stderr);
   const bytes = contentOf(store, file);
@@ -156,7 +152,23 @@ async function compile(
   const fault = objectFault(bytes);
   if (fault !== undefined) throw failure(unit, "garbage", `made what cannot be loaded: ${fault}`, run.stderr);
   store.files.rmSync(path.join(place.path, source), { force: true });
-  return { sum: sumOf(bytes) };
+  return { bytes };
+}
+
+let free = availableParallelism();
+const waiting: (() => void)[] = [];
+
+/** All builds of this process together run no more compilers at once than there are cores. */
+async function inTurn<T>(work: () => Promise<T>): Promise<T> {
+  if (free > 0) free--;
+  else await new Promise<void>((go) => waiting.push(go));
+  try {
+    return await work();
+  } finally {
+    const next = waiting.shift();
+    if (next) next();
+    else free++;
+  }
 }
 
 type Reason = ToolchainError["reason"];

@@ -4,12 +4,13 @@ import { readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import process from "node:process";
 import { type Candidate, candidates } from "./candidates.ts";
-import { keyOf, sumOf } from "./entries.ts";
+import { keyOf } from "./entries.ts";
+import { wordsOf } from "./file-layer.ts";
 import { objectExtension, objectFault } from "./object-file.ts";
 import type { Environment } from "./private-directory.ts";
 import { processorText } from "./processor.ts";
-import type { Store } from "./store.ts";
-import { type Run, runProcess } from "./subprocess.ts";
+import type { Store, Workplace } from "./store.ts";
+import { noSpaceIn, type Run, runProcess } from "./subprocess.ts";
 
 /** What a compiler says of itself and of the processor. */
 interface Facts {
@@ -37,7 +38,7 @@ export interface Compiler extends Facts {
 /** Why there is no compiler. */
 export interface Refusal {
   /** Of the last one that was tried. */
-  readonly refused: "none" | "too-old" | "timeout" | "killed" | "failed" | "garbage" | "other-target";
+  readonly refused: "none" | "too-old" | "timeout" | "killed" | "failed" | "garbage" | "other-target" | "no-space";
   /** For people, in one line. */
   readonly text: string;
 }
@@ -48,6 +49,8 @@ export interface FindOptions {
   readonly environment?: Environment;
   /** How long it may take to answer a question. */
   readonly timeoutMs?: number;
+  /** Which processor the answers are for; by default this one. */
+  readonly processor?: string;
 }
 
 /** Variables that change what compilers make of the same code. */
@@ -69,12 +72,13 @@ export async function findCompiler({
   store,
   environment: given = process.env,
   timeoutMs = 10_000,
+  processor = processorText(),
 }: FindOptions): Promise<Compiler | Refusal> {
   const environment = quiet(given);
   const own = given["SINAN_CC"]?.trim();
   const refusals: Refusal[] = [];
   for (const candidate of candidates(environment)) {
-    const facts = await factsOf(candidate, store, { environment, timeoutMs });
+    const facts = await factsOf(candidate, store, { environment, timeoutMs, processor });
     if ("refused" in facts) {
       refusals.push({ ...facts, text: `${candidate.command.join(" ")} ${facts.text}` });
       continue;
@@ -98,35 +102,50 @@ const steeringOf = (environment: Environment): (readonly [string, string | undef
 interface Asking {
   readonly environment: Environment;
   readonly timeoutMs: number;
+  readonly processor: string;
 }
 
 /** From the cache, or else asked. Refusals are not kept: what hangs today may answer tomorrow. */
 async function factsOf(candidate: Candidate, store: Store, asking: Asking): Promise<Facts | Refusal> {
   const { command, files } = candidate;
-  const key = keyOf("compiler", command, files, steeringOf(asking.environment), processorText());
+  const key = keyOf("compiler", command, files, steeringOf(asking.environment), asking.processor);
   const [known] = store.find([key]);
   if (known) return JSON.parse(Buffer.from(known.bytes).toString("utf8")) as Facts;
-  const place = store.workplace();
-  try {
-    const facts = await ask(command, place.path, asking);
-    if ("refused" in facts) return facts;
-    const text = JSON.stringify(facts);
-    const file = path.join(place.path, "facts.json");
+  for (;;) {
+    const place = store.workplace();
     try {
-      store.files.writeFileSync(file, text);
-    } catch (error) {
-      store.giveUp(error);
-      return facts;
+      const facts = await ask(command, place.path, asking);
+      if (!("refused" in facts)) {
+        await remember(store, place, key, facts);
+        return facts;
+      }
+      if (facts.refused !== "no-space" || !place.isCache) return facts;
+      store.giveUp(facts.text); // and once more elsewhere
+    } finally {
+      place.close();
     }
-    await store.keep(place, file, { name: "compiler", key, sum: sumOf(text), extension: "json" });
-    return facts;
-  } finally {
-    place.close();
+  }
+}
+
+async function remember(store: Store, place: Workplace, key: string, facts: Facts): Promise<void> {
+  const bytes = Buffer.from(JSON.stringify(facts));
+  const file = path.join(place.path, "facts.json");
+  try {
+    store.files.writeFileSync(file, bytes);
+    await store.keep(place, file, bytes, { name: "compiler", key, extension: "json" });
+  } catch (error) {
+    store.giveUp(error);
   }
 }
 
 async function ask(command: readonly string[], directory: string, asking: Asking): Promise<Facts | Refusal> {
-  const run = (...args: string[]): Promise<Run> => runProcess([...command, ...args], { ...asking, cwd: directory });
+  const { environment, timeoutMs } = asking;
+  const run = (...args: string[]): Promise<Run> =>
+    runProcess([...command, ...args], {
+      environment: { ...environment, TMPDIR: directory },
+      timeoutMs,
+      cwd: directory,
+    });
   const version = await run("--version");
   if (!isGood(version)) return refusalOf(version, asking);
   let answer: Run = version;
@@ -150,7 +169,10 @@ const nativeFlags = (): string[][] =>
 
 const isGood = ({ end, code }: Run): boolean => end === "exit" && code === 0;
 
-function refusalOf({ end, code, signal, stderr }: Run, { timeoutMs }: Asking): Refusal {
+function refusalOf(run: Run, { timeoutMs }: Asking): Refusal {
+  const { end, code, signal, stderr } = run;
+  const full = noSpaceIn(run);
+  if (full !== undefined) return { refused: "no-space", text: full };
   const words = stderr.trim().split("\n")[0]?.slice(0, 200) ?? "";
   if (end === "timeout") return { refused: "timeout", text: `does not answer within ${timeoutMs / 1000} s` };
   if (end === "signal") return { refused: "killed", text: `was ended by ${signal}` };
@@ -214,11 +236,16 @@ async function tryToBuild(
   flags: readonly string[],
   asking: Asking,
 ): Promise<Refusal | undefined> {
-  writeFileSync(path.join(directory, "trial.c"), trialText);
+  try {
+    writeFileSync(path.join(directory, "trial.c"), trialText);
+  } catch (error) {
+    return { refused: "no-space", text: wordsOf(error) };
+  }
   const output = `trial.${objectExtension}`;
   const built = await run(...flags, "-shared", "-fPIC", "-o", output, "trial.c", "-lm");
   if (!isGood(built)) {
     const refusal = refusalOf(built, asking);
+    if (refusal.refused === "no-space") return refusal;
     return { ...refusal, text: `does not build a few lines of C: it ${refusal.text}` };
   }
   const fault = faultAt(path.join(directory, output));

@@ -73,5 +73,11 @@ function peFault(view: DataView, machine: number | undefined): string | undefine
   const found = view.getUint16(at + 4, true);
   if (machine !== undefined && found !== machine) return otherMachine(found);
   const dll = 0x2000;
-  return (view.getUint16(at + 22, true) & dll) === 0 ? "it is no shared object" : undefined;
+  if ((view.getUint16(at + 22, true) & dll) === 0) return "it is no shared object";
+  const sections = at + 24 + view.getUint16(at + 20, true);
+  const end = sections + 40 * view.getUint16(at + 6, true);
+  for (let section = sections; section < end; section += 40)
+    if (view.getUint32(section + 20, true) + view.getUint32(section + 16, true) > view.byteLength)
+      return "its end is missing";
+  return undefined;
 }

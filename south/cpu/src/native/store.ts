@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import process from "node:process";
 import { ArgumentError } from "sinan/south";
-import { type Candidate, entryFile, type EntryName, listEntries, readEntry } from "./entries.ts";
+import { type Candidate, entryFile, type EntryName, listEntries, readEntry, sumOf } from "./entries.ts";
 import { type FileLayer, flush, systemFiles, wordsOf } from "./file-layer.ts";
 import { cachePath, type Environment, privateDirectory } from "./private-directory.ts";
 import { sweep, trim } from "./trim.ts";
@@ -33,6 +33,9 @@ export interface Workplace {
   close(): void;
 }
 
+/** What an entry is called and was made of. */
+export type Made = Omit<EntryName, "sum">;
+
 export interface Store {
   readonly files: FileLayer;
   /** Where entries are kept; undefined where none are. */
@@ -40,9 +43,10 @@ export interface Store {
   /** What there is for each key, each checked before it is returned: a damaged or foreign entry is removed and counts as none. */
   find(keys: readonly string[]): (Found | undefined)[];
   workplace(): Workplace;
-  /** Makes an entry of a file in a workplace, which must have the sum that `entry` says.
-   *  @returns where it is from now on until the process ends */
-  keep(place: Workplace, file: string, entry: EntryName): Promise<string>;
+  /** Makes an entry of a file in a workplace, which has these bytes.
+   *  @returns where it is from now on until the process ends
+   *  @throws what the system says, if there is no room among the temporary files either */
+  keep(place: Workplace, file: string, bytes: Uint8Array, made: Made): Promise<string>;
   /** From here on nothing is written to the directory. */
   giveUp(reason: unknown): void;
   /** Brings the directory below its bound. Nothing that this process was given is removed. */
@@ -69,7 +73,7 @@ export function openStore({
 }: StoreOptions = {}): Store {
   const most = limitOf(environment) * 2 ** 20;
   const wanted = cachePath(environment);
-  const made = new Map<string, Candidate>();
+  const ofThisRun = new Map<string, Candidate>();
   let [directory, writable]: [string | undefined, boolean] = [undefined, false];
   const giveUp = (reason: unknown): void => {
     if (writable || directory === undefined)
@@ -87,7 +91,7 @@ export function openStore({
   const find = (keys: readonly string[]): (Found | undefined)[] => {
     const entries = attempt(() => (directory === undefined ? undefined : listEntries(files, directory)));
     return keys.map((key) => {
-      const own = made.get(key);
+      const own = ofThisRun.get(key);
       return whole([...(own ? [own] : []), ...(entries?.get(key) ?? [])]);
     });
   };
@@ -112,7 +116,8 @@ export function openStore({
       }
     return open(files, tmpdir(), "sinan-native", false);
   };
-  const keep = async (place: Workplace, file: string, entry: EntryName): Promise<string> => {
+  const keep = async (place: Workplace, file: string, bytes: Uint8Array, made: Made): Promise<string> => {
+    const entry = { ...made, sum: sumOf(bytes) };
     if (directory !== undefined && writable && place.isCache)
       try {
         const to = path.join(directory, entryFile(entry));
@@ -125,9 +130,13 @@ export function openStore({
       } catch (error) {
         giveUp(error);
       }
-    keepUntilExit(files, place.path);
-    made.set(entry.key, { file, sum: entry.sum });
-    return file;
+    // What a disk did not take is not to be read from it.
+    const other = place.isCache ? workplace() : place;
+    keepUntilExit(files, other.path);
+    const at = other === place ? file : path.join(other.path, path.basename(file));
+    if (other !== place) files.writeFileSync(at, bytes, { mode: 0o600 });
+    ofThisRun.set(entry.key, { file: at, sum: entry.sum });
+    return at;
   };
   return {
     files,

@@ -100,3 +100,9 @@ function endGroup(child: ChildProcess): void {
     // All of them ended by themselves.
   }
 }
+
+/** What a program that failed says of a disk that takes no more, under `LC_ALL=C`. */
+export const noSpaceIn = ({ end, code, stderr }: Run): string | undefined =>
+  end === "exit" && code === 0
+    ? undefined
+    : /No space left on device|Disk quota exceeded|Read-only file system/.exec(stderr)?.[0];
