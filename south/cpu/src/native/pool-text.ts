@@ -1,6 +1,8 @@
 /** The runtime of the native tier, in C: threads that share the steps of a list. What a step does lies in arrays of doubles, which hold
  *  addresses exactly, so that a list of any length is one foreign call. C11 with POSIX threads; Linux's futex where there is one. */
 
+import { waitingText } from "./waiting-text.ts";
+
 /** Numbers of a step: what it is, the address of a function, iterations (bytes of a copy or fill), the chunks that they are cut into, where
  *  its addresses begin among the list's numbers and how many they are, where its scalars begin, and the step's number in a trace. */
 export const stepNumbers = 8;
@@ -10,39 +12,22 @@ export const stepKinds = { launch: 0, copy: 1, fill: 2 } as const;
 export const spanNumbers = 4;
 
 export const poolText: string = String.raw`/* Runs lists of steps by a few threads. A step begins when the one before it is done; its chunks are taken from one counter. */
-#define _GNU_SOURCE
-#include <errno.h>
+${waitingText}
+#include <dlfcn.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
-#include <stdatomic.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
-#include <dlfcn.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
-#if defined(__linux__) && !defined(SINAN_NO_FUTEX)
-#define SINAN_FUTEX 1
-#include <linux/futex.h>
-#include <sys/syscall.h>
-#endif
 
 #define EXPORT __attribute__((visibility("default")))
 
-typedef _Atomic uint32_t word;
 typedef void part(char *const *buffers, const double *scalars, int64_t begin, int64_t end);
 
 enum { step_numbers = 8, span_numbers = 4, most_queued = 4, most_threads = 256 };
 enum { launch = 0, copy = 1, fill = 2 };
 /* Kernels keep packed panels on the stack. */
 enum { stack_bytes = 8 << 20 };
-/* How long a thread that waits looks before it sleeps: waking one takes about as long. Where others want the cores it would only keep
-   them from who it waits for. */
-enum { patience_ns = 40000, crowded_patience_ns = 2000, crowded_ns = 50000000 };
-
 struct list {
   const double *steps, *numbers;
   int64_t count;
@@ -62,8 +47,8 @@ struct pool {
   _Alignas(64) word bell;
   word sleepers;
   word stopping;
-  /* The chunks of a step that nobody has taken yet, below the number of the step: a thread that comes late takes none of another. */
-  _Alignas(64) _Atomic uint64_t tickets;
+  /* The chunks of a step that nobody has taken yet. What a step is may be read by who has taken one: it stays until that is done. */
+  _Alignas(64) word untaken;
   /* The chunks that are not done yet, and whether the running thread sleeps until they are. */
   _Alignas(64) word left;
   word waiting;
@@ -82,9 +67,8 @@ struct pool {
   _Alignas(64) word submitted;
   word finished;
   struct list queue[most_queued];
-  /* Until when other programs are thought to want the cores. */
-  _Alignas(64) _Atomic int64_t crowded_until;
-  int32_t threads, workers, cores;
+  _Alignas(64) struct patience patience;
+  int32_t threads, workers;
   int32_t is_started, has_runner;
   uint32_t forks;
   struct member runner;
@@ -103,78 +87,6 @@ static void settle(void) {
 #ifdef RTLD_NODELETE
   if (dladdr((void *)&forked, &info) && info.dli_fname) dlopen(info.dli_fname, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
 #endif
-}
-
-static int64_t now_ns(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
-static inline void relax(void) {
-#if defined(__x86_64__) || defined(__i386__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__) || (defined(__arm__) && __ARM_ARCH >= 7)
-  __asm__ volatile("yield");
-#endif
-}
-
-#if SINAN_FUTEX
-static void word_wait(word *w, uint32_t seen) {
-  syscall(SYS_futex, w, FUTEX_WAIT_PRIVATE, seen, 0, 0, 0);
-}
-static void word_wake(word *w, int count) {
-  syscall(SYS_futex, w, FUTEX_WAKE_PRIVATE, count, 0, 0, 0);
-}
-#else
-static pthread_mutex_t word_mutex = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t word_changed = PTHREAD_COND_INITIALIZER;
-static void word_wait(word *w, uint32_t seen) {
-  pthread_mutex_lock(&word_mutex);
-  while (atomic_load(w) == seen) pthread_cond_wait(&word_changed, &word_mutex);
-  pthread_mutex_unlock(&word_mutex);
-}
-static void word_wake(word *w, int count) {
-  (void)w, (void)count;
-  pthread_mutex_lock(&word_mutex);
-  pthread_cond_broadcast(&word_changed);
-  pthread_mutex_unlock(&word_mutex);
-}
-#endif
-
-/* Involuntary switches of this thread: there are some when others want its core. */
-static long switches(void) {
-#ifdef RUSAGE_THREAD
-  struct rusage usage;
-  return getrusage(RUSAGE_THREAD, &usage) ? 0 : usage.ru_nivcsw;
-#else
-  return 0;
-#endif
-}
-
-/* Looks for a while whether a word is no more what it was. Tells that it is, at once or in that while. */
-static int changes(struct pool *p, word *w, uint32_t seen) {
-  static _Thread_local long switched = -1;
-  int64_t begin = 0, until = 0;
-  for (;;) {
-    for (int i = 0; i < 16; i++) {
-      if (atomic_load_explicit(w, memory_order_acquire) != seen) return 1;
-      relax();
-    }
-    int64_t t = now_ns();
-    if (!until) {
-      begin = t;
-      int is_crowded = p->threads > p->cores || t < atomic_load_explicit(&p->crowded_until, memory_order_relaxed);
-      until = t + (is_crowded ? crowded_patience_ns : patience_ns);
-    } else if (t >= until) {
-      long switched_now = switches();
-      /* It took much longer than it was to: it was not running. */
-      if ((switched >= 0 && switched_now != switched) || t - begin > 4 * patience_ns)
-        atomic_store_explicit(&p->crowded_until, t + crowded_ns, memory_order_relaxed);
-      switched = switched_now;
-      return atomic_load_explicit(w, memory_order_acquire) != seen;
-    }
-  }
 }
 
 /* floor(extent * i / chunks), without the product of large numbers. */
@@ -216,14 +128,14 @@ static void keep_span(struct pool *p, int32_t thread, int64_t begin) {
 
 /* Takes chunks of the step under way until there are no more. The step is not done, and so not another one, before what was taken is. */
 static void share(struct pool *p, int32_t thread) {
-  uint64_t t = atomic_load_explicit(&p->tickets, memory_order_acquire);
-  uint32_t done = 0;
+  uint32_t untaken = atomic_load_explicit(&p->untaken, memory_order_relaxed), done = 0;
   int64_t begin = 0;
-  while ((uint32_t)t) {
-    if (!atomic_compare_exchange_weak_explicit(&p->tickets, &t, t - 1, memory_order_acq_rel, memory_order_acquire)) continue;
+  while (untaken) {
+    if (!atomic_compare_exchange_weak_explicit(&p->untaken, &untaken, untaken - 1, memory_order_acquire, memory_order_relaxed))
+      continue;
     if (done++ == 0 && p->spans) begin = now_ns();
-    run_chunk(p, p->chunks - (uint32_t)t);
-    t = atomic_load_explicit(&p->tickets, memory_order_acquire);
+    run_chunk(p, p->chunks - untaken);
+    untaken = atomic_load_explicit(&p->untaken, memory_order_relaxed);
   }
   if (done == 0) return;
   if (p->spans) keep_span(p, thread, begin);
@@ -253,7 +165,7 @@ static void *work(void *argument) {
     uint32_t rung = atomic_load_explicit(&p->bell, memory_order_acquire);
     if (atomic_load(&p->stopping)) return 0;
     share(p, self->index);
-    if (changes(p, &p->bell, rung)) continue;
+    if (changes(&p->patience, &p->bell, rung)) continue;
     atomic_fetch_add(&p->sleepers, 1);
     if (atomic_load(&p->bell) == rung) word_wait(&p->bell, rung);
     atomic_fetch_sub(&p->sleepers, 1);
@@ -291,9 +203,8 @@ static void start_workers(struct pool *p) {
 /* Lets others see the step and works with them until it is done. */
 static void run_shared(struct pool *p) {
   uint32_t chunks = p->chunks;
-  uint64_t number = (uint64_t)(uint32_t)(atomic_load_explicit(&p->bell, memory_order_relaxed) + 1) << 32;
   atomic_store_explicit(&p->left, chunks, memory_order_relaxed);
-  atomic_store_explicit(&p->tickets, number | chunks, memory_order_release);
+  atomic_store_explicit(&p->untaken, chunks, memory_order_release);
   atomic_fetch_add(&p->bell, 1);
   int64_t asleep = atomic_load(&p->sleepers);
   if (asleep) {
@@ -303,7 +214,7 @@ static void run_shared(struct pool *p) {
   share(p, 0);
   uint32_t left;
   while ((left = atomic_load_explicit(&p->left, memory_order_acquire))) {
-    if (changes(p, &p->left, left)) continue;
+    if (changes(&p->patience, &p->left, left)) continue;
     atomic_store(&p->waiting, 1);
     while ((left = atomic_load(&p->left))) word_wait(&p->left, left);
     atomic_store(&p->waiting, 0);
@@ -362,7 +273,7 @@ static void *run_queue(void *argument) {
     uint32_t submitted = atomic_load_explicit(&p->submitted, memory_order_acquire);
     if (submitted == finished) {
       if (atomic_load(&p->stopping)) return 0;
-      if (!changes(p, &p->submitted, submitted)) word_wait(&p->submitted, submitted);
+      if (!changes(&p->patience, &p->submitted, submitted)) word_wait(&p->submitted, submitted);
       continue;
     }
     struct list *list = &p->queue[finished % most_queued];
@@ -377,15 +288,6 @@ static void wait_until(struct pool *p, uint32_t number) {
   while ((int32_t)((finished = atomic_load(&p->finished)) - number) < 0) word_wait(&p->finished, finished);
 }
 
-static int32_t count_cores(void) {
-#if defined(__linux__) && defined(CPU_COUNT)
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
-#endif
-  long cores = sysconf(_SC_NPROCESSORS_ONLN);
-  return cores < 1 ? 1 : (int32_t)cores;
-}
-
 /* @returns the address of a pool; 0 if there is no memory */
 EXPORT double sinan_open(int32_t threads) {
   pthread_once(&once, settle);
@@ -396,7 +298,7 @@ EXPORT double sinan_open(int32_t threads) {
   if (!p) return 0;
   memset(p, 0, bytes);
   p->threads = threads;
-  p->cores = count_cores();
+  p->patience.is_short = threads > count_cores();
   p->forks = atomic_load(&forks);
   p->runner.pool = p;
   return (double)(uintptr_t)p;

@@ -1,0 +1,111 @@
+/** How threads of the native tier wait for each other, in C: they look at a word for a while, then sleep until it is rung. On Linux by its
+ *  futex, elsewhere by a condition variable. */
+export const waitingText: string = String.raw`#define _GNU_SOURCE
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <time.h>
+#include <unistd.h>
+#include <sys/resource.h>
+#if defined(__linux__) && !defined(SINAN_NO_FUTEX)
+#define SINAN_FUTEX 1
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#endif
+
+typedef _Atomic uint32_t word;
+
+/* How long a thread that waits looks before it sleeps: waking one takes about as long. Where others want the cores it would only keep
+   them from who it waits for. */
+enum { patience_ns = 40000, crowded_patience_ns = 2000, crowded_ns = 50000000 };
+
+struct patience {
+  /* Whether there are more threads than cores. */
+  int32_t is_short;
+  /* Until when other programs are thought to want the cores. */
+  _Atomic int64_t crowded_until;
+};
+
+static int64_t now_ns(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static inline void relax(void) {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__) || (defined(__arm__) && __ARM_ARCH >= 7)
+  __asm__ volatile("yield");
+#endif
+}
+
+#if SINAN_FUTEX
+static void word_wait(word *w, uint32_t seen) {
+  syscall(SYS_futex, w, FUTEX_WAIT_PRIVATE, seen, 0, 0, 0);
+}
+static void word_wake(word *w, int count) {
+  syscall(SYS_futex, w, FUTEX_WAKE_PRIVATE, count, 0, 0, 0);
+}
+#else
+static pthread_mutex_t word_mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t word_changed = PTHREAD_COND_INITIALIZER;
+static void word_wait(word *w, uint32_t seen) {
+  pthread_mutex_lock(&word_mutex);
+  while (atomic_load(w) == seen) pthread_cond_wait(&word_changed, &word_mutex);
+  pthread_mutex_unlock(&word_mutex);
+}
+static void word_wake(word *w, int count) {
+  (void)w, (void)count;
+  pthread_mutex_lock(&word_mutex);
+  pthread_cond_broadcast(&word_changed);
+  pthread_mutex_unlock(&word_mutex);
+}
+#endif
+
+static int32_t count_cores(void) {
+#if defined(__linux__) && defined(CPU_COUNT)
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+#endif
+  long cores = sysconf(_SC_NPROCESSORS_ONLN);
+  return cores < 1 ? 1 : (int32_t)cores;
+}
+
+/* Involuntary switches of this thread: there are some when others want its core. */
+static long switches(void) {
+#ifdef RUSAGE_THREAD
+  struct rusage usage;
+  return getrusage(RUSAGE_THREAD, &usage) ? 0 : usage.ru_nivcsw;
+#else
+  return 0;
+#endif
+}
+
+/* Looks for a while whether a word is no more what it was. Tells that it is, at once or in that while. */
+static int changes(struct patience *p, word *w, uint32_t seen) {
+  static _Thread_local long switched = -1;
+  int64_t begin = 0, until = 0;
+  for (;;) {
+    for (int i = 0; i < 16; i++) {
+      if (atomic_load_explicit(w, memory_order_acquire) != seen) return 1;
+      relax();
+    }
+    int64_t t = now_ns();
+    if (!until) {
+      begin = t;
+      int is_crowded = p->is_short || t < atomic_load_explicit(&p->crowded_until, memory_order_relaxed);
+      until = t + (is_crowded ? crowded_patience_ns : patience_ns);
+    } else if (t >= until) {
+      long switched_now = switches();
+      /* It took much longer than it was to: it was not running. */
+      if ((switched >= 0 && switched_now != switched) || t - begin > 4 * patience_ns)
+        atomic_store_explicit(&p->crowded_until, t + crowded_ns, memory_order_relaxed);
+      switched = switched_now;
+      return atomic_load_explicit(w, memory_order_acquire) != seen;
+    }
+  }
+}
+`;
