@@ -14,6 +14,7 @@ export * as optim from "./optim/index.ts";
 export * from "./tensor/index.ts";
 export type {
   Artifact,
+  Building,
   Codegen,
   Command,
   Device,
@@ -27,9 +28,10 @@ export type {
   MemorySpace,
   Queue,
   Region,
+  TierChange,
 } from "./runtime/driver.ts";
 export type { ComputeUnit, HardwareModel, MemoryLevel } from "./runtime/hardware.ts";
-export { currentDevice, device, type DeviceOptions } from "./runtime/devices.ts";
+export { changeTier, currentDevice, device, type DeviceOptions } from "./runtime/devices.ts";
 export { memory, type MemoryReport } from "./runtime/memory.ts";
 export { type Plugin, probeAll, register } from "./runtime/registry.ts";
 export { hostTurn } from "./runtime/turn.ts";

@@ -1,9 +1,10 @@
 /** The schedule that a kernel gets without any measurement: it follows from the kernel and the static facts of the hardware.
  *
- *  The order of a sum follows from the number of its terms alone. A dot adds its steps in order. A reduction of E terms, numbered
- *  row-major over its axes, adds term k to partial sum k mod 8 and combines those in a tree; the last E mod 8 terms follow in
- *  order; above 4096 terms this is done for blocks of 512, and then for the sums of the blocks. The partial sums are the lanes of
- *  vectors where the reduced axis is contiguous, and accumulators of their own where an output axis is. */
+ *  The order of a sum follows from the extents that it runs over and the width of the hardware's vectors alone. A dot adds its steps in
+ *  order. A reduction of E terms, numbered row-major over its axes, adds term k to partial sum k mod P and combines those in a tree; the
+ *  last E mod P terms follow in order; above 4096 terms this is done for blocks of 512, and then for the sums of the blocks. P is 8, with
+ *  vectors of more than 4 elements two of them, or less where the terms are fewer. The partial sums are the lanes of vectors where
+ *  the reduced axis is contiguous, and accumulators of their own where an output axis is. */
 import { ScheduleError } from "../errors.ts";
 import { isFloat } from "../ir/dtype.ts";
 import { type Fn, topological } from "../ir/fn.ts";
@@ -14,9 +15,9 @@ import { scheduleProduct } from "./gemm.ts";
 import { type AccumulateNode, accumulatesIn, loadsIn, type NestNode, type RangeNode, storesOf } from "./nests.ts";
 import type { Option } from "./option.ts";
 import { apply } from "./schedule.ts";
-import { collapseNeighbours, lanesOf, newPlan, outputIds, type Plan, vectorizeLoop } from "./plan.ts";
+import { collapseNeighbours, lanesOf, newPlan, outputIds, type Plan, vectorizeLoop, vectorLanes } from "./plan.ts";
 
-/** Partial sums of a reduction. Part of what results are, bit for bit: see the header. */
+/** The fewest partial sums of a reduction. Part of what results are, bit for bit: see the header. */
 const PARTS = 8;
 /** Reductions of more terms are done in blocks of so many: a sum of 10⁸ then errs by some 64 roundings a level. Likewise. */
 const LONG = 4096;
@@ -150,6 +151,19 @@ const strideOf = (index: Node, r: RangeNode | undefined): number | undefined =>
 const contiguousLoads = (value: Node, r: RangeNode | undefined): number =>
   loadsIn([value]).filter((l) => strideOf(l.src[1] as Node, r) === 1).length;
 
+/** Partial sums of a reduction over these extents; 1 where they are added in order.
+ *  @param lanes  of the hardware, for f32 */
+function partialSums(extents: readonly number[], lanes: number): number {
+  const terms = extents.reduce((product, extent) => product * extent, 1);
+  if (terms < PARTS) return 1;
+  let parts = Math.max(PARTS, 2 * lanes);
+  // Along the innermost range alone, if no round ends within it.
+  const inner = extents.length > 1 ? (extents.at(-1) as number) : terms;
+  const fits = extents.length > 1 && inner % PARTS === 0 ? (n: number) => inner % n === 0 : (n: number) => n <= terms;
+  while (!fits(parts)) parts /= 2;
+  return parts;
+}
+
 function scheduleReduction(plan: Plan, i: number, first: AccumulateNode): number {
   const ids = first.src.slice(1).map((r) => (r as RangeNode).attr.id);
   collapseNeighbours(plan, i, ids);
@@ -157,8 +171,13 @@ function scheduleReduction(plan: Plan, i: number, first: AccumulateNode): number
   const left = (): RangeNode[] => sum().src.slice(1) as RangeNode[];
   const terms = left().reduce((c, r) => c * r.attr.extent, 1);
   const blocked = first.attr.kind === "sum" && isFloat(dtypeOf(first)) && terms > LONG;
+  const wide = vectorLanes(plan.hardware);
+  const parts = partialSums(
+    left().map((r) => r.attr.extent),
+    wide,
+  );
   // Partial sums along the innermost range are those along all of them only if no round ends within it.
-  if (left().length > 1 && (blocked || (terms >= PARTS && (left().at(-1) as RangeNode).attr.extent % PARTS !== 0)))
+  if (left().length > 1 && (blocked || (parts > 1 && (left().at(-1) as RangeNode).attr.extent % parts !== 0)))
     plan.add({ option: "collapse", nest: i, ranges: left().map((r) => r.attr.id) });
   if (blocked) {
     plan.add({ option: "accumulateBlocks", nest: i, range: (left()[0] as RangeNode).attr.id, block: BLOCK });
@@ -175,15 +194,16 @@ function scheduleReduction(plan: Plan, i: number, first: AccumulateNode): number
     lanes > 1 &&
     along.attr.extent >= lanes &&
     contiguousLoads(value, along) >= contiguousLoads(value, reduced);
-  if (terms >= PARTS)
+  if (parts > 1)
     plan.add({
       option: "accumulateParts",
       nest: i,
       range: reduced.attr.id,
-      parts: PARTS,
-      lanes: outer || dtypeOf(value) === "bool" ? 1 : lanes,
+      parts,
+      lanes: outer || dtypeOf(value) === "bool" ? 1 : Math.min(lanes, parts),
     });
   // A cache line at a time, where a row is more than that; long expressions have enough to do with the partial sums of one vector.
   const isLong = topological([value]).length > 48;
-  return outer ? vectorizeLoop(plan, i, along.attr.id, lanes, terms >= PARTS && isLong ? 1 : 4) : i + 1;
+  const unroll = parts > 1 && (isLong || parts > PARTS) ? 1 : 4;
+  return outer ? vectorizeLoop(plan, i, along.attr.id, lanes, unroll) : i + 1;
 }

@@ -68,9 +68,13 @@ export function newPlan(start: Fn, hardware: HardwareModel): Plan {
   };
 }
 
+/** Elements of a vector of f32. */
+export const vectorLanes = (hardware: HardwareModel): number =>
+  hardware.compute.find((c) => c.unit === "vector" && c.dtype === "f32")?.lanes ?? 1;
+
 /** Lanes of a vector of the nest's widest dtype; 1 where it cannot be vectors. */
 export function lanesOf(plan: Plan, i: number): number {
-  const lanes = plan.hardware.compute.find((c) => c.unit === "vector" && c.dtype === "f32")?.lanes ?? 1;
+  const lanes = vectorLanes(plan.hardware);
   // What is computed, and not the indices that it is loaded from.
   const values = topological(
     storesOf(plan.nest(i)).map((s) => s.src[2] as Node),

@@ -4,7 +4,7 @@ import { loadDriver } from "../auto.ts";
 import { codegenFor, driverNamed, isRegistered } from "./registry.ts";
 import { Stream } from "./stream.ts";
 import type { Json } from "../io/json.ts";
-import type { Device } from "./driver.ts";
+import type { Building, Device, TierChange } from "./driver.ts";
 import type { HardwareModel } from "./hardware.ts";
 
 const host = globalThis as {
@@ -93,6 +93,19 @@ export async function openStream(name: string, { options, budget }: DeviceOption
 /** The hardware of the default device, which is opened if it is not yet.
  *  @throws DeviceError if it cannot be opened */
 export const currentDevice = async (): Promise<HardwareModel> => (await defaultStream().opened()).hardware;
+
+/** Makes the kernels of the default device in another of its tiers from here on: programs are compiled anew when they are called
+ *  next, and their numbers may differ in the last bits. Of the processor there are "wasm" and "native", C that the system's
+ *  compiler builds; "auto" is the fastest that the machine offers. A device of one tier stays as it is.
+ *
+ *  @param tell  is told of what is built, from here on
+ *  @returns the tier that it has now, and why that is not the fastest, where it is not
+ *  @throws DeviceError if a tier was asked for by name and is not to be had
+ *  @example const { tier } = await changeTier("auto"); */
+export async function changeTier(tier: string, tell?: (building: Building) => void): Promise<TierChange> {
+  const opened = await defaultStream().opened();
+  return opened.changeTier?.(tier, tell) ?? { tier: opened.hardware.tier ?? opened.hardware.driver };
+}
 
 /** The default device, if it has been used already and goes by that name. */
 async function defaultCalled(name: string): Promise<Stream | undefined> {

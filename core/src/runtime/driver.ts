@@ -94,6 +94,20 @@ export interface Span {
 /** Independent lines of commands: those of one queue run in order, those of two only as fences say. */
 export type Queue = "compute" | "copy";
 
+/** What a device has of a tier that it was asked for. */
+export interface TierChange {
+  readonly tier: string;
+  /** Why it is not the fastest, where that would be worth knowing. */
+  readonly reason?: string;
+}
+
+/** How far the kernels are that a device builds: what is being built, so many units of so many. */
+export interface Building {
+  readonly what: string;
+  readonly done: number;
+  readonly of: number;
+}
+
 /** An open device: memory, queues, executables. */
 export interface Device {
   readonly hardware: HardwareModel;
@@ -113,6 +127,9 @@ export interface Device {
   poll(fence: Fence): bigint;
   map?(memory: Memory, from: Device): Memory | null;
   capture?(commands: readonly Command[]): Executable;
+  /** Makes kernels in another of its tiers from here on: `hardware` is then another one. "auto" is the fastest that the
+   *  machine offers. @throws (as a rejection) DeviceError, if that tier was asked for by name and is not to be had */
+  readonly changeTier?: ((tier: string, tell?: (building: Building) => void) => Promise<TierChange>) | undefined;
   /** Tells of all that runs from now on; null ends that. */
   trace?(listener: ((span: Span) => void) | null): void;
   close(): Promise<void>;

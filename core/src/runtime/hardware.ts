@@ -30,6 +30,8 @@ export interface HardwareModel {
   readonly available: boolean;
   /** Why it is not available. */
   readonly reason?: string;
+  /** Which of several ways kernels are made in, where a device has several. Part of a numeric plan. */
+  readonly tier?: string;
   /** Forms of code that it loads, the preferred one first. */
   readonly codegens: readonly string[];
   readonly dtypes: Readonly<Partial<Record<DType, "native" | "emulated">>>;

@@ -121,28 +121,55 @@ export class Program {
   readonly #large: boolean;
   readonly #types: readonly TensorType[];
   readonly #bytes: readonly number[];
+  readonly #compile: (fn: Fn, hardware: HardwareModel) => Plan;
   #loaded: Loaded | null = null;
-  readonly #loading: Promise<void>;
+  #loading: Promise<void>;
+  /** What it is compiled for; null before the device is open. */
+  #hardware: HardwareModel | null;
 
   /** Compiled at once where the device is open, otherwise when it is; `compile` may throw. */
   constructor(fn: Fn, stream: Stream, compile: (fn: Fn, hardware: HardwareModel) => Plan) {
     this.fn = fn;
     this.#stream = stream;
+    this.#compile = compile;
     this.#types = fn.results.map((r) => r.type as TensorType);
     this.#bytes = this.#types.map(typeBytes);
     this.#large = this.#bytes.reduce((sum, bytes) => sum + bytes, 0) >= largeBytes;
-    this.#loading = stream.hardware
-      ? this.#load(compile(fn, stream.hardware))
-      : stream.opened().then((device) => this.#load(compile(fn, device.hardware)));
+    this.#hardware = stream.hardware;
+    this.#loading = this.#hardware
+      ? this.#load(this.#hardware)
+      : stream.opened().then((device) => this.#load((this.#hardware = device.hardware)));
     // Whoever runs the program sees the rejection in its outputs.
     this.#loading.catch(() => {});
   }
 
-  async #load(plan: Plan): Promise<void> {
-    const executables = await Promise.all(plan.artifacts.map((a) => load(this.#stream, a)));
-    const { alignment } = this.#stream.device.hardware.limits;
-    this.#loaded = { plan, executables, conduct: conductOf(plan), together: sharing(plan, this.#bytes, alignment) };
-    watch.by?.compiled?.(this);
+  #load(hardware: HardwareModel): Promise<void> {
+    const plan = this.#compile(this.fn, hardware);
+    return Promise.all(plan.artifacts.map((a) => load(this.#stream, a))).then(
+      (executables) => {
+        // The device may have changed its tier meanwhile.
+        if (this.#hardware !== hardware) return;
+        const together = sharing(plan, this.#bytes, hardware.limits.alignment);
+        this.#loaded = { plan, executables, conduct: conductOf(plan), together };
+        watch.by?.compiled?.(this);
+      },
+      (cause: unknown) => {
+        // A device that cannot build for a tier goes back to another one.
+        const now = this.#stream.hardware;
+        if (!now || now === hardware || this.#hardware !== hardware) throw cause;
+        return this.#load((this.#hardware = now));
+      },
+    );
+  }
+
+  /** Compiles it anew where the device has changed its tier since; `compile` may throw. */
+  #renew(): void {
+    const { hardware } = this.#stream;
+    if (hardware === this.#hardware || !this.#hardware || !hardware) return;
+    this.#hardware = hardware;
+    this.#loaded = null;
+    this.#loading = this.#load(hardware);
+    this.#loading.catch(() => {});
   }
 
   /** The plan, once compiled. */
@@ -152,6 +179,7 @@ export class Program {
 
   /** The plan with its kernels as the device has them. */
   async loaded(): Promise<Loaded> {
+    this.#renew();
     await this.#loading;
     return this.#loaded as Loaded;
   }
@@ -168,6 +196,7 @@ export class Program {
   /** Runs it. Donated inputs (by index) must not be used again: their memory may become an output's. */
   run(args: readonly (Buffer | number)[], donated: ReadonlySet<number> = none, takeSite?: () => Site): Buffer[] {
     const stream = this.#stream;
+    this.#renew();
     const site = this.#large ? takeSite?.() : undefined;
     const outputs = this.#types.map((type, i) => new Buffer(type, stream, site, this.#bytes[i]));
     const inputs: Buffer[] = [];

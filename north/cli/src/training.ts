@@ -85,7 +85,7 @@ function dataOf({ data, field, pack, resume, "skip-bad-lines": skip }: TrainValu
 }
 
 function tellJson(event: TrainerEvent): void {
-  if (event.event === "start") return;
+  if (event.event === "start" || event.event === "build") return;
   if (event.event === "done") json({ ...event, seconds: Math.round(event.seconds * 1000) / 1000 });
   else {
     const line = jsonLine(event);

@@ -1,5 +1,5 @@
 /** What a Trainer is asked for in a call, what it tells, and what it gives in the end. */
-import type { Out, Report, RunPlan, RunView, TrainEvent } from "@sinan/train";
+import type { BuildEvent, Out, Report, RunPlan, RunView, TrainEvent } from "@sinan/train";
 import type { Baselines } from "./baselines/baselines.ts";
 import type { GenerateOptions } from "./generate/options.ts";
 import type { Llama } from "./model/llama.ts";
@@ -84,7 +84,7 @@ export interface DoneEvent {
 }
 
 /** What a Trainer tells. */
-export type TrainerEvent = StartEvent | TrainEvent | DoneEvent;
+export type TrainerEvent = StartEvent | BuildEvent | TrainEvent | DoneEvent;
 
 /** What came of a run. */
 export interface TrainResult {

@@ -1,5 +1,5 @@
 /** One run of a Trainer: its events one after another, told to whoever listens on the way, and its result. */
-import { baseName, type Checkpoints, device, joinPath, type Json, openCheckpoints } from "sinan";
+import { baseName, type Building, type Checkpoints, device, joinPath, type Json, openCheckpoints } from "sinan";
 import {
   type Callback,
   checkFacts,
@@ -142,7 +142,8 @@ async function* events(
       yield tell(start);
       const baselines = baselinesOf(corpus);
       const callbacks = callbacksOf(owner, call, corpus.tokenizer);
-      const going = train(task, { ...options, checkpoints, best, callbacks, signal });
+      const onBuild = (building: Building): void => void tell({ event: "build", ...building });
+      const going = train(task, { ...options, checkpoints, best, callbacks, signal, onBuild });
       let next = await going.next();
       for (; !next.done; next = await going.next()) {
         if (next.value.event === "step") owner.tokensPerSecond = next.value.tokensPerSecond;

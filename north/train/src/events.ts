@@ -72,6 +72,16 @@ export interface SampleEvent {
   readonly text: string;
 }
 
+/** How far the kernels are that the device builds with the system's compiler: before the first step, and where a program of another
+ *  form runs for the first time. */
+export interface BuildEvent {
+  readonly event: "build";
+  /** What is built, for people. */
+  readonly what: string;
+  readonly done: number;
+  readonly of: number;
+}
+
 /** What the loop tells. */
 export type TrainEvent = StepEvent | EvalEvent | CheckpointEvent | SkipEvent | WarningEvent | SampleEvent;
 

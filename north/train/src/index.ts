@@ -1,5 +1,6 @@
 /** Training: the loop, its step, what it saves and what it shows. What needs Node is in `@sinan/train/node`. */
 export type {
+  BuildEvent,
   CheckpointEvent,
   EvalEvent,
   Report,

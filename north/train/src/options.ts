@@ -1,5 +1,5 @@
 /** What a run can be told, beside its task, and what comes of it. */
-import { ArgumentError, type Checkpoint, type Checkpoints, type Json } from "sinan";
+import { ArgumentError, type Building, type Checkpoint, type Checkpoints, type Json } from "sinan";
 import type { TrainEvent } from "./events.ts";
 import type { Precision } from "./scaling.ts";
 import type { StepOptions } from "./step.ts";
@@ -78,6 +78,8 @@ export interface TrainOptions<M = unknown> extends StepOptions {
   readonly blobs?: Readonly<Record<string, string>>;
   /** Told what does not stop the run but should be known. Default: `console.warn`. */
   readonly onWarning?: (message: string) => void;
+  /** Told how far kernels are that the device builds with the system's compiler. */
+  readonly onBuild?: (building: Building) => void;
 }
 
 /** What came of a run. */

@@ -1,5 +1,5 @@
 /** What a run will take before it begins: parameters, memory by kind, operations, time. From the compiled step, which is not run. */
-import { dtypes, footprint, key, random, tree } from "sinan";
+import { changeTier, dtypes, footprint, key, random, tree } from "sinan";
 import { firstState, type StepOptions, trainStep } from "./step.ts";
 import { grouped } from "./reports/figures.ts";
 import type { Task, TrainState } from "./task.ts";
@@ -55,6 +55,8 @@ export async function planRun<M, S extends TrainState<M>, B>(
   { steps, tokensPerSecond, ...options }: PlanOptions,
 ): Promise<RunPlan> {
   const { cost } = await import("sinan/explain");
+  // The tier that the run will have: see `beginRun`.
+  await changeTier("auto");
   const step = trainStep(task, options);
   const { train, ema, scaling } = firstState(task, options);
   const { model, ...rest } = train;

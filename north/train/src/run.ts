@@ -3,6 +3,7 @@
 import {
   type Checkpoint,
   type Checkpoints,
+  changeTier,
   currentDevice,
   type Json,
   type Key,
@@ -66,6 +67,9 @@ export async function beginRun<M, S extends TrainState<M>, B>(
   checkOptions(options);
   const { checkpoints, resume, accumulate = 1 } = options;
   const began = performance.now();
+  // The numbers of a run are those of one tier: the fastest, which may take a build, from the first step on.
+  const { reason } = await changeTier("auto", options.onBuild);
+  if (reason !== undefined) (options.onWarning ?? console.warn)(reason);
   const plan = { ...planOf(await currentDevice()), ...(accumulate === 1 ? {} : { accumulate }) };
   const rewinds = options.onNonFinite === "rewind" || options.onSpike?.action === "rewind";
   const store = checkpoints ?? (rewinds ? await openCheckpoints(memoryFiles(), "memory", { keep: 1 }) : undefined);

@@ -4,6 +4,7 @@
 import { ArgumentError, DeviceError, DeviceLostError, KernelError, OutOfMemoryError } from "sinan/south";
 import {
   type Artifact,
+  type Building,
   type Command,
   type Device,
   type Executable,
@@ -21,7 +22,15 @@ import { newMemory } from "./arena.ts";
 import { Arenas, CpuMemory, give } from "./arenas.ts";
 import type { Gather } from "./gather.ts";
 import { type Across, Kernels, type Launch, messageOf } from "./kernels.ts";
-import { asError, copied, failureOf, type Submission, type Workers, type WorkersOf } from "./submission.ts";
+import {
+  asError,
+  copied,
+  failureOf,
+  type Ground,
+  type Submission,
+  type Workers,
+  type WorkersOf,
+} from "./submission.ts";
 
 export interface CpuOptions {
   /** Whether other threads can be given the memory: what `hardware.features` says. */
@@ -34,6 +43,8 @@ export interface CpuOptions {
   readonly worker?: string | undefined;
   /** The most bytes of one of its memories. */
   readonly arenaBytes: number;
+  /** The only tier that it is to have, or "auto". */
+  readonly tier: string;
 }
 
 /** What a device is made with to be more than one thread with one memory. */
@@ -46,15 +57,43 @@ export interface DeviceParts {
   readonly gather: Gather;
   /** Runs a kernel that was never run on this thread. */
   readonly runFirst: (launch: Launch) => void;
+  /** How the device changes its tier. */
+  readonly changes: (ground: TierGround) => Device["changeTier"];
+}
+
+/** What tiers are made on. */
+export interface TierGround {
+  /** That of the WebAssembly tier. */
+  readonly hardware: HardwareModel;
+  readonly arenas: Arenas;
+  readonly options: CpuOptions;
+  /** Those of the WebAssembly tier, which still serve its programs. */
+  readonly workers: Workers;
+  readonly ground: Ground;
+  /** Makes the device one of a tier; undefined is that of WebAssembly. The first one stays, whatever the device is. */
+  readonly use: (tier: Tier | undefined) => void;
+}
+
+/** Another way to make kernels and run them, over the same memory. */
+export interface Tier {
+  readonly hardware: HardwareModel;
+  /** Those of both tiers. */
+  readonly workers: Workers;
+  readonly codegen: string;
+  /** Who is told of what is built. */
+  tell: ((building: Building) => void) | undefined;
+  load(artifact: Artifact): Promise<Executable>;
 }
 
 class CpuDevice implements Device {
-  readonly hardware: HardwareModel;
+  hardware: HardwareModel;
   readonly lost: Promise<Loss>;
   #lose: (loss: Loss) => void = () => {};
   readonly #arenas: Arenas;
   readonly #kernels: Kernels;
-  readonly #workers: Workers | undefined;
+  #workers: Workers | undefined;
+  #tier: Tier | undefined;
+  readonly changeTier: Device["changeTier"];
   readonly #gather: Gather | undefined;
   readonly #runFirst: DeviceParts["runFirst"] | undefined;
   /** Memory given back while submissions that may use it have not begun. */
@@ -64,11 +103,8 @@ class CpuDevice implements Device {
   #draining = false;
   #closed = false;
 
-  constructor(
-    hardware: HardwareModel,
-    { shared, threads, grain, worker, arenaBytes }: CpuOptions,
-    parts: DeviceParts | undefined,
-  ) {
+  constructor(hardware: HardwareModel, options: CpuOptions, parts: DeviceParts | undefined) {
+    const { shared, threads, grain, worker, arenaBytes } = options;
     this.hardware = hardware;
     const mostBytes = parts ? hardware.limits.maxBytes : 0;
     const memories = shared && parts ? parts.newSharedMemory : newMemory;
@@ -76,21 +112,28 @@ class CpuDevice implements Device {
     this.#kernels = new Kernels(this.#arenas, parts?.across);
     this.#gather = parts?.gather;
     this.#runFirst = parts?.runFirst;
-    this.#workers = parts?.workersOf(
-      this.#arenas,
-      this.#kernels,
-      { threads: shared ? threads : 1, grain, worker },
-      {
-        signal: (fence, failure) => this.#fences.signal(fence, failure),
-        drain: () => this.#drain(),
-        runHere: (submission) => this.#runHere(submission),
-        failure: (fence) => this.#failureAt(fence),
-        lost: (reason, cause) => {
-          void this.#shut(new DeviceLostError(reason, { cause }));
-          this.#lose({ reason });
-        },
+    const ground: Ground = {
+      signal: (fence, failure) => this.#fences.signal(fence, failure),
+      drain: () => this.#drain(),
+      runHere: (submission) => this.#runHere(submission),
+      failure: (fence) => this.#failureAt(fence),
+      lost: (reason, cause) => {
+        void this.#shut(new DeviceLostError(reason, { cause }));
+        this.#lose({ reason });
       },
-    );
+    };
+    const shares = { threads: shared ? threads : 1, grain, worker };
+    const workers = parts?.workersOf(this.#arenas, this.#kernels, shares, ground);
+    this.#workers = workers;
+    const use = (tier: Tier | undefined): void => {
+      this.hardware = tier?.hardware ?? hardware;
+      if (!tier || this.#tier) return;
+      this.#tier = tier;
+      this.#workers = tier.workers;
+      tier.workers.trace(this.#listener);
+    };
+    this.changeTier =
+      parts && workers && parts.changes({ hardware, arenas: this.#arenas, options, workers, ground, use });
     this.lost = new Promise((resolve) => {
       this.#lose = resolve;
     });
@@ -135,7 +178,7 @@ class CpuDevice implements Device {
 
   async load(artifact: Artifact): Promise<Executable> {
     this.#open();
-    return this.#kernels.load(artifact);
+    return artifact.codegen === this.#tier?.codegen ? this.#tier.load(artifact) : this.#kernels.load(artifact);
   }
 
   submit(queue: Queue, commands: readonly Command[], wait: readonly Fence[], signal: Fence): void {

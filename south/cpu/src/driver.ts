@@ -20,6 +20,7 @@ function hardwareModel(options: Options, parts: CpuParts | undefined): HardwareM
   return {
     id: "cpu",
     driver: "cpu",
+    tier: "wasm",
     kind: "cpu",
     vendor: "generic",
     available,
@@ -87,6 +88,10 @@ export interface CpuParts extends DeviceParts {
   readonly memoryBytes: () => number;
   /** Whether memory can be given to other threads. */
   readonly canShare: () => boolean;
+  /** The only tier that a device of that name has, or "auto"; undefined if there is none of that name. */
+  readonly tierCalled: (id: string) => string | undefined;
+  /** The tier in which such a device begins. */
+  readonly firstTier: (wanted: string) => string;
 }
 
 /** A driver of the processor this runs on; without parts its device is one thread with one memory, and takes no
@@ -101,10 +106,11 @@ export const driverOf = (parts?: CpuParts): Driver => ({
       throw new DeviceError("cpu: the lean device takes no options", { hint: 'import "@sinan/cpu" for all of it' });
     const own = parts?.optionsOf(options) ?? {};
     const hardware = hardwareModel(own, parts);
-    if (id !== "cpu" && id !== "cpu:0")
+    const tier = parts ? parts.tierCalled(id) : id === "cpu" || id === "cpu:0" ? "wasm" : undefined;
+    if (tier === undefined)
       throw new DeviceError(`cpu: there is no device ${JSON.stringify(id)}`, { hint: 'the one it has is "cpu"' });
     if (!hardware.available) throw new DeviceError(`cpu: ${hardware.reason}`);
-    return openCpu(
+    const device = openCpu(
       hardware,
       {
         shared: hardware.sharedMemory === true,
@@ -112,8 +118,11 @@ export const driverOf = (parts?: CpuParts): Driver => ({
         grain: own.grain ?? usualGrain,
         worker: own.worker,
         arenaBytes: own.arenaBytes ?? arenaBytes,
+        tier,
       },
       parts,
     );
+    if (parts && parts.firstTier(tier) !== "wasm") await device.changeTier?.("native");
+    return device;
   },
 });

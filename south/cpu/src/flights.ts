@@ -3,6 +3,7 @@
 
 import { type Command, DeviceError, type Executable, type Fence, KernelError, type Span } from "sinan/south";
 import { type Arenas, type CpuMemory, give } from "./arenas.ts";
+import { chunksOf } from "./chunks.ts";
 import { type Crew, startCrew } from "./crew.ts";
 import { partsOf } from "./first-run.ts";
 import { CpuExecutable, type Kernels, messageOf, noKernel } from "./kernels.ts";
@@ -18,7 +19,7 @@ import {
   type WorkerOptions,
   type WorkersOf,
 } from "./submission.ts";
-import { maxChunks, type Task, TaskQueue } from "./tasks.ts";
+import { type Task, TaskQueue } from "./tasks.ts";
 import { kind, layout } from "./worker.ts";
 
 /** A submission that the workers have, or a part of it where there is no room for all. */
@@ -38,9 +39,6 @@ interface Flight extends Passage {
 /** Grains of work below which a submission runs on the calling thread: workers take some tenths of a millisecond to wake up
  *  and to tell that they are done. */
 const leastGrains = 32;
-
-/** Chunks for each thread: some finish sooner than others. */
-const chunksPerThread = 4;
 
 /** About how many operations a command is. */
 function workOf(command: Command): number {
@@ -287,10 +285,8 @@ class Flights implements Workers {
     return { ...nothing(flight), kind, extent: bytes, chunks, args, memories: memories.map((m) => memoryOf(m.arena)) };
   }
 
-  /** At least one, also of no iterations: what no worker takes is never done. */
   #chunks(extent: number, work: number): number {
-    const worthWhile = Math.max(1, Math.min(extent, Math.floor(work / this.#grain), maxChunks));
-    return evenly(extent, this.#threads, Math.min(worthWhile, this.#threads * chunksPerThread), worthWhile);
+    return chunksOf(extent, work, this.#threads, this.#grain);
   }
 
   /** Puts a kernel's code where workers find it: into memory that they share. */
@@ -356,15 +352,6 @@ class Flights implements Workers {
 }
 
 export const workersOf: WorkersOf = (arenas, kernels, options, ground) => new Flights(arenas, kernels, options, ground);
-
-/** How many chunks: of one length and as many for each thread, if a number does it that is not much more than `least`. Of few
- *  iterations, one more or less in a chunk leaves threads waiting for the last; but what a chunk's iterations share, each chunk
- *  reads. */
-function evenly(extent: number, threads: number, least: number, most: number): number {
-  const end = Math.min(most, 5 * least);
-  for (let chunks = least; chunks <= end; chunks++) if (extent % chunks === 0 && chunks % threads === 0) return chunks;
-  return extent < least * least ? Math.min(most, 2 * least) : least;
-}
 
 const memoryOf = ({ index, memory }: CpuMemory["arena"]) => ({ index, bytes: memory.buffer.byteLength });
 

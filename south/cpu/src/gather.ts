@@ -46,9 +46,9 @@ const isApart = (regions: readonly Region[]): boolean => {
   return regions.some((region) => arenaOf(region) !== arenaOf(regions[0] as Region));
 };
 
-/** Whether a launch can reach regions in several arenas at once. */
+/** Whether a launch can reach regions in several arenas at once: native code takes addresses. */
 const reachesSeveral = (executable: Executable): boolean =>
-  executable instanceof CpuExecutable && executable.kernel.apart !== undefined && probe(multiMemory);
+  !(executable instanceof CpuExecutable) || (executable.kernel.apart !== undefined && probe(multiMemory));
 
 /** Brings together the regions of launches that lie in several arenas, where modules reach only one. */
 export const gather: Gather = (arenas, submission) => {

@@ -7,6 +7,7 @@ import { coreCount } from "./crew.ts";
 import { across } from "./across.ts";
 import { runFirst } from "./first-run.ts";
 import { gather } from "./gather.ts";
+import { changes, firstTier, tierCalled } from "./tiers.ts";
 import { newSharedMemory } from "./shared-memory.ts";
 import { probe, threads } from "./wasm/probe.ts";
 
@@ -94,4 +95,7 @@ export const parts: CpuParts = {
   across,
   gather,
   runFirst,
+  changes,
+  tierCalled,
+  firstTier,
 };

@@ -108,6 +108,15 @@ export function terminalReport(out: Out, options: TerminalOptions = {}): Report 
       if (ticking === undefined) tick();
     } else out.write(`${count(done())}  loss ${loss.toFixed(3)}  ${tokens()}  ETA ${eta()}\n`);
   };
+  /** A bar while kernels are built; a line at the end of it elsewhere. */
+  const build = (event: ReportedEvent): void => {
+    const [built, of] = [numberIn(event, "done") ?? 0, numberIn(event, "of") ?? 0];
+    const text = `building ${textIn(event, "what") ?? "kernels"}  ${built}/${of}`;
+    if (live && built < of)
+      area.draw([`${text}  ${barOf(of === 0 ? 0 : built / of, 24, paint)}`, ...(last ? lines() : [])]);
+    else if (live && last) area.draw(lines());
+    else if (!live && built === of) out.write(`${text}\n`);
+  };
   return {
     event(event) {
       const at = numberIn(event, "step") ?? done();
@@ -118,6 +127,8 @@ export function terminalReport(out: Out, options: TerminalOptions = {}): Report 
           return;
         case "step":
           return step(event);
+        case "build":
+          return build(event);
         case "eval": {
           const loss = numberIn(event, "loss") ?? Number.NaN;
           heldOut = { step: at, loss };

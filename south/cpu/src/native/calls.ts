@@ -1,0 +1,249 @@
+/** What the native tier has under way. A submission is one call: small ones on the calling thread, others on a thread of their own, where
+ *  the pool's threads share the loops, one submission after another. Programs of the WebAssembly tier, which a device may have from before, keep
+ *  their workers; the two never have work under way at once. */
+
+import { type Command, DeviceError, type Executable, type Fence, type Span } from "sinan/south";
+import { chunksOf } from "../chunks.ts";
+import { type Arenas, type CpuMemory, give } from "../arenas.ts";
+import {
+  asError,
+  copied,
+  failureOf,
+  type Ground,
+  operationsPerByte,
+  type Passage,
+  type Submission,
+  type Workers,
+} from "../submission.ts";
+import { NativeExecutable } from "./executable.ts";
+import type { Pool } from "./pool.ts";
+
+/** A submission that the pool has. */
+interface Call extends Passage {
+  readonly submission: Submission;
+}
+
+/** Grains of work below which a submission runs on the calling thread: another one takes some tens of microseconds to wake up and to tell
+ *  that it is done. */
+const leastGrains = 32;
+/** The most calls under way: more would only hold memory. */
+const mostCalls = 8;
+
+export class Calls implements Workers {
+  readonly #arenas: Arenas;
+  readonly #pool: Pool;
+  readonly #wasm: Workers;
+  readonly #ground: Ground;
+  readonly #threads: number;
+  readonly #grain: number;
+  /** In order. */
+  readonly #all: Call[] = [];
+  #returned: { readonly memory: CpuMemory; readonly until: Call }[] = [];
+  #listener: ((span: Span) => void) | null = null;
+  #closed = false;
+
+  constructor(
+    arenas: Arenas,
+    pool: Pool,
+    wasm: Workers,
+    ground: Ground,
+    { threads, grain }: { readonly threads: number; readonly grain: number },
+  ) {
+    this.#arenas = arenas;
+    this.#pool = pool;
+    this.#wasm = wasm;
+    this.#ground = ground;
+    this.#threads = threads;
+    this.#grain = grain;
+  }
+
+  get isEmpty(): boolean {
+    return this.#all.length === 0 && this.#wasm.isEmpty;
+  }
+
+  of(fence: Fence): Passage | undefined {
+    const { timeline, value } = fence;
+    const own = this.#all.find(({ submission: { signal: s } }) => s.timeline === timeline && s.value === value);
+    return own ?? this.#wasm.of(fence);
+  }
+
+  giveBack(memory: CpuMemory): void {
+    const until = this.#all.at(-1);
+    if (until) this.#returned.push({ memory, until });
+    else this.#wasm.giveBack(memory);
+  }
+
+  reclaim(): boolean {
+    const all = this.#returned.splice(0);
+    for (const { memory } of all) give(memory);
+    return this.#wasm.reclaim() || all.length > 0;
+  }
+
+  arenasAdded(): void {
+    this.#wasm.arenasAdded();
+  }
+
+  wants(submission: Submission): boolean {
+    return isNative(submission) || this.#all.length > 0 || this.#wasm.wants(submission);
+  }
+
+  fly(submission: Submission): boolean {
+    // Copies and fills go with what is under way.
+    const isOwn = isNative(submission) || (this.#all.length > 0 && submission.commands.every(isMove));
+    if (!isOwn) return this.#all.length === 0 && this.#wasm.fly(submission);
+    if (!this.#wasm.isEmpty || this.#all.length >= mostCalls) return false;
+    const failure = failureOf(submission);
+    if (failure) {
+      // What it follows has failed, or will: its end is told in turn.
+      this.#begin(submission, Promise.resolve());
+      return true;
+    }
+    try {
+      const isSmall = this.#encode(submission.commands) < leastGrains * this.#grain;
+      if (isSmall && this.#all.length === 0) {
+        this.#pool.run();
+        this.#tell();
+        this.#ground.signal(submission.signal, undefined);
+      } else this.#begin(submission, this.#pool.runAsync());
+    } catch (error) {
+      this.#begin(submission, Promise.reject(asError(error)));
+    }
+    return true;
+  }
+
+  #begin(submission: Submission, done: Promise<void>): void {
+    const call: Call = { submission, failure: undefined };
+    this.#all.push(call);
+    void done
+      .catch((error: unknown) => {
+        call.failure = asError(error);
+      })
+      .then(() => this.#ended(call));
+  }
+
+  /** Calls that are done, behind one that is not. */
+  readonly #done = new Set<Call>();
+
+  /** Passes the fences in order. */
+  #ended(call: Call): void {
+    this.#done.add(call);
+    if (this.#closed) return;
+    const passed: Call[] = [];
+    for (let [next] = this.#all; next && this.#done.has(next); [next] = this.#all) {
+      this.#all.shift();
+      this.#done.delete(next);
+      next.failure = failureOf(next.submission) ?? next.failure;
+      next.submission.after.length = 0;
+      passed.push(next);
+    }
+    if (passed.length === 0) return;
+    this.#tell();
+    const kept = this.#returned.filter(({ until }) => !passed.includes(until));
+    for (const { memory, until } of this.#returned) if (passed.includes(until)) give(memory);
+    this.#returned = kept;
+    for (const { submission, failure } of passed) this.#ground.signal(submission.signal, failure);
+    this.#ground.drain();
+  }
+
+  /** Writes the commands for the pool; returns about how many operations they are. */
+  #encode(commands: readonly Command[]): number {
+    const pool = this.#pool;
+    pool.begin();
+    let work = 0;
+    for (const command of commands) work += this.#encodeOne(command, pool);
+    return work;
+  }
+
+  #encodeOne(command: Command, pool: Pool): number {
+    switch (command.kind) {
+      case "launch": {
+        const { executable, regions, scalars } = command;
+        const own = ownExecutable(executable, regions.length, scalars.length);
+        const addresses = regions.map((region) => {
+          const memory = this.#arenas.at(region);
+          return this.#base(memory) + memory.offset + region.offset;
+        });
+        pool.with(addresses, scalars);
+        for (const { address, extent, work } of own.parts)
+          pool.launch(address, extent, chunksOf(extent, work, this.#threads, this.#grain), own);
+        return own.work;
+      }
+      case "copy": {
+        const [to, from] = copied(this.#arenas, command.from, command.to);
+        const { bytes } = command.to;
+        const [target, source] = [
+          this.#base(to) + to.offset + command.to.offset,
+          this.#base(from) + from.offset + command.from.offset,
+        ];
+        const isApart = Math.abs(target - source) >= bytes;
+        pool.copy(target, source, bytes, isApart ? this.#chunks(bytes) : 1);
+        return bytes * operationsPerByte;
+      }
+      case "fill": {
+        const to = this.#arenas.at(command.to);
+        const { bytes } = command.to;
+        pool.fill(this.#base(to) + to.offset + command.to.offset, command.byte, bytes, this.#chunks(bytes));
+        return bytes * operationsPerByte;
+      }
+      case "engineRun":
+      case "collective":
+        throw new DeviceError(`cpu: it has no command ${command.kind}`);
+      default:
+        return command satisfies never;
+    }
+  }
+
+  readonly #bases: number[] = [];
+
+  /** Where an arena begins: that does not change when it grows. */
+  #base({ arena }: CpuMemory): number {
+    return (this.#bases[arena.index] ??= this.#pool.addressOf(arena.memory));
+  }
+
+  #chunks(bytes: number): number {
+    return chunksOf(bytes, bytes * operationsPerByte, this.#threads, this.#grain);
+  }
+
+  settle(): void {
+    if (!this.#wasm.isEmpty) this.#wasm.settle();
+  }
+
+  progress(): void {
+    if (!this.#wasm.isEmpty) this.#wasm.progress();
+  }
+
+  trace(listener: ((span: Span) => void) | null): void {
+    this.#tell();
+    this.#listener = listener;
+    this.#pool.tracing = listener !== null;
+    this.#wasm.trace(listener);
+  }
+
+  #tell(): void {
+    const listener = this.#listener;
+    if (listener) for (const span of this.#pool.spans()) listener(span);
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#all.length = 0;
+    await this.#wasm.close();
+    await this.#pool.close();
+  }
+}
+
+const isMove = ({ kind }: Command): boolean => kind === "copy" || kind === "fill";
+
+const isNative = ({ commands }: Submission): boolean =>
+  commands.some((c) => c.kind === "launch" && c.executable instanceof NativeExecutable);
+
+function ownExecutable(executable: Executable, regions: number, scalars: number): NativeExecutable {
+  if (!(executable instanceof NativeExecutable))
+    throw new DeviceError(`cpu: kernel ${executable.name} is none of the native tier, as others of its submission are`);
+  const { name } = executable;
+  if (regions !== executable.buffers || scalars !== executable.scalars)
+    throw new DeviceError(
+      `cpu: kernel ${name} takes ${executable.buffers} regions and ${executable.scalars} scalars, got ${regions} and ${scalars}`,
+    );
+  return executable;
+}

@@ -1,0 +1,116 @@
+/** Opens the native tier: a compiler, what calls its code, and the threads that run it; or says in one line what is missing. */
+
+import { availableParallelism } from "node:os";
+import process from "node:process";
+import { type Building, type HardwareModel, register } from "sinan/south";
+import type { Tier, TierGround } from "../device.ts";
+import { build, type Unit } from "./build.ts";
+import { cFlags } from "./c.ts";
+import { Calls } from "./calls.ts";
+import { cCodegen, codegenName } from "./codegen.ts";
+import { type Compiler, findCompiler } from "./compiler.ts";
+import { cacheLevels } from "./facts.ts";
+import { type Ffi, findFfi } from "./ffi.ts";
+import { type NativeHardware, nativeHardware } from "./hardware.ts";
+import { type Builder, NativeKernels } from "./kernels.ts";
+import { openPool } from "./pool.ts";
+import { poolText } from "./pool-text.ts";
+import { openStore, type Store } from "./store.ts";
+
+/** What the whole process has once. */
+interface Found {
+  readonly store: Store;
+  readonly compiler: Compiler;
+  readonly ffi: Ffi;
+  readonly facts: NativeHardware;
+  /** The shared object of the threads. */
+  readonly pool: string;
+}
+
+let found: Promise<Found | string> | undefined;
+
+/** The flags of every unit. Schedules say what is unrolled and what is a vector; a compiler that does more of it only takes longer. */
+const flagsOf = ({ flags }: NativeHardware): string[] => [...cFlags, "-O2", ...flags];
+
+/** Finds what the tier needs; a string is why it cannot be had. */
+async function find(): Promise<Found | string> {
+  const ffi = await findFfi();
+  if ("reason" in ffi) return ffi.reason;
+  const store = openStore({ onWarning: warn });
+  const compiler = await findCompiler({ store });
+  if ("refused" in compiler) return compiler.text;
+  const facts = nativeHardware(new Map(Object.entries(compiler.macros)));
+  try {
+    const unit: Unit = { name: "threads", text: poolText };
+    const [built] = await build(compiler, [unit], { store, flags: ["-std=gnu11", "-O2", "-pthread"] });
+    return built ? { store, compiler, ffi, facts, pool: built.path } : "the threads' program was not built";
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
+const warn = (line: string): void => void process.stderr.write(`sinan: ${line}\n`);
+
+/** What the native tier is, over that of WebAssembly. */
+function hardwareOf(plain: HardwareModel, { facts, compiler }: Found): HardwareModel {
+  const { lanes, vectorRegisters, features } = facts;
+  return {
+    ...plain,
+    tier: "native",
+    codegens: [codegenName],
+    compute: plain.compute.map((unit) =>
+      unit.unit === "vector" ? { ...unit, lanes: unit.dtype === "f64" ? Math.max(1, lanes / 2) : lanes } : unit,
+    ),
+    memory: cacheLevels(plain.memory),
+    features: [`${compiler.kind} ${compiler.version}`, ...features],
+    limits: { ...plain.limits, vectorRegisters },
+  };
+}
+
+/** The tier over a device's memory; a string is why it cannot be had. */
+export async function openNative({
+  hardware,
+  arenas,
+  workers,
+  ground,
+  options,
+  use,
+}: TierGround): Promise<Tier | string> {
+  const ready = await (found ??= find());
+  if (typeof ready === "string") return ready;
+  register({ codegen: cCodegen });
+  const threads = options.shared ? options.threads : 1;
+  const pool = openPool(ready.ffi, ready.pool, { threads });
+  const kernels = new NativeKernels(builderOf(ready), availableParallelism(), (cause) => {
+    warn(`the processor goes on in WebAssembly: ${cause instanceof Error ? cause.message : String(cause)}`);
+    use(undefined);
+  });
+  return {
+    hardware: hardwareOf(hardware, ready),
+    workers: new Calls(arenas, pool, workers, ground, { threads, grain: options.grain }),
+    codegen: codegenName,
+    load: (artifact) => kernels.load(artifact),
+    get tell() {
+      return kernels.tell;
+    },
+    set tell(listener: ((building: Building) => void) | undefined) {
+      kernels.tell = listener;
+    },
+  };
+}
+
+/** Builds with what was found, and opens what was built. */
+const builderOf =
+  ({ store, compiler, ffi, facts }: Found): Builder =>
+  async (units, onProgress) => {
+    const built = await build(
+      compiler,
+      units.map(({ name, text }) => ({ name: name.replaceAll(/\W/g, "_").slice(0, 64), text })),
+      {
+        store,
+        flags: flagsOf(facts),
+        onProgress: ({ done, total }) => onProgress({ what: `kernels with ${compiler.kind}`, done, of: total }),
+      },
+    );
+    return built.map(({ path }) => ffi.open(path));
+  };
