@@ -16,7 +16,10 @@ import {
   tensor,
   zeros,
 } from "../core/src/index.ts";
-import { explain, profile } from "../core/src/explain/index.ts";
+import { explain, type KernelProfile, profile, startProfile } from "../core/src/explain/index.ts";
+import { placeOf } from "../core/src/explain/place.ts";
+import { profileText } from "../core/src/explain/profile-text.ts";
+import { newTally } from "../core/src/explain/time.ts";
 import { onEachDevice } from "./devices.ts";
 
 const root = path.resolve(import.meta.dirname, "..");
@@ -117,6 +120,125 @@ test("a profile shows compilation once, and ends with its body", async () => {
     /the body's own/,
   );
   assert.equal(eventsOf((await profile(async () => 0)).trace).length, 0);
+});
+
+test("a profile knows the work of kernels that were compiled before it, and their modules, of derivatives too", async () => {
+  await device("cpu");
+  const model = nn.sequential(nn.linear(32, 48), nn.linear(48, 16)).init(key(0));
+  const x = random.normal(key(1), [64, 32]);
+  const step = jit((m: typeof model) => grad((p: typeof model) => p(x).square().sum())(m));
+  const run = async (): Promise<void> => {
+    const [first] = Object.values(nn.namedParameters(step(model)));
+    await first?.data();
+  };
+  await run();
+  const { kernels, devices, milliseconds, toText } = await profile(async () => {
+    for (let i = 0; i < 3; i++) await run();
+  });
+  const backward = kernels.find(({ name }) => name === "dot_48x32x64");
+  assert.ok(backward, kernels.map(({ name }) => name).join());
+  assert.equal(backward.launches, 3);
+  assert.equal(backward.flops, 2 * 48 * 32 * 64);
+  assert.equal(backward.bytes, 4 * (48 * 64 + 32 * 64 + 48 * 32));
+  assert.equal(backward.module, "sequential.layers.0");
+  assert.match(backward.line ?? "", /^explain\.test\.ts:\d+$/);
+  const rate = (backward.flops * 3 * 1000) / backward.milliseconds;
+  assert.ok(Math.abs(backward.flopsPerSecond / rate - 1) < 1e-9);
+  const [cpu] = devices;
+  assert.ok(cpu?.peak && backward.ofRoofline !== undefined);
+  const least = Math.max(backward.flops / cpu.peak.flopsPerSecond, backward.bytes / cpu.peak.bytesPerSecond);
+  assert.ok(Math.abs(backward.ofRoofline / ((3000 * least) / backward.milliseconds) - 1) < 1e-9);
+  assert.ok(Math.abs(kernels.reduce((sum, k) => sum + k.share, 0) - 1) < 1e-9);
+  assert.ok(kernels.reduce((sum, k) => sum + k.milliseconds, 0) <= milliseconds * 1.01);
+  assert.match(toText(), /^profile: .*\ncpu, .*roofline .* GFLOP\/s/);
+});
+
+test("a profile that is begun and ended by hand hears every device, and keeps as many spans as it is told", async () => {
+  await device("interpreter");
+  const profiling = startProfile({ spans: 5 });
+  await device("cpu", { options: { threads: 1 } });
+  const f = jit((x: Tensor) => x.mul(2).tanh(), { name: "twice" });
+  let x = zeros([16]);
+  for (let i = 0; i < 10; i++) x = f(x);
+  await x.data();
+  const report = profiling.stop();
+  assert.deepEqual(
+    report.devices.map(({ id }) => id),
+    ["cpu"],
+  );
+  assert.equal(report.kernels.find(({ name }) => name === "tanh_mul_16")?.launches, 10);
+  assert.equal(report.kernels[0]?.ofRoofline, undefined, "nothing was measured");
+  assert.equal(eventsOf(report.trace).filter(({ cat }) => cat === "kernel").length, 5);
+  assert.match(report.trace, /spans came after/);
+  await f(x).data();
+  assert.equal(profiling.stop().kernels.find(({ name }) => name === "tanh_mul_16")?.launches, 10, "it has ended");
+});
+
+test("launches are put together of the spans of threads, however many there are", () => {
+  const tally = newTally();
+  const [a, b] = [{ name: "a" }, { name: "b" }];
+  for (let launch = 0; launch < 20_000; launch++)
+    for (const thread of [0, 1])
+      tally.add({
+        executable: launch % 2 ? a : b,
+        thread,
+        launch,
+        begin: launch + thread / 4,
+        end: launch + 0.5 + thread / 4,
+      });
+  const times = tally.times();
+  assert.deepEqual([times.get(a)?.count, times.get(b)?.count], [10_000, 10_000]);
+  assert.deepEqual([times.get(a)?.total, times.get(a)?.least], [7500, 0.75]);
+});
+
+test("the place of a kernel is a module and a line; where there are several, what they share", () => {
+  const at = (...sites: string[]) => placeOf(sites);
+  assert.deepEqual(at("a/b/model.ts:41:18 in blocks.3.mlp.up"), { module: "blocks.3.mlp.up", line: "model.ts:41" });
+  assert.deepEqual(at("m.ts:4:1 in blocks.0.up", "m.ts:4:1 in blocks.11.up"), {
+    module: "blocks.*.up",
+    line: "m.ts:4",
+  });
+  assert.deepEqual(at("m.ts:4:1 in q", "m.ts:5:1 in k", "m.ts:5:9 in v"), { module: "q +2", line: "m.ts:4 +1" });
+  assert.deepEqual(at("m.ts:4:1"), { module: undefined, line: "m.ts:4" });
+  assert.deepEqual(at(), { module: undefined, line: undefined });
+});
+
+test("the table of a profile fits 80 columns, and says more where there are more", () => {
+  const kernel = (i: number): KernelProfile => ({
+    name: `dot_add_gelu_512x${i}x784`,
+    module: `transformer.encoder.blocks.${i}.feed_forward.up`,
+    line: "model.ts:41",
+    device: "cpu",
+    launches: 1200 * i,
+    milliseconds: 1e5 / i,
+    share: 1 / i,
+    flops: 1e9,
+    bytes: 1e6,
+    sites: [],
+    flopsPerSecond: 103.4e9,
+    bytesPerSecond: 57.12e9,
+    ofRoofline: 0.99,
+    bound: "compute",
+  });
+  const kernels = Array.from({ length: 30 }, (_, i) => kernel(i + 1));
+  const peak = { flopsPerSecond: 110e9, bytesPerSecond: 60e9 };
+  const report = {
+    milliseconds: 1e6,
+    compileMilliseconds: 2000,
+    devices: [{ id: "cpu", threads: 2, peak, isTraced: true }],
+    kernels,
+  };
+  for (const width of [64, 80, 100, 120, 160, 240]) {
+    const lines = profileText(report, { width, rows: 7 }).trimEnd().split("\n");
+    assert.equal(lines.length, 2 + 1 + 7 + 1);
+    assert.ok(Math.max(...lines.map((l) => l.length)) <= width, lines.join("\n"));
+    assert.match(lines.at(-1) ?? "", /^\+ 23 more/);
+    const first = lines[3] ?? "";
+    assert.match(first, /^dot_.* 1200 100000 .*100 % .* 99 %/, first);
+    assert.match(first, width >= 120 ? /up model\.ts:41 .* compute$/ : /…\S*\.up /, first);
+  }
+  const none = { ...report, kernels: [], devices: [{ id: "x", threads: 1, peak: undefined, isTraced: false }] };
+  assert.match(profileText(none), /x, one thread: does not tell what it does when/);
 });
 
 test("SINAN_EXPLAIN explains a program from outside, and says what it does not know", () => {

@@ -2,7 +2,7 @@
  *  a value was used more than once. Rules build ordinary nodes, so derivatives of derivatives need nothing more. */
 import { topological } from "../ir/fn.ts";
 import type { Node, Op } from "../ir/node.ts";
-import { freshId } from "../ir/scope.ts";
+import { freshId, onBehalf } from "../ir/scope.ts";
 import { isTuple } from "../ir/type.ts";
 import { add, zerosLike } from "../ops/build.ts";
 import type { OpDef } from "../ops/define.ts";
@@ -47,12 +47,15 @@ export function backward(
     const g = isTuple(node.type) ? parts.get(node) : sums.has(node) ? [sums.get(node) as Node] : undefined;
     if (!g) continue;
     const before = freshId();
-    const flows = pullBack(
-      node,
-      g,
-      node.src.map((s) => reached.has(s)),
-    );
-    node.src.forEach((s, j) => give(s, flows[j] ?? null));
+    const flows = onBehalf(node.site, () => {
+      const made = pullBack(
+        node,
+        g,
+        node.src.map((s) => reached.has(s)),
+      );
+      node.src.forEach((s, j) => give(s, made[j] ?? null));
+      return made;
+    });
     // A rule makes the cotangents of all sources; those that nobody asked for are no uses of what they were made from.
     if (node.scope.forget) {
       const used = new Set(flows.filter((_, j) => reached.has(node.src[j] as Node)));

@@ -24,7 +24,7 @@ export async function cost<A extends readonly unknown[]>(f: (...args: A) => unkn
   const call = callOf.get(f);
   if (!call) throw new ArgumentError("cost: expected what jit() gave, whose calls have a plan");
   const { program } = call(args);
-  const kernels = kernelsOf(await program.loaded(), program.stream.device.hardware);
+  const kernels = kernelsOf(await program.loaded());
   const peak = await rooflineOf(program.stream);
   const sum = (of: (kernel: (typeof kernels)[number]) => number): number =>
     kernels.reduce((total, kernel) => total + kernel.count * of(kernel), 0);

@@ -11,10 +11,9 @@ import { clock } from "../runtime/watch.ts";
 import type { Program } from "../runtime/program.ts";
 import { type Call, callOf, jit } from "../tensor/jit.ts";
 import { collected } from "./collect.ts";
-import { kernelsOf } from "./kernels.ts";
+import { kernelsOf, schedulesOf } from "./kernels.ts";
 import { type KernelReport, kernelsText, memoryText, type PassReport, passesText, timeText } from "./print.ts";
 import { type Roofline, rooflineOf } from "./roofline.ts";
-import { launches } from "./time.ts";
 import { traceOf } from "./trace.ts";
 
 export const sections = ["passes", "kernels", "memory", "time"] as const;
@@ -59,7 +58,8 @@ async function explained({ program, args }: Call): Promise<Explanation> {
   const passes = passReports(program.fn);
   const loaded = await program.loaded();
   const { hardware } = stream.device;
-  const kernels = kernelsOf(loaded, hardware);
+  const kernels = kernelsOf(loaded);
+  const schedules = schedulesOf(loaded, hardware);
   const run = async (): Promise<void> => {
     const outputs = program.run(args);
     const [first] = [...outputs].sort((a, b) => a.bytes - b.bytes);
@@ -72,10 +72,10 @@ async function explained({ program, args }: Call): Promise<Explanation> {
   const found = await collected(stream, async () => {
     for (; runs < leastRuns || (clock() - begin < milliseconds && runs < mostRuns); runs++) await run();
   });
-  const times = launches(found.spans);
+  const { times } = found;
   const timed = kernels.map(({ executable, ...kernel }): KernelReport => {
     const all = times.get(executable);
-    return { ...kernel, milliseconds: all ? all.total / runs : undefined };
+    return { ...kernel, schedule: schedules.get(executable) ?? [], milliseconds: all ? all.total / runs : undefined };
   });
   const peak = await rooflineOf(stream);
   const memory = footprintOf(loaded.plan);
@@ -123,7 +123,10 @@ export function passReports(fn: Fn): PassReport[] {
 /** What can be said of a program without running it. */
 export async function staticText(program: Program, wanted: readonly Section[]): Promise<string> {
   const loaded = await program.loaded();
-  const kernels = kernelsOf(loaded, program.stream.device.hardware).map((k) => ({ ...k, milliseconds: undefined }));
+  const schedules = schedulesOf(loaded, program.stream.device.hardware);
+  const kernels = kernelsOf(loaded).map(({ executable, ...kernel }) => {
+    return { ...kernel, schedule: schedules.get(executable) ?? [], milliseconds: undefined };
+  });
   const text: Readonly<Record<Section, () => string>> = {
     passes: () => passesText(passReports(program.fn)),
     kernels: () => kernelsText(kernels),

@@ -4,4 +4,14 @@ export { explain, type Explanation, type Section } from "./explain.ts";
 export { explainAll } from "./process.ts";
 export type { KernelReport, PassReport } from "./print.ts";
 export type { Roofline } from "./roofline.ts";
-export { profile, type Profile } from "./profile.ts";
+export type { SourcePlace } from "./place.ts";
+export {
+  type KernelProfile,
+  profile,
+  type Profile,
+  type ProfiledDevice,
+  type ProfileReport,
+  type Profiling,
+  startProfile,
+} from "./profile.ts";
+export type { ProfileTextOptions } from "./profile-text.ts";

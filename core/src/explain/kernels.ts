@@ -1,7 +1,7 @@
 /** The kernels of a plan, as data for people: what they compute and move, how they are scheduled, whose lines they are. */
 import { groupOf } from "../compiler/kernels.ts";
 import { known, sizeOf } from "../ir/dim.ts";
-import { type Fn, nodesOf } from "../ir/fn.ts";
+import { type Fn, nodesOf, topological } from "../ir/fn.ts";
 import { dimsOf, type Node } from "../ir/node.ts";
 import { isTuple } from "../ir/type.ts";
 import { lower, type Option, schedule } from "../kernel/index.ts";
@@ -20,13 +20,24 @@ export interface Kernel {
   readonly flops: number;
   /** Bytes that one launch reads and writes at least. */
   readonly bytes: number;
-  /** `split 16`, `vectorize 4` …, in order; empty for a device that takes graphs. */
-  readonly schedule: readonly string[];
-  /** The user's lines, and the modules that they are in, whose values it makes. */
+  /** The user's lines, and the modules that they are in, whose values it makes; what takes longest first: a product before what is added
+   *  to it. */
   readonly sites: readonly string[];
 }
 
-export function kernelsOf({ plan, executables }: Loaded, hardware: HardwareModel): Kernel[] {
+/** The schedule of each kernel: `split 16`, `vectorize 4` …, in order; empty for a device that takes graphs. */
+export function schedulesOf({ plan, executables }: Loaded, hardware: HardwareModel): Map<Executable, string[]> {
+  const isScheduled = codegenFor(hardware).level === "loops";
+  return new Map(
+    plan.artifacts.map((artifact, k) => {
+      const group = groupOf(artifact);
+      const options = group && isScheduled ? schedule(lower(group), hardware).map(optionText) : [];
+      return [executables[k] as Executable, options];
+    }),
+  );
+}
+
+export function kernelsOf({ plan, executables }: Loaded): Kernel[] {
   const steps = launchesOf(plan);
   return plan.artifacts.flatMap((artifact, k) => {
     const own = steps.filter(({ launch }) => launch.kernel === k);
@@ -40,8 +51,6 @@ export function kernelsOf({ plan, executables }: Loaded, hardware: HardwareModel
         count: own.reduce((total, { times }) => total + times, 0),
         flops: group ? flopsOf(group) : 0,
         bytes: first.launch.slots.reduce((total, { bytes }) => total + bytes, 0) - artifact.scratchBytes,
-        schedule:
-          group && codegenFor(hardware).level === "loops" ? schedule(lower(group), hardware).map(optionText) : [],
         sites: [...new Set(own.flatMap(({ sites }) => sites))],
       },
     ];
@@ -56,11 +65,20 @@ interface Placed {
 
 /** The launches of a plan and of the loops in it. */
 function launchesOf({ steps, layout }: Plan, times = 1): Placed[] {
+  const stored = new Set(layout.values.map(({ node }) => node));
   return steps.flatMap((step, i): Placed[] => {
     if ("inner" in step) return step.inner.flatMap((plan) => launchesOf(plan, times * (step.times ?? 1)));
     const written = layout.uses[i]?.writes ?? [];
-    return [{ launch: step, sites: written.flatMap((v) => layout.values[v]?.node.site ?? []), times }];
+    const made = written.flatMap((v) => layout.values[v]?.node ?? []);
+    const sites = [...made.flatMap((n) => anchorOf(n, stored) ?? []), ...made].flatMap((n) => n.site ?? []);
+    return [{ launch: step, sites, times }];
   });
+}
+
+/** The product, sum or attention of which a kernel makes a value. */
+function anchorOf(made: Node, stored: ReadonlySet<Node>): Node | undefined {
+  const own = topological([made], (n) => n === made || !stored.has(n));
+  return own.findLast((n) => n.op === "dot" || isTuple(n.type)) ?? own.findLast((n) => n.op === "reduce");
 }
 
 const elements = (n: Node): number => (isTuple(n.type) ? 0 : known(sizeOf(dimsOf(n)), "explain"));

@@ -15,23 +15,25 @@ export interface PassReport {
 
 /** A kernel of a plan. */
 export interface KernelReport extends Omit<Kernel, "executable"> {
+  /** `split 16`, `vectorize 4` …, in order; empty for a device that takes graphs. */
+  readonly schedule: readonly string[];
   /** Of all its launches in one call; undefined where the device does not tell. */
   readonly milliseconds: number | undefined;
 }
 
 type Row = readonly string[];
 
-/** Columns, the first to the left, the others to the right. Empty columns go. */
-export function columns(head: Row, rows: readonly Row[]): string {
+/** Columns, the first ones to the left, the others to the right. Empty columns go. */
+export function columns(head: Row, rows: readonly Row[], { left = 1, gap = "  " } = {}): string {
   const shown = head.map((_, c) => c).filter((c) => rows.some((row) => row[c] !== ""));
   const widths = shown.map((c) => Math.max(...[head, ...rows].map((row) => (row[c] ?? "").length)));
   const line = (row: Row): string =>
     shown
       .map((c, i) => {
         const width = widths[i] ?? 0;
-        return i === 0 ? (row[c] ?? "").padEnd(width) : (row[c] ?? "").padStart(width);
+        return c < left ? (row[c] ?? "").padEnd(width) : (row[c] ?? "").padStart(width);
       })
-      .join("  ")
+      .join(gap)
       .trimEnd();
   return [line(head), ...rows.map(line)].join("\n");
 }
@@ -39,12 +41,12 @@ export function columns(head: Row, rows: readonly Row[]): string {
 const indent = (text: string, by = "  "): string => text.replaceAll(/^(?=.)/gm, by);
 
 /** Three digits. */
-const digits = (value: number): string => {
+export const digits = (value: number): string => {
   if (value === 0) return "0";
   const decimals = Math.max(0, 2 - Math.floor(Math.log10(Math.abs(value))));
   return value.toFixed(Math.min(decimals, 4));
 };
-const percent = (part: number): string => `${Math.round(100 * part)} %`;
+export const percent = (part: number): string => `${Math.round(100 * part)} %`;
 
 export function bytesText(bytes: number): string {
   const units = ["B", "KiB", "MiB", "GiB"];

@@ -1,12 +1,13 @@
 /** `SINAN_EXPLAIN`: explains every program of a process as it is compiled, and at the end where the time went. */
 import { ArgumentError } from "../errors.ts";
-import type { Device, Executable, Span } from "../runtime/driver.ts";
+import type { Device, Executable } from "../runtime/driver.ts";
 import type { Program } from "../runtime/program.ts";
 import { watch } from "../runtime/watch.ts";
+import type { Heard } from "./collect.ts";
 import { sections, type Section, staticText } from "./explain.ts";
 import { kernelsOf } from "./kernels.ts";
 import { timeText } from "./print.ts";
-import { launches } from "./time.ts";
+import { newTally } from "./time.ts";
 
 /** @throws ArgumentError for a section that there is not */
 export function sectionsIn(text: string): readonly Section[] {
@@ -39,23 +40,22 @@ export function explainAll(device: Device, text: string, atEnd: ((say: () => voi
     },
   };
   if (!wanted.includes("time") || !atEnd || !device.trace) return;
-  const spans: Span[] = [];
-  device.trace((span) => spans.push(span));
+  const tally = newTally();
+  device.trace(tally.add);
   atEnd(() => {
-    console.error(summary(device, programs, spans));
+    console.error(summary(device, programs, tally.times()));
   });
 }
 
 /** One table over all programs: a kernel is named once, however many of them share it. */
-function summary({ hardware }: Device, programs: readonly Program[], spans: readonly Span[]): string {
-  const times = launches(spans);
+function summary({ hardware }: Device, programs: readonly Program[], times: Heard["times"]): string {
   const kernels = new Map<Executable, Parameters<typeof timeText>[0][number]>();
   for (const program of programs) {
     const loaded = program.ready;
     if (!loaded) continue;
-    for (const { executable, ...kernel } of kernelsOf(loaded, hardware)) {
+    for (const { executable, ...kernel } of kernelsOf(loaded)) {
       const time = times.get(executable);
-      if (time) kernels.set(executable, { ...kernel, count: time.count, milliseconds: time.total });
+      if (time) kernels.set(executable, { ...kernel, schedule: [], count: time.count, milliseconds: time.total });
     }
   }
   return timeText([...kernels.values()], undefined, hardware.threads ?? 1);

@@ -7,7 +7,6 @@ import { jit } from "../tensor/jit.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { Stream } from "../runtime/stream.ts";
 import { collected } from "./collect.ts";
-import { launches } from "./time.ts";
 
 /** What a device can do at most, as measured on it. */
 export interface Roofline {
@@ -45,9 +44,9 @@ async function best(stream: Stream, f: (a: Tensor, b: Tensor) => Tensor, a: Tens
   };
   // The first rounds compile, and warm up.
   for (let i = 0; i < 3; i++) await run();
-  const { spans } = await collected(stream, async () => {
+  const { times } = await collected(stream, async () => {
     for (let i = 0; i < rounds; i++) await run();
   });
-  const longest = [...launches(spans).values()].sort((p, q) => q.total - p.total)[0];
+  const longest = [...times.values()].sort((p, q) => q.total - p.total)[0];
   return longest ? longest.least / 1000 : Number.POSITIVE_INFINITY;
 }

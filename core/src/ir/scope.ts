@@ -23,6 +23,19 @@ export interface Scope {
 
 let nextId = 0;
 
+let origin: string | undefined;
+
+/** Runs what makes nodes on behalf of one that the user's code made, as its derivative: they are of its line. */
+export function onBehalf<T>(site: string | undefined, body: () => T): T {
+  const before = origin;
+  origin = site ?? before;
+  try {
+    return body();
+  } finally {
+    origin = before;
+  }
+}
+
 /** The structural hash of a node from its parts. */
 export function hashNode<O extends Op>(op: O, src: readonly Node[], attr: Attrs[O]): number {
   let h = attrHash(op, attr);
@@ -61,7 +74,7 @@ export class InternScope implements Scope {
     const known = this.#find(hash, op, src, attr);
     if (known) return known as unknown as NodeOf<O>;
     const type = this.infer(op, src, attr);
-    const site = from ?? this.#site?.();
+    const site = from ?? origin ?? this.#site?.();
     const node = Object.freeze({
       id: nextId++,
       op,

@@ -220,6 +220,7 @@ export class Program {
     inputs: readonly Buffer[],
     outputs: readonly Buffer[],
   ): Promise<void> | undefined {
+    watch.by?.ran?.(this);
     const { plan, executables, conduct, together } = this.#loaded as Loaded;
     const { pool } = this.#stream;
     const given = args.map((a) => (typeof a === "number" ? null : a.place));

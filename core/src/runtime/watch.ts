@@ -6,6 +6,8 @@ export interface Watcher {
   event(kind: "pass" | "read", name: string, begin: number, end: number): void;
   /** A program that was compiled and loaded. */
   compiled?(program: Program): void;
+  /** A program whose work is about to be submitted. */
+  ran?(program: Program): void;
 }
 
 export const watch: { by: Watcher | null } = { by: null };
