@@ -174,8 +174,12 @@ const program = (cache: string, text: string): string => `
   const [one] = await build(compiler, [{ name: "u", text: ${JSON.stringify(text)} }], { store, flags: [] });
   console.log(one.cached, one.path);`;
 
-function start(cache: string, text: string): { readonly id: number; readonly ended: Promise<[string, number | null]> } {
-  const child = spawn(process.execPath, ["--input-type=module", "-e", program(cache, text)], {
+function start(
+  cache: string,
+  text: string,
+  before = "",
+): { readonly id: number; readonly ended: Promise<[string, number | null]> } {
+  const child = spawn(process.execPath, ["--input-type=module", "-e", before + program(cache, text)], {
     cwd: import.meta.dirname,
     stdio: ["ignore", "pipe", "pipe"],
   });
@@ -212,6 +216,25 @@ test("a process that is killed while it builds leaves nothing that the next one 
   const [out, code] = await start(cache, slow).ended;
   assert.equal(code, 0, out);
   assert.match(out, /^false .*\/u\.\w+\.\w+\.so$/);
+});
+
+test("a process that ends while it builds takes everything with it", { skip: noShell }, async () => {
+  const [cache, begun, id] = ["ended", "ended-begun", "ended-id"].map((name) => path.join(folder, name)) as [
+    string,
+    string,
+    string,
+  ];
+  const text = `sleep 30 & echo $! > '${id}'; : > '${begun}'; wait`;
+  const exit = `import { existsSync } from "node:fs";
+  setInterval(() => existsSync(${JSON.stringify(begun)}) && process.exit(5), 10);`;
+  const [out, code] = await start(cache, text, exit).ended;
+  assert.equal(code, 5, out);
+  assert.deepEqual(
+    readdirSync(cache).filter((name) => name.startsWith("work-")),
+    [],
+  );
+  for (let i = 0; i < 40 && isAlive(Number(readFileSync(id))); i++) await sleep(50);
+  assert.ok(!isAlive(Number(readFileSync(id))));
 });
 
 test("what could not be kept goes with the process that made it", { skip: noShell }, async () => {

@@ -56,13 +56,9 @@ export interface Store {
 /** What was handed out, and is perhaps loaded. */
 const inUse = new Set<string>();
 
-/** Temporary directories that are needed until the end. */
-const untilExit = new Set<string>();
-
-function keepUntilExit(files: FileLayer, directory: string): void {
-  if (untilExit.size === 0) process.once("exit", () => untilExit.forEach((one) => removeAll(files, one)));
-  untilExit.add(directory);
-}
+/** Directories of this process, which go with it at the latest, and those of them in which something was handed out. */
+const places = new Set<string>();
+const held = new Set<string>();
 
 /** Opens the cache. Nothing in it is read yet.
  *  @throws ArgumentError if `SINAN_CACHE_MB` is not a number of megabytes */
@@ -74,13 +70,14 @@ export function openStore({
   const most = limitOf(environment) * 2 ** 20;
   const wanted = cachePath(environment);
   const ofThisRun = new Map<string, Candidate>();
-  let [directory, writable]: [string | undefined, boolean] = [undefined, false];
+  let directory: string | undefined;
+  let [writable, told] = [false, most === 0];
   const giveUp = (reason: unknown): void => {
-    if (writable || directory === undefined)
+    if (!told)
       onWarning(
         `the native cache ${wanted} is not used: ${wordsOf(reason)}; what is compiled is kept for this run only`,
       );
-    writable = false;
+    [writable, told] = [false, true];
   };
   if (most > 0) {
     const found = privateDirectory(files, wanted);
@@ -132,7 +129,7 @@ export function openStore({
       }
     // What a disk did not take is not to be read from it.
     const other = place.isCache ? workplace() : place;
-    keepUntilExit(files, other.path);
+    held.add(other.path);
     const at = other === place ? file : path.join(other.path, path.basename(file));
     if (other !== place) files.writeFileSync(at, bytes, { mode: 0o600 });
     ofThisRun.set(entry.key, { file: at, sum: entry.sum });
@@ -172,17 +169,24 @@ function limitOf(environment: Environment): number {
 
 /** Whether what killed programs left among the system's temporary files was looked for. */
 let swept = false;
+/** Whether the end of the process is waited for. */
+let leaving = false;
 
 /** @throws what the system says */
 function open(files: FileLayer, parent: string, prefix: string, isCache: boolean): Workplace {
   if (!isCache && !swept) attempt(() => sweep(files, parent, prefix));
   swept ||= !isCache;
+  if (!leaving) process.once("exit", () => places.forEach((one) => removeAll(files, one)));
+  leaving = true;
   const directory = files.mkdtempSync(path.join(parent, `${prefix}-${process.pid}-`));
+  places.add(directory);
   return {
     path: directory,
     isCache,
     close: () => {
-      if (!untilExit.has(directory)) removeAll(files, directory);
+      if (held.has(directory)) return;
+      removeAll(files, directory);
+      places.delete(directory);
     },
   };
 }
