@@ -33,8 +33,6 @@ const run = spawnSync(
     stdio: "inherit",
     env: {
       // Some hundred processes read the same sources: what Node compiled of them is kept, which saves each a third of its start.
-      // The tier of a test is the one that it names.
-      SINAN_CPU: "wasm",
       NODE_COMPILE_CACHE: fileURLToPath(new URL(".build/compile-cache", root)),
       ...process.env,
       ...(values.devices && { SINAN_TEST_DEVICES: "all" }),

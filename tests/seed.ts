@@ -9,3 +9,6 @@ if (asked !== "random") {
     throw new Error(`SINAN_SEED: expected a whole number or "random", got ${JSON.stringify(asked)}`);
   fc.configureGlobal({ ...fc.readConfigureGlobal(), seed });
 }
+
+// The tier of a test is the one that it names: WebAssembly, whose kernels nothing has to build, unless it says otherwise.
+process.env["SINAN_CPU"] ??= "wasm";
