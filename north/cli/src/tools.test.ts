@@ -261,7 +261,9 @@ test("a conversation by template that is longer than the model forgets its oldes
   writeFileSync(path.join(directory, "chat_template.jinja"), "{% for m in messages %}{{ m.content }}{% endfor %}:");
   const args = ["chat", "--checkpoint", "assistant", "--max-tokens", "8", "--temperature", "0", "--json"];
   const questions = Array.from({ length: 12 }, (_, i) => `Some years ago, ${i}?`);
-  const out = await done(args, questions.join("\n"));
+  const { code, out, err } = await run(args, questions.join("\n"));
+  assert.equal(code, 0, err);
+  assert.equal(err, "sinan: the conversation is longer than 64 tokens: its beginning is forgotten (--context N)\n");
   assert.deepEqual(
     out
       .trim()
@@ -269,6 +271,31 @@ test("a conversation by template that is longer than the model forgets its oldes
       .map((line) => (JSON.parse(line) as { message: string }).message),
     questions,
   );
+});
+
+test("chat remembers no more than --context, says when it forgets, and refuses a message that is longer", async () => {
+  const chat = ["chat", "--checkpoint", "model", "--max-tokens", "4", "--temperature", "0"];
+  for (const turn of [
+    ["--turn", "{}\\n"],
+    ["--turn", "{}\\n", "--system", "Be brief."],
+  ]) {
+    const short = await run([...chat, ...turn, "--context", "40"], "Call me\n".repeat(12));
+    assert.equal(short.code, 0, short.err);
+    assert.equal(
+      short.err,
+      "sinan: the conversation is longer than 64 tokens: its beginning is forgotten (--context N)\n",
+    );
+  }
+  assert.equal((await run(chat, "Call me\nI went\n")).err, "");
+  const long = await run([...chat, "--context", "40"], `${"Call me Ishmael ".repeat(20)}\n`);
+  assert.equal(long.code, 1);
+  assert.match(
+    long.err,
+    /^ContextError: the message: its \d+ tokens and a reply do not fit the 64 of the context\n.*--context/,
+  );
+  const beyond = await run([...chat, "--context", "65"], "Call me\n");
+  assert.equal(beyond.code, 2);
+  assert.match(beyond.err, /--context: expected at most the model's 64 positions, got 65/);
 });
 
 test("runs lists states and last figures, and says what two were told differently", async () => {

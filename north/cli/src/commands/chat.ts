@@ -11,6 +11,12 @@ export const chatFlags = {
     "how a message is put to the model; {} is the message (default: its chat template, else {} and a new line)",
   ),
   "max-tokens": whole("N", 1, 1e6, "the most tokens of a reply (default 200)"),
+  context: whole(
+    "N",
+    16,
+    1e8,
+    "the tokens to remember, up to a power of two (default: the model's positions, at most 4096)",
+  ),
   ...samplingFlags,
   device: deviceFlag,
   json: flag("a JSON object a reply on standard output"),
@@ -22,8 +28,8 @@ export const chatCommand = command({
   about: "a conversation with a model",
   flags: chatFlags,
   notes: `Each line is a message. Ctrl-C ends a reply, and at the prompt the conversation; so does Ctrl-D. /reset begins anew.
-A chat_template.jinja or tokenizer_config.json beside the model says how messages are written. When the model has no position left, the
-oldest messages are forgotten; without a template, the older half of the text.`,
+A chat_template.jinja or tokenizer_config.json beside the model says how messages are written. What goes beyond --context
+is said and forgotten: the oldest messages; without a template, the older half of the text. Its cache is taken when the conversation begins.`,
   examples: [
     ["chat --checkpoint runs/mine --stop . --temperature 0.7", ""],
     ['chat --checkpoint models/assistant --turn "User: {}\\nAssistant:" --stop "User:"', ""],
