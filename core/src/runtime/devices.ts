@@ -112,5 +112,7 @@ async function defaultCalled(name: string): Promise<Stream | undefined> {
   if (!chosen) return undefined;
   const stream = chosen;
   const opened = await stream.opened().catch(() => undefined);
-  return opened && [opened.hardware.id, opened.hardware.driver].includes(name) ? stream : undefined;
+  // One that was opened under a name of its own, such as `cpu:native`, is not what a shorter one means.
+  const names = stream.name.includes(":") ? [stream.name] : [opened?.hardware.id, opened?.hardware.driver];
+  return names.includes(name) ? stream : undefined;
 }

@@ -45,9 +45,12 @@ async function find(): Promise<Found | string> {
     const [built] = await build(compiler, [unit], { store, flags: ["-std=gnu11", "-O2", "-pthread"] });
     return built ? { store, compiler, ffi, facts, pool: built.path } : "the threads' program was not built";
   } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    return lineOf(error);
   }
 }
+
+const lineOf = (error: unknown): string =>
+  (error instanceof Error ? error.message : String(error)).replaceAll(/\s*\n\s*/g, " ");
 
 const warn = (line: string): void => void process.stderr.write(`sinan: ${line}\n`);
 
@@ -82,7 +85,7 @@ export async function openNative({
   const threads = options.shared ? options.threads : 1;
   const pool = openPool(ready.ffi, ready.pool, { threads });
   const kernels = new NativeKernels(builderOf(ready), availableParallelism(), (cause) => {
-    warn(`the processor goes on in WebAssembly: ${cause instanceof Error ? cause.message : String(cause)}`);
+    warn(`the processor goes on in WebAssembly: ${lineOf(cause)}`);
     use(undefined);
   });
   return {

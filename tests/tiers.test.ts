@@ -1,0 +1,111 @@
+/** The tiers of the processor: changed at will and never by themselves; what happens where kernels cannot be built. */
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { after, test } from "node:test";
+import { changeTier, device, DeviceError, jit, key, matmul, random, type Tensor } from "../core/src/index.ts";
+import { noNative } from "./devices.ts";
+
+const skip = noNative;
+const folder = mkdtempSync(path.join(tmpdir(), "sinan-tiers-"));
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+/** What a program of its own prints. */
+function script(text: string, env: Readonly<Record<string, string>>) {
+  const begin = `import { changeTier, device, jit, matmul, tensor } from "sinan"; await device("cpu");`;
+  const { stdout, stderr, status } = spawnSync(process.execPath, ["--input-type=module", "-e", begin + text], {
+    cwd: path.join(import.meta.dirname, "../south/cpu/src"),
+    encoding: "utf8",
+    timeout: 60_000,
+    env: { ...process.env, SINAN_CPU: "auto", SINAN_CACHE: path.join(folder, "cache"), ...env },
+  });
+  return { out: stdout.trim(), err: stderr.trim(), status };
+}
+
+/** A compiler that is the system's until a file of kernels comes: then it does this. */
+function compilerThat(name: string, does: string): string {
+  const file = path.join(folder, name);
+  const real = process.env["SINAN_CC"] ?? "cc";
+  writeFileSync(
+    file,
+    `#!/bin/sh\nfor a in "$@"; do case "$a" in *threads*|*trial*|/dev/null|--version) exec ${real} "$@";; esac; done\n${does}\n`,
+  );
+  chmodSync(file, 0o700);
+  return file;
+}
+
+const product = `const f = jit((x) => matmul(x, x)); const x = tensor([[1, 2], [3, 4]]);
+  console.log((await changeTier("auto")).tier, (await f(x).data()).join(" "));
+  console.log((await f(f(x)).data()).join(" "));`;
+
+test("a program is compiled anew for each tier, over the same tensors", { skip }, async () => {
+  await device("cpu:native");
+  await device("cpu");
+  const f = jit((x: Tensor) => matmul(x, x).sum(0));
+  const x = random.normal(key(1), [37, 37]);
+  const wasm = await f(x).data();
+  assert.deepEqual(await changeTier("native"), { tier: "native" });
+  const native = await f(x).data();
+  assert.deepEqual(await changeTier("wasm"), { tier: "wasm" });
+  assert.deepEqual(await f(x).data(), wasm);
+  // Sums over vectors of another width.
+  for (const [i, value] of native.entries()) assert.ok(Math.abs(Number(value) - Number(wasm[i])) < 1e-4);
+  // Results of one are arguments of the other, also while work is under way.
+  const big = random.normal(key(2), [512, 512]);
+  const g = jit((a: Tensor, b: Tensor) => matmul(a, b).mul(1 / 32), { name: "mixed" });
+  let mixed = big;
+  let alone = big;
+  for (let i = 0; i < 4; i++) {
+    await changeTier(i % 2 === 0 ? "native" : "wasm");
+    mixed = g(mixed, big);
+  }
+  for (let i = 0; i < 4; i++) alone = g(alone, big);
+  const [p, q] = [await mixed.data(), await alone.data()];
+  for (let i = 0; i < q.length; i += 997) assert.ok(Math.abs(Number(p[i]) - Number(q[i])) < 1e-3);
+});
+
+test("tiers that there are none of, and names", { skip }, async () => {
+  await device("cpu");
+  await assert.rejects(changeTier("fast"), (e) => e instanceof DeviceError && /auto, wasm, native/.test(e.message));
+  assert.equal((await device("cpu:native")).tier, "native");
+  assert.deepEqual(await changeTier("auto"), { tier: "native" });
+  assert.equal((await device("cpu:wasm")).tier, "wasm");
+  assert.deepEqual(await changeTier("auto"), { tier: "wasm" });
+  await assert.rejects(device("cpu:turbo"), /there is no device/);
+});
+
+test("SINAN_CPU rules", { skip }, () => {
+  const tier = `const { hardware } = { hardware: await device("cpu") }; console.log(hardware.tier, (await changeTier("auto")).tier);`;
+  assert.equal(script(tier, { SINAN_CPU: "wasm" }).out, "wasm wasm");
+  assert.equal(script(tier, { SINAN_CPU: "native" }).out, "native native");
+  assert.equal(script(tier, {}).out, "wasm native");
+  assert.match(script(tier, { SINAN_CPU: "fast" }).err, /SINAN_CPU is one of auto, wasm, native, got "fast"/);
+  const refused = script(tier, { SINAN_CPU: "native", SINAN_CC: path.join(folder, "none") });
+  assert.match(refused.err, /the native tier cannot be had: no C compiler/);
+  assert.notEqual(refused.status, 0);
+});
+
+test("without a compiler WebAssembly goes on, and says why", () => {
+  const text = `const { tier, reason } = await changeTier("auto"); console.log(tier, reason);`;
+  const { out, status } = script(text, { SINAN_CC: path.join(folder, "none") });
+  assert.match(out, /^wasm the processor goes on in WebAssembly: .+/);
+  assert.equal(out.split("\n").length, 1);
+  assert.equal(status, 0);
+});
+
+const builds = {
+  crashes: "kill -SEGV $$",
+  "refuses the kernels": "echo 'error: no' >&2; exit 1",
+  "makes nothing": "exit 0",
+  "makes garbage": 'while [ $# -gt 0 ]; do if [ "$1" = -o ]; then echo garbage >"$2"; fi; shift; done',
+};
+for (const [name, does] of Object.entries(builds))
+  test(`a compiler that ${name}: one line, and WebAssembly goes on`, { skip }, () => {
+    const compiler = compilerThat(name.replaceAll(" ", "-"), does);
+    const { out, err, status } = script(product, { SINAN_CC: compiler });
+    assert.equal(out, "native 7 10 15 22\n199 290 435 634");
+    assert.match(err, /^sinan: the processor goes on in WebAssembly: .+$/);
+    assert.equal(status, 0);
+  });
