@@ -17,8 +17,9 @@ import {
   storesOf,
 } from "./nests.ts";
 import { collapseNeighbours, lanesOf, outputIds, type Plan, vectorizeInstances } from "./plan.ts";
+import { isWide, tileSize, type TileSize } from "./tile-size.ts";
 
-interface Tile {
+interface Tile extends TileSize {
   /** The range of the rows, whose elements of one operand are repeated over the lanes; absent where there is one row. */
   readonly m: number | undefined;
   /** The range of the lanes. */
@@ -26,9 +27,6 @@ interface Tile {
   /** The operand that depends on n. */
   readonly operand: 0 | 1;
   readonly lanes: number;
-  /** Rows and vectors of a register tile. */
-  readonly rows: number;
-  readonly vectors: number;
   /** Whether the sum runs over several ranges that are not one in memory, as that of a convolution. */
   readonly windowed: boolean;
   /** Whether one tile of columns goes over all else before the next: its panel then stays in a cache. */
@@ -41,8 +39,12 @@ const SMALL = 16384;
  *  copying it would take as long as what it saves. */
 const FEW_ROW_TILES = 6;
 const FEW_COLUMN_TILES = 4;
+const FEW_WIDE_COLUMN_TILES = 1;
 /** Panels that are packed at a time. */
 const PANELS = 4;
+/** Panels of at most so many rows or columns are short pieces of what is packed: more of them are packed at a time. */
+const LOW = 16;
+const LOW_PANELS = 8;
 /** Rows longer than this many elements lie on pages of their own: the innermost loop would read as many pages at once as a tile
  *  has rows. They are packed if there are many tiles of columns to read them. */
 const LONG = 960;
@@ -61,7 +63,10 @@ export function scheduleProduct(plan: Plan, i: number, pack: (plan: Plan, i: num
   collapseNeighbours(plan, i, outputIds(plan.nest(i)));
   const tile = chooseTile(plan, i, lanes);
   if (!tile) return i + 1;
-  if (!worthPacking(plan, i, tile)) return tileColumns(plan, i, tile);
+  if (!worthPacking(plan, i, tile)) {
+    turnBlocks(plan, i, tile);
+    return tileColumns(plan, i, tile);
+  }
   const { m, n, operand } = tile;
   const before = plan.count();
   const steps = stepsOf(plan.nest(i));
@@ -74,18 +79,30 @@ export function scheduleProduct(plan: Plan, i: number, pack: (plan: Plan, i: num
   if ((rowTiles > FEW_ROW_TILES && !tile.windowed) || !isContiguous(plan.nest(i), operand, n))
     plan.add({ option: "stage", nest: i, operand, range: n, tile: tile.vectors * lanes });
   const main = i + plan.count() - before;
-  const isFarApart = steps >= LONG && columnTiles >= MANY_COLUMN_TILES;
+  const wide = isWide(plan.hardware, lanes);
+  const isFarApart = !wide && steps >= LONG && columnTiles >= MANY_COLUMN_TILES;
   if (
     isFarApart ||
     !(isReadAlong(plan.nest(main), repeated) || (tile.windowed && isNear(plan.nest(main), repeated, m as number)))
   )
-    if (columnTiles > FEW_COLUMN_TILES || !isContiguous(plan.nest(main), repeated, m as number))
+    if (
+      columnTiles > (wide ? FEW_WIDE_COLUMN_TILES : FEW_COLUMN_TILES) ||
+      !isContiguous(plan.nest(main), repeated, m as number)
+    )
       plan.add({ option: "stage", nest: main, operand: repeated, range: m as number, tile: tile.rows });
   // The nests that pack lie between i and the product, behind which are as many as before.
   let at = i;
   while (plan.count() - at > before - i) at = packWide(plan, at, pack);
   collapseReduced(plan, at);
   return tileColumns(plan, at, tile);
+}
+
+/** Cuts the sum where the columns lie along it, so that as many of its steps as there are lanes read a block of them, which is turned
+ *  in registers. */
+function turnBlocks(plan: Plan, i: number, { operand, lanes }: Tile): void {
+  const [k] = sumOf(plan.nest(i)).src.slice(1) as RangeNode[];
+  if (!k || !isWide(plan.hardware, lanes) || !isReadAlong(plan.nest(i), operand) || k.attr.extent === lanes) return;
+  plan.tries({ option: "split", nest: i, range: k.attr.id, factor: lanes });
 }
 
 /** Schedules a nest that packs. Where panels are cut from rows, several at a time: one alone reads half a cache line of each row. */
@@ -98,9 +115,13 @@ function packWide(plan: Plan, i: number, pack: (plan: Plan, i: number) => number
   const { terms } = affine(load.src[1] as Node);
   const stride = (id: number): number | undefined => terms.get(plan.range(i, id));
   const panel = order.find((id) => id !== inner && stride(id) === plan.range(i, inner).attr.extent);
-  if (stride(inner) !== 1 || panel === undefined || plan.range(i, panel).attr.extent % PANELS !== 0)
-    return pack(plan, i);
-  plan.add({ option: "split", nest: i, range: panel, factor: PANELS });
+  if (stride(inner) !== 1 || panel === undefined) return pack(plan, i);
+  const { extent: panels } = plan.range(i, panel).attr;
+  const isFast = isWide(plan.hardware, lanesOf(plan, i));
+  const count = isFast && plan.range(i, inner).attr.extent <= LOW ? LOW_PANELS : PANELS;
+  if (panels < count || (panels % count !== 0 && !isFast)) return pack(plan, i);
+  if (panels % count !== 0 && !plan.peel(i, panel, panels - (panels % count))) return pack(plan, i);
+  plan.add({ option: "split", nest: i, range: panel, factor: count });
   const side = plan.newest(i);
   const rest = plan.nest(i).attr.order.filter((id) => id !== side && id !== inner);
   plan.tries({ option: "reorder", nest: i, order: [...rest, side, inner] });
@@ -161,14 +182,14 @@ function chooseTile(plan: Plan, i: number, lanes: number): Tile | undefined {
     : free[0].includes(n) || free[1].includes(n)
       ? longest(free[operand === 0 ? 1 : 0])
       : undefined;
-  const most = plan.hardware.limits.vectorRegisters >= 16 ? 6 : 4;
-  const count = m === undefined ? 1 : extent(m);
-  const rows = windowed ? Math.ceil(count / Math.ceil(count / most)) : most;
-  // A sum is a chain of dependent additions: few rows need more vectors side by side; not too many where these are columns of
-  // rows that lie along k, of which four iterations are in registers at a time.
-  const few = isReadAlong(nest, operand) ? 4 : 8;
-  const vectors = isLong(nest, operand) ? 2 : count === 1 ? few : count === 2 ? 4 : 2;
-  return { m, n, operand, lanes, rows, vectors, windowed, columnsFirst };
+  const size = tileSize(plan.hardware, lanes, {
+    count: m === undefined ? 1 : extent(m),
+    width: Math.ceil(extent(n) / lanes),
+    windowed,
+    turned: isReadAlong(nest, operand),
+    long: isLong(nest, operand),
+  });
+  return { m, n, operand, lanes, ...size, windowed, columnsFirst };
 }
 
 /** The terms of a sum. */

@@ -16,6 +16,7 @@ import { type AccumulateNode, accumulatesIn, loadsIn, type NestNode, type RangeN
 import type { Option } from "./option.ts";
 import { apply } from "./schedule.ts";
 import { collapseNeighbours, lanesOf, newPlan, outputIds, type Plan, vectorizeLoop, vectorLanes } from "./plan.ts";
+import { isWide } from "./tile-size.ts";
 
 /** The fewest partial sums of a reduction. Part of what results are, bit for bit: see the header. */
 const PARTS = 8;
@@ -78,15 +79,24 @@ const MOST_CUTS = 12;
 function scheduleElementwise(plan: Plan, i: number): number {
   if (plan.count() < MOST_CUTS && cutAtMasks(plan, i)) return i;
   collapseNeighbours(plan, i, outputIds(plan.nest(i)));
-  const lanes = lanesOf(plan, i);
   const last = outputIds(plan.nest(i)).at(-1);
   if (last === undefined) return i + 1;
+  const most = lanesOf(plan, i);
+  const { extent } = plan.range(i, last).attr;
+  // A short loop is one vector where there are vectors of its length.
+  const lanes = isWide(plan.hardware, most) && extent < most && [4, 8].includes(extent) ? extent : most;
   if (follows(plan.nest(i)) && !isFree(plan, i, last)) return scheduleRecurrence(plan, i);
   if (lanes === 1) return i + 1;
   const size = topological(plan.nest(i).src).length;
-  const across = transposed(plan, i, last);
+  const turns = isWide(plan.hardware, lanes);
+  const line = turns ? lanes : LINE;
+  const across = transposed(plan, i, last, line);
   const next = vectorizeLoop(plan, i, last, lanes, size <= 32 ? 4 : size <= 80 ? 2 : 1);
-  if (across !== undefined) runInside(plan, i, across);
+  if (across !== undefined) {
+    const inner = runInside(plan, i, across, line);
+    // As many columns as there are lanes are a block that is turned in registers.
+    if (turns && inner !== undefined) plan.tries({ option: "unroll", nest: i, range: inner });
+  }
   return next;
 }
 
@@ -94,23 +104,24 @@ function scheduleElementwise(plan: Plan, i: number): number {
 const LINE = 16;
 
 /** The output range along which a load is contiguous that makes long steps along the last one. */
-function transposed(plan: Plan, i: number, last: number): number | undefined {
+function transposed(plan: Plan, i: number, last: number, line: number): number | undefined {
   const along = plan.range(i, last);
   const far = loadsIn(plan.nest(i).src).filter((l) => Math.abs(strideOf(l.src[1] as Node, along) ?? 0) >= LINE);
   return outputIds(plan.nest(i)).find((id) => {
     const range = plan.range(i, id);
-    return id !== last && range.attr.extent % LINE === 0 && far.some((l) => strideOf(l.src[1] as Node, range) === 1);
+    return id !== last && range.attr.extent % line === 0 && far.some((l) => strideOf(l.src[1] as Node, range) === 1);
   });
 }
 
 /** Runs a line's worth of iterations of an outer range inside of all other loops, so that what they read of one cache line is read
- *  while it is there. */
-function runInside(plan: Plan, i: number, range: number): void {
-  if (!plan.tries({ option: "split", nest: i, range, factor: LINE })) return;
+ *  while it is there. Returns that loop. */
+function runInside(plan: Plan, i: number, range: number, line: number): number | undefined {
+  if (!plan.tries({ option: "split", nest: i, range, factor: line })) return undefined;
   const inner = plan.newest(i);
   const order = plan.nest(i).attr.order.filter((id) => id !== inner);
   const at = order.findIndex((id) => plan.range(i, id).attr.kind !== "loop");
   plan.tries({ option: "reorder", nest: i, order: order.toSpliced(at < 0 ? order.length : at, 0, inner) });
+  return inner;
 }
 
 /** Whether the nest reads what it stored before. */

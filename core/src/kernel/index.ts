@@ -28,3 +28,4 @@ export type { Option } from "./option.ts";
 export { shareLoops, workOf } from "./parallel.ts";
 export { apply, applySchedule } from "./schedule.ts";
 export { expandTranscendentals } from "./transcendental.ts";
+export { wideTiles } from "./wide-tile.ts";

@@ -1,10 +1,20 @@
 /** The code generator of the native tier. An artifact is the kernel's functions as JSON: kernels that are loaded together become one
  *  translation unit, in which what they all need stands once. */
 
-import { type Artifact, type Codegen, DeviceError, type KernelText, shareLoops, tensorTypeOf } from "sinan/south";
+import {
+  type Artifact,
+  type Codegen,
+  DeviceError,
+  type KernelText,
+  shareLoops,
+  tensorTypeOf,
+  wideTiles,
+} from "sinan/south";
 import { renderNative } from "./render.ts";
 
 export const codegenName = "c";
+
+wideTiles();
 
 /** A kernel as the device is given it. */
 export interface NativeCode {

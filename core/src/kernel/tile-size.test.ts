@@ -1,0 +1,80 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import type { DType } from "../ir/dtype.ts";
+import type { Fn } from "../ir/fn.ts";
+import { dot } from "../ops/build.ts";
+import type { HardwareModel } from "../runtime/hardware.ts";
+import { schedule } from "./heuristics.ts";
+import { check, group, hardware } from "./kernel.fixture.ts";
+import { lower } from "./lower.ts";
+import { accumulatesIn, nestsOf, rangesIn } from "./nests.ts";
+import { applySchedule } from "./schedule.ts";
+import { wideTiles } from "./wide-tile.ts";
+
+wideTiles();
+
+const machine = (lanes: number, vectorRegisters: number): HardwareModel => ({
+  ...hardware,
+  compute: [{ unit: "vector", dtype: "f32", lanes }],
+  limits: { ...hardware.limits, vectorRegisters },
+});
+const avx512 = machine(16, 32);
+const avx2 = machine(8, 16);
+
+/** a · b, either of them transposed in memory. */
+const product = (m: number, n: number, k: number, [ta, tb] = [false, false], dtype: DType = "f32"): Fn =>
+  group(
+    [
+      [dtype, ta ? [k, m] : [m, k]],
+      [dtype, tb ? [n, k] : [k, n]],
+    ],
+    (a, b) => dot(a, b, { contract: [[ta ? 0 : 1], [tb ? 1 : 0]], batch: [[], []] }),
+  );
+
+/** Rows × vectors of each register tile. */
+function tiles(fn: Fn, model: HardwareModel): string[] {
+  const kernel = lower(fn);
+  const nests = nestsOf(applySchedule(kernel, schedule(kernel, model))).filter((n) => accumulatesIn(n.src).length > 0);
+  return nests.map((nest) => {
+    const kinds = nest.attr.order.map((id) => rangesIn(nest.src).get(id)?.attr);
+    return kinds.flatMap((r) => (r?.kind === "unroll" || r?.kind === "vector" ? r.extent : [])).join("x");
+  });
+}
+
+test("a tile fills the registers: 6 rows of 4 vectors of 32, of 2 vectors of 16", () => {
+  assert.deepEqual(tiles(product(48, 128, 64), avx512), ["6x4x16"]);
+  assert.deepEqual(tiles(product(48, 128, 64), avx2), ["6x2x8"]);
+  assert.deepEqual(tiles(product(48, 128, 64), hardware), ["6x2x4"]);
+});
+
+test("few rows are one tile, so that the columns are read once", () => {
+  assert.deepEqual(tiles(product(8, 480, 64), avx512), ["8x3x16"]);
+  assert.deepEqual(tiles(product(4, 480, 64), avx2), ["4x3x8"]);
+  assert.deepEqual(tiles(product(1, 4096 - 256, 64), avx512), ["24x16"]);
+});
+
+test("few columns leave registers for more rows", () => {
+  assert.deepEqual(tiles(product(280, 16, 64), avx512), ["14x16"]);
+  assert.deepEqual(tiles(product(280, 32, 64), avx512), ["14x2x16"]);
+});
+
+test("columns that lie along k are one vector of a few rows", () => {
+  assert.deepEqual(tiles(product(3, 64, 32, [false, true]), avx512), ["3x16"]);
+});
+
+test("products of any shape are the interpreter's on wide machines", () => {
+  const size = fc.constantFrom(1, 2, 3, 5, 7, 8, 12, 15, 16, 17, 29, 40);
+  fc.assert(
+    fc.property(
+      fc.tuple(size, size, size),
+      fc.tuple(fc.boolean(), fc.boolean()),
+      fc.constantFrom(machine(4, 32), machine(2, 32), machine(8, 16)),
+      ([m, n, k], transposed, model) =>
+        check(product(m, n, k, transposed, "i32"), undefined, (kernel) =>
+          applySchedule(kernel, schedule(kernel, model)),
+        ),
+    ),
+    { numRuns: 60 },
+  );
+});

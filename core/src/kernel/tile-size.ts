@@ -1,0 +1,53 @@
+/** How many rows and vectors of a product lie in registers at a time.
+ *
+ *  A step of a tile of r rows and v vectors reads v vectors of the one operand and r elements of the other, and does r·v fused
+ *  multiply-adds: r·v accumulators, v vectors and one repeated element are to fit into the registers, and more than eight
+ *  accumulators are needed to hide what an addition takes. */
+import type { HardwareModel } from "../runtime/hardware.ts";
+
+/** A register tile, in rows and vectors. */
+export interface TileSize {
+  readonly rows: number;
+  readonly vectors: number;
+}
+
+/** What the size of a tile depends on. */
+export interface TileShape {
+  /** Rows of the whole product. */
+  readonly count: number;
+  /** Vectors that all columns fill. */
+  readonly width: number;
+  /** Whether rows of a window of several ranges are to be cut evenly. */
+  readonly windowed: boolean;
+  /** Whether the columns lie along k in memory: blocks of lanes² elements are turned in registers. */
+  readonly turned: boolean;
+  /** Whether an element of the columns takes many operations, which would be written out once for each vector. */
+  readonly long: boolean;
+}
+
+let wide: ((registers: number, shape: TileShape) => TileSize) | undefined;
+
+/** Whoever generates code for wide vectors adds the rule for them (`wide-tile.ts`); a small page does without. */
+export function addWideTiles(rule: NonNullable<typeof wide>): void {
+  wide = rule;
+}
+
+/** Whether the registers hold more than the four lanes, or are more than the sixteen, of WebAssembly: arithmetic is then so fast
+ *  that an operand that can be read where it lies is not worth a copy. */
+export const isWide = ({ limits }: HardwareModel, lanes: number): boolean =>
+  wide !== undefined && (lanes > 4 || limits.vectorRegisters > 16);
+
+export const tileSize = (hardware: HardwareModel, lanes: number, shape: TileShape): TileSize =>
+  wide && isWide(hardware, lanes) ? wide(hardware.limits.vectorRegisters, shape) : narrowTile(hardware, shape);
+
+function narrowTile({ limits }: HardwareModel, { count, windowed, turned, long }: TileShape): TileSize {
+  const most = limits.vectorRegisters >= 16 ? 6 : 4;
+  const rows = windowed ? evenly(count, most) : most;
+  // Few rows need more vectors side by side; not too many where these are columns of rows that lie along k, of which four
+  // iterations are in registers at a time.
+  const few = turned ? 4 : 8;
+  return { rows, vectors: long ? 2 : count === 1 ? few : count === 2 ? 4 : 2 };
+}
+
+/** The fewest rows of so few tiles. */
+export const evenly = (count: number, most: number): number => Math.ceil(count / Math.ceil(count / most));

@@ -1,0 +1,27 @@
+/** Register tiles of machines with vectors of more than four lanes, or more than sixteen registers. */
+import { addWideTiles, evenly, type TileShape, type TileSize } from "./tile-size.ts";
+
+/** From here on products on such machines have tiles of their own. */
+export const wideTiles = (): void => addWideTiles(wideTile);
+
+function wideTile(registers: number, { count, width, windowed, turned, long }: TileShape): TileSize {
+  const isMany = registers >= 32;
+  // Vectors that fit beside so many rows. One row alone takes each vector from memory.
+  const beside = (rows: number): number =>
+    rows === 1 ? (3 * registers) / 4 : Math.max(1, Math.floor((registers - 1) / (rows + 1)));
+  // Rows of one tile, if they are all: each tile reads the columns anew.
+  const most = isMany ? 14 : 6;
+  if (count <= most) {
+    // Long rows of memory are read in long pieces, yet threads need several tiles to share.
+    const share = count === 1 ? Math.max(8, Math.floor(width / 4)) : width;
+    return { rows: count, vectors: long ? 2 : turned ? 1 : Math.max(1, Math.min(beside(count), width, share)) };
+  }
+  const best = 6;
+  const vectors = Math.max(1, Math.min(long ? 2 : beside(best), width));
+  // Few columns leave registers for more rows.
+  const tall = evenBelow((registers - 1 - vectors) / vectors);
+  const rows = Math.max(best, Math.min(isMany ? 14 : 12, tall));
+  return { rows: windowed ? evenly(count, rows) : rows, vectors };
+}
+
+const evenBelow = (n: number): number => Math.floor(n / 2) * 2;
