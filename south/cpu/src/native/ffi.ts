@@ -51,7 +51,7 @@ interface Koffi {
 
 interface Host {
   readonly process?: {
-    cwd(): string;
+    readonly argv?: readonly string[];
     readonly getBuiltinModule?: (name: string) => unknown;
   };
 }
@@ -77,20 +77,24 @@ function look(): Ffi | Refusal {
   if (!process || !modules?.createRequire)
     return { reason: "foreign functions need Node, Bun or Deno: this is none of them" };
   let cause: unknown;
-  // From where this package is, and, if it was bundled, from where the program runs.
-  for (const from of [import.meta.url, `${process.cwd()}/`]) {
+  // From where this package is, and, if a bundle does not say that, from where the program is: never from where it happens to run.
+  for (const from of [import.meta.url, process.argv?.[1]]) {
+    if (from === undefined) continue;
     try {
       return ffiOf(modules.createRequire(from)("koffi") as Koffi);
     } catch (error) {
       cause ??= error;
     }
   }
-  const { code, message } = cause as { readonly code?: string; readonly message?: string };
+  const { code, message = "it is not known where the program is" } = (cause ?? {}) as {
+    code?: string;
+    message?: string;
+  };
   return {
     reason:
       code === "MODULE_NOT_FOUND"
         ? "the package koffi is not installed: npm install koffi"
-        : `the package koffi cannot be loaded: ${String(message).split("\n", 1)[0]}`,
+        : `the package koffi cannot be loaded: ${message.split("\n", 1)[0]}`,
   };
 }
 
