@@ -204,7 +204,8 @@ function scheduleReduction(plan: Plan, i: number, first: AccumulateNode): number
     along !== undefined &&
     lanes > 1 &&
     along.attr.extent >= lanes &&
-    contiguousLoads(value, along) >= contiguousLoads(value, reduced);
+    // So few terms have no partial sums for the lanes of a vector: its lanes are results.
+    (parts === 1 || contiguousLoads(value, along) >= contiguousLoads(value, reduced));
   if (parts > 1)
     plan.add({
       option: "accumulateParts",

@@ -123,14 +123,13 @@ function addressOf(lowering: Lowering, buffer: Node, index: Node, at: Loop): Add
   return { pointer, offset: total - inPointer, memory };
 }
 
-/** Whether lanes lie side by side in memory. */
-function contiguous(lowering: Lowering, index: Node): boolean {
+/** How many elements lanes lie apart in memory, if all as many: 1 where they lie side by side. */
+function laneStep(lowering: Lowering, index: Node): number | undefined {
   const { lane } = lowering;
-  if (!lane) return false;
-  for (const [atom, k] of affine(index).terms) {
-    if (atom === lane ? k !== 1 : lowering.varies(atom)) return false;
-  }
-  return affine(index).terms.has(lane);
+  const { terms } = affine(index);
+  return lane && [...terms.keys()].every((atom) => atom === lane || !lowering.varies(atom))
+    ? terms.get(lane)
+    : undefined;
 }
 
 export function loadLanes(lowering: Lowering, node: NodeOf<"load">, at: Loop): Lanes {
@@ -139,8 +138,9 @@ export function loadLanes(lowering: Lowering, node: NodeOf<"load">, at: Loop): L
   const indexVaries = lowering.varies(index);
   const maskVaries = mask !== undefined && lowering.varies(mask);
   if (!indexVaries && !maskVaries) return uniform(dtype, loadOne(lowering, node, at));
-  if (!maskVaries && contiguous(lowering, index)) {
-    const parts = loadParts(lowering, node, at);
+  const step = maskVaries ? undefined : laneStep(lowering, index);
+  if (step === 1 || (step === 2 && lowering.machine.width > 2 && dtypes[dtype].bytes === 4)) {
+    const parts = loadParts(lowering, node, at, step);
     if (parts) return vector(dtype, parts);
   }
   const lanes = lowering.inLanes(node as Node).map((n) => single(lowering.lower(n, at)));
@@ -186,8 +186,11 @@ function read(lowering: Lowering, op: OpName, { pointer, offset, memory }: Addre
   return graph.op(op, [pointer], ...place);
 }
 
-/** Lanes that lie side by side, as parts; undefined where there is no instruction for so few. */
-function loadParts(lowering: Lowering, node: NodeOf<"load">, at: Loop): Value[] | undefined {
+/** Of words 0, 1, 2, 3 and 3, 4, 5, 6 every second one, so that nothing behind the last is read. */
+const everySecond = [0, 1, 2, 3, 8, 9, 10, 11, 20, 21, 22, 23, 28, 29, 30, 31];
+
+/** Lanes that lie side by side, or `step` elements apart, as parts; undefined where there is no instruction for so few. */
+function loadParts(lowering: Lowering, node: NodeOf<"load">, at: Loop, step: number): Value[] | undefined {
   const { graph, machine } = lowering;
   const [buffer, index] = node.src as [Node, Node];
   const dtype = dtypeOf(node);
@@ -200,8 +203,13 @@ function loadParts(lowering: Lowering, node: NodeOf<"load">, at: Loop): Value[] 
   if (mask && constantOf(mask) === 0) return new Array<Value>(count).fill(zero);
   const first = (lowering.inLanes(index) as [Node])[0];
   const { pointer, offset, memory } = guarded(lowering, addressOf(lowering, buffer, first, at), mask);
-  const part = (op: OpName, i: number): Value =>
-    read(lowering, op, { pointer, offset: offset + i * lanesPerPart(dtype) * bytes, memory }, buffer, at);
+  const from = (op: OpName, element: number): Value =>
+    read(lowering, op, { pointer, offset: offset + element * bytes, memory }, buffer, at);
+  const part = (op: OpName, i: number): Value => {
+    const element = i * step * lanesPerPart(dtype);
+    if (step === 1) return from(op, element);
+    return graph.op("i8x16.shuffle", [from(op, element), from(op, element + 3)], everySecond);
+  };
   return Array.from({ length: count }, (_, i) => {
     const value = widened(lowering, dtype, few, (op) => part(op, i));
     return mask ? graph.select(value, zero, mask) : value;
@@ -238,7 +246,7 @@ export function storeLanes(lowering: Lowering, node: NodeOf<"store">, at: Loop):
     const last = extract(lowering.machine, lanes, lowering.machine.width - 1);
     return unmasked([storeOne(lowering, node, at, last)]);
   }
-  if (!maskVaries && contiguous(lowering, index)) {
+  if (!maskVaries && laneStep(lowering, index) === 1) {
     const all = storeParts(lowering, node, at, splat(lowering.machine, lanes));
     if (all) return unmasked(all);
   }
