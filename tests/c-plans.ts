@@ -7,17 +7,28 @@ import path from "node:path";
 import process from "node:process";
 import type { Fn } from "../core/src/ir/fn.ts";
 import { tensorTypeOf } from "../core/src/ir/node.ts";
-import type { KernelText } from "../core/src/kernel/c-like.ts";
+import { type KernelText, renderCLike } from "../core/src/kernel/c-like.ts";
 import { shareLoops } from "../core/src/kernel/parallel.ts";
 import type { Artifact, Codegen } from "../core/src/runtime/driver.ts";
 import type { Launch, Plan, Slot } from "../core/src/runtime/program.ts";
-import { cFlags } from "../south/cpu/src/native/c.ts";
+import { c, cFlags } from "../south/cpu/src/native/c.ts";
+import { nativeHardware } from "../south/cpu/src/native/hardware.ts";
 import { nativeUnit, renderNative } from "../south/cpu/src/native/render.ts";
 
 /** The machine's C compiler, if there is one. */
 export const compiler: string | undefined = [process.env["CC"], "cc", "gcc", "clang"]
   .filter((name) => name !== undefined && name !== "")
   .find((name) => spawnSync(name as string, ["--version"], { stdio: "ignore" }).status === 0);
+
+/** Flags for the machine that this runs on, where the compiler knows it. */
+function machineFlags(): readonly string[] {
+  const asked = spawnSync(compiler as string, ["-march=native", "-dM", "-E", "-"], { input: "", encoding: "utf8" });
+  if (asked.status !== 0) return [];
+  const macros = new Map(
+    [...asked.stdout.matchAll(/^#define (\w+) ?(.*)$/gm)].map(([, name, value]) => [name as string, value as string]),
+  );
+  return ["-march=native", ...nativeHardware(macros).flags];
+}
 
 const kernels = new WeakMap<Artifact, Fn>();
 
@@ -27,14 +38,27 @@ export const keepKernels: Codegen = {
   level: "loops",
   share: shareLoops,
   render: (kernel) => {
-    const { scratchBytes } = renderNative(kernel, { features: [] });
+    const { scratchBytes } = renderCLike(kernel, c);
     const artifact = { codegen: "c11", name: kernel.name, code: "", scratchBytes };
     kernels.set(artifact, kernel);
     return artifact;
   },
 };
 
+/** A kernel as C whose lanes are vectors of so many floats, or written out. */
+function rendered(kernel: Fn, lanes: number, fused: boolean): KernelText {
+  if (lanes > 1)
+    return renderNative(kernel, {
+      features: fused ? ["fma"] : [],
+      compute: [{ unit: "vector", dtype: "f32", lanes }],
+    });
+  const { pointer: _, ...plain } = c;
+  return renderCLike(kernel, plain, { fused });
+}
+
 export interface PlanCase {
+  /** Lanes of vectors; 1 to write them out. */
+  readonly lanes: number;
   readonly plan: Plan;
   /** Bytes, or numbers for scalars in host space. */
   readonly inputs: readonly (Uint8Array | number)[];
@@ -74,17 +98,20 @@ const filler = 0xa5;
  *  @returns the bytes of each plan's outputs
  *  @throws Error with the compiler's words, or if a kernel wrote beside an output */
 export function runPlans(cases: readonly PlanCase[], fused: boolean): Uint8Array[][] {
-  const all = [...new Set(cases.flatMap(({ plan }) => plan.artifacts))];
-  const texts = new Map(all.map((a) => [a, renderNative(kernels.get(a) as Fn, { features: fused ? ["fma"] : [] })]));
-  const text = nativeUnit([...texts.values()]);
-  const functions = cases.map(({ plan }, i) => planText(plan, i, texts));
+  const texts = cases.map(
+    ({ plan, lanes }) => new Map(plan.artifacts.map((a) => [a, rendered(kernels.get(a) as Fn, lanes, fused)])),
+  );
+  const text = nativeUnit(texts.flatMap((own) => [...own.values()]));
+  const functions = cases.map(({ plan }, i) => planText(plan, i, texts[i] as (typeof texts)[number]));
   const table = `static void (*const plans[])(char **, char **, const double *) = { ${cases.map((_, i) => `plan${i}`).join(", ")} };`;
   const source = [text, includes, ...functions, table, main(cases)].join("\n");
   const folder = mkdtempSync(path.join(tmpdir(), "sinan-c-"));
   try {
     const [from, to] = [path.join(folder, "plans.c"), path.join(folder, "plans")];
     writeFileSync(from, source);
-    const built = spawnSync(compiler as string, ["-O1", ...cFlags, "-o", to, from, "-lm"], { encoding: "utf8" });
+    const built = spawnSync(compiler as string, ["-O2", ...machineFlags(), ...cFlags, "-o", to, from, "-lm"], {
+      encoding: "utf8",
+    });
     if (built.status !== 0) throw new Error(`the C compiler refuses the kernels:\n${built.stderr.slice(0, 4000)}`);
     const input = Buffer.concat(
       cases.flatMap(({ inputs }) => inputs.map((x) => (typeof x === "number" ? double(x) : x))),

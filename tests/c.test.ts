@@ -17,10 +17,11 @@ import { lower } from "../core/src/kernel/lower.ts";
 import { applySchedule } from "../core/src/kernel/schedule.ts";
 import { attention } from "../core/src/ops/attention.ts";
 import { openStream } from "../core/src/runtime/devices.ts";
+import type { HardwareModel } from "../core/src/runtime/hardware.ts";
 import { register } from "../core/src/runtime/registry.ts";
 import { arbitrarySample, assertSameValues, type Sample } from "./arbitrary/graphs.ts";
 import { controlOps, exactOps, smoothOps, wholeGraphOps } from "./arbitrary/ops.ts";
-import { compiler, keepKernels, kernelPlan, type PlanCase, runPlans } from "./c-plans.ts";
+import { compiler, keepKernels, kernelPlan, runPlans } from "./c-plans.ts";
 import { magnitude, readsBitsOfNan, run } from "./pipeline.ts";
 
 const skip = compiler === undefined ? "there is no C compiler (cc, gcc, clang, or the one that CC names)" : false;
@@ -53,43 +54,61 @@ const fused = hardware.features.includes("fused-madd");
 const typed = (fn: Fn, outputs: readonly Uint8Array[]): Value[] =>
   outputs.map((bytes, j) => decode(dtypeOf(fn.results[j] as Node), bytes, dimsOf(fn.results[j] as Node) as number[]));
 
-/** The samples' results, all compiled with the processor's schedules into one C program. */
-function inC(samples: readonly Sample[]): Value[][] {
-  const cases = samples.map(({ fn, args }): PlanCase => {
-    const plan = compile(fn, { ...hardware, codegens: [keepKernels.name] });
-    const inputs = args.map((v, i) => ("space" in (fn.params[i] as Node).type ? Number(v.data[0]) : encode(v)));
+/** How the lanes of a sample are rendered: written out, and as vectors of so many floats. */
+const renderingsOf = (i: number): readonly number[] => [1, [4, 16, 8][i % 3] as number];
+
+const ofLanes = (lanes: number): HardwareModel => ({
+  ...hardware,
+  id: `c-${lanes}`,
+  codegens: [keepKernels.name],
+  compute: hardware.compute.map((u) => ({ ...u, lanes: (u.lanes * Math.max(lanes, 4)) / 4 })),
+  limits: { ...hardware.limits, vectorRegisters: lanes === 16 ? 32 : 16 },
+});
+
+/** The samples' results in each rendering, all compiled with the schedules for it into one C program. */
+function inC(samples: readonly Sample[]): Value[][][] {
+  const cases = samples.flatMap(({ fn, args }, i) => {
+    const inputs = args.map((v, j) => ("space" in (fn.params[j] as Node).type ? Number(v.data[0]) : encode(v)));
     const outputBytes = evaluate(fn, args).map((v) => encode(v).length);
-    return { plan, inputs, outputBytes };
+    return renderingsOf(i).map((lanes) => ({ plan: compile(fn, ofLanes(lanes)), lanes, inputs, outputBytes }));
   });
-  return runPlans(cases, fused).map((outputs, i) => typed((samples[i] as Sample).fn, outputs));
+  const outputs = runPlans(cases, fused);
+  return samples.map(({ fn }, i) => [0, 1].map((j) => typed(fn, outputs[2 * i + j] as Uint8Array[])));
+}
+
+/** Compares what each rendering of a sample gave. */
+function assertSame(sample: Sample, got: readonly Value[][], expected: readonly Value[]): void {
+  got.forEach((values, j) => {
+    assertSameValues(values, expected, () => `${j === 0 ? "written out" : "vectors"}: ${print(sample.fn)}`);
+  });
 }
 
 const samplesOf = (dtypes: readonly DType[], ops: readonly Op[], count: number): Sample[] =>
   fc.sample(arbitrarySample({ dtypes, ops, maxNodes: 14 }), { seed, numRuns: count });
 
 test("exactly rounded graphs give the interpreter's bits in C", { skip }, () => {
-  const samples = samplesOf(everyDtype, exactOps, 250).filter(({ fn, args }) => !readsBitsOfNan(fn, args));
+  const samples = samplesOf(everyDtype, exactOps, 150).filter(({ fn, args }) => !readsBitsOfNan(fn, args));
   inC(samples).forEach((got, i) => {
-    const { fn, args } = samples[i] as Sample;
-    assertSameValues(got, evaluate(fn, args), () => print(fn));
+    const sample = samples[i] as Sample;
+    assertSame(sample, got, evaluate(sample.fn, sample.args));
   });
 });
 
 test("graphs of integers give the interpreter's bits in C", { skip }, () => {
-  const samples = samplesOf(["i32", "u32", "i64", "i8", "u8", "u16", "i16"], wholeGraphOps.filter(isPlanned), 150);
+  const samples = samplesOf(["i32", "u32", "i64", "i8", "u8", "u16", "i16"], wholeGraphOps.filter(isPlanned), 90);
   inC(samples).forEach((got, i) => {
-    const { fn, args } = samples[i] as Sample;
-    assertSameValues(got, evaluate(fn, args), () => print(fn));
+    const sample = samples[i] as Sample;
+    assertSame(sample, got, evaluate(sample.fn, sample.args));
   });
 });
 
 test("sums, products and transcendental functions of f32 have WebAssembly's bits in C", { skip }, async () => {
-  const samples = samplesOf(["f32"], smoothOps.filter(isPlanned), 150).filter(
+  const samples = samplesOf(["f32"], smoothOps.filter(isPlanned), 60).filter(
     ({ fn, args }) => magnitude(fn, args) < 1e5,
   );
   const all = inC(samples);
-  for (const [i, { fn, args }] of samples.entries())
-    assertSameValues(all[i] as Value[], await run(stream, fn, args), () => print(fn));
+  for (const [i, sample] of samples.entries())
+    assertSame(sample, all[i] as Value[][], await run(stream, sample.fn, sample.args));
 });
 
 test("a packed product takes its roundings as WebAssembly does", { skip }, async () => {
@@ -109,7 +128,7 @@ test("a packed product takes its roundings as WebAssembly does", { skip }, async
     );
   });
   const [got] = inC([{ fn, args }]);
-  assertSameValues(got ?? [], await run(stream, fn, args), () => print(fn));
+  assertSame({ fn, args }, got ?? [], await run(stream, fn, args));
 });
 
 test("attention whose loops begin and end by numbers in memory has WebAssembly's bits in C", { skip }, async () => {
@@ -128,13 +147,13 @@ test("attention whose loops begin and end by numbers in memory has WebAssembly's
   const starts = Array.from({ length: 20 }, (_, i) => (i * i) % 70);
   const args = [...inputs, valueOf("i32", [4], [0, 3, 65, 141]), valueOf("i32", [4, 5], starts)];
   const [got] = inC([{ fn, args }]);
-  assertSameValues(got ?? [], await run(stream, fn, args), () => print(fn));
+  assertSame({ fn, args }, got ?? [], await run(stream, fn, args));
 });
 
 test("any legal schedule gives the interpreter's result in C", { skip }, () => {
   const pairs = fc.sample(fc.tuple(arbitraryGroup, fc.array(fc.nat(10_000), { minLength: 4, maxLength: 20 })), {
     seed,
-    numRuns: 200,
+    numRuns: 130,
   });
   const made = pairs.map(([fn, numbers]) => {
     const kernel = lower(fn);
@@ -142,16 +161,24 @@ test("any legal schedule gives the interpreter's result in C", { skip }, () => {
     const args = fn.params.map((p, i) => sample(dtypeOf(p), dimsOf(p), i));
     return { fn, args, options, plan: kernelPlan(applySchedule(kernel, options)) };
   });
-  assert.ok(made.reduce((n, { options }) => n + options.length, 0) > 200);
+  assert.ok(made.reduce((n, { options }) => n + options.length, 0) > 130);
   const outputs = runPlans(
-    made.map(({ fn, args, plan }) => ({
-      plan,
-      inputs: args.map(encode),
-      outputBytes: evaluate(fn, args).map((v) => encode(v).length),
-    })),
+    made.flatMap(({ fn, args, plan }) =>
+      [1, 4].map((lanes) => ({
+        plan,
+        lanes,
+        inputs: args.map(encode),
+        outputBytes: evaluate(fn, args).map((v) => encode(v).length),
+      })),
+    ),
     false,
   );
   made.forEach(({ fn, args, options }, i) => {
-    assertSameValues(typed(fn, outputs[i] ?? []), evaluate(fn, args), () => `${print(fn)}\n${JSON.stringify(options)}`);
+    for (const [j, lanes] of [1, 4].entries())
+      assertSameValues(
+        typed(fn, outputs[2 * i + j] ?? []),
+        evaluate(fn, args),
+        () => `${lanes} lanes: ${print(fn)}\n${JSON.stringify(options)}`,
+      );
   });
 });

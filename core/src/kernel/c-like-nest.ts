@@ -1,14 +1,29 @@
 /** One nest as text: loops, named values, accumulators, masks.
  *
- *  Every value gets a name in the outermost loop where it is known. Instances of unrolled and vector ranges are written out,
- *  each with accumulators of its own, so that the language's compiler may keep them in registers and join them into vectors. */
-import { VerifyError } from "../errors.ts";
+ *  Every value gets a name in the outermost loop where it is known. Instances of unrolled ranges are written out, each with
+ *  accumulators of its own, so that the language's compiler may keep them in registers. Lanes of the vector range are vectors
+ *  where the language has them, and instances where it has none. */
 import { identityOf } from "../interpreter/contraction.ts";
 import type { DType } from "../ir/dtype.ts";
 import { topological } from "../ir/fn.ts";
-import { dtypeOf, type Node, type Op, type ReduceKind, tensorTypeOf } from "../ir/node.ts";
-import { constIndex } from "../ops/indexing.ts";
+import { dtypeOf, type Node, type ReduceKind, tensorTypeOf } from "../ir/node.ts";
+import { affine, constIndex } from "../ops/indexing.ts";
 import type { CLike } from "./c-like.ts";
+import { Lanes, type Needs, one, only, type ScalarOp, type Text } from "./c-like-lanes.ts";
+import {
+  addLine,
+  type Block,
+  combiner,
+  fail,
+  indexName,
+  isSerial,
+  linesOf,
+  newBlock,
+  operators,
+  outputLoops,
+  type Point,
+  points,
+} from "./c-like-text.ts";
 import type { AccumulateNode, NestNode, RangeNode, StoreNode } from "./nests.ts";
 import { substitute } from "./substitute.ts";
 
@@ -18,53 +33,13 @@ export interface Writing {
   readonly fused: boolean;
   readonly typeOf: (dtype: DType) => string;
   /** The name of a helper, which is then defined. */
-  readonly helper: (op: Op | "fma", dtype: DType, from: DType) => string;
+  readonly helper: (op: ScalarOp, dtype: DType, from: DType) => string;
+  readonly needs: Needs;
 }
-
-export function fail(why: string, hint: string): never {
-  throw new VerifyError(`kernel as text: ${why}`, { hint });
-}
-
-/** Operators that mean in every such language what the op table says. */
-const operators: Partial<Record<Op, string>> = {
-  add: "+",
-  sub: "-",
-  mul: "*",
-  div: "/",
-  lt: "<",
-  eq: "==",
-  and: "&",
-  or: "|",
-  xor: "^",
-};
-
-/** A loop, or the code around all loops of a nest. Values that need results of accumulates stand behind those: `values[l]` needs
- *  accumulates of at most l levels, whose loops are `loops[l - 1]`. */
-interface Block {
-  readonly range: RangeNode | undefined;
-  readonly parent: Block | undefined;
-  readonly values: string[][];
-  readonly loops: Block[][];
-  readonly names: Map<Node, string>;
-  /** Behind all values: the next output loop, then stores, or the steps of accumulators. */
-  inner: Block | undefined;
-  readonly last: string[];
-}
-
-const newBlock = (range?: RangeNode, parent?: Block): Block => ({
-  range,
-  parent,
-  values: [],
-  loops: [],
-  names: new Map(),
-  inner: undefined,
-  last: [],
-});
-
-const combiner = { sum: "add", prod: "mul", max: "max", min: "min" } as const satisfies Record<ReduceKind, Op>;
 
 /** Index arithmetic up to this length stands where it is used. */
 const shortText = 40;
+const widths: ReadonlySet<number> = new Set([2, 4, 8, 16, 32]);
 
 export class NestText {
   readonly #arguments: ReadonlyMap<Node, string>;
@@ -76,6 +51,8 @@ export class NestText {
   readonly #stored: ReadonlySet<Node>;
   /** Whether its parallel loop runs the iterations of a share. */
   readonly #isShared: boolean;
+  readonly #lane: RangeNode | undefined;
+  readonly #lanes: Lanes;
   #count = 0;
 
   constructor(stores: readonly StoreNode[], args: ReadonlyMap<Node, string>, context: Writing, isShared: boolean) {
@@ -83,12 +60,19 @@ export class NestText {
     this.#isShared = isShared;
     this.#context = context;
     this.#stored = new Set(stores.map((s) => s.src[0] as Node));
+    const { vectors } = context.language;
+    this.#lane =
+      vectors &&
+      topological(stores).find(
+        (r): r is RangeNode => r.op === "range" && r.attr.kind === "vector" && widths.has(r.attr.extent),
+      );
+    this.#lanes = new Lanes(this.#lane?.attr.extent ?? 1, vectors, context.needs);
   }
 
   /** An i32 scalar, and the lines before it. */
   scalar(node: Node): { readonly lines: readonly string[]; readonly value: string } {
-    const value = this.#value(node, this.#root);
-    return { lines: this.#text(this.#root), value };
+    const value = only(this.#value(node, this.#root));
+    return { lines: this.#text(), value };
   }
 
   lines(nest: NestNode): string[] {
@@ -96,10 +80,14 @@ export class NestText {
     if (outputs.some((r) => r.attr.extent === 0)) return [];
     let at = this.#root;
     for (const r of outputs.filter(isSerial)) at = at.inner = newBlock(r, at);
-    const instances = points(outputs.filter((r) => !isSerial(r)));
+    const instances = points(outputs.filter((r) => this.#isUnrolled(r)));
     const stores = instances.map((point) => this.#at(nest.src, point) as StoreNode[]);
     for (const instance of stores) this.#stores(instance, at);
-    return ["{", ...this.#text(this.#root).map((line) => `  ${line}`), "}"];
+    return ["{", ...this.#text().map((line) => `  ${line}`), "}"];
+  }
+
+  #isUnrolled(r: RangeNode): boolean {
+    return r !== this.#lane && !isSerial(r);
   }
 
   /** The nodes where ranges have these values. */
@@ -114,22 +102,18 @@ export class NestText {
         });
   }
 
-  #text(block: Block): string[] {
+  /** The node in each lane. */
+  #inLanes(n: Node): Node[] {
+    return points(this.#lane ? [this.#lane] : []).map((point) => this.#at([n], point)[0] as Node);
+  }
+
+  #text(): string[] {
     const { language } = this.#context;
-    const lines: string[] = [];
-    for (let level = 0; level < Math.max(block.values.length, block.loops.length); level++) {
-      lines.push(...(block.values[level] ?? []));
-      for (const loop of block.loops[level] ?? []) lines.push(...this.#text(loop));
-    }
-    if (block.inner) lines.push(...this.#text(block.inner));
-    lines.push(...block.last);
-    if (!block.range) return lines;
-    const name = indexName(block.range);
-    const isShared = this.#isShared && block.range.attr.kind === "parallel";
-    const loop = isShared
-      ? language.loop(name, language.share.end, language.share.begin)
-      : language.loop(name, block.range.attr.extent);
-    return [`${loop} {`, ...lines.map((line) => `  ${line}`), "}"];
+    return linesOf(this.#root, (range) =>
+      this.#isShared && range.attr.kind === "parallel"
+        ? language.loop(indexName(range), language.share.end, language.share.begin)
+        : language.loop(indexName(range), range.attr.extent),
+    );
   }
 
   /** The ranges on which a node depends; those of an accumulate end there. */
@@ -141,6 +125,10 @@ export class NestText {
       this.#free.set(n, all);
     }
     return this.#free.get(root) ?? new Set();
+  }
+
+  #varies(n: Node): boolean {
+    return this.#lane !== undefined && this.#freeOf(n).has(this.#lane);
   }
 
   /** How many accumulates lie below each other in a node. */
@@ -162,19 +150,37 @@ export class NestText {
   }
 
   #stores(instance: readonly StoreNode[], at: Block): void {
-    const { language } = this.#context;
     // A store may lie over what another value of the instance reads: all values are made before the first.
     const own: Own = { names: new Map(), lines: at.last };
-    const texts = instance.map(({ src: [buffer, index, value, mask] }) => ({
-      buffer: buffer as Node,
-      index: this.#value(index as Node, at, own),
-      value: this.#value(value as Node, at, own),
-      mask: mask && this.#value(mask, at, own),
-    }));
-    for (const { buffer, index, value, mask } of texts) {
-      const store = language.store(this.#bufferName(buffer), index, value, dtypeOf(buffer));
-      at.last.push(mask === undefined ? store : `if (${mask}) ${store}`);
+    const all = instance.flatMap((s) => this.#store(s, at, own));
+    for (const line of all) at.last.push(line);
+  }
+
+  #store(node: StoreNode, at: Block, own: Own): string[] {
+    const { language } = this.#context;
+    const [buffer, index, value, mask] = node.src as [Node, Node, Node, Node | undefined];
+    const dtype = dtypeOf(buffer);
+    const stored = this.#value(value, at, own);
+    const condition = mask && this.#value(mask, at, own);
+    const guarded = (text: Text | undefined, line: string): string => (text ? `if (${only(text)}) ${line}` : line);
+    const isMasked = condition?.element !== undefined;
+    const single = (n: Node, text: string, given: Text | undefined): string =>
+      guarded(given, language.store(...this.#place(buffer, n, at, own), text, dtype));
+    if (!this.#varies(index) && !isMasked)
+      // All lanes go to one place: the last one stays.
+      return [single(index, this.#lanes.extract(stored, dtype, this.#lanes.width - 1), condition)];
+    if (this.#isContiguous(index)) {
+      const pointer = this.#pointerOf(buffer, index, at, own);
+      const lines = this.#lanes.store(pointer, stored, dtype, isMasked ? condition : undefined);
+      return lines.map((line) => guarded(isMasked ? undefined : condition, line));
     }
+    return this.#inLanes(index).map((n, i) =>
+      single(
+        n,
+        this.#lanes.extract(stored, dtype, i),
+        isMasked ? one(this.#lanes.extract(condition, "bool", i)) : condition,
+      ),
+    );
   }
 
   #bufferName(buffer: Node): string {
@@ -183,25 +189,79 @@ export class NestText {
     );
   }
 
+  /** Whether lanes lie side by side in memory. */
+  #isContiguous(index: Node): boolean {
+    const { terms } = affine(index);
+    if (!this.#lane || terms.get(this.#lane) !== 1) return false;
+    return [...terms.keys()].every((atom) => atom === this.#lane || !this.#varies(atom));
+  }
+
+  /** What stands for elements behind the first lane's. */
+  #pointerOf(buffer: Node, index: Node, at: Block, own: Own | undefined): (i: number) => string {
+    const [first] = this.#inLanes(index) as [Node];
+    const [base, offset] = this.#place(buffer, first, at, own);
+    return (i) => `${base} + ${i === 0 ? offset : `${offset} + ${i}`}`;
+  }
+
+  /** A buffer's name, or that of a pointer into it, and the index behind it. */
+  #place(buffer: Node, index: Node, at: Block, own: Own | undefined): readonly [string, string] {
+    const { pointer } = this.#context.language;
+    const pinned = own ? this.#pinned(index) : none;
+    if (!pointer || pinned.size > 0) return [this.#bufferName(buffer), only(this.#value(index, at, own))];
+    const { constant, terms } = affine(index);
+    const homes = [...terms].map(([atom, k]) => ({ atom, k, home: this.#home(atom, at) }));
+    let name = this.#bufferName(buffer);
+    let level = 0;
+    for (const block of pathTo(at)) {
+      const here = homes.filter(({ home }) => home === block);
+      if (here.length === 0) continue;
+      level = here.reduce((most, { atom }) => Math.max(most, this.#levelOf(atom)), level);
+      const offsets = here.map(({ atom, k }) => {
+        const value = atom.op === "range" ? indexName(atom) : only(this.#value(atom, at));
+        return k === 1 ? value : `${value} * ${k}`;
+      });
+      const text = `${name} + ${offsets.join(" + ")}`;
+      const known = block.pointers.get(text);
+      name = known ?? `p${this.#count++}`;
+      if (known !== undefined) continue;
+      block.pointers.set(text, name);
+      addLine(block, level, pointer(dtypeOf(buffer), name, text));
+    }
+    return [name, String(constant)];
+  }
+
   /** The text that stands for a node's value, as seen from the block `at`. */
-  #value(root: Node, at: Block, own?: Own): string {
+  #value(root: Node, at: Block, own?: Own): Text {
     const pinned = own ? this.#pinned(root) : none;
-    const find = (n: Node): string | undefined => (pinned.has(n) ? own?.names : this.#home(n, at).names)?.get(n);
-    for (const n of topological([root], (m) => m.op !== "accumulate" && find(m) === undefined)) {
+    const find = (n: Node): Text | undefined => (pinned.has(n) ? own?.names : this.#home(n, at).names)?.get(n);
+    const order = topological([root], (m) => m.op !== "accumulate" && m.op !== "load" && find(m) === undefined);
+    for (const n of order) {
       if (n.op === "scratch" || (n.op === "param" && tensorTypeOf(n).dims.length > 0) || find(n) !== undefined)
         continue;
-      const text = this.#made(n, at, (s) => find(s) ?? "");
       const isPinned = pinned.has(n) && own !== undefined;
+      const text = this.#made(n, at, (s) => find(s) as Text, own);
       const home = this.#home(n, at);
-      const named = isNamed(n, text);
-      const name = named ? `v${this.#count++}` : text;
-      (isPinned ? own.names : home.names).set(n, name);
-      if (!named) continue;
-      const line = this.#context.language.constant(this.#context.typeOf(dtypeOf(n)), name, text);
-      if (isPinned) own.lines.push(line);
-      else (home.values[this.#levelOf(n)] ??= []).push(line);
+      const lines: string[] = [];
+      const named = isNamed(n, text) ? this.#named(n, text, lines) : text;
+      (isPinned ? own.names : home.names).set(n, named);
+      for (const line of lines)
+        if (isPinned) own.lines.push(line);
+        else addLine(home, this.#levelOf(n), line);
     }
     return find(root) ?? fail(`${root.op} has no value`, "buffers are only loaded from");
+  }
+
+  /** Names for a value's parts. */
+  #named(n: Node, { element, parts }: Text, lines: string[]): Text {
+    const type = element === undefined ? this.#context.typeOf(dtypeOf(n)) : this.#lanes.type(element);
+    const known = new Map<string, string>();
+    const names = parts.map((part) => {
+      const name = known.get(part) ?? `v${this.#count++}`;
+      if (!known.has(part)) lines.push(this.#context.language.constant(type, name, part));
+      known.set(part, name);
+      return name;
+    });
+    return element === undefined ? { parts: names } : { element, parts: names };
   }
 
   /** The nodes below that read memory which the nest writes. */
@@ -216,57 +276,96 @@ export class NestText {
     return pinned;
   }
 
-  #made(n: Node, at: Block, of: (n: Node) => string): string {
+  #made(n: Node, at: Block, of: (n: Node) => Text, own: Own | undefined): Text {
     const { language, helper } = this.#context;
     const dtype = dtypeOf(n);
     switch (n.op) {
       case "const":
-        return language.literal(n.attr.value, n.attr.dtype);
+        return one(language.literal(n.attr.value, n.attr.dtype));
       case "param":
-        return (
-          this.#arguments.get(n) ?? fail(`parameter ${n.id} is used as a scalar, but is none`, "load from buffers")
+        return one(
+          this.#arguments.get(n) ?? fail(`parameter ${n.id} is used as a scalar, but is none`, "load from buffers"),
         );
       case "range":
-        return language.index(indexName(n));
-      case "load": {
-        const [buffer, index, mask] = n.src as [Node, Node, Node | undefined];
-        const loaded = language.load(this.#bufferName(buffer), of(index), dtype);
-        return mask ? language.select(of(mask), loaded, language.literal(0, dtype)) : loaded;
-      }
+        return n === this.#lane ? this.#lanes.numbers() : one(language.index(indexName(n)));
+      case "load":
+        return this.#load(n, at, own);
       case "accumulate":
         return this.#accumulate(n, at);
-      case "where": {
-        const [condition, yes, no] = n.src.map(of) as [string, string, string];
-        return language.select(condition, yes, no);
-      }
       default: {
         const args = n.src.map(of);
+        if (n.op === "where") {
+          const [condition, yes, no] = args as [Text, Text, Text];
+          return args.every((x) => x.element === undefined)
+            ? one(language.select(only(condition), only(yes), only(no)))
+            : this.#lanes.select(condition, yes, no, dtype, language.select);
+        }
+        if (args.some((x) => x.element !== undefined)) return this.#lanes.op(n, args);
+        const texts = args.map(only);
         const operator = operators[n.op];
-        if (operator && args.length === 2) return `(${args.join(` ${operator} `)})`;
-        return `${helper(n.op, dtype, dtypeOf(n.src.at(-1) ?? n))}(${args.join(", ")})`;
+        if (operator && args.length === 2) return one(`(${texts.join(` ${operator} `)})`);
+        return one(`${helper(n.op, dtype, dtypeOf(n.src.at(-1) ?? n))}(${texts.join(", ")})`);
       }
     }
   }
 
+  #load(n: Node, at: Block, own: Own | undefined): Text {
+    const { language } = this.#context;
+    const [buffer, index, mask] = n.src as [Node, Node, Node | undefined];
+    const dtype = dtypeOf(n);
+    const isMasked = mask !== undefined && this.#varies(mask);
+    if (!this.#varies(index) && !isMasked) {
+      const loaded = language.load(...this.#place(buffer, index, at, own), dtype);
+      return one(mask ? language.select(only(this.#value(mask, at, own)), loaded, language.literal(0, dtype)) : loaded);
+    }
+    if (this.#isContiguous(index)) {
+      const condition = mask && this.#value(mask, at, own);
+      const pointer = this.#pointerOf(buffer, index, at, own);
+      if (!condition || isMasked) return this.#lanes.load(pointer, dtype, condition);
+      const lanes = this.#lanes.load(pointer, dtype);
+      return this.#lanes.select(condition, lanes, one(language.literal(0, dtype)), dtype, language.select);
+    }
+    return this.#lanes.pack(
+      dtype,
+      this.#inLanes(n).map((lane) => only(this.#value(lane, at, own))),
+    );
+  }
+
   /** The loops of an accumulate, which others of its level share, then its partial results as one. */
-  #accumulate(n: AccumulateNode, at: Block): string {
-    const { language, typeOf } = this.#context;
+  #accumulate(n: AccumulateNode, at: Block): Text {
+    const { language } = this.#context;
     const dtype = dtypeOf(n);
     const ranges = n.src.slice(1).filter((r): r is RangeNode => r.op === "range");
-    const identity = language.literal(identityOf(n.attr.kind, dtype), dtype);
+    const identity = one(language.literal(identityOf(n.attr.kind, dtype), dtype));
     if (ranges.some((r) => r.attr.extent === 0)) return identity;
     const home = this.#home(n, at);
     const level = this.#levelOf(n);
     const inside = this.#loops(home, level - 1, ranges.filter(isSerial));
-    const partials = points(ranges.filter((r) => !isSerial(r))).map((point) => {
+    const isAcross = this.#lane !== undefined && ranges.includes(this.#lane);
+    const side = ranges.filter((r) => !isSerial(r));
+    const rows = points(side.filter((r) => r !== this.#lane)).map((point) => {
       const [value] = this.#at([n.src[0] as Node], point) as [Node];
-      if (inside === home) return this.#step(n, identity, value, inside);
-      const name = `a${this.#count++}`;
-      (home.values[level - 1] ??= []).push(language.variable(typeOf(dtype), name, identity));
-      inside.last.push(`${name} = ${this.#step(n, name, value, inside)};`);
-      return name;
+      const isVector = isAcross || this.#varies(value);
+      const first = isVector ? this.#lanes.repeat(identity, dtype) : identity;
+      if (inside === home) return this.#step(n, first, value, inside);
+      const type = first.element === undefined ? this.#context.typeOf(dtype) : this.#lanes.type(first.element);
+      const running = { ...first, parts: first.parts.map(() => `a${this.#count++}`) };
+      first.parts.forEach((part, i) => {
+        addLine(home, level - 1, language.variable(type, running.parts[i] as string, part));
+      });
+      const next = this.#step(n, running, value, inside);
+      next.parts.forEach((part, i) => {
+        addLine(inside, this.#levelOf(value), `${running.parts[i]} = ${part};`);
+      });
+      return running;
     });
-    return this.#halves(n, partials, dtype);
+    if (!isAcross) return this.#halves(n.attr.kind, rows, dtype);
+    return this.#across(n.attr.kind, rows, side, dtype, (text) => {
+      const lines: string[] = [];
+      const named = this.#named(n, text, lines);
+      for (const line of lines) addLine(home, level, line);
+      return named;
+    });
   }
 
   #loops(home: Block, level: number, ranges: readonly RangeNode[]): Block {
@@ -280,70 +379,88 @@ export class NestText {
     return block;
   }
 
-  #step({ attr }: AccumulateNode, running: string, value: Node, inside: Block): string {
+  #step({ attr }: AccumulateNode, running: Text, value: Node, inside: Block): Text {
     const dtype = dtypeOf(value);
     if (this.#context.fused && attr.product && value.op === "mul" && (dtype === "f32" || dtype === "f64")) {
       const factors = value.src.map((s) => this.#value(s, inside));
-      return `${this.#context.helper("fma", dtype, dtype)}(${factors.join(", ")}, ${running})`;
+      if (running.element !== undefined) return this.#lanes.apply("fma", dtype, [...factors, running]);
+      return one(`${this.#context.helper("fma", dtype, dtype)}(${[...factors, running].map(only).join(", ")})`);
     }
     return this.#combined(attr.kind, running, this.#value(value, inside), dtype);
   }
 
-  #combined(kind: ReduceKind, a: string, b: string, dtype: DType): string {
+  #combined(kind: ReduceKind, a: Text, b: Text, dtype: DType): Text {
+    if (a.element !== undefined || b.element !== undefined) return this.#lanes.combine(kind, dtype, a, b);
     const operator = operators[combiner[kind]];
-    return operator ? `(${a} ${operator} ${b})` : `${this.#context.helper(combiner[kind], dtype, dtype)}(${a}, ${b})`;
+    const [x, y] = [only(a), only(b)];
+    return one(
+      operator ? `(${x} ${operator} ${y})` : `${this.#context.helper(combiner[kind], dtype, dtype)}(${x}, ${y})`,
+    );
   }
 
   /** Partial results p = 0 … n−1 become one: while there are several, p takes p + ⌈n/2⌉ to itself. */
-  #halves({ attr }: AccumulateNode, partials: readonly string[], dtype: DType): string {
+  #halves(kind: ReduceKind, partials: readonly Text[], dtype: DType): Text {
     let left = partials;
     while (left.length > 1) {
       const half = Math.ceil(left.length / 2);
       const all = left;
       left = all
         .slice(0, half)
-        .map((x, p) => (p + half < all.length ? this.#combined(attr.kind, x, all[p + half] as string, dtype) : x));
+        .map((x, p) => (p + half < all.length ? this.#combined(kind, x, all[p + half] as Text, dtype) : x));
     }
-    return left[0] as string;
+    return left[0] as Text;
+  }
+
+  /** The same where lanes are partial results too: vectors as long as they come in pairs, then the lanes. */
+  #across(
+    kind: ReduceKind,
+    rows: readonly Text[],
+    side: readonly RangeNode[],
+    dtype: DType,
+    name: (text: Text) => Text,
+  ): Text {
+    const lanes = this.#lanes;
+    let whole = rows;
+    const isLast = side.at(-1) === this.#lane;
+    if (isLast)
+      while (whole.length > 1 && whole.length % 2 === 0) {
+        const half = whole.length / 2;
+        const all = whole;
+        whole = all.slice(0, half).map((row, i) => this.#combined(kind, row, all[i + half] as Text, dtype));
+      }
+    if (isLast && whole.length === 1) return one(lanes.total(kind, dtype, name(whole[0] as Text), name));
+    const named = whole.map(name);
+    const stride = side.slice(side.indexOf(this.#lane as RangeNode) + 1).reduce((c, r) => c * r.attr.extent, 1);
+    const scalars: Text[] = [];
+    for (let block = 0; block < named.length; block += stride)
+      for (let lane = 0; lane < lanes.width; lane++)
+        for (let i = 0; i < stride; i++) scalars.push(one(lanes.extract(named[block + i] as Text, dtype, lane)));
+    return this.#halves(kind, scalars, dtype);
   }
 }
 
 /** Names and statements of an instance, of values that are made where they stand. */
 interface Own {
-  readonly names: Map<Node, string>;
+  readonly names: Map<Node, Text>;
   readonly lines: string[];
 }
 
 const none: ReadonlySet<Node> = new Set();
 
-type Point = ReadonlyMap<Node, number>;
-
-/** All points of the ranges, the first range outermost. */
-function points(ranges: readonly RangeNode[]): Point[] {
-  let all: Map<Node, number>[] = [new Map()];
-  for (const r of ranges)
-    all = all.flatMap((p) => Array.from({ length: r.attr.extent }, (_, i) => new Map(p).set(r, i)));
-  return all;
+/** The blocks around one and itself, the outermost first. */
+function pathTo(block: Block): Block[] {
+  const path: Block[] = [];
+  for (let at: Block | undefined = block; at; at = at.parent) path.unshift(at);
+  return path;
 }
 
-/** The output ranges of a nest, the outermost first. */
-export function outputLoops(nest: NestNode): RangeNode[] {
-  const ranges = new Map<number, RangeNode>();
-  const bound = new Set<Node>();
-  for (const n of topological(nest.src)) {
-    if (n.op === "range") ranges.set(n.attr.id, n);
-    if (n.op === "accumulate") for (const r of n.src.slice(1)) bound.add(r);
-  }
-  return nest.attr.order.flatMap((id) => ranges.get(id) ?? []).filter((r) => !bound.has(r));
-}
-
-/** Whether a range is a loop at run time. */
-const isSerial = ({ attr }: RangeNode): boolean => attr.kind !== "unroll" && attr.kind !== "vector";
-
-export const indexName = ({ attr }: RangeNode): string => `r${attr.id}`;
-
-const isNamed = (n: Node, text: string): boolean =>
+const isNamed = (n: Node, { element, parts }: Text): boolean =>
   n.op !== "const" &&
   n.op !== "param" &&
-  n.op !== "range" &&
-  !((n.op === "add" || n.op === "mul") && dtypeOf(n) === "i32" && text.length <= shortText);
+  (n.op !== "range" || element !== undefined) &&
+  !(
+    element === undefined &&
+    (n.op === "add" || n.op === "mul") &&
+    dtypeOf(n) === "i32" &&
+    (parts[0] ?? "").length <= shortText
+  );

@@ -4,9 +4,11 @@ import { hashText } from "../ir/attr.ts";
 import { byteSize, type DType } from "../ir/dtype.ts";
 import { known } from "../ir/dim.ts";
 import { type Fn, topological } from "../ir/fn.ts";
-import { dtypeOf, type Node, type Op, tensorTypeOf } from "../ir/node.ts";
+import { dtypeOf, type Node, tensorTypeOf } from "../ir/node.ts";
 import { within } from "../ir/scope.ts";
-import { fail, indexName, NestText, outputLoops, type Writing } from "./c-like-nest.ts";
+import type { Needs, ScalarOp, VectorOp, Vectors } from "./c-like-lanes.ts";
+import { NestText, type Writing } from "./c-like-nest.ts";
+import { fail, indexName, outputLoops } from "./c-like-text.ts";
 import { bodyOf, type Item, itemsOf, kernelNode, rangeOfLoop, type StoreNode } from "./nests.ts";
 import { workOf } from "./parallel.ts";
 
@@ -36,6 +38,10 @@ export interface CLike {
   /** A statement. */
   readonly store: (buffer: string, index: string, value: string, dtype: DType) => string;
   readonly select: (condition: string, yes: string, no: string) => string;
+  /** A pointer to elements of a dtype; absent where elements are only reached by their number in a buffer. */
+  readonly pointer?: (dtype: DType, name: string, value: string) => string;
+  /** Absent where lanes are to be written out. */
+  readonly vectors?: Vectors;
   /** How names are given to a value, and to an accumulator that begins with it. */
   readonly constant: (type: string, name: string, value: string) => string;
   readonly variable: (type: string, name: string, value: string) => string;
@@ -45,16 +51,16 @@ export interface CLike {
   /** The iterations that a call of a part is to run, as its function's header names them. */
   readonly share: { readonly begin: string; readonly end: string };
   /** The definition of a helper function: an op that is no operator of the language, at a dtype (`max_f32`); a cast or
-   *  bitcast between two; `fma`, one rounding for a · b + c. Undefined where the language has no rule for it. */
-  readonly helper: (op: Op | "fma", dtype: DType, from: DType) => string | undefined;
+   *  bitcast between two. Undefined where the language has no rule for it. */
+  readonly helper: (op: ScalarOp, dtype: DType, from: DType) => string | undefined;
   readonly fn: (text: FunctionText) => string;
   /** What stands before all. */
   readonly prelude: string;
 }
 
 /** The name of the function that a helper defines. */
-export const helperName = (op: Op | "fma", dtype: DType, from: DType): string =>
-  op === "cast" || op === "bitcast" ? `${op}_${from}_${dtype}` : `${op}_${dtype}`;
+export const helperName = (op: VectorOp, dtype: DType, from: DType): string =>
+  op === "cast" || op === "bitcast" || op === "resize" ? `${op}_${from}_${dtype}` : `${op}_${dtype}`;
 
 /** A function of a kernel: all that may run at one time. The parts of a kernel run in turn. */
 export interface KernelPart {
@@ -93,12 +99,10 @@ export function renderCLike(
       language.types[dtype] ?? fail(`there is no type for ${dtype}`, "cast it before code is generated"),
     helper: (op, dtype, from) => {
       const name = helperName(op, dtype, from);
-      const text = definitions.get(name) ?? language.helper(op, dtype, from);
-      if (text === undefined)
-        return fail(`there is no rule for ${op} on ${dtype}`, "expand it before code is generated");
-      definitions.set(name, text);
+      define(definitions, name, () => language.helper(op, dtype, from), `${op} on ${dtype}`);
       return name;
     },
+    needs: needsOf(language, definitions, (op, dtype, from) => context.helper(op, dtype, from)),
   };
   const { arguments: args, scratchBytes, names } = argumentsOf(kernel);
   const parts = within(kernelNode(kernel).scope, () => partsOf(kernel, names, context));
@@ -127,6 +131,31 @@ export function renderCLike(
     definitions: [...definitions.values()],
     functions: functions(name),
   };
+}
+
+/** Adds a definition, those that it is made of before it. */
+function define(definitions: Map<string, string>, name: string, make: () => string | undefined, what: string): void {
+  if (definitions.has(name)) return;
+  const text = make() ?? fail(`there is no rule for ${what}`, "expand it before code is generated");
+  definitions.set(name, text);
+}
+
+function needsOf({ vectors }: CLike, definitions: Map<string, string>, scalar: Needs["scalar"]): Needs {
+  const needs: Needs = {
+    scalar,
+    type: (element, lanes) => {
+      const name = `${element}x${lanes}`;
+      define(definitions, name, () => vectors?.type(name, element, lanes), `vectors of ${element}`);
+      return name;
+    },
+    vector: (op, dtype, from, lanes) => {
+      const name = `${helperName(op, dtype, from)}x${lanes}`;
+      const make = (): string | undefined => vectors?.helper(name, op, dtype, from, lanes, needs);
+      define(definitions, name, make, `${op} on vectors of ${dtype}`);
+      return name;
+    },
+  };
+  return needs;
 }
 
 const symbolOf = (name: string, part: number): string => `${name}_p${part}`;

@@ -1,7 +1,18 @@
 /** Kernels as C11: a function for each of their parts,
  *  `void name(char *const *buffers, const double *scalars, int64_t begin, int64_t end)`, the scratch memory behind the buffers; one
  *  whose loop is shared runs the iterations from `begin` to `end`. */
-import { byteSize, type CLike, type DType, dtypes, type FunctionText, helperName, isFloat, type Op } from "sinan/south";
+import {
+  byteSize,
+  type CLike,
+  type DType,
+  dtypes,
+  type FunctionText,
+  helperName,
+  isFloat,
+  type ScalarOp,
+} from "sinan/south";
+import { types } from "./c-types.ts";
+import { vectorPrelude, vectorsOf } from "./vectors.ts";
 
 /** What the text needs of a compiler: integers wrap, nothing is contracted that the kernel does not contract, and memory has no
  *  type. Nobody reads the flags that floating-point operations leave; NaN, infinities, −0 and denormals are as IEEE 754 has them. */
@@ -14,21 +25,7 @@ export const cFlags: readonly string[] = [
   "-fno-trapping-math",
 ];
 
-/** Types of values, and of what is in memory where that is another. */
-const types: Partial<Record<DType, string>> = {
-  bool: "bool",
-  u8: "uint8_t",
-  i8: "int8_t",
-  u16: "uint16_t",
-  i16: "int16_t",
-  i32: "int32_t",
-  u32: "uint32_t",
-  i64: "int64_t",
-  f16: "uint16_t",
-  bf16: "uint16_t",
-  f32: "float",
-  f64: "double",
-};
+/** Types of what is in memory. */
 const cells: Partial<Record<DType, string>> = { ...types, bool: "uint8_t" };
 
 const isShort = (dtype: DType): dtype is "f16" | "bf16" => dtype === "f16" || dtype === "bf16";
@@ -51,14 +48,14 @@ function literal(value: number, dtype: DType): string {
 }
 
 /** The body of an op's helper, of arguments a and b; undefined where C has no rule for it. */
-function bodyOf(op: Op | "fma", dtype: DType): string | undefined {
+function bodyOf(op: ScalarOp, dtype: DType): string | undefined {
   if (dtype === "f32" || dtype === "f64") return floatBody(op, dtype === "f32" ? "f" : "");
   if (dtype === "bool") return boolBody(op);
   return isWhole(dtype) ? wholeBody(op, dtype) : undefined;
 }
 
 /** @param s  the suffix of the C library's functions */
-function floatBody(op: Op | "fma", s: "f" | ""): string | undefined {
+function floatBody(op: ScalarOp, s: "f" | ""): string | undefined {
   switch (op) {
     case "neg":
       return "return -a;";
@@ -76,6 +73,10 @@ function floatBody(op: Op | "fma", s: "f" | ""): string | undefined {
     // A NaN wins, and −0 is less than 0.
     case "max":
       return "return a != a ? a : b != b ? b : a > b ? a : b > a ? b : signbit(a) ? b : a;";
+    case "maxNumber":
+      return "return b > a ? b : a;";
+    case "minNumber":
+      return "return b < a ? b : a;";
     case "min":
       return "return a != a ? a : b != b ? b : a < b ? a : b < a ? b : signbit(a) ? a : b;";
     // In doubles, as a quotient rounded to float may have been rounded up to an integer.
@@ -99,7 +100,7 @@ function floatBody(op: Op | "fma", s: "f" | ""): string | undefined {
   }
 }
 
-function boolBody(op: Op | "fma"): string | undefined {
+function boolBody(op: ScalarOp): string | undefined {
   switch (op) {
     case "not":
       return "return !a;";
@@ -114,7 +115,7 @@ function boolBody(op: Op | "fma"): string | undefined {
 
 /** Integers: the quotient is rounded down, the remainder has the divisor's sign, division by 0 gives 0, shifts past the last bit
  *  leave nothing or the sign. */
-function wholeBody(op: Op | "fma", dtype: DType): string | undefined {
+function wholeBody(op: ScalarOp, dtype: DType): string | undefined {
   const signed = isSigned(dtype);
   const { bits } = dtypes[dtype];
   switch (op) {
@@ -168,9 +169,19 @@ function castOf(a: string, from: DType, to: DType): string {
 }
 
 const ternary: ReadonlySet<string> = new Set(["fma"]);
-const binary: ReadonlySet<string> = new Set(["max", "min", "idiv", "mod", "pow", "shl", "shr"]);
+const binary: ReadonlySet<string> = new Set([
+  "max",
+  "min",
+  "maxNumber",
+  "minNumber",
+  "idiv",
+  "mod",
+  "pow",
+  "shl",
+  "shr",
+]);
 
-function helper(op: Op | "fma", dtype: DType, from: DType): string | undefined {
+function helper(op: ScalarOp, dtype: DType, from: DType): string | undefined {
   const [result, argument] = [types[dtype], types[from]];
   if (result === undefined || argument === undefined) return undefined;
   const define = (params: readonly string[], body: string): string =>
@@ -256,5 +267,9 @@ export const c: CLike = {
   share: { begin: "begin", end: "end" },
   helper,
   fn,
-  prelude,
+  prelude: `${prelude}\n${vectorPrelude}`,
+  pointer: (dtype, name, value) => `${cells[dtype]} *${name} = ${value};`,
 };
+
+/** C with vectors of registers of so many bytes. */
+export const cWithVectors = (bytes: number): CLike => ({ ...c, vectors: vectorsOf(bytes) });

@@ -1,0 +1,95 @@
+/** What text of scalars and text of lanes have in common: operators, refusals, and the loops that lines stand in. */
+import { VerifyError } from "../errors.ts";
+import { topological } from "../ir/fn.ts";
+import type { Node, Op, ReduceKind } from "../ir/node.ts";
+import type { Text } from "./c-like-lanes.ts";
+import type { NestNode, RangeNode } from "./nests.ts";
+
+export function fail(why: string, hint: string): never {
+  throw new VerifyError(`kernel as text: ${why}`, { hint });
+}
+
+/** Operators that mean in every such language what the op table says. */
+export const operators: Partial<Record<Op, string>> = {
+  add: "+",
+  sub: "-",
+  mul: "*",
+  div: "/",
+  lt: "<",
+  eq: "==",
+  and: "&",
+  or: "|",
+  xor: "^",
+};
+
+export const combiner = { sum: "add", prod: "mul", max: "max", min: "min" } as const satisfies Record<ReduceKind, Op>;
+
+/** A loop, or the code around all loops of a nest. Values that need results of accumulates stand behind those: `values[l]` needs
+ *  accumulates of at most l levels, whose loops are `loops[l - 1]`. */
+export interface Block {
+  readonly range: RangeNode | undefined;
+  readonly parent: Block | undefined;
+  readonly values: string[][];
+  readonly loops: Block[][];
+  readonly names: Map<Node, Text>;
+  /** By what they point to. */
+  readonly pointers: Map<string, string>;
+  /** Behind all values: the next output loop, then stores. */
+  inner: Block | undefined;
+  readonly last: string[];
+}
+
+export const newBlock = (range?: RangeNode, parent?: Block): Block => ({
+  range,
+  parent,
+  values: [],
+  loops: [],
+  names: new Map(),
+  pointers: new Map(),
+  inner: undefined,
+  last: [],
+});
+
+/** Adds a line behind the values that need accumulates of so many levels. */
+export function addLine(block: Block, level: number, line: string): void {
+  (block.values[level] ??= []).push(line);
+}
+
+/** A block's lines.
+ *  @param loop  what stands before the body of a range's loop */
+export function linesOf(block: Block, loop: (range: RangeNode) => string): string[] {
+  const lines: string[] = [];
+  for (let level = 0; level < Math.max(block.values.length, block.loops.length); level++) {
+    for (const line of block.values[level] ?? []) lines.push(line);
+    for (const inner of block.loops[level] ?? []) for (const line of linesOf(inner, loop)) lines.push(line);
+  }
+  if (block.inner) for (const line of linesOf(block.inner, loop)) lines.push(line);
+  for (const line of block.last) lines.push(line);
+  return block.range ? [`${loop(block.range)} {`, ...lines.map((line) => `  ${line}`), "}"] : lines;
+}
+
+export type Point = ReadonlyMap<Node, number>;
+
+/** All points of the ranges, the first range outermost. */
+export function points(ranges: readonly RangeNode[]): Point[] {
+  let all: Map<Node, number>[] = [new Map()];
+  for (const r of ranges)
+    all = all.flatMap((p) => Array.from({ length: r.attr.extent }, (_, i) => new Map(p).set(r, i)));
+  return all;
+}
+
+/** Whether a range is a loop at run time. */
+export const isSerial = ({ attr }: RangeNode): boolean => attr.kind !== "unroll" && attr.kind !== "vector";
+
+/** The output ranges of a nest, the outermost first. */
+export function outputLoops(nest: NestNode): RangeNode[] {
+  const ranges = new Map<number, RangeNode>();
+  const bound = new Set<Node>();
+  for (const n of topological(nest.src)) {
+    if (n.op === "range") ranges.set(n.attr.id, n);
+    if (n.op === "accumulate") for (const r of n.src.slice(1)) bound.add(r);
+  }
+  return nest.attr.order.flatMap((id) => ranges.get(id) ?? []).filter((r) => !bound.has(r));
+}
+
+export const indexName = ({ attr }: RangeNode): string => `r${attr.id}`;

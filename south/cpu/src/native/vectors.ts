@@ -1,0 +1,345 @@
+/** Vectors in C by the extensions of GCC and Clang. A helper is a loop over lanes, which both compilers turn into the instructions of
+ *  whatever processor they compile for; where GCC does not, the helper is written with operators on whole vectors. */
+import {
+  byteSize,
+  type DType,
+  dtypes,
+  isFloat,
+  type Needs,
+  type Op,
+  type ReduceKind,
+  type VectorOp,
+  type Vectors,
+} from "sinan/south";
+import { types } from "./c-types.ts";
+
+const bytesOf = (element: DType): number => byteSize(element, 1);
+const isShort = (dtype: DType): boolean => dtype === "f16" || dtype === "bf16";
+const elementOf = (dtype: DType): DType => (isShort(dtype) ? "u16" : dtype);
+
+function type(name: string, element: DType, lanes: number): string {
+  const size = bytesOf(element) * lanes;
+  return `typedef ${types[element]} ${name} __attribute__((vector_size(${size})));
+typedef ${types[element]} ${name}_m __attribute__((vector_size(${size}), aligned(${bytesOf(element)}), may_alias));`;
+}
+
+const define = (result: string, name: string, params: string, body: string): string =>
+  `SINAN_LANES ${result} ${name}(${params}) { ${body} }`;
+
+/** A function each of whose lanes is an expression in those of its arguments, whose number is `i`. */
+const laneWise = (result: string, name: string, params: string, lanes: number, lane: string): string =>
+  define(result, name, params, `${result} y; for (int i = 0; i < ${lanes}; i++) y[i] = ${lane}; return y;`);
+
+const combiner = { sum: "add", prod: "mul", max: "max", min: "min" } as const satisfies Record<ReduceKind, Op>;
+const operators: Partial<Record<Op, string>> = { add: "+", mul: "*" };
+
+function combined(kind: ReduceKind, dtype: DType, needs: Needs, a: string, b: string, lanes: number): string {
+  if (dtype === "bool") return `(${a} ${kind === "max" || kind === "sum" ? "|" : "&"} ${b})`;
+  const op = combiner[kind];
+  const operator = operators[op];
+  if (operator) return `(${a} ${operator} ${b})`;
+  return `${lanes > 1 ? needs.vector(op, dtype, dtype, lanes) : needs.scalar(op, dtype, dtype)}(${a}, ${b})`;
+}
+
+/** The lanes in halves, one after another. */
+function total(name: string, kind: ReduceKind, dtype: DType, element: DType, lanes: number, needs: Needs): string {
+  const lines: string[] = [];
+  let [vector, left] = ["a", lanes];
+  while (left > 4) {
+    const [low, high] = (["low", "high"] as const).map(
+      (op) => `${needs.vector(op, element, element, left)}(${vector})`,
+    );
+    left /= 2;
+    const both = combined(kind, dtype, needs, low as string, high as string, left);
+    lines.push(`${needs.type(element, left)} a${left} = ${both};`);
+    vector = `a${left}`;
+  }
+  const lane = (i: number): string => `${vector}[${i}]`;
+  const pair = (a: string, b: string): string => combined(kind, dtype, needs, a, b, 1);
+  lines.push(`return ${left === 2 ? pair(lane(0), lane(1)) : pair(pair(lane(0), lane(2)), pair(lane(1), lane(3)))};`);
+  return define(types[element] ?? "", name, `${needs.type(element, lanes)} a`, lines.join(" "));
+}
+
+/** Half of a vector of twice as many lanes, or two as one. */
+function shuffled(
+  name: string,
+  result: string,
+  params: string,
+  args: string,
+  lanes: readonly number[],
+  loop: string,
+): string {
+  return `#if SINAN_SHUFFLES
+${define(result, name, params, `return __builtin_shufflevector(${args}, ${lanes.join(", ")});`)}
+#else
+${define(result, name, params, loop)}
+#endif`;
+}
+
+function half(name: string, element: DType, lanes: number, needs: Needs, from: 0 | 1): string {
+  const [whole, result] = [needs.type(element, lanes), needs.type(element, lanes / 2)];
+  const first = (from * lanes) / 2;
+  const places = Array.from({ length: lanes / 2 }, (_, i) => first + i);
+  const loop = `${result} y; for (int i = 0; i < ${lanes / 2}; i++) y[i] = a[${first} + i]; return y;`;
+  return shuffled(name, result, `${whole} a`, "a, a", places, loop);
+}
+
+function join(name: string, element: DType, lanes: number, needs: Needs): string {
+  const [result, part] = [needs.type(element, lanes), needs.type(element, lanes / 2)];
+  const places = Array.from({ length: lanes }, (_, i) => i);
+  const loop = `${result} y; for (int i = 0; i < ${lanes / 2}; i++) { y[i] = a[i]; y[${lanes / 2} + i] = b[i]; } return y;`;
+  return shuffled(name, result, `${part} a, ${part} b`, "a, b", places, loop);
+}
+
+/** Casts of numbers. */
+function cast(name: string, from: DType, to: DType, lanes: number, needs: Needs): string {
+  const [result, given] = [needs.type(elementOf(to), lanes), needs.type(elementOf(from), lanes)];
+  const made = (body: string): string => define(result, name, `${given} a`, body);
+  const step = (by: DType): string =>
+    made(`return ${needs.vector("cast", to, by, lanes)}(${needs.vector("cast", by, from, lanes)}(a));`);
+  const isWhole = (dtype: DType): boolean => !isFloat(dtype);
+  const [small, large] = [bytesOf(from), bytesOf(to)];
+  if (from === "bf16") {
+    if (to !== "f32") return step("f32");
+    const wide = needs.type("u32", lanes);
+    return made(`return (${result})(__builtin_convertvector(a, ${wide}) << 16);`);
+  }
+  if (to === "bf16" && from === "f32") {
+    const bits = needs.type("u32", lanes);
+    const mask = needs.type("i32", lanes);
+    return made(
+      `${bits} x = (${bits})a; ${mask} nan = a != a; x = (((x + 0x7fff + ((x >> 16) & 1)) >> 16) & ~(${bits})nan) | (0x7fc0 & (${bits})nan); return __builtin_convertvector(x, ${result});`,
+    );
+  }
+  if (from === "f16" && to !== "f32") return step("f32");
+  if (isWhole(from) && isWhole(to)) return made(`return __builtin_convertvector(a, ${result});`);
+  if (isWhole(from) && (to === "f32" || to === "f64") && small < 4) return step("i32");
+  if (from === "i32" && to === "f64") return made(`return __builtin_convertvector(a, ${result});`);
+  if ((from === "f32" && to === "f64") || (from === "f64" && to === "f32"))
+    return made(`return __builtin_convertvector(a, ${result});`);
+  if (from === "f32" && to === "i32") {
+    // Only what fits is converted.
+    const [mask, all] = [needs.type("i32", lanes), needs.vector("allOf", "i32", "i32", lanes)];
+    const choose = needs.vector("select", "i32", "i32", lanes);
+    return made(
+      `${mask} fits = (a >= -0x1p31f) & (a < 0x1p31f); ${result} y = __builtin_convertvector(${needs.vector("select", "f32", "i32", lanes)}(fits, a, a - a), ${result}); return ${choose}((${mask})(a >= 0x1p31f), ${all}(INT32_MAX), ${choose}((${mask})(a < -0x1p31f), ${all}(INT32_MIN), y & fits));`,
+    );
+  }
+  if (from === "f32" && isWhole(to) && large < 4) {
+    const wide = needs.type("i32", lanes);
+    const [least, most] =
+      dtypes[to].kind === "int" ? [-(2 ** (8 * large - 1)), 2 ** (8 * large - 1) - 1] : [0, 2 ** (8 * large) - 1];
+    return made(
+      `${wide} y; for (int i = 0; i < ${lanes}; i++) y[i] = a[i] != a[i] ? 0 : a[i] <= ${least} ? ${least} : a[i] >= ${most} ? ${most} : (int32_t)a[i]; return __builtin_convertvector(y, ${result});`,
+    );
+  }
+  return laneWise(result, name, `${given} a`, lanes, `${needs.scalar("cast", to, from)}(a[i])`);
+}
+
+const ternary: ReadonlySet<string> = new Set(["fma"]);
+const binary: ReadonlySet<string> = new Set([
+  "max",
+  "min",
+  "maxNumber",
+  "minNumber",
+  "idiv",
+  "mod",
+  "pow",
+  "shl",
+  "shr",
+]);
+
+function helper(
+  name: string,
+  op: VectorOp,
+  dtype: DType,
+  from: DType,
+  lanes: number,
+  needs: Needs,
+): string | undefined {
+  const element = elementOf(dtype);
+  const result = op.startsWith("total_") ? "" : needs.type(element, lanes);
+  const memory = types[element] ?? "";
+  switch (op) {
+    case "allOf":
+      return define(result, name, `${memory} x`, `return (${result}){ ${new Array(lanes).fill("x").join(", ")} };`);
+    case "low":
+      return half(name, element, lanes, needs, 0);
+    case "high":
+      return half(name, element, lanes, needs, 1);
+    case "join":
+      return join(name, element, lanes, needs);
+    case "select":
+      return choice(name, element, from, lanes, needs);
+    case "resize":
+      return define(result, name, `${needs.type(from, lanes)} a`, `return __builtin_convertvector(a, ${result});`);
+    case "cast":
+      return cast(name, from, dtype, lanes, needs);
+    case "get":
+      return laneWise(
+        result,
+        name,
+        `const ${memory} *p, ${needs.type(maskOf(element), lanes)} m`,
+        lanes,
+        "m[i] ? p[i] : 0",
+      );
+    case "put":
+      return define(
+        "void",
+        name,
+        `${memory} *p, ${result} a, ${needs.type(maskOf(element), lanes)} m`,
+        `for (int i = 0; i < ${lanes}; i++) if (m[i]) p[i] = a[i];`,
+      );
+    case "total_sum":
+    case "total_prod":
+    case "total_max":
+    case "total_min":
+      return total(name, op.slice("total_".length) as ReduceKind, dtype, from, lanes, needs);
+    default: {
+      const letters = ternary.has(op) ? ["a", "b", "c"] : binary.has(op) ? ["a", "b"] : ["a"];
+      const params = letters.map((a) => `${result} ${a}`).join(", ");
+      const whole = isFloat(dtype) ? floatBody(op, dtype, lanes, needs) : wholeBody(op, dtype, lanes, needs);
+      if (whole !== undefined) return define(result, name, params, whole);
+      const lane = `${needs.scalar(op, dtype, from)}(${letters.map((a) => `${a}[i]`).join(", ")})`;
+      const scalar = laneWise(result, name, params, lanes, lane);
+      const machine = instructions(op, dtype, lanes);
+      return machine === undefined
+        ? scalar
+        : `${machine
+            .map(
+              ([condition, value], i) =>
+                `#${i === 0 ? "if" : "elif"} ${condition}\n${define(result, name, params, `return ${value};`)}\n`,
+            )
+            .join("")}#else\n${scalar}\n#endif`;
+    }
+  }
+}
+
+/** The one or the other by a mask. */
+function choice(name: string, element: DType, mask: DType, lanes: number, needs: Needs): string {
+  const [result, bits] = [needs.type(element, lanes), needs.type(mask, lanes)];
+  const params = `${bits} m, ${result} a, ${result} b`;
+  // With masks in registers of their own these are two operations; without, the blend is one.
+  const plain = define(result, name, params, `return (${result})((${bits})b ^ (m & ((${bits})a ^ (${bits})b)));`);
+  const size = bytesOf(element) * lanes;
+  if (element !== "f32" || (size !== 16 && size !== 32)) return plain;
+  const [feature, blend] = size === 16 ? ["__SSE4_1__", "blendvps"] : ["__AVX__", "blendvps256"];
+  const machine = define(result, name, params, `return __builtin_ia32_${blend}(b, a, (${result})m);`);
+  return `#if defined(${feature}) && !defined(__AVX512VL__)\n${machine}\n#else\n${plain}\n#endif`;
+}
+
+/** Instructions of GCC's own names for what it does not make of operators: under which condition, and the expression. */
+function instructions(op: VectorOp, dtype: DType, lanes: number): [string, string][] | undefined {
+  const letter = dtype === "f32" ? "s" : dtype === "f64" ? "d" : undefined;
+  if (letter === undefined) return undefined;
+  const isGcc = "defined(__GNUC__) && !defined(__clang__)";
+  const size = bytesOf(dtype) * lanes;
+  const of = (feature: string, value: string): [string, string][] => [[`${isGcc} && defined(${feature})`, value]];
+  const width = size === 16 ? "" : String(size * 8);
+  const full = size === 64;
+  if (!full && size !== 32 && size !== 16) return undefined;
+  const all = dtype === "f32" ? "(short)-1" : "(char)-1";
+  switch (op) {
+    case "fma":
+      return full
+        ? of("__AVX512F__", `__builtin_ia32_vfmaddp${letter}512_mask(a, b, c, ${all}, 4)`)
+        : of("__FMA__", `__builtin_ia32_vfmaddp${letter}${width}(a, b, c)`);
+    case "sqrt":
+      return full
+        ? of("__AVX512F__", `__builtin_ia32_sqrtp${letter}512_mask(a, a, ${all}, 4)`)
+        : of(size === 32 ? "__AVX__" : "__SSE2__", `__builtin_ia32_sqrtp${letter}${width}(a)`);
+    case "floor":
+    case "round": {
+      const mode = op === "floor" ? 9 : 8;
+      return full
+        ? of("__AVX512F__", `__builtin_ia32_rndscalep${letter}_mask(a, ${mode}, a, ${all}, 4)`)
+        : of(size === 32 ? "__AVX__" : "__SSE4_1__", `__builtin_ia32_roundp${letter}${width}(a, ${mode})`);
+    }
+    case "maxNumber":
+    case "minNumber": {
+      const verb = op === "maxNumber" ? "max" : "min";
+      // The second operand where neither is greater, or one is NaN.
+      return full
+        ? of("__AVX512F__", `__builtin_ia32_${verb}p${letter}512_mask(b, a, a, ${all}, 4)`)
+        : of(size === 32 ? "__AVX__" : "__SSE2__", `__builtin_ia32_${verb}p${letter}${width}(b, a)`);
+    }
+    default:
+      return undefined;
+  }
+}
+
+/** Ops of floats by operators on whole vectors, on arguments a and b. */
+function floatBody(op: VectorOp, dtype: DType, lanes: number, needs: Needs): string | undefined {
+  const [type, mask] = [needs.type(dtype, lanes), needs.type(maskOf(dtype), lanes)];
+  const choose = (m: string, a: string, b: string): string =>
+    `${needs.vector("select", dtype, maskOf(dtype), lanes)}((${mask})(${m}), ${a}, ${b})`;
+  const all = (x: string): string => `${needs.vector("allOf", dtype, dtype, lanes)}(${x})`;
+  const sign = `${needs.vector("allOf", maskOf(dtype), maskOf(dtype), lanes)}(INT${8 * bytesOf(dtype)}_MIN)`;
+  switch (op) {
+    case "abs":
+      return `return (${type})((${mask})a & ~${sign});`;
+    case "sign":
+      return `return ${choose(`a > ${all("0")}`, all("1"), choose(`a < ${all("0")}`, all("-1"), "a"))};`;
+    case "rsqrt":
+      return `return ${all("1")} / ${needs.vector("sqrt", dtype, dtype, lanes)}(a);`;
+    // A NaN wins, and −0 is less than 0: where two are equal, their bits but for the sign are.
+    case "max":
+    case "min": {
+      const chosen = `${needs.vector(op === "max" ? "maxNumber" : "minNumber", dtype, dtype, lanes)}(b, a)`;
+      const zeros = `(${type})((${mask})a ${op === "max" ? "&" : "|"} (${mask})b)`;
+      return `${type} y = ${choose("a == b", zeros, chosen)}; return ${choose("a != a", "a", "y")};`;
+    }
+    default:
+      return undefined;
+  }
+}
+
+/** Ops of integers likewise. */
+function wholeBody(op: VectorOp, dtype: DType, lanes: number, needs: Needs): string | undefined {
+  if (bytesOf(dtype) < 4) return undefined;
+  const [type, mask] = [needs.type(dtype, lanes), needs.type(maskOf(dtype), lanes)];
+  const unsigned = needs.type(dtype === "i64" ? "u32" : "u32", dtype === "i64" ? 2 * lanes : lanes);
+  const choose = (m: string, a: string, b: string): string =>
+    `${needs.vector("select", dtype, maskOf(dtype), lanes)}((${mask})(${m}), ${a}, ${b})`;
+  const all = (x: string): string => `${needs.vector("allOf", dtype, dtype, lanes)}(${x})`;
+  const bits = 8 * bytesOf(dtype);
+  const isSigned = dtypes[dtype].kind === "int";
+  switch (op) {
+    case "max":
+      return `return ${choose("a < b", "b", "a")};`;
+    case "min":
+      return `return ${choose("b < a", "b", "a")};`;
+    case "abs":
+      return isSigned ? `return ${choose(`a < ${all("0")}`, "-a", "a")};` : "return a;";
+    case "sign":
+      return `return (${type})(${mask})(a < ${all("0")}) - (${type})(${mask})(a > ${all("0")});`;
+    case "shl":
+    case "shr": {
+      if (dtype === "i64") return undefined;
+      const inside = `(${mask})((${unsigned})b < ${bits})`;
+      if (op === "shr" && isSigned) return `return a >> ((b & ${inside}) | (31 & ~${inside}));`;
+      return `return (a ${op === "shl" ? "<<" : ">>"} (b & ${bits - 1})) & (${type})${inside};`;
+    }
+    default:
+      return undefined;
+  }
+}
+
+const maskOf = (element: DType): DType => `i${8 * bytesOf(element)}` as DType;
+
+/** What stands before all helpers. */
+export const vectorPrelude = `#define SINAN_LANES static inline __attribute__((always_inline))
+#if defined(__clang__) || __GNUC__ >= 12
+#define SINAN_SHUFFLES 1
+#endif`;
+
+/** Vectors of registers of so many bytes. */
+export const vectorsOf = (bytes: number): Vectors => ({
+  bytes,
+  type,
+  helper,
+  place: (pointer, name) => `*(${name}_m *)(${pointer})`,
+  pack: (name, lanes) => `(${name}){ ${lanes.join(", ")} }`,
+  lane: (vector, i) => `${vector}[${i}]`,
+  reinterpret: (name, value) => `(${name})${value}`,
+});
