@@ -1,15 +1,15 @@
-// Texts to token ids by other libraries, in MB/s of UTF-8; the check is the number of ids.
-// Run: node tokenizer.mjs --peer gpt-tokenizer|huggingface --folder FOLDER --texts english,code [--seconds 2]
+// Texts to token ids by other libraries, one call for each message: a text's name in, its seconds and the number of ids out.
+// Started by bench/src/called-peer.ts: tokenizer.mjs --peer gpt-tokenizer|huggingface --folder FOLDER
 // gpt-tokenizer has the vocabulary o200k, huggingface (which is all JavaScript) reads that of LLaMA-3.
 import { readFileSync } from "node:fs";
 import path from "node:path";
-import { median, packageVersion, parseArgs, report, timeCalls } from "./measure.mjs";
+import { packageVersion, parseArgs } from "./measure.mjs";
 
-const { peer, folder, texts, seconds } = parseArgs({ peer: "gpt-tokenizer", folder: "", texts: "", seconds: 2 });
+const { peer, folder } = parseArgs({ peer: "gpt-tokenizer", folder: "" });
 
 async function gptTokenizer() {
   const { encode } = await import("gpt-tokenizer/encoding/o200k_base");
-  return { vocabulary: "o200k", package: "gpt-tokenizer", encode };
+  return { package: "gpt-tokenizer", encode };
 }
 
 async function huggingface() {
@@ -18,21 +18,16 @@ async function huggingface() {
   const read = (name) => JSON.parse(readFileSync(path.join(home, name), "utf8"));
   const tokenizer = new Tokenizer(read("tokenizer.json"), read("tokenizer_config.json"));
   const encode = (text) => tokenizer.encode(text, { add_special_tokens: false }).ids;
-  return { vocabulary: "llama3", package: "@huggingface/tokenizers", encode };
+  return { package: "@huggingface/tokenizers", encode };
 }
 
-const { vocabulary, package: name, encode } = await (peer === "huggingface" ? huggingface() : gptTokenizer());
-for (const text of texts.split(",")) {
-  const content = readFileSync(path.join(folder, `${text}.txt`), "utf8");
-  const check = encode(content).length;
-  const taken = median(await timeCalls(() => encode(content), { warmup: 1, minSeconds: seconds }));
-  report({
-    name: peer,
-    version: packageVersion(name),
-    case: `${vocabulary}-${text}`,
-    threads: 1,
-    value: Buffer.byteLength(content) / 1e6 / taken,
-    unit: "MB/s",
-    check,
-  });
-}
+const { package: name, encode } = await (peer === "huggingface" ? huggingface() : gptTokenizer());
+const texts = new Map();
+process.on("message", (text) => {
+  if (!texts.has(text)) texts.set(text, readFileSync(path.join(folder, `${text}.txt`), "utf8"));
+  const content = texts.get(text);
+  const start = performance.now();
+  const ids = encode(content);
+  process.send({ seconds: (performance.now() - start) / 1000, check: ids.length });
+});
+process.send({ name: peer, version: packageVersion(name) });

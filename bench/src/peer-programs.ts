@@ -1,5 +1,6 @@
 /** The programs of bench/peers for benches that several frameworks of JavaScript are set beside: which there are, and how they are
  *  told what to measure. What one bench alone has is said there. */
+import { type CalledPeer, calledPeer } from "./called-peer.ts";
 import { type PeerLine, type Program, runAll, runTorch } from "./peers.ts";
 
 /** A product of f32 matrices: a [m, k] by b [k, n]. */
@@ -130,12 +131,9 @@ export async function opsPeers(seconds: number, threads: number, isQuick: boolea
   ];
 }
 
-/** Other tokenizers on the texts `NAME.txt` of a folder, in MB/s; the cases are `o200k-NAME` and `llama3-NAME`. */
-export function tokenizerPeers(folder: string, texts: readonly string[], seconds: number): Promise<PeerLine[]> {
-  const encode = (peer: string, needs: string): Program => ({
-    file: "tokenizer.mjs",
-    args: ["--peer", peer, "--folder", folder, "--texts", texts.join(","), "--seconds", String(seconds)],
-    needs,
-  });
-  return runAll([encode("gpt-tokenizer", "gpt-tokenizer"), encode("huggingface", "@huggingface/tokenizers")], 1);
+/** Another tokenizer, to be called for the texts `NAME.txt` of a folder. */
+export function tokenizerPeer(vocabulary: "o200k" | "llama3", folder: string): Promise<CalledPeer | null> {
+  const [peer, needs] =
+    vocabulary === "o200k" ? ["gpt-tokenizer", "gpt-tokenizer"] : ["huggingface", "@huggingface/tokenizers"];
+  return calledPeer({ file: "tokenizer.mjs", args: ["--peer", peer, "--folder", folder], needs });
 }

@@ -6,7 +6,7 @@ import path from "node:path";
 import { isBetter, isUnit, type Peer, type Unit } from "./figure.ts";
 import { torches } from "./python.ts";
 
-const home = path.resolve(import.meta.dirname, "../peers");
+export const home = path.resolve(import.meta.dirname, "../peers");
 
 /** What a peer program says of one case. */
 export interface PeerLine extends Peer {
@@ -51,13 +51,16 @@ export interface Program {
 
 const python = "python3";
 
+export const isInstalled = (needs: string, folder = home): boolean =>
+  existsSync(path.join(folder, "node_modules", needs));
+
 /** What runs a program; undefined where it, or the package that it needs, is missing. */
 function interpreterOf({ file, needs }: Program, folder: string): string | undefined {
-  if (!existsSync(path.join(folder, "node_modules", needs))) return undefined;
+  if (!isInstalled(needs, folder)) return undefined;
   return file.endsWith(".py") ? python : process.execPath;
 }
 
-const absent = (needs: string, command: string): void =>
+export const absent = (needs: string, command: string): void =>
   console.error(`${needs} is not installed, so not measured; ${command} installs it`);
 
 /** The environment with so many threads for every pool that a library may have. What a machine says of OpenBLAS's kernels is left

