@@ -29,6 +29,8 @@ const runs: readonly (readonly [bench: string, ...args: string[]])[] = [
   ["llama-train", "--threads", "2"],
   ["llama-decode", "--threads", "2"],
   ["packing", "--threads", "2"],
+  ["chunked-loss", "--threads", "2", "--seconds", "20"],
+  ["reports"],
   ["ops", "--seconds", "2"],
   ["tokenizer"],
   ["accuracy", "--threads", "1"],

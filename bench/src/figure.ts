@@ -15,6 +15,7 @@ const better = {
   KB: "lower",
   ulp: "lower",
   x: "lower",
+  "%": "lower",
 } as const satisfies Record<string, "higher" | "lower">;
 
 export type Unit = keyof typeof better;

@@ -8,7 +8,6 @@ import { beside, type Figure } from "../figure.ts";
 import type { Cases } from "../main.ts";
 import { median, times } from "../measure.ts";
 import { tokenizerPeer } from "../peer-programs.ts";
-import { ofCase } from "../peers.ts";
 
 const root = path.resolve(import.meta.dirname, "../../..");
 const length = 2e6;
