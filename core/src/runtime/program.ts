@@ -115,6 +115,14 @@ interface Shared {
  *  keeps all. */
 const small = { bytes: 4096, together: 32768 } as const;
 
+/** What a program is for one tier of its device. */
+interface Compiled {
+  /** Null before the device is open. */
+  hardware: HardwareModel | null;
+  loaded: Loaded | null;
+  loading: Promise<void>;
+}
+
 export class Program {
   readonly fn: Fn;
   readonly #stream: Stream;
@@ -122,10 +130,8 @@ export class Program {
   readonly #types: readonly TensorType[];
   readonly #bytes: readonly number[];
   readonly #compile: (fn: Fn, hardware: HardwareModel) => Plan;
-  #loaded: Loaded | null = null;
-  #loading: Promise<void>;
-  /** What it is compiled for; null before the device is open. */
-  #hardware: HardwareModel | null;
+  /** For what the device is now. */
+  #compiled: Compiled;
 
   /** Compiled at once where the device is open, otherwise when it is; `compile` may throw. */
   constructor(fn: Fn, stream: Stream, compile: (fn: Fn, hardware: HardwareModel) => Plan) {
@@ -135,41 +141,43 @@ export class Program {
     this.#types = fn.results.map((r) => r.type as TensorType);
     this.#bytes = this.#types.map(typeBytes);
     this.#large = this.#bytes.reduce((sum, bytes) => sum + bytes, 0) >= largeBytes;
-    this.#hardware = stream.hardware;
-    this.#loading = this.#hardware
-      ? this.#load(this.#hardware)
-      : stream.opened().then((device) => this.#load((this.#hardware = device.hardware)));
-    // Whoever runs the program sees the rejection in its outputs.
-    this.#loading.catch(() => {});
+    this.#compiled = this.#compileFor(stream.hardware);
   }
 
-  #load(hardware: HardwareModel): Promise<void> {
+  #compileFor(hardware: HardwareModel | null): Compiled {
+    const compiled: Compiled = { hardware, loaded: null, loading: Promise.resolve() };
+    compiled.loading = hardware
+      ? this.#load(compiled, hardware)
+      : this.#stream.opened().then((device) => this.#load(compiled, device.hardware));
+    // Whoever runs the program sees the rejection in its outputs.
+    compiled.loading.catch(() => {});
+    return compiled;
+  }
+
+  #load(compiled: Compiled, hardware: HardwareModel): Promise<void> {
+    compiled.hardware = hardware;
     const plan = this.#compile(this.fn, hardware);
     return Promise.all(plan.artifacts.map((a) => load(this.#stream, a))).then(
       (executables) => {
-        // The device may have changed its tier meanwhile.
-        if (this.#hardware !== hardware) return;
         const together = sharing(plan, this.#bytes, hardware.limits.alignment);
-        this.#loaded = { plan, executables, conduct: conductOf(plan), together };
+        compiled.loaded = { plan, executables, conduct: conductOf(plan), together };
         watch.by?.compiled?.(this);
       },
       (cause: unknown) => {
         // A device that cannot build for a tier goes back to another one.
         const now = this.#stream.hardware;
-        if (!now || now === hardware || this.#hardware !== hardware) throw cause;
-        return this.#load((this.#hardware = now));
+        if (!now || now === hardware) throw cause;
+        return this.#load(compiled, now);
       },
     );
   }
 
-  /** Compiles it anew where the device has changed its tier since; `compile` may throw. */
-  #renew(): void {
+  /** Compiles it anew where the device has changed its tier since; `compile` may throw. Runs that wait keep what they waited for. */
+  #current(): Compiled {
     const { hardware } = this.#stream;
-    if (hardware === this.#hardware || !this.#hardware || !hardware) return;
-    this.#hardware = hardware;
-    this.#loaded = null;
-    this.#loading = this.#load(hardware);
-    this.#loading.catch(() => {});
+    if (hardware && this.#compiled.hardware && hardware !== this.#compiled.hardware)
+      this.#compiled = this.#compileFor(hardware);
+    return this.#compiled;
   }
 
   /** The plan, once compiled. */
@@ -179,14 +187,14 @@ export class Program {
 
   /** The plan with its kernels as the device has them. */
   async loaded(): Promise<Loaded> {
-    this.#renew();
-    await this.#loading;
-    return this.#loaded as Loaded;
+    const compiled = this.#current();
+    await compiled.loading;
+    return compiled.loaded as Loaded;
   }
 
   /** The same, if it is there already. */
   get ready(): Loaded | null {
-    return this.#loaded;
+    return this.#compiled.loaded;
   }
 
   get stream(): Stream {
@@ -196,7 +204,7 @@ export class Program {
   /** Runs it. Donated inputs (by index) must not be used again: their memory may become an output's. */
   run(args: readonly (Buffer | number)[], donated: ReadonlySet<number> = none, takeSite?: () => Site): Buffer[] {
     const stream = this.#stream;
-    this.#renew();
+    const compiled = this.#current();
     const site = this.#large ? takeSite?.() : undefined;
     const outputs = this.#types.map((type, i) => new Buffer(type, stream, site, this.#bytes[i]));
     const inputs: Buffer[] = [];
@@ -209,19 +217,21 @@ export class Program {
       const arg = args[i];
       if (arg instanceof Buffer) arg.donate();
     }
-    const ready = this.#loaded && !this.#loaded.conduct ? null : this.#loading;
-    stream.schedule(inputs, outputs, ready, () => this.#launch(args, donated, inputs, outputs));
+    const ready = compiled.loaded && !compiled.loaded.conduct ? null : compiled.loading;
+    stream.schedule(inputs, outputs, ready, () =>
+      this.#launch(compiled.loaded as Loaded, args, donated, inputs, outputs),
+    );
     return outputs;
   }
 
   #launch(
+    { plan, executables, conduct, together }: Loaded,
     args: readonly (Buffer | number)[],
     donated: ReadonlySet<number>,
     inputs: readonly Buffer[],
     outputs: readonly Buffer[],
   ): Promise<void> | undefined {
     watch.by?.ran?.(this);
-    const { plan, executables, conduct, together } = this.#loaded as Loaded;
     const { pool } = this.#stream;
     const given = args.map((a) => (typeof a === "number" ? null : a.place));
     const blocks: Memory[] = [];
