@@ -15,7 +15,9 @@ import { arbitraryGroup, randomSchedule } from "../core/src/kernel/arbitrary.fix
 import { group, sample } from "../core/src/kernel/kernel.fixture.ts";
 import { lower } from "../core/src/kernel/lower.ts";
 import { applySchedule } from "../core/src/kernel/schedule.ts";
+import { wideTiles } from "../core/src/kernel/wide-tile.ts";
 import { attention } from "../core/src/ops/attention.ts";
+import { dot } from "../core/src/ops/build.ts";
 import { openStream } from "../core/src/runtime/devices.ts";
 import type { HardwareModel } from "../core/src/runtime/hardware.ts";
 import { register } from "../core/src/runtime/registry.ts";
@@ -47,6 +49,7 @@ const everyDtype: readonly DType[] = [
 const isPlanned = (op: Op): boolean => !(controlOps as readonly Op[]).includes(op);
 
 register({ codegen: keepKernels });
+wideTiles();
 const stream = await openStream("cpu");
 const { hardware } = await stream.opened();
 const fused = hardware.features.includes("fused-madd");
@@ -129,6 +132,32 @@ test("a packed product takes its roundings as WebAssembly does", { skip }, async
   });
   const [got] = inC([{ fn, args }]);
   assertSame({ fn, args }, got ?? [], await run(stream, fn, args));
+});
+
+test("products of every layout take their roundings as WebAssembly does", { skip }, async () => {
+  // Matrix × vector, few rows, several tiles of rows and columns, each with what is left over; renderings take turns.
+  const shapes = [0, 1, 2].flatMap((layout) =>
+    [
+      [1, 37, 48],
+      [3, 33, 32],
+      [5, 50, 16],
+      [31, 70, 64],
+      [40, 100, 33],
+    ].map(([m, n, k]) => [m, n, k, layout] as [number, number, number, number]),
+  );
+  const samples = shapes.map(([m, n, k, layout]) => {
+    const dims = [layout === 2 ? [k, m] : [m, k], layout === 1 ? [n, k] : [k, n]];
+    const fn = group(
+      dims.map((d) => ["f32", d] as const),
+      (a, b) => dot(a, b, { contract: [[layout === 2 ? 0 : 1], [layout === 1 ? 1 : 0]], batch: [[], []] }),
+    );
+    const numbers = (count: number, i: number): number[] =>
+      Array.from({ length: count }, (_, at) => Math.fround(Math.sin(7 * at + i)));
+    return { fn, args: dims.map((d, i) => valueOf("f32", d, numbers((d[0] as number) * (d[1] as number), i))) };
+  });
+  const all = inC(samples);
+  for (const [i, given] of samples.entries())
+    assertSame(given, all[i] as Value[][], await run(stream, given.fn, given.args));
 });
 
 test("attention whose loops begin and end by numbers in memory has WebAssembly's bits in C", { skip }, async () => {

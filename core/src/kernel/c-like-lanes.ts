@@ -9,7 +9,7 @@ import { combiner, fail, operators } from "./c-like-text.ts";
 export type ScalarOp = Op | "fma" | "maxNumber" | "minNumber";
 
 /** What a vector's helper does beside. `allOf` repeats a scalar; `low`, `high` and `join` are halves of a vector; `select` takes a
- *  mask first; `resize` gives a mask's lanes another width; `get` and `put` move the lanes of memory whose mask is set; `total`
+ *  mask first; `lower_d` and `upper_d` take every other d lanes of two vectors in turn; `resize` gives a mask's lanes another width; `get` and `put` move the lanes of memory whose mask is set; `total`
  *  combines the lanes in halves. */
 export type VectorOp =
   | ScalarOp
@@ -17,6 +17,7 @@ export type VectorOp =
   | "low"
   | "high"
   | "join"
+  | `${"lower" | "upper"}_${number}`
   | "select"
   | "resize"
   | "get"
@@ -179,6 +180,22 @@ export class Lanes {
         : this.#vectors.reinterpret(this.type(element), this.#vectors.place(pointer(i * per), this.type(element))),
     );
     return dtype === "bool" ? this.#isNot0(loaded) : loaded;
+  }
+
+  /** What a lane of the dtype is kept as. */
+  elementOf(dtype: DType): DType {
+    return elementOf(dtype);
+  }
+
+  /** Whether a vector of so many lanes as there are is one of the dtype. */
+  isWhole(dtype: DType): boolean {
+    return this.#per(elementOf(dtype)) === this.width;
+  }
+
+  /** The vector in which every other `distance` lanes of two take turns. */
+  exchange(dtype: DType, a: string, b: string, distance: number, upper: boolean): string {
+    const element = elementOf(dtype);
+    return this.#help(`${upper ? "upper" : "lower"}_${distance}`, element, element, [a, b]);
   }
 
   /** What stores lanes side by side. */

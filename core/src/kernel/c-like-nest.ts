@@ -10,6 +10,7 @@ import { dtypeOf, type Node, type ReduceKind, tensorTypeOf } from "../ir/node.ts
 import { affine, constIndex } from "../ops/indexing.ts";
 import type { CLike } from "./c-like.ts";
 import { Lanes, type Needs, one, only, type ScalarOp, type Text } from "./c-like-lanes.ts";
+import { type Column, columnsIn, goesAlongRows, turned } from "./c-like-turned.ts";
 import {
   addLine,
   type Block,
@@ -53,6 +54,9 @@ export class NestText {
   readonly #isShared: boolean;
   readonly #lane: RangeNode | undefined;
   readonly #lanes: Lanes;
+  /** Loads that are columns of blocks, and the names of the columns of each block where they are known. */
+  readonly #columns = new Map<Node, Column>();
+  readonly #turned = new Map<Block, Map<Node, readonly string[]>>();
   #count = 0;
 
   constructor(stores: readonly StoreNode[], args: ReadonlyMap<Node, string>, context: Writing, isShared: boolean) {
@@ -82,12 +86,19 @@ export class NestText {
     for (const r of outputs.filter(isSerial)) at = at.inner = newBlock(r, at);
     const instances = points(outputs.filter((r) => this.#isUnrolled(r)));
     const stores = instances.map((point) => this.#at(nest.src, point) as StoreNode[]);
+    this.#findColumns(stores.flat());
     for (const instance of stores) this.#stores(instance, at);
     return ["{", ...this.#text().map((line) => `  ${line}`), "}"];
   }
 
   #isUnrolled(r: RangeNode): boolean {
     return r !== this.#lane && !isSerial(r);
+  }
+
+  #findColumns(roots: readonly Node[]): void {
+    if (!this.#lane) return;
+    for (const [load, column] of columnsIn(roots, this.#lane))
+      if (!this.#stored.has(load.src[0] as Node) && this.#lanes.isWhole(dtypeOf(load))) this.#columns.set(load, column);
   }
 
   /** The nodes where ranges have these values. */
@@ -325,10 +336,39 @@ export class NestText {
       const lanes = this.#lanes.load(pointer, dtype);
       return this.#lanes.select(condition, lanes, one(language.literal(0, dtype)), dtype, language.select);
     }
+    const column = this.#columns.get(n);
+    if (column) return { element: this.#lanes.elementOf(dtype), parts: [this.#column(column, at)] };
     return this.#lanes.pack(
       dtype,
       this.#inLanes(n).map((lane) => only(this.#value(lane, at, own))),
     );
+  }
+
+  /** A column of a block, which is turned where it is first known. */
+  #column({ first, place }: Column, at: Block): string {
+    const home = this.#home(first, at);
+    const known = this.#turned.get(home) ?? new Map<Node, readonly string[]>();
+    this.#turned.set(home, known);
+    let names = known.get(first);
+    if (!names) known.set(first, (names = this.#turn(first, home)));
+    return names[place] as string;
+  }
+
+  #turn(first: Node, home: Block): string[] {
+    const [buffer, index] = first.src as [Node, Node];
+    const dtype = dtypeOf(first);
+    const type = this.#lanes.type(this.#lanes.elementOf(dtype));
+    const level = this.#levelOf(first);
+    const named = (text: string): string => {
+      const name = `v${this.#count++}`;
+      addLine(home, level, this.#context.language.constant(type, name, text));
+      return name;
+    };
+    const rows = this.#inLanes(index).map((row) => {
+      const [base, offset] = this.#place(buffer, row, home, undefined);
+      return named(only(this.#lanes.load(() => `${base} + ${offset}`, dtype)));
+    });
+    return turned(rows, (a, b, distance, upper) => named(this.#lanes.exchange(dtype, a, b, distance, upper)));
   }
 
   /** The loops of an accumulate, which others of its level share, then its partial results as one. */
@@ -340,23 +380,31 @@ export class NestText {
     if (ranges.some((r) => r.attr.extent === 0)) return identity;
     const home = this.#home(n, at);
     const level = this.#levelOf(n);
-    const inside = this.#loops(home, level - 1, ranges.filter(isSerial));
+    const serial = ranges.filter(isSerial);
+    const last = serial.at(-1);
+    const written =
+      last && this.#lane && goesAlongRows(n.src[0] as Node, last, this.#lane) ? points([last]) : undefined;
+    const inside = this.#loops(home, level - 1, written ? serial.slice(0, -1) : serial);
     const isAcross = this.#lane !== undefined && ranges.includes(this.#lane);
     const side = ranges.filter((r) => !isSerial(r));
     const rows = points(side.filter((r) => r !== this.#lane)).map((point) => {
       const [value] = this.#at([n.src[0] as Node], point) as [Node];
+      const steps = (written ?? [nowhere]).map((step) => this.#at([value], step)[0] as Node);
+      if (written) this.#findColumns(steps);
       const isVector = isAcross || this.#varies(value);
       const first = isVector ? this.#lanes.repeat(identity, dtype) : identity;
-      if (inside === home) return this.#step(n, first, value, inside);
+      if (inside === home) return steps.reduce((sum, step) => this.#step(n, sum, step, inside), first);
       const type = first.element === undefined ? this.#context.typeOf(dtype) : this.#lanes.type(first.element);
       const running = { ...first, parts: first.parts.map(() => `a${this.#count++}`) };
       first.parts.forEach((part, i) => {
         addLine(home, level - 1, language.variable(type, running.parts[i] as string, part));
       });
-      const next = this.#step(n, running, value, inside);
-      next.parts.forEach((part, i) => {
-        addLine(inside, this.#levelOf(value), `${running.parts[i]} = ${part};`);
-      });
+      for (const step of steps) {
+        const next = this.#step(n, running, step, inside);
+        next.parts.forEach((part, i) => {
+          addLine(inside, this.#levelOf(step), `${running.parts[i]} = ${part};`);
+        });
+      }
       return running;
     });
     if (!isAcross) return this.#halves(n.attr.kind, rows, dtype);
@@ -446,6 +494,7 @@ interface Own {
 }
 
 const none: ReadonlySet<Node> = new Set();
+const nowhere: Point = new Map();
 
 /** The blocks around one and itself, the outermost first. */
 function pathTo(block: Block): Block[] {

@@ -91,6 +91,26 @@ function join(name: string, element: DType, lanes: number, needs: Needs): string
   return shuffled(name, result, `${part} a, ${part} b`, "a, b", places, loop);
 }
 
+const isExchange = (op: VectorOp): op is `${"lower" | "upper"}_${number}` => /^(lower|upper)_/.test(op);
+
+/** Every other `distance` lanes of two vectors in turn: the lower ones of each pair, or the upper ones. */
+function exchanged(
+  name: string,
+  element: DType,
+  lanes: number,
+  needs: Needs,
+  distance: number,
+  upper: boolean,
+): string {
+  const result = needs.type(element, lanes);
+  const places = Array.from({ length: lanes }, (_, l) => {
+    const isSecond = (l & distance) !== 0;
+    return (isSecond ? lanes + l - distance : l) + (upper ? distance : 0);
+  });
+  const loop = `${result} y; for (int i = 0; i < ${lanes}; i++) y[i] = i & ${distance} ? b[i - ${upper ? 0 : distance}] : a[i + ${upper ? distance : 0}]; return y;`;
+  return shuffled(name, result, `${result} a, ${result} b`, "a, b", places, loop);
+}
+
 /** Casts of numbers. */
 function cast(name: string, from: DType, to: DType, lanes: number, needs: Needs): string {
   const [result, given] = [needs.type(elementOf(to), lanes), needs.type(elementOf(from), lanes)];
@@ -196,6 +216,10 @@ function helper(
     case "total_min":
       return total(name, op.slice("total_".length) as ReduceKind, dtype, from, lanes, needs);
     default: {
+      if (isExchange(op)) {
+        const [half, distance] = op.split("_");
+        return exchanged(name, element, lanes, needs, Number(distance), half === "upper");
+      }
       const letters = ternary.has(op) ? ["a", "b", "c"] : binary.has(op) ? ["a", "b"] : ["a"];
       const params = letters.map((a) => `${result} ${a}`).join(", ");
       const whole = isFloat(dtype) ? floatBody(op, dtype, lanes, needs) : wholeBody(op, dtype, lanes, needs);
