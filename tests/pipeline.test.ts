@@ -7,6 +7,8 @@ import fc from "fast-check";
 import { passes } from "../core/src/compiler/compile.ts";
 import { runPasses } from "../core/src/compiler/pass.ts";
 import { evaluate } from "../core/src/interpreter/evaluate.ts";
+import type { Value } from "../core/src/interpreter/value.ts";
+import type { Fn } from "../core/src/ir/fn.ts";
 import { print } from "../core/src/ir/print.ts";
 import { verify } from "../core/src/ir/verify.ts";
 import { openStream } from "../core/src/runtime/devices.ts";
@@ -21,6 +23,18 @@ const targets = [
   { name: "cpu, 2 threads", device: "cpu", opened: { options: { threads: 2, grain: 1 } } },
   { name: "sim", device: "sim", opened: {} },
 ];
+
+/** Of a smooth function; samples with large values are passed over. */
+function assertNear(actual: readonly Value[], fn: Fn, args: readonly Value[]): void {
+  const scale = magnitude(fn, args);
+  fc.pre(scale < 1e5);
+  evaluate(fn, args, { exact: true }).forEach(({ data }, j) => {
+    data.forEach((e: number | bigint, i: number) => {
+      const a = Number(actual[j]?.data[i]);
+      assert.ok(Math.abs(a - Number(e)) <= 2e-5 * scale * scale, `${a} is not ${e}\n${print(fn)}`);
+    });
+  });
+}
 
 for (const { name, device, opened } of targets) {
   test(`${name}: exactly rounded graphs give the interpreter's bits`, async () => {
@@ -54,22 +68,31 @@ for (const { name, device, opened } of targets) {
     );
   });
 
+  test(`${name}: graphs with weights in blocks give the interpreter's values, to the bit where ops are exact`, async () => {
+    const stream = await openStream(device, opened);
+    const options = { dtypes: ["f32", "i32"], blocks: ["q8_0", "q4_0", "q4_k"], maxNodes: 8 } as const;
+    await fc.assert(
+      fc.asyncProperty(arbitrarySample({ ...options, ops: exactOps }), async ({ fn, args }) => {
+        fc.pre(!readsBitsOfNan(fn, args));
+        assertSameValues(await run(stream, fn, args), evaluate(fn, args), () => print(fn));
+      }),
+      { numRuns: 40 },
+    );
+    const near = [...smoothOps, ...Array.from({ length: 12 }, () => "dot" as const)];
+    await fc.assert(
+      fc.asyncProperty(arbitrarySample({ ...options, dtypes: ["f32"], ops: near }), async ({ fn, args }) =>
+        assertNear(await run(stream, fn, args), fn, args),
+      ),
+      { numRuns: 60 },
+    );
+  });
+
   test(`${name}: smooth graphs give the interpreter's values`, async () => {
     const stream = await openStream(device, opened);
     await fc.assert(
       fc.asyncProperty(
         arbitrarySample({ dtypes: ["f32", "f64"], ops: smoothOps, maxNodes: 10 }),
-        async ({ fn, args }) => {
-          const scale = magnitude(fn, args);
-          fc.pre(scale < 1e5);
-          const actual = await run(stream, fn, args);
-          evaluate(fn, args, { exact: true }).forEach(({ data }, j) => {
-            data.forEach((e: number | bigint, i: number) => {
-              const a = Number(actual[j]?.data[i]);
-              assert.ok(Math.abs(a - Number(e)) <= 2e-5 * scale * scale, `${a} is not ${e}\n${print(fn)}`);
-            });
-          });
-        },
+        async ({ fn, args }) => assertNear(await run(stream, fn, args), fn, args),
       ),
       { numRuns: 150 },
     );

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { type Dim, dimsEqual, sizeOf } from "../../core/src/ir/dim.ts";
 import { symbol } from "../../core/src/ir/symbol.ts";
-import { type DType, dtypes, isFloat, isFull } from "../../core/src/ir/dtype.ts";
+import { type BlockDType, byteSize, type DType, dtypes, isBlock, isFloat, isFull } from "../../core/src/ir/dtype.ts";
 import { type Fn, makeFn } from "../../core/src/ir/fn.ts";
 import {
   dimsOf,
@@ -18,7 +18,8 @@ import {
 import { print } from "../../core/src/ir/print.ts";
 import { within } from "../../core/src/ir/scope.ts";
 import { tensorType } from "../../core/src/ir/type.ts";
-import { sizeOfDims, type Value, valueOf } from "../../core/src/interpreter/value.ts";
+import { decode, sizeOfDims, type Value, valueOf } from "../../core/src/interpreter/value.ts";
+import { dequantize } from "../../core/src/ops/blocks.ts";
 import * as b from "../../core/src/ops/build.ts";
 import { addIndex, constIndex, flattenIndex, mulIndex, subIndex } from "../../core/src/ops/indexing.ts";
 import { newScope } from "../../core/src/ops/table.ts";
@@ -32,6 +33,8 @@ export interface GraphOptions {
   /** Ops that may be chosen; every op of the tensor level by default. */
   readonly ops?: readonly Op[];
   readonly maxNodes?: number;
+  /** There are parameters of these too, whose values any op may take. */
+  readonly blocks?: readonly BlockDType[];
   /** Parameters may have symbolic dims. */
   readonly symbolic?: boolean;
 }
@@ -226,10 +229,12 @@ export function arbitraryGraph({
   dtypes: allowed = ["f32", "i32"],
   ops = tensorOps,
   maxNodes = 12,
+  blocks = [],
   symbolic = false,
 }: GraphOptions = {}): fc.Arbitrary<Fn> {
+  const choices = 8 + 4 * blocks.length;
   return fc
-    .tuple(fc.array(fc.nat({ max: 4095 }), { minLength: 8, maxLength: 8 }), steps(maxNodes))
+    .tuple(fc.array(fc.nat({ max: 4095 }), { minLength: choices, maxLength: choices }), steps(maxNodes))
     .map(([head, body]) =>
       within(newScope(), () => {
         const draw = drawFrom(head);
@@ -238,7 +243,20 @@ export function arbitraryGraph({
           const dims: readonly Dim[] = symbolic && draw(2) ? pick(draw, [[n], [n, 3], [2, n]]) : pick(draw, shapes);
           return b.build("param", [], { index, name: `p${index}`, type: tensorType(pick(draw, allowed), dims) });
         });
-        const pool: Pool = { nodes: [...(params as readonly Node[])], dtypes: allowed };
+        const held = Array.from({ length: blocks.length > 0 ? 1 + draw(2) : 0 }, (_, i) => {
+          const dtype = pick(draw, blocks);
+          const n = dtypes[dtype].block;
+          const dims = pick(
+            draw,
+            [[n], [3, n], [n, n], [2, 2 * n]].filter((d) => sizeOfDims(d) <= largest),
+          );
+          const index = params.length + i;
+          return b.build("param", [], { index, name: `p${index}`, type: tensorType(dtype, dims) });
+        });
+        const pool: Pool = {
+          nodes: [...(params as readonly Node[]), ...held.map((w) => dequantize(w))],
+          dtypes: allowed,
+        };
         for (const numbers of body) {
           const next = drawFrom(numbers);
           const made = step(pick(next, ops), next, pool);
@@ -246,7 +264,7 @@ export function arbitraryGraph({
           const size = dims.reduce<number>((s, d) => s * (typeof d === "number" ? d : 8), 1);
           if (made && dims.length <= 6 && size <= largest) pool.nodes.push(made);
         }
-        return makeFn("graph", params, pool.nodes.slice(-(1 + draw(3))));
+        return makeFn("graph", [...params, ...held], pool.nodes.slice(-(1 + draw(3))));
       }),
     );
 }
@@ -261,12 +279,23 @@ export function argumentsFor(fn: Fn, seed: number, symbols: ReadonlyMap<string, 
   return fn.params.map((p) => {
     const dtype = dtypeOf(p);
     const dims = dimsOf(p as Node).map((d) => (typeof d === "number" ? d : (symbols.get(d.text) ?? 3)));
+    const count = sizeOfDims(dims);
+    if (isBlock(dtype)) return decode(dtype, blockBytes(dtype, count, next), dims);
     return valueOf(
       dtype,
       dims,
-      Array.from({ length: sizeOfDims(dims) }, () => element(dtype, next())),
+      Array.from({ length: count }, () => element(dtype, next())),
     );
   });
+}
+
+/** Blocks of any bytes, with scales (and minima) of either sign around a tenth: the f16 in front. */
+function blockBytes(dtype: BlockDType, count: number, next: () => number): Uint8Array {
+  const made = Uint8Array.from({ length: byteSize(dtype, count) }, next);
+  for (let at = 0; at < made.length; at += dtypes[dtype].bytes)
+    for (const high of dtype === "q4_k" ? [at + 1, at + 3] : [at + 1])
+      made[high] = 0x2c | ((made[high] as number) & 0x83);
+  return made;
 }
 
 function element(dtype: DType, bits: number): number {

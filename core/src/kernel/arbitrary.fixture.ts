@@ -1,11 +1,13 @@
-/** Random groups of one i32 result, and random schedules of a kernel, for the tests of everything that runs kernels. */
+/** Random groups of one result, and random schedules of a kernel, for the tests of everything that runs kernels. */
 import fc from "fast-check";
 import { fuseRows } from "../compiler/join-rows.ts";
 import { ScheduleError } from "../errors.ts";
 import type { Fn } from "../ir/fn.ts";
-import { dimsOf, type Node, type ReduceKind } from "../ir/node.ts";
+import type { DType } from "../ir/dtype.ts";
+import { dimsOf, dtypeOf, type Node, type ReduceKind } from "../ir/node.ts";
 import {
   add,
+  and,
   concat,
   dot,
   expand,
@@ -13,6 +15,8 @@ import {
   max,
   mul,
   neg,
+  not,
+  or,
   pad,
   permute,
   reduce,
@@ -35,6 +39,11 @@ const chooser = (numbers: readonly number[]) => {
 };
 type Choose = ReturnType<typeof chooser>;
 
+/** What takes the places of a negation, a sum and a product: bools have none. */
+const negative = (x: Node): Node => (dtypeOf(x) === "bool" ? not(x) : neg(x));
+const sumOf = (x: Node, y: Node): Node => (dtypeOf(x) === "bool" ? or(x, y) : add(x, y));
+const productOf = (x: Node, y: Node): Node => (dtypeOf(x) === "bool" ? and(x, y) : mul(x, y));
+
 const size = (n: Node): number[] => dimsOf(n) as number[];
 
 /** One op of a group without an anchor. */
@@ -51,7 +60,7 @@ function step(x: Node, choose: Choose): Node {
     case 1:
       return flip(x, [axis]);
     case 2:
-      return pad(x, each(choose(3)), each(choose(3)), 2);
+      return pad(x, each(choose(3)), each(choose(3)), dtypeOf(x) === "bool" ? 1 : 2);
     case 3: {
       const start = Math.min(choose(2), (dims[axis] as number) - 1);
       return slice(
@@ -62,22 +71,23 @@ function step(x: Node, choose: Choose): Node {
       );
     }
     case 4:
-      return concat([x, neg(x)], axis);
+      return concat([x, negative(x)], axis);
     case 5:
       return reshape(x, [dims.reduce((p, d) => p * d, 1), 1]);
     case 6:
-      return max(x, neg(x));
+      return max(x, negative(x));
     default:
-      return dims.length < 4 ? expand(reshape(x, [...dims, 1]), [...dims, 2]) : add(x, x);
+      return dims.length < 4 ? expand(reshape(x, [...dims, 1]), [...dims, 2]) : sumOf(x, x);
   }
 }
 
 function anchored(x: Node, w: Node, choose: Choose): Node {
   const dims = size(x);
   const axis = choose(dims.length);
-  if (choose(2) === 0)
+  const isBool = dtypeOf(x) === "bool";
+  if (choose(2) === 0 || isBool)
     return reduce(
-      (["sum", "max", "min"] as ReduceKind[])[choose(3)] as ReduceKind,
+      (["sum", "max", "min"] as ReduceKind[])[isBool ? 1 + choose(2) : choose(3)] as ReduceKind,
       x,
       dims.length > 1 && choose(2) === 0 ? [axis, (axis + 1) % dims.length] : [axis],
     );
@@ -103,35 +113,40 @@ function anchored(x: Node, w: Node, choose: Choose): Node {
 function inRows(x: Node, choose: Choose): Node {
   const dims = size(x);
   const along = (kind: ReduceKind, y: Node): Node => expand(reduceKeep(kind, y, [dims.length - 1]), dims);
-  const centred = add(x, neg(along("max", x)));
-  return choose(2) === 0 ? centred : max(mul(centred, x), along("sum", centred));
+  const centred = sumOf(x, negative(along("max", x)));
+  const last = dtypeOf(x) === "bool" ? "min" : "sum";
+  return choose(2) === 0 ? centred : max(productOf(centred, x), along(last, centred));
 }
 
 const total = (n: Node): number => size(n).reduce((p, d) => p * d, 1);
 
-/** A random group of one i32 result: sums of integers are the same in any order. */
-export const arbitraryGroup: fc.Arbitrary<Fn> = fc
-  .record({
-    dims: fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 1, maxLength: 3 }),
-    w: fc.tuple(fc.integer({ min: 1, max: 9 }), fc.integer({ min: 1, max: 20 })),
-    numbers: fc.array(fc.nat(10_000), { minLength: 6, maxLength: 14 }),
-  })
-  .map(({ dims, w, numbers }) => {
-    const choose = chooser(numbers);
-    return group(
-      [
-        ["i32", dims],
-        ["i32", w],
-      ],
-      (p, q) => {
-        let x = p;
-        for (let i = choose(3); i > 0 && total(x) < 300; i--) x = step(x, choose);
-        if (choose(4) > 0) x = anchored(x, mul(q, q), choose);
-        for (let i = choose(2); i > 0 && total(x) < 600 && size(x).length > 0; i--) x = step(x, choose);
-        return choose(3) === 0 && size(x).length > 1 && total(x) > 0 ? inRows(x, choose) : x;
-      },
-    );
-  });
+/** A random group of one result. Sums of integers are the same in any order, and so are those of floats whose terms and results are small
+ *  whole numbers, as those of `sample` are. */
+export const arbitraryGroupOf = (dtype: DType): fc.Arbitrary<Fn> =>
+  fc
+    .record({
+      dims: fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 1, maxLength: 3 }),
+      w: fc.tuple(fc.integer({ min: 1, max: 9 }), fc.integer({ min: 1, max: 20 })),
+      numbers: fc.array(fc.nat(10_000), { minLength: 6, maxLength: 14 }),
+    })
+    .map(({ dims, w, numbers }) => {
+      const choose = chooser(numbers);
+      return group(
+        [
+          [dtype, dims],
+          [dtype, w],
+        ],
+        (p, q) => {
+          let x = p;
+          for (let i = choose(3); i > 0 && total(x) < 300; i--) x = step(x, choose);
+          if (choose(4) > 0) x = anchored(x, productOf(q, q), choose);
+          for (let i = choose(2); i > 0 && total(x) < 600 && size(x).length > 0; i--) x = step(x, choose);
+          return choose(3) === 0 && size(x).length > 1 && total(x) > 0 ? inRows(x, choose) : x;
+        },
+      );
+    });
+
+export const arbitraryGroup: fc.Arbitrary<Fn> = arbitraryGroupOf("i32");
 
 /** Options picked at random; those that are refused are left out. */
 export function randomSchedule(kernel: Fn, numbers: readonly number[]): Option[] {

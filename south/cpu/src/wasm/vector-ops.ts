@@ -29,14 +29,23 @@ export function elementwise(machine: Machine, node: Node, args: readonly Lanes[]
   const [first, second] = args as [Lanes, Lanes];
   if (node.op === "cast") return castLanes(machine, first, result);
   if (node.op === "bitcast") return bitcastLanes(machine, first, result);
-  const { dtype } = node.op === "where" ? second : first;
-  const { graph } = machine;
-  const scalar = (values: readonly Value[]): Value | undefined => scalarOp(graph, node.op, dtype, values);
+  return elementwiseOf(machine, node.op, (node.op === "where" ? second : first).dtype, result, args);
+}
+
+/** @param dtype  of the operands */
+function elementwiseOf(
+  machine: Machine,
+  op: Op,
+  dtype: DType,
+  result: DType,
+  args: readonly Lanes[],
+): Lanes | undefined {
+  const scalar = (values: readonly Value[]): Value | undefined => scalarOp(machine.graph, op, dtype, values);
   if (args.every((a) => !a.vector)) {
     const value = scalar(args.map(single));
     return value && uniform(result, value);
   }
-  const whole = vectorOp(machine, node.op, dtype, result, args);
+  const whole = vectorOp(machine, op, dtype, result, args);
   if (whole) return whole;
   const lanes = Array.from({ length: machine.width }, (_, i) => scalar(args.map((a) => extract(machine, a, i))));
   return lanes.every((v) => v !== undefined) ? pack(machine, result, lanes) : undefined;
@@ -234,9 +243,5 @@ function byUniform(
 export function combine(machine: Machine, kind: "sum" | "prod" | "max" | "min", a: Lanes, b: Lanes): Lanes | undefined {
   const op: Op = kind === "sum" ? "add" : kind === "prod" ? "mul" : kind;
   const { dtype } = a;
-  if (!a.vector && !b.vector) {
-    const value = scalarOp(machine.graph, op, dtype, [single(a), single(b)]);
-    return value && uniform(dtype, value);
-  }
-  return vectorOp(machine, op, dtype, dtype, [a, b]);
+  return elementwiseOf(machine, op, dtype, dtype, [a, b]);
 }
