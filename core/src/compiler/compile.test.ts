@@ -39,6 +39,34 @@ test("two products never share a group", () => {
   assert.equal(made.length, 2);
 });
 
+test("what an attention reads behind a product is computed once, not again for each query", () => {
+  const projected = (end: string) =>
+    groups(`fn @f(%0 "x": f32[6, 8], %1 "w": f32[8, 8], %2 "b": f32[1, 8]) {
+    %3 = dot(%0, %1) {batch: [[], []], contract: [[1], [0]]} : f32[6, 8]
+    %4 = expand(%2) {dims: [6, 8]} : f32[6, 8]
+    %5 = add(%3, %4) : f32[6, 8]
+    %6 = reshape(%5) {dims: [1, 6, 2, 4]} : f32[1, 6, 2, 4]
+    %7 = permute(%6) {axes: [0, 2, 1, 3]} : f32[1, 2, 6, 4]
+    %8 = reshape(%0) {dims: [1, 6, 2, 4]} : f32[1, 6, 2, 4]
+    %9 = permute(%8) {axes: [0, 2, 1, 3]} : f32[1, 2, 6, 4]
+    %10 = attention(%9, %7, %9) {causal: false, scale: 0.5, mask: "none", lengths: false, starts: false} : (f32[1, 2, 6, 4], f32[1, 2, 6])
+    %11 = item(%10) {index: 0} : f32[1, 2, 6, 4]
+    ${end}
+  }`);
+  for (const end of [
+    "return %11",
+    // Another reader, which computes the sum for itself.
+    "%12 = exp(%5) : f32[6, 8]\n return %11, %12",
+  ]) {
+    const made = projected(end);
+    assert.deepEqual(
+      made.map((text) => /attention\(/.test(text) && /dot\(/.test(text)),
+      made.map(() => false),
+    );
+    assert.match(made.find((text) => text.includes("dot(")) ?? "", /add\(/);
+  }
+});
+
 test("moments and weights are updated in one sweep", () => {
   const made = groups(`fn @f(%0 "p": f32[8], %1 "m": f32[8], %2 "g": f32[8]) {
     %3 = add(%1, %2) : f32[8]

@@ -69,7 +69,12 @@ export function fuse(fn: Fn): Fusion {
     const roots = new Set<Node>();
     let flows: Node | null | undefined;
     for (const c of consumers) {
-      if (isTuple(c.type)) continue;
+      if (isTuple(c.type)) {
+        // Of a sink with several results: it is the group itself, and nothing before it is its epilogue.
+        roots.add(c);
+        flows = null;
+        continue;
+      }
       for (const root of stored.has(c) ? [c] : (homes.get(c) ?? [])) roots.add(root);
       const next = epilogueThrough(node, c, stored.has(c) ? c : (epilogue.get(c) ?? null));
       flows = flows === undefined || flows === next ? next : null;
@@ -132,11 +137,14 @@ function inlinedFlops(order: readonly Node[]): Map<Node, number> {
   return flops;
 }
 
-/** An operand of a product is read many times: anything that computes is stored first; movement and casts ride along. */
+/** An operand of a product is read many times: anything that computes is stored first; movement and casts ride along, and a single
+ *  operation, unless it can be the epilogue of what is stored in any case. */
 function needsMaterial(operand: Node, flops: ReadonlyMap<Node, number>, unmasked: boolean): boolean {
   const n = firstComputed(operand);
   const masked = n.op === "pad" || n.op === "concat";
-  return !isStoredByItself(n) && !isHost(n) && (isAnchor(n) || (flops.get(n) ?? 0) > 1 || (unmasked && masked));
+  if (isStoredByItself(n) || isHost(n)) return false;
+  const ends = isAnchor(n) || n.src.some((s) => isAnchor(firstComputed(s)));
+  return ends || (flops.get(n) ?? 0) > 1 || (unmasked && masked);
 }
 
 /** The node below movements and casts. */
