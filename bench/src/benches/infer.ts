@@ -1,7 +1,6 @@
 /** Latency of whole models, f32, from an input in JavaScript's memory to an output there: ours as a user would write and jit them, the
  *  same weights as an ONNX file on ONNX Runtime, which compares its output with ours before it is timed. */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { closeSync, openSync, writeSync } from "node:fs";
+import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { jit, key, nn, random, type Tensor, tensor } from "sinan";

@@ -64,8 +64,7 @@ export function exportEncoder(
     const { shape, data } = weights(`${name}.weight`);
     const [out, inputs] = shape as readonly [number, number];
     const turned = new Float32Array(data.length);
-    for (let o = 0; o < out; o++)
-      for (let i = 0; i < inputs; i++) turned[i * out + o] = data[o * inputs + i] as number;
+    for (let o = 0; o < out; o++) for (let i = 0; i < inputs; i++) turned[i * out + o] = data[o * inputs + i] as number;
     const product = g.op("MatMul", [x, g.weight(`${name}.weight`, [inputs, out], turned)]);
     return g.op("Add", [product, initializer(g, weights, `${name}.bias`)]);
   };

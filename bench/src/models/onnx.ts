@@ -16,11 +16,7 @@ function varint(value: number): Uint8Array<ArrayBuffer> {
 }
 
 const int = (field: number, value: number): Bytes => [varint(field << 3), varint(value)];
-const message = (field: number, parts: Bytes): Bytes => [
-  varint((field << 3) | 2),
-  varint(lengthOf(parts)),
-  ...parts,
-];
+const message = (field: number, parts: Bytes): Bytes => [varint((field << 3) | 2), varint(lengthOf(parts)), ...parts];
 const text = (field: number, value: string): Bytes => message(field, [encoder.encode(value)]);
 const float = (field: number, value: number): Bytes => [
   varint((field << 3) | 5),
@@ -40,7 +36,9 @@ const tensor = (name: string, dims: readonly number[], data: Float32Array | BigI
   ...dims.flatMap((d) => int(1, d)),
   ...int(2, data instanceof Float32Array ? 1 : 7),
   ...text(8, name),
-  ...message(9, [new Uint8Array(Uint8Array.from(new Uint8Array(data.buffer, data.byteOffset, data.byteLength)).buffer)]),
+  ...message(9, [
+    new Uint8Array(Uint8Array.from(new Uint8Array(data.buffer, data.byteOffset, data.byteLength)).buffer),
+  ]),
 ];
 
 const f32 = (name: string, dims: readonly number[]): Bytes => {
