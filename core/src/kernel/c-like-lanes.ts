@@ -283,7 +283,19 @@ export class Lanes {
     if (n.op === "bitcast") return this.bitcast(args[0] as Text, from, dtypeOf(n));
     if (from === "bool") return this.#ofMasks(n.op, args);
     if (n.op === "max" || n.op === "min") return this.#limited(n, args) ?? this.apply(n.op, from, args);
+    if (n.op === "idiv" || n.op === "mod") return this.#byPower(n, args) ?? this.apply(n.op, from, args);
     return this.apply(n.op, from, args);
+  }
+
+  /** Division of integers by a power of two. */
+  #byPower(n: Node, [x]: readonly Text[]): Text | undefined {
+    const dtype = dtypeOf(n);
+    const by = n.src[1];
+    if (x?.element === undefined || by?.op !== "const" || isFloat(dtype)) return undefined;
+    const digits = Math.log2(by.attr.value);
+    if (!Number.isInteger(digits) || digits > 30) return undefined;
+    const [operator, k] = n.op === "mod" ? ["&", by.attr.value - 1] : [">>", digits];
+    return this.#each(x.element, [x], ([a]) => `(${a} ${operator} ${k})`);
   }
 
   /** The greater or lesser of lanes and a number that is no NaN; adding +0 puts a zero right that −0 has won against. */

@@ -222,10 +222,13 @@ static inline uint16_t bf16_bits(double a) {
   return (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 static inline float f16_value(uint16_t a) {
-  const int exponent = (a >> 10) & 31, mantissa = a & 1023;
-  const float size = exponent == 31 ? (mantissa ? NAN : INFINITY)
-                   : exponent ? ldexpf((float)(1024 + mantissa), exponent - 25) : ldexpf((float)mantissa, -24);
-  return a & 0x8000 ? -size : size;
+  const uint32_t size = (uint32_t)(a & 0x7fff) << 13;
+  uint32_t bits = size + (size >= 31u << 23 ? 224u << 23 : 112u << 23);
+  float y;
+  if (size < 1u << 23) bits = size | 113u << 23;
+  memcpy(&y, &bits, sizeof y);
+  if (size < 1u << 23) y -= 0x1p-14f;
+  return a & 0x8000 ? -y : y;
 }
 static inline uint16_t f16_bits(double a) {
   const uint16_t sign = signbit(a) ? 0x8000 : 0;

@@ -28,7 +28,7 @@ const define = (result: string, name: string, params: string, body: string): str
 
 /** A function each of whose lanes is an expression in those of its arguments, whose number is `i`. */
 const laneWise = (result: string, name: string, params: string, lanes: number, lane: string): string =>
-  define(result, name, params, `${result} y; for (int i = 0; i < ${lanes}; i++) y[i] = ${lane}; return y;`);
+  define(result, name, params, `${result} y; SINAN_EACH(${lanes}) y[i] = ${lane}; return y;`);
 
 const combiner = { sum: "add", prod: "mul", max: "max", min: "min" } as const satisfies Record<ReduceKind, Op>;
 const operators: Partial<Record<Op, string>> = { add: "+", mul: "*" };
@@ -80,14 +80,14 @@ function half(name: string, element: DType, lanes: number, needs: Needs, from: 0
   const [whole, result] = [needs.type(element, lanes), needs.type(element, lanes / 2)];
   const first = (from * lanes) / 2;
   const places = Array.from({ length: lanes / 2 }, (_, i) => first + i);
-  const loop = `${result} y; for (int i = 0; i < ${lanes / 2}; i++) y[i] = a[${first} + i]; return y;`;
+  const loop = `${result} y; SINAN_EACH(${lanes / 2}) y[i] = a[${first} + i]; return y;`;
   return shuffled(name, result, `${whole} a`, "a, a", places, loop);
 }
 
 function join(name: string, element: DType, lanes: number, needs: Needs): string {
   const [result, part] = [needs.type(element, lanes), needs.type(element, lanes / 2)];
   const places = Array.from({ length: lanes }, (_, i) => i);
-  const loop = `${result} y; for (int i = 0; i < ${lanes / 2}; i++) { y[i] = a[i]; y[${lanes / 2} + i] = b[i]; } return y;`;
+  const loop = `${result} y; SINAN_EACH(${lanes / 2}) { y[i] = a[i]; y[${lanes / 2} + i] = b[i]; } return y;`;
   return shuffled(name, result, `${part} a, ${part} b`, "a, b", places, loop);
 }
 
@@ -132,6 +132,7 @@ function cast(name: string, from: DType, to: DType, lanes: number, needs: Needs)
     );
   }
   if (from === "f16" && to !== "f32") return step("f32");
+  if (from === "f16" || (from === "f32" && to === "f16")) return half16(name, from, lanes, needs);
   if (isWhole(from) && isWhole(to)) return made(`return __builtin_convertvector(a, ${result});`);
   if (isWhole(from) && (to === "f32" || to === "f64") && small < 4) return step("i32");
   if (from === "i32" && to === "f64") return made(`return __builtin_convertvector(a, ${result});`);
@@ -150,10 +151,44 @@ function cast(name: string, from: DType, to: DType, lanes: number, needs: Needs)
     const [least, most] =
       dtypes[to].kind === "int" ? [-(2 ** (8 * large - 1)), 2 ** (8 * large - 1) - 1] : [0, 2 ** (8 * large) - 1];
     return made(
-      `${wide} y; for (int i = 0; i < ${lanes}; i++) y[i] = a[i] != a[i] ? 0 : a[i] <= ${least} ? ${least} : a[i] >= ${most} ? ${most} : (int32_t)a[i]; return __builtin_convertvector(y, ${result});`,
+      `${wide} y; SINAN_EACH(${lanes}) y[i] = a[i] != a[i] ? 0 : a[i] <= ${least} ? ${least} : a[i] >= ${most} ? ${most} : (int32_t)a[i]; return __builtin_convertvector(y, ${result});`,
     );
   }
   return laneWise(result, name, `${given} a`, lanes, `${needs.scalar("cast", to, from)}(a[i])`);
+}
+
+/** f16 to f32 or back, a NaN as 0x7e00. */
+function half16(name: string, from: "f16" | "f32", lanes: number, needs: Needs): string {
+  const [short, float] = [needs.type("u16", lanes), needs.type("f32", lanes)];
+  const toFloat = from === "f16";
+  const define1 = (body: string): string => define(toFloat ? float : short, name, `${toFloat ? short : float} a`, body);
+  const lane = define1(
+    `${toFloat ? float : short} y; SINAN_EACH(${lanes}) y[i] = ${toFloat ? needs.scalar("cast", "f32", "f16") : needs.scalar("cast", "f16", "f32")}(a[i]); return y;`,
+  );
+  if (lanes !== 4 && lanes !== 8 && lanes !== 16) return lane;
+  const words = needs.type("i16", lanes);
+  const nan = `${words} nan = __builtin_convertvector(a != a, ${words}); return (y & ~(${short})nan) | (0x7e00 & (${short})nan);`;
+  const [feature, read, write] =
+    lanes === 16
+      ? [
+          "__AVX512F__",
+          `__builtin_ia32_vcvtph2ps512_mask((${words})a, (${float}){ 0 }, (short)-1, 4)`,
+          `(${short})__builtin_ia32_vcvtps2ph512_mask(a, 0, (${words}){ 0 }, (short)-1)`,
+        ]
+      : lanes === 8
+        ? ["__F16C__", `__builtin_ia32_vcvtph2ps256((${words})a)`, `(${short})__builtin_ia32_vcvtps2ph256(a, 0)`]
+        : ["", "", ""];
+  const clang = toFloat
+    ? `return __builtin_convertvector((${name}_h)a, ${float});`
+    : `${short} y = (${short})__builtin_convertvector(a, ${name}_h); ${nan}`;
+  const gcc = toFloat ? `return ${read};` : `${short} y = ${write}; ${nan}`;
+  const ours = feature === "" ? "" : `#elif defined(__GNUC__) && defined(${feature})\n${define1(gcc)}\n`;
+  return `#if defined(__clang__) && (defined(__F16C__) || defined(__aarch64__))
+typedef __fp16 ${name}_h __attribute__((vector_size(${2 * lanes})));
+${define1(clang)}
+${ours}#else
+${lane}
+#endif`;
 }
 
 const ternary: ReadonlySet<string> = new Set(["fma"]);
@@ -208,7 +243,7 @@ function helper(
         "void",
         name,
         `${memory} *p, ${result} a, ${needs.type(maskOf(element), lanes)} m`,
-        `for (int i = 0; i < ${lanes}; i++) if (m[i]) p[i] = a[i];`,
+        `SINAN_EACH(${lanes}) if (m[i]) p[i] = a[i];`,
       );
     case "total_sum":
     case "total_prod":
@@ -355,6 +390,11 @@ const maskOf = (element: DType): DType => `i${8 * bytesOf(element)}` as DType;
 export const vectorPrelude = `#define SINAN_LANES static inline __attribute__((always_inline))
 #if defined(__clang__) || __GNUC__ >= 12
 #define SINAN_SHUFFLES 1
+#endif
+#if defined(__clang__)
+#define SINAN_EACH(n) _Pragma("clang loop unroll(full)") for (int i = 0; i < n; i++)
+#else
+#define SINAN_EACH(n) for (int i = 0; i < n; i++)
 #endif`;
 
 /** Vectors of registers of so many bytes. */
