@@ -41,7 +41,7 @@ async function spent(reports: readonly Report[], steps: number): Promise<number>
   tell("start", { parameters: 418_272, steps, from: 0, tokensPerStep: 512 });
   const begin = performance.now();
   for (let step = 1; step <= steps; step++) {
-    await new Promise((resolve) => setTimeout(resolve, begin + step * stepMs - performance.now()));
+    await new Promise((resolve) => setTimeout(resolve, Math.max(0, begin + step * stepMs - performance.now())));
     const loss = 4 + 3 / step + 0.1 * Math.sin(step);
     tell("step", { step, loss, norm: 1, rate: 1e-3, tokensPerSecond: 25_000 });
     if (step % 100 !== 0) continue;

@@ -25,13 +25,15 @@ async function oneByOne(
   seqLen: number,
   model: ReturnType<ReturnType<typeof llama>["init"]>,
 ): Promise<number> {
-  const { heldOutIds } = corpus;
+  const { heldOutIds, heldOutStarts = [] } = corpus;
   const ids = [corpus.trainIds.at(-1) ?? 0, ...heldOutIds];
   const stride = Math.ceil(seqLen / 2);
   let nats = 0;
   for (let i = 0; i < heldOutIds.length; i++) {
+    if (heldOutStarts.includes(i)) continue;
     const window = i < seqLen ? 0 : 1 + Math.floor((i - seqLen) / stride);
-    const context = ids.slice(window * stride, i + 1);
+    const document = 1 + (heldOutStarts.findLast((start) => start <= i) ?? -1);
+    const context = ids.slice(Math.max(window * stride, document), i + 1);
     const logits = (await model(tensor(Int32Array.from(context), { shape: [1, context.length] })).data()).slice(
       -vocabulary,
     );
@@ -39,7 +41,7 @@ async function oneByOne(
     const most = Math.max(...row);
     nats += most + Math.log(row.reduce((sum, x) => sum + Math.exp(x - most), 0)) - (row[ids[i + 1] ?? 0] ?? Number.NaN);
   }
-  return nats / heldOutIds.length;
+  return nats / (heldOutIds.length - heldOutStarts.length);
 }
 
 test("every held-out token is predicted once, from at least half a window", async () => {
@@ -63,6 +65,21 @@ test("every held-out token is predicted once, from at least half a window", asyn
       `${count} tokens in windows of ${seqLen}: ${loss}, expected ${expected}`,
     );
     assert.ok(Math.abs(bitsPerByte - (loss * count) / (100 * Math.LN2)) < 1e-9);
+  }
+});
+
+test("no held-out document is predicted from another, and what has nothing before it does not count", async () => {
+  await device("interpreter");
+  const model = llama(config).init(key(1));
+  const tokenizer = trainBpe("ab", { vocabSize: vocabulary });
+  const heldOutIds = Int32Array.from({ length: 31 }, (_, i) => (i * 37 + 5) % vocabulary);
+  for (const heldOutStarts of [[], [0], [0, 1, 9, 30], [3, 5, 20]]) {
+    const corpus: Corpus = { tokenizer, trainIds: Int32Array.of(3, 4), heldOutIds, heldOutBytes: 100, heldOutStarts };
+    const { loss, bitsPerByte } = await heldOutLoss(corpus, 8, 2)(model);
+    const expected = await oneByOne(corpus, 8, model);
+    assert.ok(Math.abs(loss - expected) < 1e-4 * expected, `${heldOutStarts}: ${loss}, expected ${expected}`);
+    const left = heldOutStarts.length; // a token of this vocabulary is a byte
+    assert.ok(Math.abs(bitsPerByte - (loss * (31 - left)) / ((100 - left) * Math.LN2)) < 1e-9);
   }
 });
 

@@ -15,6 +15,7 @@ import {
 import { type Baselines, baselines } from "./baselines/baselines.ts";
 import { bitsPerByte } from "./baselines/bits-per-byte.ts";
 import type { Llama } from "./model/llama.ts";
+import type { TokenInput } from "./model/positions.ts";
 import { trainBpe } from "./tokenizer/train.ts";
 import type { Tokenizer } from "./tokenizer/tokenizer.ts";
 
@@ -23,6 +24,8 @@ export interface Corpus {
   readonly trainIds: Int32Array;
   readonly heldOutIds: Int32Array;
   readonly heldOutBytes: number;
+  /** Where documents begin among the held-out ids, in order, when none may see another; absent where windows run across them. */
+  readonly heldOutStarts?: readonly number[];
 }
 
 /** A text that was read, and the fingerprint by which it is known again. */
@@ -101,7 +104,8 @@ export const baselinesOf = ({ tokenizer, trainIds, heldOutIds, heldOutBytes }: C
 
 /** Measures a model on the held-out part: every token of it is predicted once, the first after the last one that was learned
  *  from, in windows of `seqLen` that overlap by half, of which the later half counts: so each token, but for those at the
- *  very beginning, has at least half a window before it.
+ *  very beginning, has at least half a window before it. Where documents begin at `heldOutStarts`, none is seen from another: their
+ *  first tokens have nothing before them and do not count, nor do their bytes, as when packed documents are learned from.
  *
  *  @returns a function from the model to the mean loss of a token, in nats, and bits per byte; it throws the reason of a signal that is
  *           aborted before its last batch */
@@ -110,39 +114,50 @@ export function heldOutLoss(
   seqLen: number,
   batchSize: number,
 ): (model: Llama, signal?: AbortSignal) => Promise<{ loss: number; bitsPerByte: number }> {
-  const { trainIds, heldOutIds, heldOutBytes } = corpus;
+  const { tokenizer, trainIds, heldOutIds, heldOutBytes, heldOutStarts } = corpus;
   const ids = new Int32Array(1 + heldOutIds.length);
   ids.set([trainIds.at(-1) ?? 0]);
   ids.set(heldOutIds, 1);
+  const first = new Uint8Array(ids.length); // 1 where a document begins
+  for (const start of heldOutStarts ?? []) first[start + 1] = 1;
+  const firstIds = heldOutIds.filter((_, i) => first[i + 1] === 1);
+  const count = heldOutIds.length - firstIds.length;
+  const bytes = heldOutBytes - tokenizer.decodeBytes(firstIds, { skipSpecialTokens: true }).length;
   const stride = Math.ceil(seqLen / 2);
   const windows = 1 + Math.max(0, Math.ceil((heldOutIds.length - seqLen) / stride));
   const total = jit(
-    (model: Llama, inputs: Tensor, targets: Tensor) =>
+    (model: Llama, inputs: TokenInput, targets: Tensor) =>
       nn.crossEntropy(model(inputs), targets, { reduction: "sum", ignoreIndex: batches.ignoreIndex }),
     { name: "heldOut" },
   );
   const shape = [batchSize, seqLen];
-  const batchFrom = (first: number): [Tensor, Tensor] => {
+  const batchFrom = (from: number): [TokenInput, Tensor] => {
+    const segments = new Int32Array(batchSize * seqLen);
     const inputs = new Int32Array(batchSize * seqLen);
     const targets = new Int32Array(batchSize * seqLen).fill(batches.ignoreIndex);
-    for (let row = 0; row < Math.min(batchSize, windows - first); row++) {
-      const window = first + row;
+    for (let row = 0; row < Math.min(batchSize, windows - from); row++) {
+      const window = from + row;
       const last = Math.min(seqLen, heldOutIds.length - window * stride);
-      for (let t = 0; t < last; t++) {
-        inputs[row * seqLen + t] = ids[window * stride + t] ?? 0;
-        if (window === 0 || t >= seqLen - stride) targets[row * seqLen + t] = ids[window * stride + t + 1] ?? 0;
+      for (let t = 0, segment = 0; t < last; t++) {
+        const [place, at] = [row * seqLen + t, window * stride + t];
+        if (first[at] === 1) segment++;
+        segments[place] = segment;
+        inputs[place] = ids[at] ?? 0;
+        const counts = window === 0 || t >= seqLen - stride;
+        if (counts && first[at + 1] === 0) targets[place] = ids[at + 1] ?? 0;
       }
     }
-    return [tensor(inputs, { shape }), tensor(targets, { shape })];
+    const of = (values: Int32Array): Tensor => tensor(values, { shape });
+    return [{ ids: of(inputs), ...(heldOutStarts && { segments: of(segments) }) }, of(targets)];
   };
   return async (model, signal) => {
     let nats = 0;
-    for (let first = 0; first < windows; first += batchSize) {
-      nats += await total(model, ...batchFrom(first)).item();
+    for (let from = 0; from < windows; from += batchSize) {
+      nats += await total(model, ...batchFrom(from)).item();
       await hostTurn(); // signals and deadlines wait for one
       signal?.throwIfAborted();
     }
-    const loss = nats / heldOutIds.length;
-    return { loss, bitsPerByte: bitsPerByte(loss, heldOutIds.length, heldOutBytes) };
+    const loss = nats / count;
+    return { loss, bitsPerByte: bitsPerByte(loss, count, bytes) };
   };
 }

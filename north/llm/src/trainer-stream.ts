@@ -109,7 +109,8 @@ export async function streamOf(
     const all = tokens.record.tokens;
     const held = Math.min(mostHeldOut, Math.round(all * heldOut));
     const end = all - Math.round(all * heldOut);
-    if (held === 0 || end <= seqLen)
+    const starts = pack ? startsIn(tokens.lengths, end, held) : undefined;
+    if (held <= (starts?.length ?? 0) || end <= seqLen)
       throw new ArgumentError(`${texts[0]?.name}: the text is too short: it has ${all} tokens`, {
         hint: "Give a longer text, or a smaller seqLen.",
       });
@@ -120,6 +121,7 @@ export async function streamOf(
       trainIds: Int32Array.from(await tokens.read(end - known, known)),
       heldOutIds,
       heldOutBytes: tokenizer.decodeBytes(heldOutIds, { skipSpecialTokens: true }).length,
+      ...(starts && { heldOutStarts: starts }),
     };
     const read = node?.threadSource ?? tokenSource;
     const hash = pack ? `${tokens.fingerprint}, packed` : tokens.fingerprint;
@@ -128,6 +130,18 @@ export async function streamOf(
     await tokens.close();
     throw error;
   }
+}
+
+/** Where documents begin in a part of the ids, counted from its first. */
+function startsIn(lengths: Uint32Array, from: number, length: number): readonly number[] {
+  const starts: number[] = [];
+  let start = 0;
+  for (const document of lengths) {
+    if (start >= from + length) break;
+    if (start >= from && document > 0) starts.push(start - from);
+    start += document;
+  }
+  return starts;
 }
 
 /** The thread begins with the first batch that is asked for. */
