@@ -4,6 +4,7 @@ import { ArgumentError, type data, type Files } from "sinan";
 import {
   type DocumentOptions,
   documentsOf,
+  isGzip,
   isJsonLines,
   openTokens,
   readAhead,
@@ -65,7 +66,7 @@ export async function streamedTexts(source: TextSource, { files, isNode }: Stora
   const texts = await textsAt(source, { files, isNode });
   const [only] = texts;
   const small = texts.length === 1 && only && only.name === source && only.size <= largestInMemory;
-  return small && !isJsonLines(source) ? null : { texts };
+  return small && !isJsonLines(source) && !isGzip(source) ? null : { texts };
 }
 
 const textsAt = async (path: string, { files, isNode }: Storage): Promise<TextFile[]> =>

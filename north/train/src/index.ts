@@ -14,6 +14,7 @@ export type {
 export { type DocumentOptions, type DocumentPart, documentsOf } from "./data/documents.ts";
 export type { Encoder } from "./data/encode-parts.ts";
 export { type ReadAhead, readAhead } from "./data/read-ahead.ts";
+export { isGzip } from "./data/gunzip.ts";
 export { blobFile, type BlobLike, isJsonLines, type TextFile, textFile } from "./data/text-file.ts";
 export { openTokens, type TokenCacheOptions, type Tokens } from "./data/token-cache.ts";
 export type { SourceRecord, TokenFile, TokenRecord } from "./data/token-file.ts";

@@ -1,5 +1,6 @@
 /** Documents of text and JSON-lines files, read a piece at a time: what is held is one piece, or one line. */
 import { FormatError } from "sinan";
+import { gunzipped, isGzip } from "./gunzip.ts";
 import { isJsonLines, type TextFile } from "./text-file.ts";
 
 /** A part of a document's text. The last part ends the document. */
@@ -28,9 +29,10 @@ interface Told {
   skipped(): void;
 }
 
-/** The documents of a file: a text is one, a JSON-lines file has one a line. Lines of blanks are none.
+/** The documents of a file: a text is one, a JSON-lines file has one a line. Lines of blanks are none. What is named `.gz` is unpacked.
  *
- *  @throws FormatError naming file and line for bytes that are not UTF-8, and for a bad line unless those are skipped */
+ *  @throws FormatError naming file and line for bytes that are not UTF-8, and for a bad line unless those are skipped; for a damaged
+ *    gzip file */
 export async function* documentsOf(file: TextFile, options: DocumentOptions, told: Told): AsyncGenerator<DocumentPart> {
   yield* isJsonLines(file.name) ? jsonDocuments(file, options, told) : textDocument(file, told);
 }
@@ -48,8 +50,7 @@ async function* textDocument(file: TextFile, told: Told): AsyncGenerator<Documen
       });
     }
   };
-  for await (const bytes of piecesOf(file)) {
-    told.piece(bytes);
+  for await (const bytes of contentOf(file, told)) {
     yield { text: decode(bytes, true), last: false };
     for (const byte of bytes) if (byte === newline) line++;
   }
@@ -116,8 +117,7 @@ async function* linesOf(file: TextFile, told: Told): AsyncGenerator<Uint8Array |
     tooLong = false;
     return line;
   };
-  for await (const bytes of piecesOf(file)) {
-    told.piece(bytes);
+  for await (const bytes of contentOf(file, told)) {
     let from = 0;
     for (let end = bytes.indexOf(newline); end >= 0; end = bytes.indexOf(newline, from)) {
       yield take(bytes.subarray(from, end));
@@ -142,6 +142,19 @@ function joined(pieces: readonly Uint8Array[]): Uint8Array {
     at += piece.length;
   }
   return all;
+}
+
+/** The bytes of a text, each of them unpacked; those of the file are told. */
+function contentOf(file: TextFile, told: Told): AsyncGenerator<Uint8Array> {
+  const pieces = tellingPieces();
+  return isGzip(file.name) ? gunzipped(pieces, file.name) : pieces;
+
+  async function* tellingPieces(): AsyncGenerator<Uint8Array> {
+    for await (const bytes of piecesOf(file)) {
+      told.piece(bytes);
+      yield bytes;
+    }
+  }
 }
 
 /** The bytes of a file, in pieces. */

@@ -10,7 +10,8 @@ import { attempt } from "../files/system-error.ts";
 import { type TextFile, textFile } from "./text-file.ts";
 
 /** What is taken of a directory. */
-const endings = "{txt,text,md,jsonl,ndjson}";
+const plain = ["txt", "text", "md", "jsonl", "ndjson"];
+const endings = `{${[...plain, ...plain.map((ending) => `${ending}.gz`)].join()}}`;
 
 /** The files that paths stand for: a file is itself, a directory all texts below it, anything else a pattern with `*`, `**`, `?` and
  *  `{a,b}`. In the order of the paths, those of one sorted by name, each once.

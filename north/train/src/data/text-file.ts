@@ -53,4 +53,4 @@ export function blobFile(blob: BlobLike, name: string = blob.name ?? "blob"): Te
 }
 
 /** Whether each line is a document of its own. */
-export const isJsonLines = (name: string): boolean => /\.(jsonl|ndjson)$/i.test(baseName(name));
+export const isJsonLines = (name: string): boolean => /\.(jsonl|ndjson)(\.gz)?$/i.test(baseName(name));

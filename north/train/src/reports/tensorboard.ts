@@ -24,14 +24,14 @@ export interface TensorboardOptions {
  *  @example const report = tensorboardReport("runs/mine"); */
 export function tensorboardReport(directory: string, { now = Date.now }: TensorboardOptions = {}): Report {
   let descriptor: number | undefined;
-  let waiting: Uint8Array[] = [];
+  let waiting: EventFields[] = [];
   let flushAt = 0;
   const flush = (): void => {
-    const bytes = message(...waiting);
+    const bytes = message(...waiting.map((event) => record(encodeEvent(event))));
     waiting = [];
     if (descriptor !== undefined) for (let at = 0; at < bytes.length; ) at += writeSync(descriptor, bytes, at);
   };
-  const write = (event: EventFields): void => void waiting.push(record(encodeEvent(event)));
+  const write = (event: EventFields): void => void waiting.push(event);
   const open = (first: ReportedEvent): void => {
     mkdirSync(directory, { recursive: true });
     const seconds = String(Math.floor(now() / 1000)).padStart(10, "0");
