@@ -149,3 +149,20 @@ test("an event file: version first, scalars by their headings, samples as text, 
   assert.ok(second.includes(Buffer.from(session).toString("latin1")));
   assert.ok(!first.includes(Buffer.from(session).toString("latin1")));
 });
+
+test("TensorBoard is told of the first session too, without which it takes a rewind for the beginning and keeps texts twice", async () => {
+  const directory = path.join(folder, "rewound");
+  const report = tensorboardReport(directory, { now: () => 5000 });
+  for (const event of [
+    { event: "start", steps: 9, from: 0 },
+    { event: "step", step: 1, loss: 3 },
+    { event: "skip", step: 4, to: 2 },
+  ])
+    report.event(event);
+  await report.close();
+  const [file = ""] = readdirSync(directory);
+  const written = readFileSync(path.join(directory, file)).toString("latin1");
+  const at = (step: number): number =>
+    written.indexOf(Buffer.from(record(encodeEvent({ wallTime: 5, step, sessionStart: true }))).toString("latin1"));
+  assert.ok(at(0) > 0 && at(0) < written.indexOf("loss/train") && written.indexOf("loss/train") < at(3));
+});

@@ -38,8 +38,9 @@ export function tensorboardReport(directory: string, { now = Date.now }: Tensorb
     const name = `events.out.tfevents.${seconds}.${hostname()}.${process.pid}.${opened++}`;
     descriptor = openSync(path.join(directory, name), "ax");
     write({ wallTime: now() / 1000, fileVersion: "brain.Event:2" });
+    // To TensorBoard the first start of a session is the beginning, and each further one takes back what came after its step.
     const from = numberIn(first, "from") ?? 0;
-    if (from > 0) write({ wallTime: now() / 1000, step: from + 1, sessionStart: true });
+    write({ wallTime: now() / 1000, step: from > 0 ? from + 1 : 0, sessionStart: true });
   };
   return {
     event(event) {
