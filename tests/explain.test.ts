@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import path from "node:path";
 import { test } from "node:test";
+import * as s from "../core/src/index.ts";
 import {
   device,
   footprint,
@@ -60,6 +61,19 @@ onEachDevice("explain names kernels, their lines, their work and the memory of a
   assert.ok(dot.schedule.includes("vectorize 4"), dot.schedule.join(", "));
   for (const { name, milliseconds } of said.kernels) assert.ok((milliseconds ?? 0) > 0, name);
   assert.match(said.toText("time"), /dot_64x32x48 .* %/);
+});
+
+test("a softmax, its gradient and a norm are folds over rows", async () => {
+  await device("cpu");
+  const x = random.normal(key(2), [64, 48]);
+  const schedules = async (f: (x: Tensor) => Tensor): Promise<readonly (readonly string[])[]> =>
+    (await explain(f, x)).kernels.map(({ schedule }) => schedule);
+  const square = (y: Tensor): Tensor => y.square().sum();
+  for (const f of [s.softmax, grad((v: Tensor) => square(s.softmax(v))), nn.layerNorm(48).init(key(0))]) {
+    const all = await schedules(f);
+    assert.match(all.at(-1)?.[0] ?? "", /^fold of 64 rows in [2-6] passes$/);
+  }
+  assert.equal((await schedules((v) => v.sum(1))).flat().join().includes("fold"), false);
 });
 
 test("kernels of modules say which module they are in", async () => {

@@ -72,6 +72,15 @@ onEachDevice("one trace serves all sizes, values and gradients", async () => {
   assert.equal(traces, 1);
 });
 
+onEachDevice("norms take batches of any size", async () => {
+  const norms = nn.sequential(nn.groupNorm(2, 4), nn.batchNorm(4), nn.layerNorm(5), nn.rmsNorm(5)).init(key(0));
+  const f = jit((x: Tensor) => norms(x), { symbols: symbolic({ 0: [symbol("batch", { hi: 8 }), null, null] }) });
+  for (const b of [1, 3]) {
+    const x = random.normal(key(b), [b, 4, 5]);
+    await near(f(x), norms(x));
+  }
+});
+
 onEachDevice("sizes outside of the bounds, of no multiple, or that differ are refused", async () => {
   const even = symbol("even", { lo: 4, hi: 16, multiple: 2 });
   const f = jit((x: Tensor, y: Tensor) => x.add(y).sum(), { symbols: symbolic({ 0: [even], 1: [even] }) });

@@ -5,6 +5,7 @@ import { type Fn, nodesOf, topological } from "../ir/fn.ts";
 import { dimsOf, type Node } from "../ir/node.ts";
 import { isTuple } from "../ir/type.ts";
 import { lower, type Option, schedule } from "../kernel/index.ts";
+import { rowFusion } from "../kernel/row-fusion.ts";
 import { define } from "../ops/table.ts";
 import type { Executable } from "../runtime/driver.ts";
 import type { HardwareModel } from "../runtime/hardware.ts";
@@ -25,16 +26,22 @@ export interface Kernel {
   readonly sites: readonly string[];
 }
 
-/** The schedule of each kernel: `split 16`, `vectorize 4` …, in order; empty for a device that takes graphs. */
+/** The schedule of each kernel: `fold of 64 rows in 4 passes`, `split 16`, `vectorize 4` …, in order; empty for a device that takes graphs. */
 export function schedulesOf({ plan, executables }: Loaded, hardware: HardwareModel): Map<Executable, string[]> {
   const isScheduled = codegenFor(hardware).level === "loops";
   return new Map(
     plan.artifacts.map((artifact, k) => {
       const group = groupOf(artifact);
       const options = group && isScheduled ? schedule(lower(group), hardware).map(optionText) : [];
-      return [executables[k] as Executable, options];
+      return [executables[k] as Executable, group && isScheduled ? [...foldText(group), ...options] : options];
     }),
   );
+}
+
+/** That a kernel goes row by row, and how often along each: a value that a later pass reads stays in scratch memory. */
+function foldText(group: Fn): string[] {
+  const rows = rowFusion()?.rowsOf(group);
+  return rows ? [`fold of ${rows.rows} rows in ${rows.kept.length} passes`] : [];
 }
 
 export function kernelsOf({ plan, executables }: Loaded): Kernel[] {

@@ -1,6 +1,7 @@
 /** Norms over channels: of each batch, and of groups in each example. Parameters have PyTorch's shapes and names. Inputs of 16 bits are
  *  normalised in f32, whose squares do not overflow. */
 import { ArgumentError, ShapeError } from "../errors.ts";
+import type { Dim } from "../ir/dim.ts";
 import { carrierOf, type DType } from "../ir/dtype.ts";
 import { typeText } from "../ir/type.ts";
 import { add, cast, mean, mul, reshape, rsqrt, square, stopGradient, sub, type Tensor } from "../tensor/index.ts";
@@ -126,7 +127,7 @@ export function groupNorm(
 
 function groupNormForward({ weight, bias, groups, channels, epsilon }: Built<GroupNormParts>, x: Tensor): Tensor {
   const dims = channelsOf("groupNorm", x, channels);
-  const grouped = reshape(cast(x, carrierOf(x.dtype)), [x.shape[0] ?? 1, groups, -1]);
+  const grouped = reshape(cast(x, carrierOf(x.dtype)), [x.dims[0] as Dim, groups, -1]);
   const centred = sub(grouped, mean(grouped, 2, { keepDims: true }));
   const scale = rsqrt(add(mean(square(centred), 2, { keepDims: true }), epsilon));
   const y = cast(reshape(mul(centred, scale), x.dims), x.dtype);
