@@ -10,6 +10,7 @@ import { dtypeOf, type Node, type ReduceKind, tensorTypeOf } from "../ir/node.ts
 import { affine, constIndex } from "../ops/indexing.ts";
 import type { CLike } from "./c-like.ts";
 import { Lanes, type Needs, one, only, type ScalarOp, type Text } from "./c-like-lanes.ts";
+import { runsOf } from "./c-like-copies.ts";
 import { type Column, columnsIn, goesAlongRows, turned } from "./c-like-turned.ts";
 import {
   addLine,
@@ -87,8 +88,18 @@ export class NestText {
     const instances = points(outputs.filter((r) => this.#isUnrolled(r)));
     const stores = instances.map((point) => this.#at(nest.src, point) as StoreNode[]);
     this.#findColumns(stores.flat());
-    for (const instance of stores) this.#stores(instance, at);
+    const { copy } = this.#context.language;
+    const runs = copy && !this.#lane ? runsOf(stores) : stores.map((instance) => ({ instance, copies: 1 }));
+    for (const { instance, copies } of runs)
+      if (copy && copies > 1) at.last.push(this.#copies(instance[0] as StoreNode, copies, at, copy));
+      else this.#stores(instance, at);
     return ["{", ...this.#text().map((line) => `  ${line}`), "}"];
+  }
+
+  #copies({ src }: StoreNode, count: number, at: Block, copy: NonNullable<CLike["copy"]>): string {
+    const [buffer, index, value] = src as [Node, Node, Node];
+    const pointer = (of: Node, to: Node): string => this.#place(of, to, at, undefined).join(" + ");
+    return copy(pointer(buffer, index), pointer(value.src[0] as Node, value.src[1] as Node), count, dtypeOf(buffer));
   }
 
   #isUnrolled(r: RangeNode): boolean {

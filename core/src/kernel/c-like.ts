@@ -50,6 +50,8 @@ export interface CLike {
   readonly index: (name: string) => string;
   /** The iterations that a call of a part is to run, as its function's header names them. */
   readonly share: { readonly begin: string; readonly end: string };
+  /** Copies elements between places that do not overlap; absent where they are copied one by one. */
+  readonly copy?: (to: string, from: string, count: number, dtype: DType) => string;
   /** The definition of a helper function: an op that is no operator of the language, at a dtype (`max_f32`); a cast or
    *  bitcast between two. Undefined where the language has no rule for it. */
   readonly helper: (op: ScalarOp, dtype: DType, from: DType) => string | undefined;

@@ -118,9 +118,13 @@ function packWide(plan: Plan, i: number, pack: (plan: Plan, i: number) => number
   if (stride(inner) !== 1 || panel === undefined) return pack(plan, i);
   const { extent: panels } = plan.range(i, panel).attr;
   const isFast = isWide(plan.hardware, lanesOf(plan, i));
-  const count = isFast && plan.range(i, inner).attr.extent <= LOW ? LOW_PANELS : PANELS;
-  if (panels < count || (panels % count !== 0 && !isFast)) return pack(plan, i);
-  if (panels % count !== 0 && !plan.peel(i, panel, panels - (panels % count))) return pack(plan, i);
+  const isLow = plan.range(i, inner).attr.extent <= LOW;
+  const even = greatestDivisor(panels, LOW_PANELS);
+  const some = isLow && isFast ? (even < PANELS ? LOW_PANELS : even) : PANELS;
+  const count = isFast ? Math.min(some, panels) : PANELS;
+  if (count === 1 || panels < count) return pack(plan, i);
+  const over = panels % count;
+  if (over !== 0 && !(isFast && plan.peel(i, panel, panels - over))) return pack(plan, i);
   plan.add({ option: "split", nest: i, range: panel, factor: count });
   const side = plan.newest(i);
   const rest = plan.nest(i).attr.order.filter((id) => id !== side && id !== inner);

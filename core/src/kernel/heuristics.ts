@@ -15,7 +15,16 @@ import { scheduleProduct } from "./gemm.ts";
 import { type AccumulateNode, accumulatesIn, loadsIn, type NestNode, type RangeNode, storesOf } from "./nests.ts";
 import type { Option } from "./option.ts";
 import { apply } from "./schedule.ts";
-import { collapseNeighbours, lanesOf, newPlan, outputIds, type Plan, vectorizeLoop, vectorLanes } from "./plan.ts";
+import {
+  collapseNeighbours,
+  lanesOf,
+  newPlan,
+  outputIds,
+  type Plan,
+  SHORT,
+  vectorizeLoop,
+  vectorLanes,
+} from "./plan.ts";
 import { isWide } from "./tile-size.ts";
 
 /** The fewest partial sums of a reduction. Part of what results are, bit for bit: see the header. */
@@ -54,11 +63,19 @@ function cutAtMasks(plan: Plan, i: number): boolean {
   const outputs = new Set(outputIds(nest));
   for (const n of topological(nest.src)) {
     const cut = n.op === "lt" ? boundary(n.src[0] as Node, n.src[1] as Node) : undefined;
+    if (cut && isWrittenOut(plan, i, cut.range)) continue;
     if (cut && outputs.has(cut.range.attr.id) && cut.at > 0 && cut.at < cut.range.attr.extent)
       if (plan.tries({ option: "peel", nest: i, range: cut.range.attr.id, at: cut.at })) return true;
   }
   return false;
 }
+
+/** Whether the innermost loop is so short that it will be written out, which leaves no condition on it. */
+const isWrittenOut = (plan: Plan, i: number, { attr }: RangeNode): boolean =>
+  isWide(plan.hardware, lanesOf(plan, i)) &&
+  attr.id === outputIds(plan.nest(i)).at(-1) &&
+  attr.extent < Math.min(SHORT, lanesOf(plan, i)) &&
+  attr.extent !== SHORT / 2;
 
 /** The iteration of a range from which on `a < b` has its other value. */
 function boundary(a: Node, b: Node): { readonly range: RangeNode; readonly at: number } | undefined {

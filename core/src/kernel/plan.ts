@@ -123,7 +123,7 @@ export const outputIds = (nest: NestNode): number[] => {
 };
 
 /** Instances of a short loop that lie side by side without being vectors. */
-const SHORT = 8;
+export const SHORT = 8;
 
 /** Vectorizes an output range, up to `most` vectors side by side; what is left over runs in a nest behind. Returns the position
  *  behind both. */

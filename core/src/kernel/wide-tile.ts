@@ -10,7 +10,7 @@ function wideTile(registers: number, { count, width, windowed, turned, long }: T
   const beside = (rows: number): number =>
     rows === 1 ? (3 * registers) / 4 : Math.max(1, Math.floor((registers - 1) / (rows + 1)));
   // Rows of one tile, if they are all: each tile reads the columns anew.
-  const most = isMany ? 14 : 6;
+  const most = isMany ? 14 : turned ? 12 : 6;
   if (count <= most) {
     // Long rows of memory are read in long pieces, yet threads need several tiles to share.
     const share = count === 1 ? Math.max(8, Math.floor(width / 4)) : width;

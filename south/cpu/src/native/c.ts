@@ -267,6 +267,7 @@ export const c: CLike = {
   variable: (type, name, value) => `${type} ${name} = ${value};`,
   loop: (index, extent, begin = "0") => `for (int64_t ${index} = ${begin}; ${index} < ${extent}; ${index}++)`,
   index: (name) => `(int32_t)${name}`,
+  copy: (to, from, count, dtype) => `memcpy(${to}, ${from}, ${count * byteSize(dtype, 1)});`,
   share: { begin: "begin", end: "end" },
   helper,
   fn,
