@@ -18,7 +18,6 @@ ${waitingText}
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -363,17 +362,4 @@ EXPORT void sinan_close(struct pool *p, int32_t is_free) {
 
 /* The clock of the spans. */
 EXPORT double sinan_now(void) { return (double)now_ns(); }
-
-/* Asks for large pages. @returns 0 where they are given, else an errno */
-EXPORT int32_t sinan_advise(double address, double bytes) {
-#if defined(MADV_HUGEPAGE)
-  uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-  uintptr_t begin = ((uintptr_t)address + page - 1) / page * page, end = ((uintptr_t)address + (uintptr_t)bytes) / page * page;
-  if (begin >= end) return EINVAL;
-  return madvise((void *)begin, end - begin, MADV_HUGEPAGE) ? errno : 0;
-#else
-  (void)address, (void)bytes;
-  return ENOSYS;
-#endif
-}
 `;

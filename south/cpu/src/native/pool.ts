@@ -30,9 +30,6 @@ export interface Pool {
   tracing: boolean;
   /** Those kept of lists that were done since the last time. */
   spans(): readonly Span[];
-  /** Asks the system for large pages where there will be memory, once for all that one may grow to; whether it has them. Reads and first
-   *  touches of long blocks become faster by them, walks in strides of a power of two not. */
-  advise(address: number, bytes: number): boolean;
   /** Ends the threads. Lists under way are done first; those that wait for them are given up. */
   close(): Promise<void>;
 }
@@ -63,7 +60,6 @@ function functionsOf(ffi: Ffi, path: string) {
     wait: library.function("int32_t sinan_wait(uintptr_t pool, double number)"),
     close: library.function("void sinan_close(uintptr_t pool, int32_t isFree)"),
     now: library.function("double sinan_now()"),
-    advise: library.function("int32_t sinan_advise(double address, double bytes)"),
   };
 }
 
@@ -228,10 +224,6 @@ class NativePool implements Pool {
 
   spans(): readonly Span[] {
     return this.#spans.splice(0);
-  }
-
-  advise(address: number, bytes: number): boolean {
-    return this.#native.advise(address, bytes) === 0;
   }
 
   async close(): Promise<void> {

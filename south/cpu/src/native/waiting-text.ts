@@ -1,7 +1,6 @@
 /** How threads of the native tier wait for each other, in C: they look at a word for a while, then sleep until it is rung. On Linux by its
  *  futex, elsewhere by a condition variable. */
 export const waitingText: string = String.raw`#define _GNU_SOURCE
-#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
