@@ -2,6 +2,7 @@
  *  machine, the versions, the commands. The figures are kept in bench/figures.jsonl, one a line.
  *
  *    npm run performance -- gemm ops    measures only these again; the other figures stay
+ *    npm run performance -- --tier native gemm   only in that tier
  *    npm run performance -- --page      writes the page from the figures that there are
  *    npm run performance -- --note "…"  says on the page what was special about the measuring */
 import { spawn, spawnSync } from "node:child_process";
@@ -12,13 +13,16 @@ import process from "node:process";
 import { parseArgs } from "node:util";
 import { type Figure, number, table } from "../bench/src/figure.ts";
 import { type Bar, bars, type Figures } from "./performance-bars.ts";
+import { nativeBars } from "./performance-native.ts";
 
 const root = path.resolve(import.meta.dirname, "..");
 const kept = path.join(root, "bench", "figures.jsonl");
 const page = path.join(root, "docs", "performance.md");
 
+type Arguments = readonly [bench: string, ...args: string[]];
+
 /** How each bench is run; the slow ones say less often. */
-const runs: readonly (readonly [bench: string, ...args: string[]])[] = [
+const runs: readonly Arguments[] = [
   ["size"],
   ["startup"],
   ["dispatch", "--seconds", "1"],
@@ -36,7 +40,32 @@ const runs: readonly (readonly [bench: string, ...args: string[]])[] = [
   ["accuracy", "--threads", "1"],
 ];
 
-const command = (args: readonly string[]): string => `npm run bench -- ${args.join(" ")} --json`;
+/** In the native tier, each with one thread and with two. */
+const nativeRuns: readonly Arguments[] = [
+  ...["gemm", "gemm-quant", "ops", "llama-decode", "infer", "cnn-train", "llama-train"].flatMap(
+    (bench): Arguments[] => [
+      [bench, "--threads", "1"],
+      [bench, "--threads", "2"],
+    ],
+  ),
+  ["start"],
+];
+
+interface Run {
+  readonly tier: "wasm" | "native";
+  readonly args: Arguments;
+}
+
+const allRuns: readonly Run[] = [
+  ...runs.map((args): Run => ({ tier: "wasm", args })),
+  ...nativeRuns.map((args): Run => ({ tier: "native", args })),
+];
+
+/** What kept figures name a run by; those of WebAssembly had their names before there were tiers. */
+const nameOf = ({ tier, args }: Run): string => `${tier === "native" ? "SINAN_CPU=native " : ""}${args.join(" ")}`;
+const isNative = ({ run }: Kept): boolean => run.startsWith("SINAN_CPU=native ");
+
+const command = ({ tier, args }: Run): string => `SINAN_CPU=${tier} npm run bench -- ${args.join(" ")} --json`;
 
 /** A kept figure: with the run that it came from. */
 interface Kept extends Figure {
@@ -50,10 +79,11 @@ function readKept(): Kept[] {
 }
 
 /** The figures of one run; none where the bench fails, which it then has said. */
-async function measure(args: readonly string[]): Promise<Kept[]> {
+async function measure(run: Run): Promise<Kept[]> {
   const begin = performance.now();
-  const child = spawn(process.execPath, ["bench/src/main.ts", ...args, "--json"], {
+  const child = spawn(process.execPath, ["bench/src/main.ts", ...run.args, "--json"], {
     cwd: root,
+    env: { ...process.env, SINAN_CPU: run.tier },
     stdio: ["ignore", "pipe", "inherit"],
   });
   let out = "";
@@ -63,9 +93,9 @@ async function measure(args: readonly string[]): Promise<Kept[]> {
     child.on("close", resolve);
   });
   const seconds = ((performance.now() - begin) / 1000).toFixed(0);
-  console.log(`${command(args)}: ${status === 0 ? "" : "failed, "}${seconds} s`);
+  console.log(`${command(run)}: ${status === 0 ? "" : "failed, "}${seconds} s`);
   const lines = out.split("\n").filter((line) => line.startsWith("{"));
-  return lines.map((line) => ({ run: args.join(" "), ...(JSON.parse(line) as Figure) }));
+  return lines.map((line) => ({ run: nameOf(run), ...(JSON.parse(line) as Figure) }));
 }
 
 function lookup(all: readonly Figure[]): Figures {
@@ -89,7 +119,7 @@ function missedBy({ bar, unit }: Bar, value: number): string {
   return bar === 0 ? `${number(difference)} ${unit}` : `${((100 * difference) / bar).toFixed(0)} %`;
 }
 
-function barTable(figures: Figures): string {
+function barTable(bars: readonly Bar[], figures: Figures): string {
   const rows = bars.map((bar) => {
     const value = bar.of(figures);
     const is = value === undefined ? "not measured" : holds(bar, value) ? "holds" : `missed by ${missedBy(bar, value)}`;
@@ -99,11 +129,16 @@ function barTable(figures: Figures): string {
   return ["| what | bar | measured | |", "|---|---|---:|---|", ...rows].join("\n");
 }
 
-function missed(figures: Figures): string {
-  const all = bars.filter((bar) => {
-    const value = bar.of(figures);
-    return value !== undefined && !holds(bar, value);
-  });
+/** A list of bars and the figures that they are held against. */
+type Held = readonly [bars: readonly Bar[], figures: Figures];
+
+function missed(held: readonly Held[]): string {
+  const all = held.flatMap(([list, figures]) =>
+    list.filter((bar) => {
+      const value = bar.of(figures);
+      return value !== undefined && !holds(bar, value);
+    }),
+  );
   if (all.length === 0) return "Every bar that was measured holds.";
   const byText = Map.groupBy(all, ({ tried }) => tried ?? "Nothing was written down.");
   return [...byText].map(([tried, same]) => `- ${same.map(({ what }) => what).join("; ")}. ${tried}`).join("\n");
@@ -127,10 +162,11 @@ function machine(figures: readonly Figure[]): string {
 }
 
 function write(all: readonly Kept[], note: string): void {
-  const figures = lookup(all);
-  const sections = runs.flatMap((args) => {
-    const own = all.filter(({ run }) => run === args.join(" "));
-    return own.length === 0 ? [] : [`\`\`\`\n$ ${command(args)}\n${table(own)}\n\`\`\``];
+  const wasm: Held = [bars, lookup(all.filter((figure) => !isNative(figure)))];
+  const native: Held = [nativeBars, lookup(all.filter(isNative))];
+  const sections = allRuns.flatMap((one) => {
+    const own = all.filter(({ run }) => run === nameOf(one));
+    return own.length === 0 ? [] : [`\`\`\`\n$ ${command(one)}\n${table(own)}\n\`\`\``];
   });
   const text = `<!-- Written by scripts/performance.ts; change that. -->
 
@@ -146,11 +182,17 @@ ${machine(all)}
 
 ## Bars
 
-${barTable(figures)}
+In the WebAssembly tier:
+
+${barTable(...wasm)}
+
+In the native tier, the worse of one thread and of two:
+
+${barTable(...native)}
 
 ## Missed, and what was tried
 
-${missed(figures)}
+${missed([wasm, native])}
 
 ## All figures
 
@@ -161,20 +203,25 @@ ${sections.join("\n\n")}
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { page: { type: "boolean", default: false }, note: { type: "string", default: "" } },
+  options: {
+    page: { type: "boolean", default: false },
+    tier: { type: "string" },
+    note: { type: "string", default: "" },
+  },
 });
-const unknown = positionals.filter((name) => !runs.some(([bench]) => bench === name));
+const unknown = positionals.filter((name) => !allRuns.some(({ args: [bench] }) => bench === name));
 if (unknown.length > 0) {
   console.error(
-    `there is no bench ${unknown.join(", ")}; there are ${[...new Set(runs.map(([bench]) => bench))].join(", ")}`,
+    `there is no bench ${unknown.join(", ")}; there are ${[...new Set(allRuns.map(({ args: [bench] }) => bench))].join(", ")}`,
   );
   process.exit(2);
 }
 let all = readKept();
-for (const args of values.page ? [] : runs) {
-  if (positionals.length > 0 && !positionals.includes(args[0])) continue;
-  const run = args.join(" ");
-  const made = await measure(args);
+for (const one of values.page ? [] : allRuns) {
+  if (positionals.length > 0 && !positionals.includes(one.args[0])) continue;
+  if (values.tier !== undefined && values.tier !== one.tier) continue;
+  const run = nameOf(one);
+  const made = await measure(one);
   if (made.length === 0) continue;
   all = [...all.filter((figure) => figure.run !== run), ...made];
   writeFileSync(kept, all.map((figure) => `${JSON.stringify(figure)}\n`).join(""));

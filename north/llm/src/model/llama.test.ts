@@ -4,10 +4,12 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import {
   ArgumentError,
+  dequantize,
   device,
   type DType,
   jit,
   key,
+  quantize,
   random,
   ShapeError,
   slice,
@@ -130,6 +132,21 @@ onEachDevice("a weight's first value depends on the key and its name alone", asy
   assert.notDeepEqual(await weight(first), await weight(other));
   const [q, k] = await Promise.all([1, 0].map(async (i) => first.model.layers[i]?.self_attn.q_proj.weight.data()));
   assert.notDeepEqual(q, k);
+});
+
+onEachDevice("matrices in blocks give the logits of the values that their blocks have", async () => {
+  const wide = { ...small, hiddenSize: 32, intermediateSize: 64, headDim: 16, tieWordEmbeddings: false };
+  const model = llama(llamaConfig("llama-tiny", wide)).init(key(3));
+  const embedding = model.model.embed_tokens.weight;
+  const mapped = (f: (w: Tensor) => Tensor): Llama =>
+    tree.map((w) => (w.rank === 2 && w !== embedding ? f(w) : w), model);
+  const blocks = mapped((w) => quantize(w, "q4_0"));
+  assert.equal(blocks.model.layers[0]?.mlp.up_proj.weight.dtype, "q4_0");
+  const run = jit((m: Llama, ids: Tensor) => m(ids));
+  const logits = async (m: Llama): Promise<number[]> => [...((await run(m, someIds()).data()) as Float32Array)];
+  const [got, wanted] = [await logits(blocks), await logits(mapped((w) => dequantize(quantize(w, "q4_0"))))];
+  got.forEach((value, i) => assert.ok(Math.abs(value - (wanted[i] ?? 0)) < 1e-5, `${i}: ${value}, not ${wanted[i]}`));
+  assert.notDeepEqual(got, await logits(model));
 });
 
 for (const name of ["dropout", "attentionDropout"] as const)
