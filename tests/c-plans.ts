@@ -93,23 +93,52 @@ export function kernelPlan(kernel: Fn): Plan {
 const guard = 64;
 const filler = 0xa5;
 
+/** What is told of every access out of bounds, and of what C leaves undefined: wrapped integers are none, as kernels are compiled so that
+ *  they wrap. */
+const sanitizers: readonly string[] = [
+  "-O1",
+  "-g",
+  "-fno-omit-frame-pointer",
+  "-fsanitize=address,undefined",
+  "-fno-sanitize-recover=all",
+];
+
+/** Why there are no sanitizers here; false if there are. */
+export function noSanitizers(): string | false {
+  if (compiler === undefined) return "there is no C compiler";
+  const folder = mkdtempSync(path.join(tmpdir(), "sinan-c-"));
+  try {
+    const to = path.join(folder, "nothing");
+    const built = spawnSync(compiler, [...sanitizers, "-x", "c", "-o", to, "-"], {
+      input: "int main(void) { return 0; }",
+    });
+    if (built.status === 0 && spawnSync(to).status === 0) return false;
+    return `${compiler} has no address and undefined-behaviour sanitizers`;
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
 /** Runs the plans.
  *  @param fused  whether sums of products take one rounding a step
+ *  @param isChecked  under the sanitizers; buffers then have nothing around them but what these watch
  *  @returns the bytes of each plan's outputs
  *  @throws Error with the compiler's words, or if a kernel wrote beside an output */
-export function runPlans(cases: readonly PlanCase[], fused: boolean): Uint8Array[][] {
+export function runPlans(cases: readonly PlanCase[], fused: boolean, isChecked = false): Uint8Array[][] {
   const texts = cases.map(
     ({ plan, lanes }) => new Map(plan.artifacts.map((a) => [a, rendered(kernels.get(a) as Fn, lanes, fused)])),
   );
   const text = nativeUnit(texts.flatMap((own) => [...own.values()]));
   const functions = cases.map(({ plan }, i) => planText(plan, i, texts[i] as (typeof texts)[number]));
   const table = `static void (*const plans[])(char **, char **, const double *) = { ${cases.map((_, i) => `plan${i}`).join(", ")} };`;
-  const source = [text, includes, ...functions, table, main(cases)].join("\n");
+  const around = isChecked ? 0 : guard;
+  const source = [text, includes, ...functions, table, main(cases, around)].join("\n");
   const folder = mkdtempSync(path.join(tmpdir(), "sinan-c-"));
   try {
     const [from, to] = [path.join(folder, "plans.c"), path.join(folder, "plans")];
     writeFileSync(from, source);
-    const built = spawnSync(compiler as string, ["-O2", ...machineFlags(), ...cFlags, "-o", to, from, "-lm"], {
+    const how = isChecked ? sanitizers : ["-O2"];
+    const built = spawnSync(compiler as string, [...how, ...machineFlags(), ...cFlags, "-o", to, from, "-lm"], {
       encoding: "utf8",
     });
     if (built.status !== 0) throw new Error(`the C compiler refuses the kernels:\n${built.stderr.slice(0, 4000)}`);
@@ -117,9 +146,10 @@ export function runPlans(cases: readonly PlanCase[], fused: boolean): Uint8Array
       cases.flatMap(({ inputs }) => inputs.map((x) => (typeof x === "number" ? double(x) : x))),
     );
     const ran = spawnSync(to, { input, maxBuffer: 2 ** 28 });
-    if (ran.status !== 0) throw new Error(`the kernels failed: ${ran.signal ?? ran.status}`);
+    if (ran.status !== 0)
+      throw new Error(`the kernels failed: ${ran.signal ?? ran.status}\n${String(ran.stderr).slice(0, 4000)}`);
     // A Buffer's slices are views.
-    return outputsOf(cases, Uint8Array.from(ran.stdout));
+    return outputsOf(cases, Uint8Array.from(ran.stdout), around);
   } finally {
     rmSync(folder, { recursive: true });
   }
@@ -145,22 +175,23 @@ function planText(plan: Plan, i: number, texts: ReadonlyMap<Artifact, KernelText
   });
   const blocks = plan.blocks.map(
     (bytes, n) =>
-      `  char *block${n} = aligned_alloc(64, ${Math.ceil(bytes / 64) * 64 + 64});\n  memset(block${n}, ${filler}, ${bytes});`,
+      `  char *block${n} = 0;\n  if (posix_memalign((void **)&block${n}, 64, ${bytes})) exit(3);\n  memset(block${n}, ${filler}, ${bytes});`,
   );
   const freed = plan.blocks.map((_, n) => `  free(block${n});`);
   return `static void plan${i}(char **inputs, char **outputs, const double *scalars) {\n${[...blocks, ...steps, ...freed].join("\n")}\n}`;
 }
 
-/** Reads the inputs of one plan after another, runs it, writes its outputs with the bytes around them. */
-function main(cases: readonly PlanCase[]): string {
+/** Reads the inputs of one plan after another, runs it, writes its outputs with so many bytes around them. */
+function main(cases: readonly PlanCase[], around: number): string {
   const sizes = (of: (c: PlanCase) => readonly number[]): string =>
     `{ ${cases.map((one) => `(const int[]){ ${[...of(one), -1].join(", ")} }`).join(", ")} }`;
   return `
 static const int *const inputBytes[] = ${sizes(({ inputs }) => inputs.map((x) => (typeof x === "number" ? -2 : x.length)))};
 static const int *const outputBytes[] = ${sizes(({ outputBytes }) => outputBytes)};
 static char *take(int bytes) {
-  char *at = aligned_alloc(64, (bytes + ${2 * guard} + 63) / 64 * 64);
-  memset(at, ${filler}, bytes + ${2 * guard});
+  char *at = 0;
+  if (posix_memalign((void **)&at, 64, bytes + ${2 * around})) exit(3);
+  memset(at, ${filler}, bytes + ${2 * around});
   return at;
 }
 int main(void) {
@@ -170,13 +201,15 @@ int main(void) {
     for (int j = 0; inputBytes[i][j] != -1; j++) {
       const int bytes = inputBytes[i][j];
       if (bytes == -2) { if (fread(scalars + j, 8, 1, stdin) != 1) return 2; continue; }
-      inputs[j] = take(bytes) + ${guard};
+      inputs[j] = take(bytes) + ${around};
       if (fread(inputs[j], 1, bytes, stdin) != (size_t)bytes) return 2;
     }
-    for (int j = 0; outputBytes[i][j] >= 0; j++) outputs[j] = take(outputBytes[i][j]) + ${guard};
+    for (int j = 0; outputBytes[i][j] >= 0; j++) outputs[j] = take(outputBytes[i][j]) + ${around};
     plans[i](inputs, outputs, scalars);
     for (int j = 0; outputBytes[i][j] >= 0; j++)
-      fwrite(outputs[j] - ${guard}, 1, outputBytes[i][j] + ${2 * guard}, stdout);
+      fwrite(outputs[j] - ${around}, 1, outputBytes[i][j] + ${2 * around}, stdout);
+    for (int j = 0; inputBytes[i][j] != -1; j++) if (inputBytes[i][j] >= 0) free(inputs[j] - ${around});
+    for (int j = 0; outputBytes[i][j] >= 0; j++) free(outputs[j] - ${around});
   }
   return 0;
 }`;
@@ -184,14 +217,14 @@ int main(void) {
 
 const double = (x: number): Uint8Array => new Uint8Array(Float64Array.of(x).buffer);
 
-function outputsOf(cases: readonly PlanCase[], bytes: Uint8Array): Uint8Array[][] {
+function outputsOf(cases: readonly PlanCase[], bytes: Uint8Array, beside: number): Uint8Array[][] {
   let at = 0;
   return cases.map(({ outputBytes, plan }) =>
     outputBytes.map((size) => {
-      const whole = bytes.subarray(at, (at += size + 2 * guard));
-      const around = [...whole.subarray(0, guard), ...whole.subarray(guard + size)];
+      const whole = bytes.subarray(at, (at += size + 2 * beside));
+      const around = [...whole.subarray(0, beside), ...whole.subarray(beside + size)];
       if (around.some((b) => b !== filler)) throw new Error(`${plan.name}: bytes beside an output were written`);
-      return whole.slice(guard, guard + size);
+      return whole.slice(beside, beside + size);
     }),
   );
 }

@@ -35,7 +35,7 @@ export class NativeKernels {
   tell: ((building: Building) => void) | undefined;
   #wanted: Wanted[] = [];
 
-  /** @param units  about how many may be built side by side
+  /** @param units  about how many a large program is built as: some for each core, so that progress shows and cores end together
    *  @param failed  called with why units were not built, before those who wait for them hear of it */
   constructor(build: Builder, units: number, failed: (cause: unknown) => void) {
     this.#build = build;

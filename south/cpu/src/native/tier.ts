@@ -84,7 +84,7 @@ export async function openNative({
   register({ codegen: cCodegen });
   const threads = options.shared ? options.threads : 1;
   const pool = openPool(ready.ffi, ready.pool, { threads });
-  const kernels = new NativeKernels(builderOf(ready), availableParallelism(), (cause) => {
+  const kernels = new NativeKernels(builderOf(ready), 4 * availableParallelism(), (cause) => {
     warn(`the processor goes on in WebAssembly: ${lineOf(cause)}`);
     use(undefined);
   });
