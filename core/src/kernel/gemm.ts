@@ -17,7 +17,7 @@ import {
   storesOf,
 } from "./nests.ts";
 import { collapseNeighbours, lanesOf, outputIds, type Plan, vectorizeInstances } from "./plan.ts";
-import { isWide, tileSize, type TileSize } from "./tile-size.ts";
+import { isWide, tileSize, type TileSize, wideRules } from "./tile-size.ts";
 
 interface Tile extends TileSize {
   /** The range of the rows, whose elements of one operand are repeated over the lanes; absent where there is one row. */
@@ -79,7 +79,7 @@ export function scheduleProduct(plan: Plan, i: number, pack: (plan: Plan, i: num
   if ((rowTiles > FEW_ROW_TILES && !tile.windowed) || !isContiguous(plan.nest(i), operand, n))
     plan.add({ option: "stage", nest: i, operand, range: n, tile: tile.vectors * lanes });
   const main = i + plan.count() - before;
-  const wide = isWide(plan.hardware, lanes);
+  const wide = wideRules(plan.hardware, lanes);
   const isFarApart = !wide && steps >= LONG && columnTiles >= MANY_COLUMN_TILES;
   if (
     isFarApart ||
@@ -89,7 +89,13 @@ export function scheduleProduct(plan: Plan, i: number, pack: (plan: Plan, i: num
       columnTiles > (wide ? FEW_WIDE_COLUMN_TILES : FEW_COLUMN_TILES) ||
       !isContiguous(plan.nest(main), repeated, m as number)
     )
-      plan.add({ option: "stage", nest: main, operand: repeated, range: m as number, tile: tile.rows });
+      plan.add({
+        option: "stage",
+        nest: main,
+        operand: repeated,
+        range: m as number,
+        tile: wide && wide.liesAlong(sumOf(plan.nest(main)), repeated) ? 1 : tile.rows,
+      });
   // The nests that pack lie between i and the product, behind which are as many as before.
   let at = i;
   while (plan.count() - at > before - i) at = packWide(plan, at, pack);
@@ -101,7 +107,8 @@ export function scheduleProduct(plan: Plan, i: number, pack: (plan: Plan, i: num
  *  in registers. */
 function turnBlocks(plan: Plan, i: number, { operand, lanes }: Tile): void {
   const [k] = sumOf(plan.nest(i)).src.slice(1) as RangeNode[];
-  if (!k || !isWide(plan.hardware, lanes) || !isReadAlong(plan.nest(i), operand) || k.attr.extent === lanes) return;
+  if (!k || !wideRules(plan.hardware, lanes)?.liesAlong(sumOf(plan.nest(i)), operand) || k.attr.extent === lanes)
+    return;
   plan.tries({ option: "split", nest: i, range: k.attr.id, factor: lanes });
 }
 
@@ -190,7 +197,7 @@ function chooseTile(plan: Plan, i: number, lanes: number): Tile | undefined {
     count: m === undefined ? 1 : extent(m),
     width: Math.ceil(extent(n) / lanes),
     windowed,
-    turned: isReadAlong(nest, operand),
+    turned: isReadAlong(nest, operand) || wideRules(plan.hardware, lanes)?.liesAlong(sumOf(nest), operand) === true,
     long: isLong(nest, operand),
   });
   return { m, n, operand, lanes, ...size, windowed, columnsFirst };

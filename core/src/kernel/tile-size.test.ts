@@ -63,6 +63,20 @@ test("columns that lie along k are one vector of a few rows", () => {
   assert.deepEqual(tiles(product(3, 64, 32, [false, true]), avx512), ["3x16"]);
 });
 
+test("operands that are converted are packed as they lie, or turned", () => {
+  const kernel = lower(product(48, 128, 64, [false, false], "bf16"));
+  const stages = schedule(kernel, avx512).filter((o) => o.option === "stage");
+  assert.deepEqual(
+    stages.map(({ operand, tile }) => [operand, tile]),
+    [
+      [1, 64],
+      [0, 1],
+    ],
+  );
+  assert.deepEqual(tiles(product(3, 64, 32, [false, true], "bf16"), avx512), ["3x16"]);
+});
+
+// A sum of one step is that product, −0 where the interpreter's 0 + −0 is 0.
 test("products of any shape are the interpreter's on wide machines", () => {
   const size = fc.constantFrom(1, 2, 3, 5, 7, 8, 12, 15, 16, 17, 29, 40);
   fc.assert(
@@ -70,11 +84,12 @@ test("products of any shape are the interpreter's on wide machines", () => {
       fc.tuple(size, size, size),
       fc.tuple(fc.boolean(), fc.boolean()),
       fc.constantFrom(machine(4, 32), machine(2, 32), machine(8, 16)),
-      ([m, n, k], transposed, model) =>
-        check(product(m, n, k, transposed, "i32"), undefined, (kernel) =>
+      fc.constantFrom("i32", "bf16"),
+      ([m, n, k], transposed, model, dtype) =>
+        check(product(m, n, k, transposed, k > 1 ? dtype : "i32"), undefined, (kernel) =>
           applySchedule(kernel, schedule(kernel, model)),
         ),
     ),
-    { numRuns: 60 },
+    { numRuns: 80 },
   );
 });

@@ -4,6 +4,7 @@
  *  multiply-adds: r·v accumulators, v vectors and one repeated element are to fit into the registers, and more than eight
  *  accumulators are needed to hide what an addition takes. */
 import type { HardwareModel } from "../runtime/hardware.ts";
+import type { AccumulateNode } from "./nests.ts";
 
 /** A register tile, in rows and vectors. */
 export interface TileSize {
@@ -25,20 +26,29 @@ export interface TileShape {
   readonly long: boolean;
 }
 
-let wide: ((registers: number, shape: TileShape) => TileSize) | undefined;
-
-/** Whoever generates code for wide vectors adds the rule for them (`wide-tile.ts`); a small page does without. */
-export function addWideTiles(rule: NonNullable<typeof wide>): void {
-  wide = rule;
+/** Rules for machines of wide vectors. */
+export interface WideRules {
+  readonly tile: (registers: number, shape: TileShape) => TileSize;
+  /** Whether all that an operand of a sum of products is made of lies in memory along the sum: converted it still can be read so. */
+  readonly liesAlong: (sum: AccumulateNode, operand: 0 | 1) => boolean;
 }
 
-/** Whether the registers hold more than the four lanes, or are more than the sixteen, of WebAssembly: arithmetic is then so fast
- *  that an operand that can be read where it lies is not worth a copy. */
-export const isWide = ({ limits }: HardwareModel, lanes: number): boolean =>
-  wide !== undefined && (lanes > 4 || limits.vectorRegisters > 16);
+let wide: WideRules | undefined;
+
+/** Whoever generates code for wide vectors adds the rules for them (`wide-tile.ts`); a small page does without. */
+export function addWideRules(rules: WideRules): void {
+  wide = rules;
+}
+
+/** The rules, if the registers hold more than the four lanes, or are more than the sixteen, of WebAssembly: arithmetic is then so
+ *  fast that an operand that can be read where it lies is not worth a copy. */
+export const wideRules = ({ limits }: HardwareModel, lanes: number): WideRules | undefined =>
+  lanes > 4 || limits.vectorRegisters > 16 ? wide : undefined;
+
+export const isWide = (hardware: HardwareModel, lanes: number): boolean => wideRules(hardware, lanes) !== undefined;
 
 export const tileSize = (hardware: HardwareModel, lanes: number, shape: TileShape): TileSize =>
-  wide && isWide(hardware, lanes) ? wide(hardware.limits.vectorRegisters, shape) : narrowTile(hardware, shape);
+  wideRules(hardware, lanes)?.tile(hardware.limits.vectorRegisters, shape) ?? narrowTile(hardware, shape);
 
 function narrowTile({ limits }: HardwareModel, { count, windowed, turned, long }: TileShape): TileSize {
   const most = limits.vectorRegisters >= 16 ? 6 : 4;

@@ -1,8 +1,11 @@
 /** Register tiles of machines with vectors of more than four lanes, or more than sixteen registers. */
-import { addWideTiles, evenly, type TileShape, type TileSize } from "./tile-size.ts";
+import type { Node } from "../ir/node.ts";
+import { affine } from "../ops/indexing.ts";
+import { type AccumulateNode, loadsIn, type RangeNode, reaches } from "./nests.ts";
+import { addWideRules, evenly, type TileShape, type TileSize } from "./tile-size.ts";
 
 /** From here on products on such machines have tiles of their own. */
-export const wideTiles = (): void => addWideTiles(wideTile);
+export const wideTiles = (): void => addWideRules({ tile: wideTile, liesAlong });
 
 function wideTile(registers: number, { count, width, windowed, turned, long }: TileShape): TileSize {
   const isMany = registers >= 32;
@@ -25,3 +28,14 @@ function wideTile(registers: number, { count, width, windowed, turned, long }: T
 }
 
 const evenBelow = (n: number): number => Math.floor(n / 2) * 2;
+
+function liesAlong(sum: AccumulateNode, operand: 0 | 1): boolean {
+  const [k, ...more] = sum.src.slice(1) as RangeNode[];
+  if (!k || more.length > 0) return false;
+  const strides = loadsIn([(sum.src[0] as Node).src[operand] as Node]).map(({ src: [, index] }) => {
+    const { terms } = affine(index as Node);
+    const isPlain = [...terms.keys()].every((atom) => atom === k || !reaches(atom, k));
+    return isPlain ? (terms.get(k) ?? 0) : undefined;
+  });
+  return strides.includes(1) && strides.every((stride) => stride === 0 || stride === 1);
+}
