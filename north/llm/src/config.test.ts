@@ -265,6 +265,11 @@ test("published files are read as the presets of their names", () => {
   assert.throws(() => llamaConfigFromJson({ ...gpt2, hidden_size: 512 }), /hidden_size: expected 768, got 512/);
   assert.throws(() => llamaConfigFromJson({ ...gpt2, embd_pdrop: 0 }), /embd_pdrop: expected 0.1, as resid_pdrop is/);
   assert.throws(() => llamaConfigFromJson({ ...gpt2, scale_attn_by_inverse_layer_idx: true }), FormatError);
+  // As the first files were published.
+  const { hidden_size, n_head, ...first } = { ...hub["bloom-560m"] };
+  const older = { ...first, n_embed: hidden_size, num_attention_heads: n_head };
+  assert.deepEqual(llamaConfigFromJson(older), llamaConfigFromJson(hub["bloom-560m"]));
+  assert.throws(() => llamaConfigFromJson({ ...older, hidden_size: 64 }), /hidden_size: expected 1024/);
   assert.throws(() => llamaConfigFromJson({ ...hub["bloom-560m"], hidden_dropout: 0.1 }), /hidden_dropout/);
   assert.throws(() => llamaConfigFromJson({ ...hub["bloom-560m"], n_inner: 1024 }), /n_inner: expected 4096/);
 });

@@ -170,6 +170,7 @@ export const layerNormFamilies = {
     {
       architecture: "BloomForCausalLM",
       names: {
+        hidden_size: "n_embed",
         num_attention_heads: "n_head",
         num_hidden_layers: "n_layer",
         intermediate_size: "n_inner",
@@ -199,5 +200,7 @@ export const layerNormFamilies = {
         mlpBias: true,
       };
     },
+    // Published files have n_embed, newer ones the usual name; all of `transformers` read both.
+    (c) => ({ hidden_size: c.hiddenSize }),
   ),
 } as const satisfies Readonly<Record<string, Family>>;
