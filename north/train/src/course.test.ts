@@ -2,25 +2,18 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { device, memoryFiles, openCheckpoints, optim, tensor, type Tensor } from "sinan";
+import { ended, type Ended } from "./ended.fixture.ts";
 import type { TrainEvent } from "./events.ts";
 import { tinyTask } from "./fixtures/task.ts";
 import { train } from "./loop.ts";
-import type { Outcome, TrainOptions } from "./options.ts";
+import type { TrainOptions } from "./options.ts";
 import { readRecord } from "./saved.ts";
 import type { Task, TrainState } from "./task.ts";
 
-async function run<M, S extends TrainState<M>, B>(
+const run = <M, S extends TrainState<M>, B>(
   task: Task<M, S, B>,
   options: Partial<TrainOptions<M>>,
-): Promise<{ events: TrainEvent[]; outcome: Outcome<M> }> {
-  const going = train(task, { steps: 20, seed: 0, ...options });
-  const events: TrainEvent[] = [];
-  for (;;) {
-    const { done, value } = await going.next();
-    if (done) return { events, outcome: value };
-    events.push(value);
-  }
-}
+): Promise<Ended<M>> => ended(train(task, { steps: 20, seed: 0, ...options }));
 
 /** Evaluations that give these losses one after another. */
 function measured(losses: readonly number[]) {

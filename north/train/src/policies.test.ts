@@ -14,10 +14,11 @@ import {
   type Tensor,
   tree,
 } from "sinan";
+import { ended, type Ended } from "./ended.fixture.ts";
 import type { TrainEvent } from "./events.ts";
 import { type Batch, type Model, tinyTask } from "./fixtures/task.ts";
 import { train } from "./loop.ts";
-import type { Outcome, TrainOptions } from "./options.ts";
+import type { TrainOptions } from "./options.ts";
 import type { Task } from "./task.ts";
 
 type TinyTask = Task<Model, optim.AdamWState<Model>, Batch>;
@@ -40,29 +41,13 @@ const without = (): TinyTask =>
     (n) => (n < bad ? n : n + 1),
   );
 
-interface Ran<M> {
-  readonly losses: number[];
-  readonly events: TrainEvent[];
-  readonly outcome: Outcome<M>;
-  readonly weights: string[];
-}
-
 async function run<M, S extends { readonly model: M }, B>(
   task: Task<M, S, B>,
   options: Partial<TrainOptions<M>> = {},
-): Promise<Ran<M>> {
-  const going = train(task, { steps, seed: 1, ...options });
-  const events: TrainEvent[] = [];
-  for (;;) {
-    const { done, value } = await going.next();
-    if (!done) {
-      events.push(value);
-      continue;
-    }
-    const losses = events.flatMap((e) => (e.event === "step" ? [e.loss] : []));
-    const all = tree.tensors(value.model).map(async ({ tensor }) => String(await tensor.bytes()));
-    return { losses, events, outcome: value, weights: await Promise.all(all) };
-  }
+): Promise<Ended<M> & { readonly weights: readonly string[] }> {
+  const end = await ended(train(task, { steps, seed: 1, ...options }));
+  const all = tree.tensors(end.outcome.model).map(async ({ tensor }) => String(await tensor.bytes()));
+  return { ...end, weights: await Promise.all(all) };
 }
 
 const skips = (events: readonly TrainEvent[]) => events.filter((e) => e.event === "skip");

@@ -18,6 +18,7 @@ import {
   TreeError,
 } from "sinan";
 import { type FixtureTensor, loadCases, named } from "../../../tests/fixtures/load.ts";
+import { ended } from "./ended.fixture.ts";
 import type { TrainEvent } from "./events.ts";
 import { train } from "./loop.ts";
 import type { TrainOptions } from "./options.ts";
@@ -94,20 +95,11 @@ function taskOf(model: Network, of: (n: number) => number = (n) => n, dtype: "f3
 }
 
 async function run(task: NetworkTask, options: Partial<TrainOptions<Network>> = {}) {
-  const going = train(task, { steps, seed: 0, ...options });
-  const events: TrainEvent[] = [];
-  for (;;) {
-    const { done, value } = await going.next();
-    if (!done) {
-      events.push(value);
-      continue;
-    }
-    const losses = events.flatMap((e) => (e.event === "step" ? [e.loss] : []));
-    const kept = tree
-      .tensors([value.model, value.ema])
-      .map(async ({ path, tensor }) => `${path} ${String(await tensor.bytes())}`);
-    return { events, losses, outcome: value, bits: await Promise.all(kept) };
-  }
+  const end = await ended(train(task, { steps, seed: 0, ...options }));
+  const kept = tree
+    .tensors([end.outcome.model, end.outcome.ema])
+    .map(async ({ path, tensor }) => `${path} ${String(await tensor.bytes())}`);
+  return { ...end, bits: await Promise.all(kept) };
 }
 
 function near(actual: readonly number[], expected: FixtureTensor, tolerance: number, what: string): void {
@@ -221,13 +213,8 @@ test("statistics without a place in the model are an error that says how to give
     loss,
     evaluate: async () => ({ loss: 0 }),
   });
-  const trained = async (task: ReturnType<typeof of>): Promise<Record> => {
-    const going = train(task, { steps: 1, seed: 0 });
-    for (;;) {
-      const { done, value } = await going.next();
-      if (done) return value.model;
-    }
-  };
+  const trained = async (task: ReturnType<typeof of>): Promise<Record> =>
+    (await ended(train(task, { steps: 1, seed: 0 }))).outcome.model;
   await assert.rejects(
     trained(of((m, { x, y }, ctx) => nn.crossEntropy(m.net(x, ctx), y))),
     (error: unknown) => error instanceof TreeError && /layers\.1\.running_mean.*contextAt/s.test(error.message),

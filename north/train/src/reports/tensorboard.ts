@@ -24,14 +24,15 @@ export interface TensorboardOptions {
  *  @example const report = tensorboardReport("runs/mine"); */
 export function tensorboardReport(directory: string, { now = Date.now }: TensorboardOptions = {}): Report {
   let descriptor: number | undefined;
-  let waiting: EventFields[] = [];
+  /** Records that are made when they are written: once a second that is cheaper than at each step. */
+  let waiting: (() => EventFields)[] = [];
   let flushAt = 0;
   const flush = (): void => {
-    const bytes = message(...waiting.map((event) => record(encodeEvent(event))));
+    const bytes = message(...waiting.map((make) => record(encodeEvent(make()))));
     waiting = [];
     if (descriptor !== undefined) for (let at = 0; at < bytes.length; ) at += writeSync(descriptor, bytes, at);
   };
-  const write = (event: EventFields): void => void waiting.push(event);
+  const write = (event: EventFields): void => void waiting.push(() => event);
   const open = (first: ReportedEvent): void => {
     mkdirSync(directory, { recursive: true });
     const seconds = String(Math.floor(now() / 1000)).padStart(10, "0");
@@ -48,9 +49,8 @@ export function tensorboardReport(directory: string, { now = Date.now }: Tensorb
       const back = numberIn(event, "to");
       if (event.event === "skip" && back !== undefined)
         write({ wallTime: now() / 1000, step: back + 1, sessionStart: true });
-      const values = valuesOf(event);
-      const step = numberIn(event, "step") ?? numberIn(event, "from") ?? 0;
-      if (values.length > 0) write({ wallTime: now() / 1000, step, values });
+      const wallTime = now() / 1000;
+      if (isKnown(event)) waiting.push(() => ({ wallTime, step: stepOf(event), values: valuesOf(event) }));
       if (now() < flushAt && event.event === "step") return;
       flushAt = now() + flushMs;
       flush();
@@ -84,8 +84,13 @@ const tags: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   memory: { process: "memory/process bytes" },
 };
 
+const isKnown = ({ event }: ReportedEvent): boolean =>
+  Object.hasOwn(tags, event) || event === "start" || event === "sample";
+
+const stepOf = (event: ReportedEvent): number => numberIn(event, "step") ?? numberIn(event, "from") ?? 0;
+
 function valuesOf(event: ReportedEvent): Value[] {
-  const known = tags[event.event];
+  const known = Object.hasOwn(tags, event.event) ? tags[event.event] : undefined;
   if (known !== undefined) {
     return Object.entries(known).flatMap(([field, tag]) => {
       const scalar = numberIn(event, field);
