@@ -6,17 +6,13 @@ import { llamaConfig } from "./config.ts";
 import { evaluateText } from "./evaluate.ts";
 import { llama } from "./model/llama.ts";
 import { linesWithEndings, trainBpe } from "./tokenizer/index.ts";
+import { tinyShape } from "./tiny.fixture.ts";
 
 const text = "Call me Ishmael. Some years ago – never mind how long precisely.\n";
 const tokenizer = trainBpe(linesWithEndings(text.repeat(3)), { vocabSize: 270 });
 const config = llamaConfig("llama-tiny", {
   vocabSize: tokenizer.vocabSize,
-  hiddenSize: 16,
-  intermediateSize: 24,
-  numHiddenLayers: 1,
-  numAttentionHeads: 2,
-  numKeyValueHeads: 2,
-  headDim: 8,
+  ...tinyShape,
   initializerRange: 0.4,
   maxPositionEmbeddings: 64,
 });

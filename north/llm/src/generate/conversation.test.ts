@@ -10,16 +10,12 @@ import type { Piece } from "./decode.ts";
 import { generate } from "./generate.ts";
 import { ContextError } from "./options.ts";
 import { Session } from "./session.ts";
+import { tinyShape } from "../tiny.fixture.ts";
 
 const tokenizer = trainBpe(linesWithEndings("Who are you? I am Ishmael.\n".repeat(8)), { vocabSize: 270 });
 const config = llamaConfig("llama-tiny", {
   vocabSize: tokenizer.vocabSize,
-  hiddenSize: 16,
-  intermediateSize: 24,
-  numHiddenLayers: 1,
-  numAttentionHeads: 2,
-  numKeyValueHeads: 2,
-  headDim: 8,
+  ...tinyShape,
   initializerRange: 0.6,
   maxPositionEmbeddings: 128,
 });

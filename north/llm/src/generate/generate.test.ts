@@ -24,15 +24,11 @@ import { llamaFromStored, storedWeights } from "../weights/stored.ts";
 import { generate, generateText } from "./generate.ts";
 import type { GenerateOptions } from "./options.ts";
 import { Session } from "./session.ts";
+import { tinyShape } from "../tiny.fixture.ts";
 
 const config = llamaConfig("llama-tiny", {
   vocabSize: 300,
-  hiddenSize: 16,
-  intermediateSize: 24,
-  numHiddenLayers: 2,
-  numAttentionHeads: 4,
-  numKeyValueHeads: 2,
-  headDim: 4,
+  ...tinyShape,
   initializerRange: 0.6,
 });
 const model = (): Llama => llama(config).init(key(3));

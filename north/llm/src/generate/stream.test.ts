@@ -13,6 +13,7 @@ import { generate, generateStream } from "./generate.ts";
 import { ContextError, type Sampling, samplingOf } from "./options.ts";
 import { Session } from "./session.ts";
 import { processingOf } from "./step.ts";
+import { tinyShape } from "../tiny.fixture.ts";
 
 const tokenizer: Tokenizer = trainBpe(
   linesWithEndings("Call me Ishmael. Some years ago – never mind how long precisely – 我叫以实玛利。\n".repeat(8)),
@@ -20,12 +21,7 @@ const tokenizer: Tokenizer = trainBpe(
 );
 const config = llamaConfig("llama-tiny", {
   vocabSize: tokenizer.vocabSize,
-  hiddenSize: 16,
-  intermediateSize: 24,
-  numHiddenLayers: 2,
-  numAttentionHeads: 4,
-  numKeyValueHeads: 2,
-  headDim: 4,
+  ...tinyShape,
   initializerRange: 0.6,
   maxPositionEmbeddings: 64,
 });

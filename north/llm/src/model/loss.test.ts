@@ -22,15 +22,11 @@ import { type LlamaConfig, llamaConfig } from "../config.ts";
 import { type Llama, llama } from "./llama.ts";
 import { loss, type LossOptions } from "./loss.ts";
 import type { TokenInput } from "./positions.ts";
+import { tinyShape } from "../tiny.fixture.ts";
 
 const small: Partial<LlamaConfig> = {
   vocabSize: 37,
-  hiddenSize: 16,
-  intermediateSize: 24,
-  numHiddenLayers: 2,
-  numAttentionHeads: 4,
-  numKeyValueHeads: 2,
-  headDim: 4,
+  ...tinyShape,
   maxPositionEmbeddings: 64,
 };
 const ints = (values: readonly number[], shape: readonly number[]): Tensor =>
