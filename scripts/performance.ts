@@ -34,7 +34,7 @@ const runs: readonly Arguments[] = [
   ["llama-decode", "--threads", "2"],
   ["packing", "--threads", "2"],
   ["chunked-loss", "--threads", "2", "--seconds", "20"],
-  ["reports"],
+  ["reports", "--seconds", "20"],
   ["ops", "--seconds", "2"],
   ["tokenizer"],
   ["accuracy", "--threads", "1"],

@@ -126,56 +126,79 @@ const packed = async (text: string): Promise<Uint8Array<ArrayBuffer>> =>
     await new Response(new Blob([text]).stream().pipeThrough(new CompressionStream("gzip"))).arrayBuffer(),
   );
 
-test("files named .gz are unpacked as they are read, and damaged ones refused", async () => {
-  const texts = Array.from({ length: 30_000 }, (_, i) => `${i} \u{1F40B} 鯨 ${"é".repeat(i % 97)}`);
-  const lines = texts.map((text) => JSON.stringify({ text })).join("\n");
-  const bytes = await packed(lines);
-  const whole = await read(file("a.jsonl.gz", bytes));
-  assert.equal(whole.bytes, bytes.length, "the hash is of the file as it is");
-  assert.ok(bytes.length < lines.length / 2);
-  assert.deepEqual(whole.documents, texts);
-  assert.deepEqual((await read(file("A.TXT.GZ", await packed(texts[9] ?? "")))).documents, [texts[9]]);
-  assert.deepEqual((await read(file("empty.txt.gz", await packed("")))).documents, [""]);
-  const flipped = bytes.slice();
-  flipped[bytes.length >> 1] = (flipped[bytes.length >> 1] ?? 0) ^ 255;
-  for (const bad of [
-    bytes.slice(0, -20),
-    bytes.slice(0, 5),
-    new Uint8Array(0),
-    flipped,
-    new TextEncoder().encode(lines),
-  ])
-    await assert.rejects(
-      read(file("a.jsonl.gz", bad), { onBadLine: "skip" }),
-      (error: unknown) => error instanceof FormatError && error.message.startsWith("a.jsonl.gz: expected a gzip file"),
-    );
-});
+const host = globalThis as { readonly process?: { getBuiltinModule?: unknown } };
 
-test("a gzip file that cannot be read says why, and one of which the beginning is enough is let go", async () => {
-  let state = 1;
-  const digits = (): string => (state = Math.imul(state, 1664525) + 1013904223).toString(36);
-  const noise = (): string => Array.from({ length: 200 }, digits).join("");
-  const lines = Array.from({ length: 1500 }, (_, i) => JSON.stringify({ text: i === 0 ? "0" : noise() }));
-  const bytes = await packed(lines.join("\n"));
-  let closed = 0;
-  const one = (fail: boolean): TextFile => ({
-    name: "a.jsonl.gz",
-    size: bytes.length,
-    modified: null,
-    open: async () => ({
-      size: bytes.length,
-      read: async (from, length) => {
-        if (fail && from > 0) throw new RangeError("no such place");
-        return bytes.slice(from, from + length);
-      },
-      close: async () => void closed++,
-    }),
+/** The tests of gzip files are run as in Node, where there is Node, and as in a page. */
+for (const hasNodesStreams of host.process?.getBuiltinModule ? [true, false] : [false]) {
+  const where = hasNodesStreams ? "Node" : "a page";
+  const gzipTest = (name: string, run: () => Promise<void>): void =>
+    void test(`in ${where}: ${name}`, async () => {
+      const { process } = host;
+      const kept = process?.getBuiltinModule;
+      if (process && !hasNodesStreams) process.getBuiltinModule = undefined;
+      try {
+        await run();
+      } finally {
+        if (process && !hasNodesStreams) process.getBuiltinModule = kept;
+      }
+    });
+
+  gzipTest("files named .gz are unpacked as they are read, and damaged ones refused", async () => {
+    const texts = Array.from({ length: 30_000 }, (_, i) => `${i} \u{1F40B} 鯨 ${"é".repeat(i % 97)}`);
+    const lines = texts.map((text) => JSON.stringify({ text })).join("\n");
+    const bytes = await packed(lines);
+    const whole = await read(file("a.jsonl.gz", bytes));
+    assert.equal(whole.bytes, bytes.length, "the hash is of the file as it is");
+    assert.ok(bytes.length < lines.length / 2);
+    assert.deepEqual(whole.documents, texts);
+    assert.deepEqual((await read(file("A.TXT.GZ", await packed(texts[9] ?? "")))).documents, [texts[9]]);
+    assert.deepEqual((await read(file("empty.txt.gz", await packed("")))).documents, [""]);
+    if (hasNodesStreams)
+      assert.deepEqual((await read(file("two.txt.gz", await packed("one "), await packed("two")))).documents, [
+        "one two",
+      ]);
+    const flipped = bytes.slice();
+    flipped[bytes.length >> 1] = (flipped[bytes.length >> 1] ?? 0) ^ 255;
+    for (const bad of [
+      bytes.slice(0, -20),
+      bytes.slice(0, 5),
+      new Uint8Array(0),
+      flipped,
+      new TextEncoder().encode(lines),
+    ])
+      await assert.rejects(
+        read(file("a.jsonl.gz", bad), { onBadLine: "skip" }),
+        (error: unknown) =>
+          error instanceof FormatError && error.message.startsWith("a.jsonl.gz: expected a gzip file"),
+      );
   });
-  assert.ok(bytes.length > pieceBytes);
-  await assert.rejects(read(one(true)), /RangeError: no such place/);
-  for await (const { text } of documentsOf(one(false), {}, { piece: () => undefined, skipped: () => undefined })) {
-    assert.equal(text, "0");
-    break;
-  }
-  assert.equal(closed, 2);
-});
+
+  gzipTest("a gzip file that cannot be read says why, and one of which the beginning is enough is let go", async () => {
+    let state = 1;
+    const digits = (): string => (state = Math.imul(state, 1664525) + 1013904223).toString(36);
+    const noise = (): string => Array.from({ length: 200 }, digits).join("");
+    const lines = Array.from({ length: 1500 }, (_, i) => JSON.stringify({ text: i === 0 ? "0" : noise() }));
+    const bytes = await packed(lines.join("\n"));
+    let closed = 0;
+    const one = (fail: boolean): TextFile => ({
+      name: "a.jsonl.gz",
+      size: bytes.length,
+      modified: null,
+      open: async () => ({
+        size: bytes.length,
+        read: async (from, length) => {
+          if (fail && from > 0) throw new RangeError("no such place");
+          return bytes.slice(from, from + length);
+        },
+        close: async () => void closed++,
+      }),
+    });
+    assert.ok(bytes.length > pieceBytes);
+    await assert.rejects(read(one(true)), /RangeError: no such place/);
+    for await (const { text } of documentsOf(one(false), {}, { piece: () => undefined, skipped: () => undefined })) {
+      assert.equal(text, "0");
+      break;
+    }
+    assert.equal(closed, 2);
+  });
+}
