@@ -33,6 +33,7 @@ export { print } from "./ir/print.ts";
 export type { Json } from "./io/json.ts";
 export { identityOf } from "./interpreter/contraction.ts";
 export { computeNarrow } from "./kernel/carriers.ts";
+export { orderLoops } from "./kernel/loop-orders.ts";
 export * from "./kernel/index.ts";
 export type * from "./runtime/driver.ts";
 export type * from "./runtime/hardware.ts";

@@ -5,7 +5,6 @@
  *  last E mod P terms follow in order; above 4096 terms this is done for blocks of 512, and then for the sums of the blocks. P is 8, with
  *  vectors of more than 4 elements two of them, or less where the terms are fewer. The partial sums are the lanes of vectors where
  *  the reduced axis is contiguous, and accumulators of their own where an output axis is. */
-import { ScheduleError } from "../errors.ts";
 import { isFloat } from "../ir/dtype.ts";
 import { type Fn, topological } from "../ir/fn.ts";
 import { dtypeOf, type Node } from "../ir/node.ts";
@@ -14,7 +13,6 @@ import type { HardwareModel } from "../runtime/hardware.ts";
 import { scheduleProduct } from "./gemm.ts";
 import { type AccumulateNode, accumulatesIn, loadsIn, type NestNode, type RangeNode, storesOf } from "./nests.ts";
 import type { Option } from "./option.ts";
-import { apply } from "./schedule.ts";
 import {
   collapseNeighbours,
   lanesOf,
@@ -32,6 +30,20 @@ const PARTS = 8;
 /** Reductions of more terms are done in blocks of so many: a sum of 10⁸ then errs by some 64 roundings a level. Likewise. */
 const LONG = 4096;
 const BLOCK = 512;
+
+/** Orders of loops that are speed alone (`loop-orders.ts`): the device adds them, and a small page does without. */
+interface LoopOrders {
+  /** Schedules a nest that reads what it stored; undefined where iterations of the last output range may run in any order. */
+  readonly recurrence: (plan: Plan, i: number, last: number) => number | undefined;
+  /** What to do once the nest has vectors: nothing where no load goes across the last output range. */
+  readonly across: (plan: Plan, i: number, last: number, lanes: number) => (() => void) | undefined;
+}
+
+let orders: LoopOrders | undefined;
+
+export function addLoopOrders(rules: LoopOrders): void {
+  orders = rules;
+}
 
 /** The options for a freshly lowered kernel, to be applied by `applySchedule`. */
 export const schedule = (kernel: Fn, hardware: HardwareModel): Option[] => [...planned(kernel, hardware).options];
@@ -102,43 +114,16 @@ function scheduleElementwise(plan: Plan, i: number): number {
   const { extent } = plan.range(i, last).attr;
   // A short loop is one vector where there are vectors of its length.
   const lanes = isWide(plan.hardware, most) && extent < most && [4, 8].includes(extent) ? extent : most;
-  if (follows(plan.nest(i)) && !isFree(plan, i, last)) return scheduleRecurrence(plan, i);
+  if (follows(plan.nest(i))) {
+    const next = orders ? orders.recurrence(plan, i, last) : i + 1;
+    if (next !== undefined) return next;
+  }
   if (lanes === 1) return i + 1;
   const size = topological(plan.nest(i).src).length;
-  const turns = isWide(plan.hardware, lanes);
-  const line = turns ? lanes : LINE;
-  const across = transposed(plan, i, last, line);
+  const goAcross = orders?.across(plan, i, last, lanes);
   const next = vectorizeLoop(plan, i, last, lanes, size <= 32 ? 4 : size <= 80 ? 2 : 1);
-  if (across !== undefined) {
-    const inner = runInside(plan, i, across, line);
-    // As many columns as there are lanes are a block that is turned in registers.
-    if (turns && inner !== undefined) plan.tries({ option: "unroll", nest: i, range: inner });
-  }
+  goAcross?.();
   return next;
-}
-
-/** Elements of a cache line. */
-const LINE = 16;
-
-/** The output range along which a load is contiguous that makes long steps along the last one. */
-function transposed(plan: Plan, i: number, last: number, line: number): number | undefined {
-  const along = plan.range(i, last);
-  const far = loadsIn(plan.nest(i).src).filter((l) => Math.abs(strideOf(l.src[1] as Node, along) ?? 0) >= LINE);
-  return outputIds(plan.nest(i)).find((id) => {
-    const range = plan.range(i, id);
-    return id !== last && range.attr.extent % line === 0 && far.some((l) => strideOf(l.src[1] as Node, range) === 1);
-  });
-}
-
-/** Runs a line's worth of iterations of an outer range inside of all other loops, so that what they read of one cache line is read
- *  while it is there. Returns that loop. */
-function runInside(plan: Plan, i: number, range: number, line: number): number | undefined {
-  if (!plan.tries({ option: "split", nest: i, range, factor: line })) return undefined;
-  const inner = plan.newest(i);
-  const order = plan.nest(i).attr.order.filter((id) => id !== inner);
-  const at = order.findIndex((id) => plan.range(i, id).attr.kind !== "loop");
-  plan.tries({ option: "reorder", nest: i, order: order.toSpliced(at < 0 ? order.length : at, 0, inner) });
-  return inner;
 }
 
 /** Whether the nest reads what it stored before. */
@@ -147,32 +132,7 @@ const follows = (nest: NestNode): boolean => {
   return loadsIn(nest.src).some((l) => (stored.get(l.src[0]) ?? l.src[1]) !== l.src[1]);
 };
 
-/** Whether the range's iterations may run in any order. */
-function isFree(plan: Plan, i: number, range: number): boolean {
-  try {
-    apply(plan.kernel(), { option: "parallel", nest: i, range });
-    return true;
-  } catch (error) {
-    if (error instanceof ScheduleError) return false;
-    throw error;
-  }
-}
-
-/** Rows of a recurrence that run side by side: each is a chain of operations that wait for each other. */
-const CHAINS = 8;
-
-function scheduleRecurrence(plan: Plan, i: number): number {
-  const rows = outputIds(plan.nest(i)).findLast((id) => plan.range(i, id).attr.extent > 1 && isFree(plan, i, id));
-  if (rows === undefined) return i + 1;
-  const { extent } = plan.range(i, rows).attr;
-  const whole = Math.floor(extent / CHAINS) * CHAINS;
-  const next = whole > 0 && whole < extent && plan.peel(i, rows, whole) ? i + 2 : i + 1;
-  if (whole > CHAINS && !plan.tries({ option: "split", nest: i, range: rows, factor: CHAINS })) return next;
-  plan.tries({ option: "unroll", nest: i, range: whole > CHAINS ? plan.newest(i) : rows });
-  return next;
-}
-
-const strideOf = (index: Node, r: RangeNode | undefined): number | undefined =>
+export const strideOf = (index: Node, r: RangeNode | undefined): number | undefined =>
   r ? affine(index).terms.get(r) : undefined;
 
 /** Loads whose neighbours along the range are neighbours in memory. */

@@ -13,9 +13,11 @@ import { newScope } from "../ops/table.ts";
 import type { HardwareModel } from "../runtime/hardware.ts";
 import { computeNarrow } from "./carriers.ts";
 import { evaluateKernel } from "./evaluate.ts";
+import { orderLoops } from "./loop-orders.ts";
 import { lower } from "./lower.ts";
 
 computeNarrow();
+orderLoops();
 
 /** A machine with vectors of four f32, as WebAssembly's. */
 export const hardware: HardwareModel = {

@@ -1,6 +1,6 @@
 /** The CPU for Sinan. Importing it registers the driver "cpu" and the code generator "wasm-simd". */
 
-import { computeNarrow, fuseRows, register, shareLoops } from "sinan/south";
+import { computeNarrow, fuseRows, orderLoops, register, shareLoops } from "sinan/south";
 import { driverOf } from "./driver.ts";
 import { parts } from "./options.ts";
 import { writeParts } from "./wasm/parts.ts";
@@ -8,6 +8,7 @@ import { emitSide, markSides } from "./wasm/rare.ts";
 import { wasmCodegen as kernelCodegen } from "./wasm/render.ts";
 import { addRules } from "./wasm/rules.ts";
 import { castShort, castShortLanes, roundLanes } from "./wasm/shorts.ts";
+import { emitColumns, readsColumns } from "./wasm/transpose.ts";
 import { wideOp } from "./wasm/wide-ops.ts";
 
 /** The processor this runs on. `open` takes `{ threads }`, how many of them share the loops of large kernels (all that the
@@ -21,12 +22,18 @@ const cpuDriver = driverOf(parts);
 /** Kernels as WebAssembly. */
 const wasmCodegen = { ...kernelCodegen, share: shareLoops };
 
-addRules({ castValue: castShort, castLanes: castShortLanes, roundLanes, wideOp }, writeParts, {
-  mark: markSides,
-  emit: emitSide,
-});
+addRules(
+  { castValue: castShort, castLanes: castShortLanes, roundLanes, wideOp },
+  writeParts,
+  {
+    mark: markSides,
+    emit: emitSide,
+  },
+  { areRead: readsColumns, emit: emitColumns },
+);
 computeNarrow();
 fuseRows();
+orderLoops();
 register({ driver: cpuDriver }, { codegen: wasmCodegen });
 
 export { cpuDriver, wasmCodegen };

@@ -5,9 +5,11 @@ import type { FunctionBody } from "./body.ts";
 import type { Accumulator, Group, Loop, NestCode } from "./nest.ts";
 import { opcodes, type OpName } from "./opcodes.ts";
 import type { Store } from "./memory.ts";
-import { sideRules } from "./rules.ts";
-import { block, emitColumns, readsColumns, rowsOf } from "./transpose.ts";
+import { columnRules, sideRules } from "./rules.ts";
 import type { Region, Side, Value } from "./value.ts";
+
+/** Iterations whose columns are read together. */
+export const block = 4;
 
 /** Expressions deeper than this are cut, so that neither this code nor the engine's runs out of stack. */
 const tallest = 40;
@@ -105,7 +107,10 @@ const copiesOf = (accumulators: number): number => (accumulators <= 16 ? 4 : 2);
 
 /** Whether an innermost output loop reads rows that are to be turned. Threads share loops by single iterations. */
 const goesAlongRows = (loop: Loop): boolean =>
-  !loop.inner && loop.groups.length === 0 && loop.range?.attr.kind !== "parallel" && readsColumns(loop);
+  !loop.inner &&
+  loop.groups.length === 0 &&
+  loop.range?.attr.kind !== "parallel" &&
+  columnRules()?.areRead(loop) === true;
 
 /** A loop and all the loops in it. */
 function loopsOf(root: Loop): Loop[] {
@@ -359,9 +364,9 @@ class Emitter {
   /** A column of rows that this loop goes along. */
   #column(v: Value): number | undefined {
     const turned = this.#turned;
-    const rows = turned && v.op === "v128.load32_lane" ? rowsOf(v, turned.region) : undefined;
-    if (!turned || !rows) return undefined;
-    const columns = turned.columns.get(v) ?? emitColumns(this.#body, rows);
+    if (!turned || v.op !== "v128.load32_lane") return undefined;
+    const columns = turned.columns.get(v) ?? columnRules()?.emit(this.#body, v, turned.region);
+    if (!columns) return undefined;
     turned.columns.set(v, columns);
     return columns[this.#copy?.ahead ?? 0];
   }

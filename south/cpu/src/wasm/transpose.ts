@@ -2,12 +2,10 @@
  *  iterations read 4 × 4 elements. Loading whole vectors and turning the block is less than half the work of loading lanes. */
 
 import type { FunctionBody } from "./body.ts";
+import { block } from "./emit.ts";
 import type { Loop } from "./nest.ts";
 import type { OpName } from "./opcodes.ts";
 import type { Region, Value } from "./value.ts";
-
-/** Iterations whose columns are read together. */
-export const block = 4;
 
 interface Untyped {
   op(name: OpName, ...immediates: readonly (number | readonly number[])[]): void;
@@ -22,7 +20,7 @@ interface Row {
 const elementBytes = 4;
 
 /** The rows whose elements are a vector's lanes, if iterations of the loop go along them. */
-export function rowsOf(v: Value, region: Region): readonly Row[] | undefined {
+function rowsOf(v: Value, region: Region): readonly Row[] | undefined {
   const rows: Row[] = [];
   let part = v;
   for (let lane = block - 1; lane >= 0; lane--) {
@@ -56,8 +54,11 @@ const lanes32 = (...lanes: readonly number[]): number[] => lanes.flatMap((l) => 
 const [lowPairs, highPairs] = [lanes32(0, 4, 1, 5), lanes32(2, 6, 3, 7)];
 const [lowHalves, highHalves] = [lanes32(0, 1, 4, 5), lanes32(2, 3, 6, 7)];
 
-/** Loads four vectors of each row and turns them; gives the locals of the columns. */
-export function emitColumns(body: FunctionBody, rows: readonly Row[]): number[] {
+/** Loads four vectors of each row and turns them; gives the locals of the columns, undefined where iterations of the loop do not go
+ *  along rows that are the vector's lanes. */
+export function emitColumns(body: FunctionBody, v: Value, region: Region): number[] | undefined {
+  const rows = rowsOf(v, region);
+  if (!rows) return undefined;
   const untyped: Untyped = body;
   const loaded = rows.map(({ pointer, place: [offset = 0, , memory] }) => {
     body.get(pointer.local as number);

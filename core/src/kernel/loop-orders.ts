@@ -1,0 +1,75 @@
+/** Orders of loops that are speed alone, and change no bit: rows of a recurrence side by side, transposed copies a cache line at a
+ *  time. Whoever wants them calls `orderLoops`. */
+import { ScheduleError } from "../errors.ts";
+import type { Node } from "../ir/node.ts";
+import { addLoopOrders, strideOf } from "./heuristics.ts";
+import { loadsIn } from "./nests.ts";
+import { outputIds, type Plan } from "./plan.ts";
+import { apply } from "./schedule.ts";
+import { isWide } from "./tile-size.ts";
+
+/** From here on loops are put in these orders where that is worth it. */
+export const orderLoops = (): void => addLoopOrders({ recurrence, across });
+
+/** Elements of a cache line. */
+const LINE = 16;
+
+/** The output range along which a load is contiguous that makes long steps along the last one. */
+function transposed(plan: Plan, i: number, last: number, line: number): number | undefined {
+  const along = plan.range(i, last);
+  const far = loadsIn(plan.nest(i).src).filter((l) => Math.abs(strideOf(l.src[1] as Node, along) ?? 0) >= LINE);
+  return outputIds(plan.nest(i)).find((id) => {
+    const range = plan.range(i, id);
+    return id !== last && range.attr.extent % line === 0 && far.some((l) => strideOf(l.src[1] as Node, range) === 1);
+  });
+}
+
+/** Runs a line's worth of iterations of an outer range inside of all other loops, so that what they read of one cache line is read
+ *  while it is there. Returns that loop. */
+function runInside(plan: Plan, i: number, range: number, line: number): number | undefined {
+  if (!plan.tries({ option: "split", nest: i, range, factor: line })) return undefined;
+  const inner = plan.newest(i);
+  const order = plan.nest(i).attr.order.filter((id) => id !== inner);
+  const at = order.findIndex((id) => plan.range(i, id).attr.kind !== "loop");
+  plan.tries({ option: "reorder", nest: i, order: order.toSpliced(at < 0 ? order.length : at, 0, inner) });
+  return inner;
+}
+
+/** Blocks of rows are turned after the loop along them has vectors. */
+function across(plan: Plan, i: number, last: number, lanes: number): (() => void) | undefined {
+  const turns = isWide(plan.hardware, lanes);
+  const line = turns ? lanes : LINE;
+  const range = transposed(plan, i, last, line);
+  if (range === undefined) return undefined;
+  return () => {
+    const inner = runInside(plan, i, range, line);
+    // As many columns as there are lanes are a block that is turned in registers.
+    if (turns && inner !== undefined) plan.tries({ option: "unroll", nest: i, range: inner });
+  };
+}
+
+/** Whether the range's iterations may run in any order. */
+function isFree(plan: Plan, i: number, range: number): boolean {
+  try {
+    apply(plan.kernel(), { option: "parallel", nest: i, range });
+    return true;
+  } catch (error) {
+    if (error instanceof ScheduleError) return false;
+    throw error;
+  }
+}
+
+/** Rows of a recurrence that run side by side: each is a chain of operations that wait for each other. */
+const CHAINS = 8;
+
+function recurrence(plan: Plan, i: number, last: number): number | undefined {
+  if (isFree(plan, i, last)) return undefined;
+  const rows = outputIds(plan.nest(i)).findLast((id) => plan.range(i, id).attr.extent > 1 && isFree(plan, i, id));
+  if (rows === undefined) return i + 1;
+  const { extent } = plan.range(i, rows).attr;
+  const whole = Math.floor(extent / CHAINS) * CHAINS;
+  const next = whole > 0 && whole < extent && plan.peel(i, rows, whole) ? i + 2 : i + 1;
+  if (whole > CHAINS && !plan.tries({ option: "split", nest: i, range: rows, factor: CHAINS })) return next;
+  plan.tries({ option: "unroll", nest: i, range: whole > CHAINS ? plan.newest(i) : rows });
+  return next;
+}
