@@ -13,11 +13,18 @@ export interface Product {
   readonly layout: "nn" | "nt" | "tn";
 }
 
+/** What of the peers is measured: the programs for browsers as well, which are none of the native tier's; and how long. */
+export interface PeerOptions {
+  readonly inJavaScript: boolean;
+  readonly seconds: number;
+  readonly isQuick: boolean;
+}
+
 /** The products in GFLOP/s, by their names; the programs for browsers do only square ones. */
 export async function gemmPeers(
   products: readonly Product[],
   threads: number,
-  { seconds, isQuick }: { readonly seconds: number; readonly isQuick: boolean },
+  { inJavaScript, seconds, isQuick }: PeerOptions,
 ): Promise<PeerLine[]> {
   const text = (some: readonly Product[]): string =>
     some.map(({ name, m, n, k, layout }) => `${name}:${m}x${n}x${k}:${layout}`).join(",");
@@ -29,17 +36,14 @@ export async function gemmPeers(
     needs,
   });
   const all = text(products);
+  const forBrowsers = [
+    matmul("ort-web", "onnxruntime-web"),
+    matmul("jaxjs", "@jax-js/jax"),
+    matmul("tfjs-wasm", "@tensorflow/tfjs-backend-wasm", squares, settings.slice(0, 2)), // has one thread in Node
+  ];
   return [
     ...(await runTorch("torch-matmul.py", ["--shapes", all, ...settings.slice(0, 2)], threads, { isQuick })),
-    ...(await runAll(
-      [
-        matmul("ort-node", "onnxruntime-node", all),
-        matmul("ort-web", "onnxruntime-web"),
-        matmul("jaxjs", "@jax-js/jax"),
-        matmul("tfjs-wasm", "@tensorflow/tfjs-backend-wasm", squares, settings.slice(0, 2)), // has one thread in Node
-      ],
-      threads,
-    )),
+    ...(await runAll([matmul("ort-node", "onnxruntime-node", all), ...(inJavaScript ? forBrowsers : [])], threads)),
   ];
 }
 
@@ -53,12 +57,13 @@ export interface LlamaSize {
 }
 
 /** One AdamW step of the LLaMA of that size, in tokens/s, as `step`; and as `peak` the most memory that the process held, in MB.
- *  jax-js as it comes has one thread in Node; `jaxjs-worker` was given a Worker. `torch-compile` is PyTorch's own compiler. */
+ *  jax-js as it comes has one thread in Node; `jaxjs-worker` was given a Worker. `torch-compile`, PyTorch's own compiler, is measured
+ *  where the programs for browsers are not. */
 export async function llamaTrainPeers(
   size: LlamaSize,
   steps: number,
   threads: number,
-  { inJavaScript, isQuick }: { readonly inJavaScript: boolean; readonly isQuick: boolean },
+  { inJavaScript, isQuick }: Omit<PeerOptions, "seconds">,
 ): Promise<PeerLine[]> {
   const sizes = Object.entries({ ...size, steps }).flatMap(([name, value]) => [`--${name}`, String(value)]);
   const jaxjs = (workers: number): Program => ({
@@ -73,8 +78,9 @@ export async function llamaTrainPeers(
   ];
   return [
     ...(await runTorch("torch-llama-train.py", sizes, threads, { isQuick })),
-    ...(await runTorch("torch-llama-train.py", [...sizes, "--compile"], threads, { isQuick })),
-    ...(inJavaScript ? await runAll(programs, threads) : []),
+    ...(inJavaScript
+      ? await runAll(programs, threads)
+      : await runTorch("torch-llama-train.py", [...sizes, "--compile"], threads, { isQuick })),
   ];
 }
 
@@ -112,22 +118,20 @@ export function memoryPeers(names: readonly string[]): Promise<PeerLine[]> {
 }
 
 /** PyTorch eager and the JavaScript peers on the cases of bench/peers/ops.json, in ms. */
-export async function opsPeers(seconds: number, threads: number, isQuick: boolean): Promise<PeerLine[]> {
+export async function opsPeers(threads: number, { inJavaScript, seconds, isQuick }: PeerOptions): Promise<PeerLine[]> {
   const ops = (peer: string, needs: string): Program => ({
     file: "ops.mjs",
     args: ["--peer", peer, "--seconds", String(seconds)],
     needs,
   });
+  const forBrowsers = [
+    ops("jaxjs", "@jax-js/jax"),
+    ops("tfjs-wasm", "@tensorflow/tfjs-backend-wasm"),
+    ops("ort-web", "onnxruntime-web"),
+  ];
   return [
     ...(await runTorch("torch-ops.py", ["--seconds", String(seconds)], threads, { isQuick })),
-    ...(await runAll(
-      [
-        ops("jaxjs", "@jax-js/jax"),
-        ops("tfjs-wasm", "@tensorflow/tfjs-backend-wasm"),
-        ops("ort-web", "onnxruntime-web"),
-      ],
-      1,
-    )),
+    ...(await runAll(inJavaScript ? forBrowsers : [], 1)),
   ];
 }
 

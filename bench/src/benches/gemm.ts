@@ -44,7 +44,9 @@ const native = new Set(["torch", "ort-node"]);
 export const cases: Cases = async function* ({ threads, peers, seconds, quick }): AsyncGenerator<Figure> {
   const device = await openCpu(threads);
   const shapes = quick ? [...squares.slice(0, 2), ...ofLlama.slice(0, 3)] : [...squares, ...ofLlama];
-  const measured = peers ? await gemmPeers(shapes, threads, { seconds, isQuick: quick }) : [];
+  const measured = peers
+    ? await gemmPeers(shapes, threads, { inJavaScript: device === "cpu-wasm", seconds, isQuick: quick })
+    : [];
   const loop = device === "cpu-wasm" ? maddLoop() : undefined;
   const pairs: Pair[] = [];
   for (const { name, m, n, k, layout } of shapes) {

@@ -29,9 +29,9 @@ export const cases: Cases = async function* ({ threads, peers, seconds, quick })
   const speed = ({ batch, seq }: StepSize, { taken }: Measured): number => (batch * seq) / taken;
   const [small] = models;
   for (const { suffix, size, steps } of quick ? models.slice(0, 1) : models) {
-    const options = { inJavaScript: suffix === "", isQuick: quick };
-    const measured = peers ? await llamaTrainPeers(size, quick ? 3 : steps, threads, options) : [];
     const own = await measure(size, quick ? 2 : 5, seconds);
+    const options = { inJavaScript: suffix === "" && own.device === "cpu-wasm", isQuick: quick };
+    const measured = peers ? await llamaTrainPeers(size, quick ? 3 : steps, threads, options) : [];
     const figure = { bench: "llama-train", device: own.device, threads } as const;
     yield* beside(
       { ...figure, case: `step${suffix}`, value: speed(size, own), unit: "tokens/s" },

@@ -16,7 +16,9 @@ const tolerance = 1e-3;
 export const cases: Cases = async function* ({ threads, peers, seconds, quick }): AsyncGenerator<Figure> {
   const device = await openCpu(threads);
   const each = seconds / 8;
-  const measured = peers ? await opsPeers(each, threads, quick) : [];
+  const measured = peers
+    ? await opsPeers(threads, { inJavaScript: device === "cpu-wasm", seconds: each, isQuick: quick })
+    : [];
   const pairs: Pair[] = [];
   for (const [name, operation] of Object.entries(operations)) {
     const inputs = inputsOf[name];
