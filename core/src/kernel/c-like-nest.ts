@@ -220,7 +220,7 @@ export class NestText {
 
   /** What stands for elements behind the first lane's. */
   #pointerOf(buffer: Node, index: Node, at: Block, own: Own | undefined): (i: number) => string {
-    const [first] = this.#inLanes(index) as [Node];
+    const [first] = this.#at([index], new Map(this.#lane ? [[this.#lane, 0]] : [])) as [Node];
     const [base, offset] = this.#place(buffer, first, at, own);
     return (i) => `${base} + ${i === 0 ? offset : `${offset} + ${i}`}`;
   }

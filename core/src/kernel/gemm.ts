@@ -2,8 +2,10 @@
  *  and in a batch.
  *
  *  The register tile is m × n outputs: with 16 vector registers 6 rows of 2 vectors are 12 accumulators, 2 vectors of the one operand
- *  and 1 element of the other, repeated. Where there are several tiles of rows, operands are packed first, so that the
- *  innermost loop reads memory in order (Goto & van de Geijn 2008; the 6-row tile as in BLIS's haswell configuration). */
+ *  and 1 element of the other, repeated; with 32 they are 6 rows of 4 (tile-size.ts). Where there are several tiles of rows,
+ *  operands are packed first, so that the innermost loop reads memory in order (Goto & van de Geijn 2008; the 6-row tile as in
+ *  BLIS's haswell configuration). A sum is not cut along k: the panels of one tile stay in the second cache up to k of some
+ *  thousands, and reading them from there takes no time from the arithmetic. */
 import { topological } from "../ir/fn.ts";
 import type { Node } from "../ir/node.ts";
 import { affine } from "../ops/indexing.ts";
