@@ -160,6 +160,24 @@ test("products of every layout take their roundings as WebAssembly does", { skip
     assertSame(given, all[i] as Value[][], await run(stream, given.fn, given.args));
 });
 
+test("blocks of memory that are turned in registers give the interpreter's bits in C", { skip }, () => {
+  // Three of each: the lanes are 4, 16 and 8.
+  const samples = (["f32", "i32", "bf16", "f64"] as const).flatMap((dtype) =>
+    [0, 1, 2].map((): Sample => {
+      const fn = parse(`fn @turned(%0 "x": ${dtype}[3, 48, 32]) {
+        %1 = permute(%0) {axes: [0, 2, 1]} : ${dtype}[3, 32, 48]
+        %2 = add(%1, %1) : ${dtype}[3, 32, 48]
+        return %2
+      }`);
+      return { fn, args: [sample(dtype, [3, 48, 32], 1)] };
+    }),
+  );
+  inC(samples).forEach((got, i) => {
+    const one = samples[i] as Sample;
+    assertSame(one, got, evaluate(one.fn, one.args));
+  });
+});
+
 test("attention whose loops begin and end by numbers in memory has WebAssembly's bits in C", { skip }, async () => {
   const fn = group(
     [

@@ -166,7 +166,7 @@ export function randomSchedule(kernel: Fn, numbers: readonly number[]): Option[]
       { option: "pad", nest, range, multiple: 4 },
       { option: "reorder", nest, order: [...order.slice(at), ...order.slice(0, at)] },
       { option: "unroll", nest, range },
-      { option: "vectorize", nest, range, lanes: 4 },
+      { option: "vectorize", nest, range, lanes: [4, 2, 8][choose(3)] as number },
       { option: "parallel", nest, range },
       { option: "accumulateParts", nest, range, parts: 4, lanes: choose(2) === 0 ? 1 : 4 },
       { option: "accumulateBlocks", nest, range, block: 3 },

@@ -26,7 +26,7 @@ import {
   type Point,
   points,
 } from "./c-like-text.ts";
-import type { AccumulateNode, NestNode, RangeNode, StoreNode } from "./nests.ts";
+import { type AccumulateNode, loadsIn, type NestNode, type RangeNode, type StoreNode } from "./nests.ts";
 import { substitute } from "./substitute.ts";
 
 /** A text in the making: the language, and the helpers that it turns out to need. */
@@ -41,6 +41,8 @@ export interface Writing {
 
 /** Index arithmetic up to this length stands where it is used. */
 const shortText = 40;
+/** Nodes of a nest whose innermost loop may be written out. */
+const longest = 100;
 const widths: ReadonlySet<number> = new Set([2, 4, 8, 16, 32]);
 
 export class NestText {
@@ -84,15 +86,18 @@ export class NestText {
     const outputs = outputLoops(nest);
     if (outputs.some((r) => r.attr.extent === 0)) return [];
     let at = this.#root;
-    for (const r of outputs.filter(isSerial)) at = at.inner = newBlock(r, at);
-    const instances = points(outputs.filter((r) => this.#isUnrolled(r)));
+    const serial = outputs.filter(isSerial);
+    const written = this.#isWritten(nest, serial.at(-1)) ? serial.splice(-1) : [];
+    for (const r of serial) at = at.inner = newBlock(r, at);
+    const instances = points([...outputs.filter((r) => this.#isUnrolled(r)), ...written]);
     const stores = instances.map((point) => this.#at(nest.src, point) as StoreNode[]);
+    const level = nest.src.reduce((most, store) => Math.max(most, this.#levelOf(store)), 0);
     this.#findColumns(stores.flat());
     const { copy } = this.#context.language;
     const runs = copy && !this.#lane ? runsOf(stores) : stores.map((instance) => ({ instance, copies: 1 }));
     for (const { instance, copies } of runs)
-      if (copy && copies > 1) at.last.push(this.#copies(instance[0] as StoreNode, copies, at, copy));
-      else this.#stores(instance, at);
+      if (copy && copies > 1) addLine(at, level, this.#copies(instance[0] as StoreNode, copies, at, copy));
+      else this.#stores(instance, at, level);
     return ["{", ...this.#text().map((line) => `  ${line}`), "}"];
   }
 
@@ -100,6 +105,14 @@ export class NestText {
     const [buffer, index, value] = src as [Node, Node, Node];
     const pointer = (of: Node, to: Node): string => this.#place(of, to, at, undefined).join(" + ");
     return copy(pointer(buffer, index), pointer(value.src[0] as Node, value.src[1] as Node), count, dtypeOf(buffer));
+  }
+
+  /** Whether the innermost loop is written out, so that what it reads along rows is read in blocks. */
+  #isWritten(nest: NestNode, loop: RangeNode | undefined): boolean {
+    const lane = this.#lane;
+    if (!lane || loop?.attr.kind !== "loop" || this.#levelOf(nest.src[0] as Node) > 0) return false;
+    if (loadsIn(nest.src).some((load) => this.#stored.has(load.src[0] as Node))) return false;
+    return topological(nest.src).length <= longest && nest.src.some((s) => goesAlongRows(s.src[2] as Node, loop, lane));
   }
 
   #isUnrolled(r: RangeNode): boolean {
@@ -171,11 +184,11 @@ export class NestText {
     return block;
   }
 
-  #stores(instance: readonly StoreNode[], at: Block): void {
+  #stores(instance: readonly StoreNode[], at: Block, level: number): void {
     // A store may lie over what another value of the instance reads: all values are made before the first.
-    const own: Own = { names: new Map(), lines: at.last };
+    const own: Own = { names: new Map(), lines: [] };
     const all = instance.flatMap((s) => this.#store(s, at, own));
-    for (const line of all) at.last.push(line);
+    for (const line of [...own.lines, ...all]) addLine(at, level, line);
   }
 
   #store(node: StoreNode, at: Block, own: Own): string[] {

@@ -34,9 +34,8 @@ export interface Block {
   readonly names: Map<Node, Text>;
   /** By what they point to. */
   readonly pointers: Map<string, string>;
-  /** Behind all values: the next output loop, then stores. */
+  /** Behind all values: the next output loop. */
   inner: Block | undefined;
-  readonly last: string[];
 }
 
 export const newBlock = (range?: RangeNode, parent?: Block): Block => ({
@@ -47,7 +46,6 @@ export const newBlock = (range?: RangeNode, parent?: Block): Block => ({
   names: new Map(),
   pointers: new Map(),
   inner: undefined,
-  last: [],
 });
 
 /** Adds a line behind the values that need accumulates of so many levels. */
@@ -64,7 +62,6 @@ export function linesOf(block: Block, loop: (range: RangeNode) => string): strin
     for (const inner of block.loops[level] ?? []) for (const line of linesOf(inner, loop)) lines.push(line);
   }
   if (block.inner) for (const line of linesOf(block.inner, loop)) lines.push(line);
-  for (const line of block.last) lines.push(line);
   return block.range ? [`${loop(block.range)} {`, ...lines.map((line) => `  ${line}`), "}"] : lines;
 }
 
