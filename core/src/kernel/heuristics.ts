@@ -13,16 +13,7 @@ import type { HardwareModel } from "../runtime/hardware.ts";
 import { scheduleProduct } from "./gemm.ts";
 import { type AccumulateNode, accumulatesIn, loadsIn, type NestNode, type RangeNode, storesOf } from "./nests.ts";
 import type { Option } from "./option.ts";
-import {
-  collapseNeighbours,
-  lanesOf,
-  newPlan,
-  outputIds,
-  type Plan,
-  SHORT,
-  vectorizeLoop,
-  vectorLanes,
-} from "./plan.ts";
+import { collapseNeighbours, lanesOf, newPlan, outputIds, type Plan, vectorizeLoop, vectorLanes } from "./plan.ts";
 import { isWide } from "./tile-size.ts";
 
 /** The fewest partial sums of a reduction. Part of what results are, bit for bit: see the header. */
@@ -33,6 +24,8 @@ const BLOCK = 512;
 
 /** Orders of loops that are speed alone (`loop-orders.ts`): the device adds them, and a small page does without. */
 interface LoopOrders {
+  /** Cuts a nest in two where a mask changes; false where there is nothing to cut. */
+  readonly cut: (plan: Plan, i: number) => boolean;
   /** Schedules a nest that reads what it stored; undefined where iterations of the last output range may run in any order. */
   readonly recurrence: (plan: Plan, i: number, last: number) => number | undefined;
   /** What to do once the nest has vectors: nothing where no load goes across the last output range. */
@@ -68,45 +61,8 @@ function scheduleNest(plan: Plan, i: number): number {
   return sums.length === 1 ? scheduleReduction(plan, i, sums[0] as AccumulateNode) : i + 1;
 }
 
-/** Cuts a nest where a condition on one output range changes, so that each part needs no mask (the parts of a concatenation,
- *  the border of a padding). */
-function cutAtMasks(plan: Plan, i: number): boolean {
-  const nest = plan.nest(i);
-  const outputs = new Set(outputIds(nest));
-  for (const n of topological(nest.src)) {
-    const cut = n.op === "lt" ? boundary(n.src[0] as Node, n.src[1] as Node) : undefined;
-    if (cut && isWrittenOut(plan, i, cut.range)) continue;
-    if (cut && outputs.has(cut.range.attr.id) && cut.at > 0 && cut.at < cut.range.attr.extent)
-      if (plan.tries({ option: "peel", nest: i, range: cut.range.attr.id, at: cut.at })) return true;
-  }
-  return false;
-}
-
-/** Whether the innermost loop is so short that it will be written out, which leaves no condition on it. */
-const isWrittenOut = (plan: Plan, i: number, { attr }: RangeNode): boolean =>
-  isWide(plan.hardware, lanesOf(plan, i)) &&
-  attr.id === outputIds(plan.nest(i)).at(-1) &&
-  attr.extent < Math.min(SHORT, lanesOf(plan, i)) &&
-  attr.extent !== SHORT / 2;
-
-/** The iteration of a range from which on `a < b` has its other value. */
-function boundary(a: Node, b: Node): { readonly range: RangeNode; readonly at: number } | undefined {
-  const [sum, constant, below] = b.op === "const" ? [a, b, true] : [b, a, false];
-  if (constant.op !== "const" || dtypeOf(constant) !== "i32") return undefined;
-  const { terms, constant: offset } = affine(sum);
-  const [only] = terms;
-  if (terms.size !== 1 || only?.[0].op !== "range" || Math.abs(only[1]) !== 1) return undefined;
-  const limit = constant.attr.value - offset;
-  // r < limit, limit < r, −r < limit, limit < −r
-  const at = only[1] === 1 ? (below ? limit : limit + 1) : below ? 1 - limit : -limit;
-  return { range: only[0], at };
-}
-
-/** The most nests into which masks may cut a kernel. */
-const MOST_CUTS = 12;
-
 function scheduleElementwise(plan: Plan, i: number): number {
-  if (plan.count() < MOST_CUTS && cutAtMasks(plan, i)) return i;
+  if (orders?.cut(plan, i)) return i;
   collapseNeighbours(plan, i, outputIds(plan.nest(i)));
   const last = outputIds(plan.nest(i)).at(-1);
   if (last === undefined) return i + 1;

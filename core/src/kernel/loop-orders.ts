@@ -1,15 +1,56 @@
-/** Orders of loops that are speed alone, and change no bit: rows of a recurrence side by side, transposed copies a cache line at a
+/** Orders of loops that are speed alone, and change no bit: nests cut where masks change, rows of a recurrence side by side, transposed copies a cache line at a
  *  time. Whoever wants them calls `orderLoops`. */
 import { ScheduleError } from "../errors.ts";
-import type { Node } from "../ir/node.ts";
+import { topological } from "../ir/fn.ts";
+import { dtypeOf, type Node } from "../ir/node.ts";
+import { affine } from "../ops/indexing.ts";
 import { addLoopOrders, strideOf } from "./heuristics.ts";
-import { loadsIn } from "./nests.ts";
-import { outputIds, type Plan } from "./plan.ts";
+import { loadsIn, type RangeNode } from "./nests.ts";
+import { lanesOf, outputIds, type Plan, SHORT } from "./plan.ts";
 import { apply } from "./schedule.ts";
 import { isWide } from "./tile-size.ts";
 
 /** From here on loops are put in these orders where that is worth it. */
-export const orderLoops = (): void => addLoopOrders({ recurrence, across });
+export const orderLoops = (): void => addLoopOrders({ cut, recurrence, across });
+
+/** Cuts a nest where a condition on one output range changes, so that each part needs no mask (the parts of a concatenation,
+ *  the border of a padding). */
+function cutAtMasks(plan: Plan, i: number): boolean {
+  const nest = plan.nest(i);
+  const outputs = new Set(outputIds(nest));
+  for (const n of topological(nest.src)) {
+    const cut = n.op === "lt" ? boundary(n.src[0] as Node, n.src[1] as Node) : undefined;
+    if (cut && isWrittenOut(plan, i, cut.range)) continue;
+    if (cut && outputs.has(cut.range.attr.id) && cut.at > 0 && cut.at < cut.range.attr.extent)
+      if (plan.tries({ option: "peel", nest: i, range: cut.range.attr.id, at: cut.at })) return true;
+  }
+  return false;
+}
+
+/** Whether the innermost loop is so short that it will be written out, which leaves no condition on it. */
+const isWrittenOut = (plan: Plan, i: number, { attr }: RangeNode): boolean =>
+  isWide(plan.hardware, lanesOf(plan, i)) &&
+  attr.id === outputIds(plan.nest(i)).at(-1) &&
+  attr.extent < Math.min(SHORT, lanesOf(plan, i)) &&
+  attr.extent !== SHORT / 2;
+
+/** The iteration of a range from which on `a < b` has its other value. */
+function boundary(a: Node, b: Node): { readonly range: RangeNode; readonly at: number } | undefined {
+  const [sum, constant, below] = b.op === "const" ? [a, b, true] : [b, a, false];
+  if (constant.op !== "const" || dtypeOf(constant) !== "i32") return undefined;
+  const { terms, constant: offset } = affine(sum);
+  const [only] = terms;
+  if (terms.size !== 1 || only?.[0].op !== "range" || Math.abs(only[1]) !== 1) return undefined;
+  const limit = constant.attr.value - offset;
+  // r < limit, limit < r, −r < limit, limit < −r
+  const at = only[1] === 1 ? (below ? limit : limit + 1) : below ? 1 - limit : -limit;
+  return { range: only[0], at };
+}
+
+/** The most nests into which masks may cut a kernel. */
+const MOST_CUTS = 12;
+
+const cut = (plan: Plan, i: number): boolean => plan.count() < MOST_CUTS && cutAtMasks(plan, i);
 
 /** Elements of a cache line. */
 const LINE = 16;

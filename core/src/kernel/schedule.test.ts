@@ -22,10 +22,13 @@ import {
 import { evaluateKernel } from "./evaluate.ts";
 import { schedule } from "./heuristics.ts";
 import { check, group, hardware, sample } from "./kernel.fixture.ts";
+import { orderLoops } from "./loop-orders.ts";
 import { lower } from "./lower.ts";
 import { nestsOf, rangesIn } from "./nests.ts";
 import type { Option } from "./option.ts";
 import { applySchedule } from "./schedule.ts";
+
+orderLoops();
 
 const scheduled = (kernel: Fn): Fn => applySchedule(kernel, schedule(kernel, hardware));
 const evaluateScheduled = (fn: Fn, ...data: number[][]): number[] => [
