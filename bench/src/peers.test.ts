@@ -58,6 +58,25 @@ test("a peer that is missing, or that fails half-way, is left out and the others
   }
 });
 
+test("every pool of a peer has as many threads, and what a machine says of OpenBLAS's kernels is not passed on", async () => {
+  const folder = mkdtempSync(path.join(tmpdir(), "sinan-peers-"));
+  const before = process.env["OPENBLAS_CORETYPE"];
+  process.env["OPENBLAS_CORETYPE"] = "Haswell";
+  try {
+    mkdirSync(path.join(folder, "node_modules", "present"), { recursive: true });
+    const names = ["OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_CORETYPE"];
+    const program = `const env = ${JSON.stringify(names)}.map((name) => process.env[name] ?? "none").join(" ");
+      console.log(JSON.stringify({ ...${line({})}, case: env }));`;
+    writeFileSync(path.join(folder, "said.mjs"), program);
+    const [said] = await runAll([{ file: "said.mjs", args: [], needs: "present" }], 2, folder);
+    assert.equal(said?.case, "2 2 2 none");
+  } finally {
+    if (before === undefined) delete process.env["OPENBLAS_CORETYPE"];
+    else process.env["OPENBLAS_CORETYPE"] = before;
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
+
 test("the command names its benches when asked for one that is not there", () => {
   const main = path.join(import.meta.dirname, "main.ts");
   const bench = (...args: string[]) => spawnSync(process.execPath, [main, ...args], { encoding: "utf8" });
