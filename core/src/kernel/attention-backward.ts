@@ -11,9 +11,11 @@ import { addIndex, constIndex, divIndex, knownDims, modIndex, mulIndex, subIndex
 import { cut, finite, inBlocks, keysOf, masking, padded, STEPS, type Tile, toolsOf } from "./attention-tiles.ts";
 import type { LowerItems } from "./lower.ts";
 import type { Item } from "./nests.ts";
+import { rejoined } from "./rejoin.ts";
 
 export const lowerAttentionBackward: LowerItems<"attentionBackward"> = (y, tools) => {
-  const { outs, newOuter, valueAt } = tools;
+  const { outs, newOuter } = tools;
+  const valueAt: typeof tools.valueAt = (x, at) => rejoined(tools.valueAt(x, at));
   const { q, k, v, starts } = operandsOf(y.src, y.attr);
   const [lse, delta, given] = y.src.slice(-3) as [Node, Node, Node];
   const [batch, heads, queries, size] = knownDims(q) as [number, number, number, number];

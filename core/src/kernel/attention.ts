@@ -18,9 +18,11 @@ import { addIndex, constIndex, divIndex, knownDims, modIndex, mulIndex, subIndex
 import { cut, finite, inBlocks, keysOf, LANES, masking, none, padded, STEPS, toolsOf } from "./attention-tiles.ts";
 import type { LowerItems } from "./lower.ts";
 import type { Item } from "./nests.ts";
+import { rejoined } from "./rejoin.ts";
 
 export const lowerAttention: LowerItems<"attention"> = (y, tools) => {
-  const { outs, newOuter, valueAt } = tools;
+  const { outs, newOuter } = tools;
+  const valueAt: typeof tools.valueAt = (x, at) => rejoined(tools.valueAt(x, at));
   const { q, k, v, starts } = operandsOf(y.src, y.attr);
   const [batch, heads, queries, size] = knownDims(q) as [number, number, number, number];
   const [, kvHeads, keys, width] = knownDims(v) as [number, number, number, number];
