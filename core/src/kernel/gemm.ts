@@ -279,10 +279,11 @@ function tileRows(plan: Plan, i: number, tile: Tile): number {
   if (m === undefined) return registerTile(plan, i, tile, 1);
   const { extent } = plan.range(i, m).attr;
   const tiles = Math.floor(extent / rows);
-  const most = tilesOfBlock(plan, i, rows);
+  const wide = isWide(plan.hardware, tile.lanes);
+  const most = tilesOfBlock(plan, i, rows, wide);
   const even = greatestDivisor(tiles, most);
-  // A number of tiles without a good divisor leaves a shorter block behind.
-  const block = 2 * even > Math.min(most, tiles) ? even : most;
+  // A number of tiles without a good divisor leaves a shorter block behind; fast threads need many tiles to share.
+  const block = (wide ? even >= Math.min(16, tiles) : 2 * even > Math.min(most, tiles)) ? even : most;
   const whole = Math.floor(tiles / block) * block * rows;
   const rest = whole > 0 && whole < extent ? plan.peel(i, m, whole) : undefined;
   const next = registerTile(plan, i, tile, block);
@@ -290,10 +291,11 @@ function tileRows(plan: Plan, i: number, tile: Tile): number {
 }
 
 /** Tiles of rows of which half of the second cache holds a block; not few, as each block reads the other operand anew. */
-function tilesOfBlock(plan: Plan, i: number, rows: number): number {
+function tilesOfBlock(plan: Plan, i: number, rows: number, wide: boolean): number {
   const steps = stepsOf(plan.nest(i));
   const cache = plan.hardware.memory.find((l) => l.name === "l2")?.bytes ?? 2 ** 19;
-  return Math.max(8, Math.min(32, Math.floor(cache / 2 / (4 * rows * steps))));
+  const [least, most, part] = wide ? [24, 96, cache] : [8, 32, cache / 2];
+  return Math.max(least, Math.min(most, Math.floor(part / (4 * rows * steps))));
 }
 
 function greatestDivisor(n: number, most: number): number {
