@@ -2,6 +2,7 @@
  *  read files of several members, one behind another, of which a browser's `DecompressionStream` takes one. */
 import { ArgumentError, FormatError } from "sinan";
 
+/** Whether a file of this name is unpacked when it is read. */
 export const isGzip = (name: string): boolean => /\.gz$/i.test(name);
 
 type Pieces = AsyncIterable<Uint8Array>;

@@ -23,8 +23,8 @@ export interface HtmlOptions {
   readonly now?: () => number;
 }
 
-/** Of the time between two pages, at most a 300th is spent on making one. */
-const restPerWork = 300;
+/** Of the time between two pages, at most a 600th is spent on making one. */
+const restPerWork = 600;
 /** Lines of a history that are read between two turns of the host. */
 const linesPerTurn = 500;
 
