@@ -119,7 +119,8 @@ export const bars: readonly Bar[] = [
     bound: "at most",
     bar: 1,
     of: ({ ours }) => ours("reports", "share"),
-    tried: "Files are appended to once a second, and a page is made when the last one was a 600th of the time since; at a load of fifteen, of which a process that mostly waits feels most.",
+    tried:
+      "Files are appended to once a second, and a page is made when the last one was a 600th of the time since; at a load of fifteen, of which a process that mostly waits feels most.",
   },
   {
     what: "geometric mean over operations and layers, to the best JavaScript peer of each",
