@@ -12,6 +12,7 @@ import {
   type Vectors,
 } from "sinan/south";
 import { types } from "./c-types.ts";
+import { instructions } from "./instructions.ts";
 
 const bytesOf = (element: DType): number => byteSize(element, 1);
 const isShort = (dtype: DType): boolean => dtype === "f16" || dtype === "bf16";
@@ -285,46 +286,6 @@ function choice(name: string, element: DType, mask: DType, lanes: number, needs:
   const [feature, blend] = size === 16 ? ["__SSE4_1__", "blendvps"] : ["__AVX__", "blendvps256"];
   const machine = define(result, name, params, `return __builtin_ia32_${blend}(b, a, (${result})m);`);
   return `#if defined(${feature}) && !defined(__AVX512VL__)\n${machine}\n#else\n${plain}\n#endif`;
-}
-
-/** Instructions of GCC's own names for what it does not make of operators: under which condition, and the expression. */
-function instructions(op: VectorOp, dtype: DType, lanes: number): [string, string][] | undefined {
-  const letter = dtype === "f32" ? "s" : dtype === "f64" ? "d" : undefined;
-  if (letter === undefined) return undefined;
-  const isGcc = "defined(__GNUC__) && !defined(__clang__)";
-  const size = bytesOf(dtype) * lanes;
-  const of = (feature: string, value: string): [string, string][] => [[`${isGcc} && defined(${feature})`, value]];
-  const width = size === 16 ? "" : String(size * 8);
-  const full = size === 64;
-  if (!full && size !== 32 && size !== 16) return undefined;
-  const all = dtype === "f32" ? "(short)-1" : "(char)-1";
-  switch (op) {
-    case "fma":
-      return full
-        ? of("__AVX512F__", `__builtin_ia32_vfmaddp${letter}512_mask(a, b, c, ${all}, 4)`)
-        : of("__FMA__", `__builtin_ia32_vfmaddp${letter}${width}(a, b, c)`);
-    case "sqrt":
-      return full
-        ? of("__AVX512F__", `__builtin_ia32_sqrtp${letter}512_mask(a, a, ${all}, 4)`)
-        : of(size === 32 ? "__AVX__" : "__SSE2__", `__builtin_ia32_sqrtp${letter}${width}(a)`);
-    case "floor":
-    case "round": {
-      const mode = op === "floor" ? 9 : 8;
-      return full
-        ? of("__AVX512F__", `__builtin_ia32_rndscalep${letter}_mask(a, ${mode}, a, ${all}, 4)`)
-        : of(size === 32 ? "__AVX__" : "__SSE4_1__", `__builtin_ia32_roundp${letter}${width}(a, ${mode})`);
-    }
-    case "maxNumber":
-    case "minNumber": {
-      const verb = op === "maxNumber" ? "max" : "min";
-      // The second operand where neither is greater, or one is NaN.
-      return full
-        ? of("__AVX512F__", `__builtin_ia32_${verb}p${letter}512_mask(b, a, a, ${all}, 4)`)
-        : of(size === 32 ? "__AVX__" : "__SSE2__", `__builtin_ia32_${verb}p${letter}${width}(b, a)`);
-    }
-    default:
-      return undefined;
-  }
 }
 
 /** Ops of floats by operators on whole vectors, on arguments a and b. */
