@@ -6,6 +6,7 @@ export { symbol } from "./ir/symbol.ts";
 export type { DType } from "./ir/dtype.ts";
 export { dtypes } from "./ir/dtype.ts";
 export { memoryBudget } from "./compiler/budget.ts";
+export { currentTuning, type Tuning } from "./compiler/tuning.ts";
 export type { Footprint, Holder } from "./compiler/footprint.ts";
 export type { Fit } from "./compiler/layout.ts";
 export * as data from "./data/index.ts";

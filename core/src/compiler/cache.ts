@@ -4,11 +4,13 @@ import { Program } from "../runtime/program.ts";
 import type { Stream } from "../runtime/stream.ts";
 import { compile } from "./compile.ts";
 import type { Fit } from "./layout.ts";
+import type { Tuning } from "./tuning.ts";
 
 interface Entry {
   readonly fn: Fn;
   readonly donated: string;
   readonly fit: Fit | undefined;
+  readonly tune: Tuning | undefined;
   readonly program: Program;
 }
 
@@ -17,24 +19,39 @@ const listeners = new Set<(fn: Fn) => void>();
 let compilations = 0;
 
 /** The program of a function on a device, compiled at the first request. `donated`: inputs that its calls will give away. */
-export function programFor(fn: Fn, stream: Stream, donated: ReadonlySet<number> = none, fit?: Fit): Program {
+export function programFor(
+  fn: Fn,
+  stream: Stream,
+  donated: ReadonlySet<number> = none,
+  fit?: Fit,
+  tune?: Tuning,
+): Program {
   const own = programs.get(stream) ?? new Map<number, Entry[]>();
   programs.set(stream, own);
   const key = [...donated].join(",");
   const list = own.get(fn.hash) ?? [];
   own.set(fn.hash, list);
-  const known = list.find((e) => e.donated === key && e.fit === fit && fnEqual(e.fn, fn));
+  const known = list.find((e) => e.donated === key && e.fit === fit && e.tune === tune && fnEqual(e.fn, fn));
   if (known) return known.program;
-  const program = newProgram(fn, stream, donated, fit);
-  list.push({ fn, donated: key, fit, program });
+  const program = newProgram(fn, stream, donated, fit, tune);
+  list.push({ fn, donated: key, fit, tune, program });
   return program;
 }
 
 /** A program that the caller keeps. */
-export function newProgram(fn: Fn, stream: Stream, donated: ReadonlySet<number> = none, fit?: Fit): Program {
+export function newProgram(
+  fn: Fn,
+  stream: Stream,
+  donated: ReadonlySet<number> = none,
+  fit?: Fit,
+  tune?: Tuning,
+): Program {
   compilations++;
   for (const tell of listeners) tell(fn);
-  return new Program(fn, stream, (f, hardware) => compile(f, hardware, donated, fit));
+  return new Program(fn, stream, (f, hardware) => {
+    const made = () => compile(f, hardware, donated, fit);
+    return tune ? tune.within(made) : made();
+  });
 }
 
 /** How many programs have been compiled so far in this process. */

@@ -5,30 +5,41 @@ import type { Artifact, Codegen } from "../runtime/driver.ts";
 import type { HardwareModel } from "../runtime/hardware.ts";
 import { codegenFor } from "../runtime/registry.ts";
 import { watched } from "../runtime/watch.ts";
+import type { Choose } from "../kernel/plan.ts";
+import { type Tuning, tuned } from "./tuning.ts";
 
-const groups = new WeakMap<Artifact, Fn>();
+const groups = new WeakMap<Artifact, { readonly fn: Fn; readonly by: Tuning | undefined }>();
 
 /** The group that an artifact was made of. */
-export const groupOf = (artifact: Artifact): Fn | undefined => groups.get(artifact);
+export const groupOf = (artifact: Artifact): Fn | undefined => groups.get(artifact)?.fn;
+
+/** What it was tuned by. */
+export const tuningOf = (artifact: Artifact): Tuning | undefined => groups.get(artifact)?.by;
 
 const rendered = new Map<string, { readonly fn: Fn; readonly artifact: Artifact }[]>();
 
 export function kernelFor(fn: Fn, hardware: HardwareModel): Artifact {
   const codegen = codegenFor(hardware);
-  const key = `${hardware.id} ${hardware.features.join(",")} ${hardware.sharedMemory === true} ${codegen.name} ${fn.hash}`;
+  const { by } = tuned;
+  const key = `${hardware.id} ${hardware.features.join(",")} ${hardware.sharedMemory === true} ${codegen.name} ${fn.hash} ${by?.hash}`;
   const list = rendered.get(key) ?? [];
   rendered.set(key, list);
   const known = list.find((entry) => fnEqual(entry.fn, fn));
   if (known) return known.artifact;
-  const artifact = watched("pass", `kernel ${fn.name}`, () =>
-    codegen.render(codegen.level === "graph" ? fn : loops(fn, codegen, hardware), hardware),
-  );
+  const artifact = watched("pass", `kernel ${fn.name}`, () => render(fn, hardware, by?.chooser(fn, hardware)));
   list.push({ fn, artifact });
-  groups.set(artifact, fn);
+  groups.set(artifact, { fn, by });
   return artifact;
 }
 
-function loops(group: Fn, { share }: Codegen, hardware: HardwareModel): Fn {
-  const planned = scheduled(lower(group), hardware);
+/** The kernel of a group under some choices.
+ *  @throws ScheduleError for choices that make no schedule; what the code generator throws */
+export function render(group: Fn, hardware: HardwareModel, choose: Choose | undefined): Artifact {
+  const codegen = codegenFor(hardware);
+  return codegen.render(codegen.level === "graph" ? group : loops(group, codegen, hardware, choose), hardware);
+}
+
+function loops(group: Fn, { share }: Codegen, hardware: HardwareModel, choose: Choose | undefined): Fn {
+  const planned = scheduled(lower(group), hardware, choose);
   return expandTranscendentals(share ? share(planned) : planned);
 }

@@ -75,7 +75,7 @@ async function explained({ program, args }: Call): Promise<Explanation> {
   const { times } = found;
   const timed = kernels.map(({ executable, ...kernel }): KernelReport => {
     const all = times.get(executable);
-    return { ...kernel, schedule: schedules.get(executable) ?? [], milliseconds: all ? all.total / runs : undefined };
+    return { ...kernel, ...schedules(executable), milliseconds: all ? all.total / runs : undefined };
   });
   const peak = await rooflineOf(stream);
   const memory = footprintOf(loaded.plan);
@@ -125,7 +125,7 @@ export async function staticText(program: Program, wanted: readonly Section[]): 
   const loaded = await program.loaded();
   const schedules = schedulesOf(loaded, program.stream.device.hardware);
   const kernels = kernelsOf(loaded).map(({ executable, ...kernel }) => {
-    return { ...kernel, schedule: schedules.get(executable) ?? [], milliseconds: undefined };
+    return { ...kernel, ...schedules(executable), milliseconds: undefined };
   });
   const text: Readonly<Record<Section, () => string>> = {
     passes: () => passesText(passReports(program.fn)),

@@ -1,5 +1,5 @@
 /** The kernels of a plan, as data for people: what they compute and move, how they are scheduled, whose lines they are. */
-import { groupOf } from "../compiler/kernels.ts";
+import { groupOf, tuningOf } from "../compiler/kernels.ts";
 import { known, sizeOf } from "../ir/dim.ts";
 import { type Fn, nodesOf, topological } from "../ir/fn.ts";
 import { dimsOf, type Node } from "../ir/node.ts";
@@ -26,16 +26,45 @@ export interface Kernel {
   readonly sites: readonly string[];
 }
 
-/** The schedule of each kernel: `fold of 64 rows in 4 passes`, `split 16`, `vectorize 4` …, in order; empty for a device that takes graphs. */
-export function schedulesOf({ plan, executables }: Loaded, hardware: HardwareModel): Map<Executable, string[]> {
+/** Something that a schedule leaves open. */
+export interface ChoiceReport {
+  readonly name: string;
+  readonly value: number;
+  /** What it would be without a tuning. */
+  readonly heuristic: number;
+}
+
+/** How a kernel is scheduled; empty for a device that takes graphs. */
+export interface ScheduleReport {
+  /** `fold of 64 rows in 4 passes`, `split 16`, `vectorize 4` …, in order. */
+  readonly schedule: readonly string[];
+  /** What was decided for it, by the heuristics or by a tuning. */
+  readonly choices: readonly ChoiceReport[];
+}
+
+export function schedulesOf(
+  { plan, executables }: Loaded,
+  hardware: HardwareModel,
+): (of: Executable) => ScheduleReport {
   const isScheduled = codegenFor(hardware).level === "loops";
-  return new Map(
-    plan.artifacts.map((artifact, k) => {
+  const known = new Map(
+    plan.artifacts.map((artifact, k): [Executable | undefined, ScheduleReport] => {
       const group = groupOf(artifact);
-      const options = group && isScheduled ? schedule(lower(group), hardware).map(optionText) : [];
-      return [executables[k] as Executable, group && isScheduled ? [...foldText(group), ...options] : options];
+      if (!group || !isScheduled) return [executables[k], { schedule: [], choices: [] }];
+      const choices = new Map<string, ChoiceReport>();
+      const chooser = tuningOf(artifact)?.chooser(group, hardware);
+      const options = schedule(lower(group), hardware, (name, heuristic) => {
+        const value = chooser?.(name, heuristic) ?? heuristic;
+        if (!choices.has(name)) choices.set(name, { name, value, heuristic });
+        return value;
+      });
+      return [
+        executables[k],
+        { schedule: [...foldText(group), ...options.map(optionText)], choices: [...choices.values()] },
+      ];
     }),
   );
+  return (executable) => known.get(executable) ?? { schedule: [], choices: [] };
 }
 
 /** That a kernel goes row by row, and how often along each: a value that a later pass reads stays in scratch memory. */

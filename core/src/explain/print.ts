@@ -1,6 +1,6 @@
 /** An explanation as text: sections of aligned columns, made to be read in a terminal. */
 import type { Footprint } from "../compiler/footprint.ts";
-import type { Kernel } from "./kernels.ts";
+import type { Kernel, ScheduleReport } from "./kernels.ts";
 import type { Roofline } from "./roofline.ts";
 
 /** What a pass did to the graph. */
@@ -14,9 +14,7 @@ export interface PassReport {
 }
 
 /** A kernel of a plan. */
-export interface KernelReport extends Omit<Kernel, "executable"> {
-  /** `split 16`, `vectorize 4` …, in order; empty for a device that takes graphs. */
-  readonly schedule: readonly string[];
+export interface KernelReport extends Omit<Kernel, "executable">, ScheduleReport {
   /** Of all its launches in one call; undefined where the device does not tell. */
   readonly milliseconds: number | undefined;
 }
@@ -80,11 +78,15 @@ function counted(words: readonly string[]): string {
 const mostSites = 3;
 
 export function kernelsText(kernels: readonly KernelReport[]): string {
-  const text = kernels.map(({ name, count, schedule, sites }) => {
+  const text = kernels.map(({ name, count, schedule, choices, sites }) => {
     const more = sites.length > mostSites ? [`and ${sites.length - mostSites} more`] : [];
     const own = [...sites.slice(0, mostSites), ...more].map((site) => `\n    ${site}`).join("");
     const how = schedule.length > 0 ? `\n    ${counted(schedule)}` : "";
-    return `  ${name}${count > 1 ? ` ×${count}` : ""}${own}${how}`;
+    const chosen = choices.map(({ name: what, value, heuristic }) =>
+      value === heuristic ? `${what} ${value}` : `${what} ${value} (tuned, not ${heuristic})`,
+    );
+    const open = chosen.length > 0 ? `\n    ${chosen.join(", ")}` : "";
+    return `  ${name}${count > 1 ? ` ×${count}` : ""}${own}${open}${how}`;
   });
   return `kernels\n${text.join("\n")}\n`;
 }

@@ -1,4 +1,4 @@
-/** `SINAN_EXPLAIN`: explains every program of a process as it is compiled, and at the end where the time went. */
+/** What the environment asks of a process. `SINAN_TUNING`: that its programs are compiled by a file. `SINAN_EXPLAIN`: explains every program of a process as it is compiled, and at the end where the time went. */
 import { ArgumentError } from "../errors.ts";
 import type { Device, Executable } from "../runtime/driver.ts";
 import type { Program } from "../runtime/program.ts";
@@ -21,9 +21,21 @@ export function sectionsIn(text: string): readonly Section[] {
   });
 }
 
-/** @param text   the variable's value
- *  @param atEnd  calls a function when the process ends, where there is such a thing */
-export function explainAll(device: Device, text: string, atEnd: ((say: () => void) => void) | undefined): void {
+/** Does what the environment asks for, once a device is open and before anything is compiled for it.
+ *
+ *  @param atEnd  calls a function when the process ends, where there is such a thing
+ *  @throws (as a rejection) ArgumentError for sections that there are not and files that cannot be read; FormatError for a damaged one */
+export async function attend(
+  device: Device,
+  { SINAN_EXPLAIN: asked, SINAN_TUNING: tuning }: Readonly<Record<string, string | undefined>>,
+  atEnd: ((say: () => void) => void) | undefined,
+): Promise<void> {
+  if (tuning) (await import("../tune/process.ts")).useTuning(tuning);
+  if (asked) explainAll(device, asked, atEnd);
+}
+
+/** @param text  the variable's value */
+function explainAll(device: Device, text: string, atEnd: ((say: () => void) => void) | undefined): void {
   const wanted = sectionsIn(text);
   const programs: Program[] = [];
   const before = watch.by;
@@ -55,7 +67,8 @@ function summary({ hardware }: Device, programs: readonly Program[], times: Hear
     if (!loaded) continue;
     for (const { executable, ...kernel } of kernelsOf(loaded)) {
       const time = times.get(executable);
-      if (time) kernels.set(executable, { ...kernel, schedule: [], count: time.count, milliseconds: time.total });
+      if (time)
+        kernels.set(executable, { ...kernel, schedule: [], choices: [], count: time.count, milliseconds: time.total });
     }
   }
   return timeText([...kernels.values()], undefined, hardware.threads ?? 1);

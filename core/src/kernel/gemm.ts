@@ -65,7 +65,7 @@ export function scheduleProduct(plan: Plan, i: number, pack: (plan: Plan, i: num
   collapseNeighbours(plan, i, outputIds(plan.nest(i)));
   const tile = chooseTile(plan, i, lanes);
   if (!tile) return i + 1;
-  if (!worthPacking(plan, i, tile)) {
+  if (tile.m === undefined || !plan.choose("pack", +worthPacking(plan, i, tile))) {
     turnBlocks(plan, i, tile);
     return tileColumns(plan, i, tile);
   }
@@ -74,30 +74,28 @@ export function scheduleProduct(plan: Plan, i: number, pack: (plan: Plan, i: num
   const steps = stepsOf(plan.nest(i));
   const repeated = operand === 0 ? 1 : 0;
   const [rowTiles, columnTiles] = [
-    plan.range(i, m as number).attr.extent / tile.rows,
+    plan.range(i, m).attr.extent / tile.rows,
     plan.range(i, n).attr.extent / (tile.vectors * lanes),
   ];
   // The windows of a convolution overlap in memory: packed they would be as much larger as they overlap.
-  if ((rowTiles > FEW_ROW_TILES && !tile.windowed) || !isContiguous(plan.nest(i), operand, n))
+  const isCopied = (rowTiles > FEW_ROW_TILES && !tile.windowed) || !isContiguous(plan.nest(i), operand, n);
+  if (plan.choose("packColumns", +isCopied))
     plan.add({ option: "stage", nest: i, operand, range: n, tile: tile.vectors * lanes });
   const main = i + plan.count() - before;
   const wide = wideRules(plan.hardware, lanes);
   const isFarApart = !wide && steps >= LONG && columnTiles >= MANY_COLUMN_TILES;
-  if (
-    isFarApart ||
-    !(isReadAlong(plan.nest(main), repeated) || (tile.windowed && isNear(plan.nest(main), repeated, m as number)))
-  )
-    if (
-      columnTiles > (wide ? FEW_WIDE_COLUMN_TILES : FEW_COLUMN_TILES) ||
-      !isContiguous(plan.nest(main), repeated, m as number)
-    )
-      plan.add({
-        option: "stage",
-        nest: main,
-        operand: repeated,
-        range: m as number,
-        tile: wide && wide.liesAlong(sumOf(plan.nest(main)), repeated) ? 1 : tile.rows,
-      });
+  const isRead =
+    !isFarApart && (isReadAlong(plan.nest(main), repeated) || (tile.windowed && isNear(plan.nest(main), repeated, m)));
+  const isApart =
+    columnTiles > (wide ? FEW_WIDE_COLUMN_TILES : FEW_COLUMN_TILES) || !isContiguous(plan.nest(main), repeated, m);
+  if (plan.choose("packRows", +(!isRead && isApart)))
+    plan.add({
+      option: "stage",
+      nest: main,
+      operand: repeated,
+      range: m,
+      tile: wide && wide.liesAlong(sumOf(plan.nest(main)), repeated) ? 1 : tile.rows,
+    });
   // The nests that pack lie between i and the product, behind which are as many as before.
   let at = i;
   while (plan.count() - at > before - i) at = packWide(plan, at, pack);
@@ -202,7 +200,8 @@ function chooseTile(plan: Plan, i: number, lanes: number): Tile | undefined {
     turned: isReadAlong(nest, operand) || wideRules(plan.hardware, lanes)?.liesAlong(sumOf(nest), operand) === true,
     long: isLong(nest, operand),
   });
-  return { m, n, operand, lanes, ...size, windowed, columnsFirst };
+  const rows = m === undefined ? 1 : plan.choose("rows", size.rows);
+  return { m, n, operand, lanes, rows, vectors: plan.choose("vectors", size.vectors), windowed, columnsFirst };
 }
 
 /** The terms of a sum. */
@@ -295,7 +294,7 @@ function tilesOfBlock(plan: Plan, i: number, rows: number, wide: boolean): numbe
   const steps = stepsOf(plan.nest(i));
   const cache = plan.hardware.memory.find((l) => l.name === "l2")?.bytes ?? 2 ** 19;
   const [least, most, part] = wide ? [24, 96, cache] : [8, 32, cache / 2];
-  return Math.max(least, Math.min(most, Math.floor(part / (4 * rows * steps))));
+  return plan.choose("block", Math.max(least, Math.min(most, Math.floor(part / (4 * rows * steps)))));
 }
 
 function greatestDivisor(n: number, most: number): number {

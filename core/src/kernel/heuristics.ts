@@ -13,7 +13,16 @@ import type { HardwareModel } from "../runtime/hardware.ts";
 import { scheduleProduct } from "./gemm.ts";
 import { type AccumulateNode, accumulatesIn, loadsIn, type NestNode, type RangeNode, storesOf } from "./nests.ts";
 import type { Option } from "./option.ts";
-import { collapseNeighbours, lanesOf, newPlan, outputIds, type Plan, vectorizeLoop, vectorLanes } from "./plan.ts";
+import {
+  type Choose,
+  collapseNeighbours,
+  lanesOf,
+  newPlan,
+  outputIds,
+  type Plan,
+  vectorizeLoop,
+  vectorLanes,
+} from "./plan.ts";
 import { isWide } from "./tile-size.ts";
 
 /** The fewest partial sums of a reduction. Part of what results are, bit for bit: see the header. */
@@ -39,13 +48,16 @@ export function addLoopOrders(rules: LoopOrders): void {
 }
 
 /** The options for a freshly lowered kernel, to be applied by `applySchedule`. */
-export const schedule = (kernel: Fn, hardware: HardwareModel): Option[] => [...planned(kernel, hardware).options];
+export const schedule = (kernel: Fn, hardware: HardwareModel, choose?: Choose): Option[] => [
+  ...planned(kernel, hardware, choose).options,
+];
 
 /** The kernel with those options applied. */
-export const scheduled = (kernel: Fn, hardware: HardwareModel): Fn => planned(kernel, hardware).kernel();
+export const scheduled = (kernel: Fn, hardware: HardwareModel, choose?: Choose): Fn =>
+  planned(kernel, hardware, choose).kernel();
 
-function planned(kernel: Fn, hardware: HardwareModel): Plan {
-  const plan = newPlan(kernel, hardware);
+function planned(kernel: Fn, hardware: HardwareModel, choose: Choose | undefined): Plan {
+  const plan = newPlan(kernel, hardware, choose);
   for (let i = 0; i < plan.count(); ) i = scheduleNest(plan, i);
   return plan;
 }
@@ -77,7 +89,7 @@ function scheduleElementwise(plan: Plan, i: number): number {
   if (lanes === 1) return i + 1;
   const size = topological(plan.nest(i).src).length;
   const goAcross = orders?.across(plan, i, last, lanes);
-  const next = vectorizeLoop(plan, i, last, lanes, size <= 32 ? 4 : size <= 80 ? 2 : 1);
+  const next = vectorizeLoop(plan, i, last, lanes, plan.choose("unroll", size <= 32 ? 4 : size <= 80 ? 2 : 1));
   goAcross?.();
   return next;
 }
@@ -116,10 +128,8 @@ function scheduleReduction(plan: Plan, i: number, first: AccumulateNode): number
   const terms = left().reduce((c, r) => c * r.attr.extent, 1);
   const blocked = first.attr.kind === "sum" && isFloat(dtypeOf(first)) && terms > LONG;
   const wide = vectorLanes(plan.hardware);
-  const parts = partialSums(
-    left().map((r) => r.attr.extent),
-    wide,
-  );
+  const extents = left().map((r) => r.attr.extent);
+  const parts = plan.choose("parts", partialSums(extents, wide));
   // Partial sums along the innermost range are those along all of them only if no round ends within it.
   if (left().length > 1 && (blocked || (parts > 1 && (left().at(-1) as RangeNode).attr.extent % parts !== 0)))
     plan.add({ option: "collapse", nest: i, ranges: left().map((r) => r.attr.id) });
@@ -149,6 +159,6 @@ function scheduleReduction(plan: Plan, i: number, first: AccumulateNode): number
     });
   // A cache line at a time, where a row is more than that; long expressions have enough to do with the partial sums of one vector.
   const isLong = topological([value]).length > 48;
-  const unroll = parts > 1 && (isLong || parts > PARTS) ? 1 : 4;
-  return outer ? vectorizeLoop(plan, i, along.attr.id, lanes, unroll) : i + 1;
+  const side = parts > 1 && (isLong || parts > PARTS) ? 1 : 4;
+  return outer ? vectorizeLoop(plan, i, along.attr.id, lanes, plan.choose("side", side)) : i + 1;
 }

@@ -10,6 +10,9 @@ import type { Option } from "./option.ts";
 import { apply } from "./schedule.ts";
 import { chainStride } from "./substitute.ts";
 
+/** Decides what a schedule leaves open, by its name: a number for what `otherwise`, the heuristic's, would be. Yes is 1 and no is 0. */
+export type Choose = (name: string, otherwise: number) => number;
+
 /** The options found so far, and the kernel that they make. */
 export interface Plan {
   readonly kernel: () => Fn;
@@ -26,10 +29,11 @@ export interface Plan {
   readonly peel: (nest: number, id: number, at: number) => ReadonlyMap<number, number> | undefined;
   readonly options: readonly Option[];
   readonly hardware: HardwareModel;
+  readonly choose: Choose;
 }
 
 /** A plan without options. */
-export function newPlan(start: Fn, hardware: HardwareModel): Plan {
+export function newPlan(start: Fn, hardware: HardwareModel, choose: Choose = (_, otherwise) => otherwise): Plan {
   let kernel = start;
   const options: Option[] = [];
   const nest = (i: number): NestNode => nestsOf(kernel)[i] as NestNode;
@@ -65,6 +69,7 @@ export function newPlan(start: Fn, hardware: HardwareModel): Plan {
     newest: (i) => Math.max(-1, ...nest(i).attr.order),
     options,
     hardware,
+    choose,
   };
 }
 

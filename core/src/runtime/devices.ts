@@ -36,19 +36,21 @@ async function open(name: string, options: Json | undefined): Promise<Device> {
   await find(driver);
   const device = await driverNamed(driver).open(name, options);
   codegenFor(device.hardware);
-  const asked = host.process?.env?.["SINAN_EXPLAIN"];
-  if (asked) await explainAll(device, asked);
+  const env = host.process?.env;
+  if (env?.["SINAN_EXPLAIN"] || env?.["SINAN_TUNING"]) {
+    // By a name that no bundler follows: nobody's page should download it.
+    const attendant = (await import(["sinan", "explain"].join("/"))) as Attendant;
+    await attendant.attend(device, env, host.process?.on && ((say) => host.process?.on?.("exit", say)));
+  }
   return device;
 }
 
-interface Explainer {
-  explainAll(device: Device, text: string, atEnd: ((say: () => void) => void) | undefined): void;
-}
-
-/** By a name that no bundler follows: nobody's page should download it. */
-async function explainAll(device: Device, asked: string): Promise<void> {
-  const explainer = (await import(["sinan", "explain"].join("/"))) as Explainer;
-  explainer.explainAll(device, asked, host.process?.on && ((say) => host.process?.on?.("exit", say)));
+interface Attendant {
+  attend(
+    device: Device,
+    env: Readonly<Record<string, string | undefined>>,
+    atEnd: ((say: () => void) => void) | undefined,
+  ): Promise<void>;
 }
 
 async function openDefault(): Promise<Device> {

@@ -2,6 +2,7 @@
 import { ArgumentError, DisposedError, TraceError } from "../errors.ts";
 import { newProgram, programFor } from "../compiler/cache.ts";
 import type { Fit } from "../compiler/layout.ts";
+import type { Tuning } from "../compiler/tuning.ts";
 import { dimText } from "../ir/dim.ts";
 import type { Node } from "../ir/node.ts";
 import { currentScope } from "../ir/scope.ts";
@@ -34,6 +35,8 @@ export interface JitOptions<A extends readonly unknown[]> {
   readonly name?: string;
   /** Makes the plan need less memory: `memoryBudget(bytes)`. */
   readonly fit?: Fit;
+  /** Makes kernels by what was measured, as `sinan/tune` finds and reads it. */
+  readonly tune?: Tuning;
   /** Sizes that may change without a new trace: `symbolic({ … })`. */
   readonly symbols?: Symbols;
 }
@@ -55,6 +58,7 @@ interface Compiled {
   readonly pattern: Pattern;
   readonly donated: ReadonlySet<number>;
   readonly fit: Fit | undefined;
+  readonly tune: Tuning | undefined;
   /** Whether it is one of many of a trace, for certain sizes. */
   readonly isBound: boolean;
   /** Puts the results' tree around the outputs of a call. */
@@ -87,7 +91,7 @@ export function jit<A extends readonly unknown[], Y>(
   options: JitOptions<A> = {},
 ): (...args: A) => Y {
   const name = nameOf(f, options.name);
-  const { fit, symbols } = options;
+  const { fit, tune, symbols } = options;
   const traces = new Map<string, Traced>();
   const compiled = new Map<string, Compiled>();
   let last: Signature | undefined;
@@ -112,6 +116,7 @@ export function jit<A extends readonly unknown[], Y>(
         pattern: patternOf(args, isStatic),
         donated: donatedInputs(signature, under(options.donate, args.length)),
         fit,
+        tune,
         isBound: symbols !== undefined,
         build: builderOf(traced.output),
         program: undefined,
@@ -181,10 +186,10 @@ function execute(compiled: Compiled, args: readonly (Buffer | number)[], name: s
 }
 
 function programOf(compiled: Compiled, args: readonly (Buffer | number)[]): Program {
-  const { traced, donated, fit, isBound, program } = compiled;
+  const { traced, donated, fit, tune, isBound, program } = compiled;
   const on = streamOf(args);
   if (program?.on === on) return program.run;
-  const run = (isBound ? newProgram : programFor)(traced.fn, on, donated, fit);
+  const run = (isBound ? newProgram : programFor)(traced.fn, on, donated, fit, tune);
   compiled.program = { on, run };
   return run;
 }

@@ -8,6 +8,13 @@ export interface Measure {
   readonly unit: string;
 }
 
+/** The work of `measures`, by name: each runs for so many seconds, and gives the median time of one. */
+export const workloads: Readonly<Record<string, (seconds: number) => Promise<number>>> = {
+  product: (seconds) => product(512, seconds),
+  training: (seconds) => training(8, 64, seconds),
+  generation: (seconds) => generation(seconds),
+};
+
 /** @param seconds  for each of them, after one run that compiles */
 export async function* measures(seconds: number): AsyncGenerator<Measure, void, undefined> {
   yield {

@@ -38,6 +38,10 @@ export const commands = {
     about: "how fast this machine is: products, memory, a model's steps",
     load: async () => (await import("./commands/bench.ts")).benchCommand,
   },
+  tune: {
+    about: "searches the schedules of a program's kernels, and keeps what is faster",
+    load: async () => (await import("./commands/tune.ts")).tuneCommand,
+  },
   profile: {
     about: "runs a program and says where its time went, kernel by kernel",
     load: async () => (await import("./commands/profile.ts")).profileCommand,

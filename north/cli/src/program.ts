@@ -5,6 +5,7 @@ import path from "node:path";
 import process from "node:process";
 import { pathToFileURL } from "node:url";
 import type * as Explain from "sinan/explain";
+import type * as Tune from "sinan/tune";
 
 /** The whole path of a file; undefined where there is none. */
 export function programAt(file: string): string | undefined {
@@ -14,6 +15,7 @@ export function programAt(file: string): string | undefined {
 
 interface Entries {
   readonly "sinan/explain": typeof Explain;
+  readonly "sinan/tune": typeof Tune;
 }
 
 /** An entry of the Sinan that the program imports, which need not be this one's own. */

@@ -5,6 +5,7 @@ import {
   type Checkpoints,
   changeTier,
   currentDevice,
+  currentTuning,
   type Json,
   type Key,
   key,
@@ -70,7 +71,7 @@ export async function beginRun<M, S extends TrainState<M>, B>(
   // The numbers of a run are those of one tier: the fastest, which may take a build, from the first step on.
   const { reason } = await changeTier("auto", options.onBuild);
   if (reason !== undefined) (options.onWarning ?? console.warn)(reason);
-  const plan = { ...planOf(await currentDevice()), ...(accumulate === 1 ? {} : { accumulate }) };
+  const plan = { ...planOf(await currentDevice(), currentTuning()), ...(accumulate === 1 ? {} : { accumulate }) };
   const rewinds = options.onNonFinite === "rewind" || options.onSpike?.action === "rewind";
   const store = checkpoints ?? (rewinds ? await openCheckpoints(memoryFiles(), "memory", { keep: 1 }) : undefined);
   const initial = firstState(task, options);

@@ -50,8 +50,12 @@ export const factsOf = ({ facts, seed, steps, precision = "f32", ema }: TrainOpt
   ...(ema === undefined ? {} : { ema }),
 });
 
-/** The static facts of a device that decide a sum's order and rounding. */
-export const planOf = ({ driver, codegens, features, compute }: HardwareModel): Record<string, Json> => ({
+/** The static facts of a device that decide a sum's order and rounding, and what its kernels were tuned by, if they were. */
+export const planOf = (
+  { driver, codegens, features, compute }: HardwareModel,
+  tuning?: string,
+): Record<string, Json> => ({
+  ...(tuning === undefined ? {} : { tuning }),
   driver,
   codegen: codegens[0] ?? "",
   features: [...features].sort(),
