@@ -1,5 +1,6 @@
 /** Lanes in a language with vectors: a value that varies along the nest's vector range is one or several vectors of registers' size,
  *  in the order of the lanes. Booleans are vectors of integers, 0 or −1, as wide as what was compared. */
+import { CODES } from "./c-like-codes.ts";
 import { type DType, dtypes, isFloat } from "../ir/dtype.ts";
 import { dtypeOf, type Node, type Op, type ReduceKind } from "../ir/node.ts";
 import { combiner, fail, operators } from "./c-like-text.ts";
@@ -9,7 +10,8 @@ import { combiner, fail, operators } from "./c-like-text.ts";
 export type ScalarOp = Op | "fma" | "maxNumber" | "minNumber";
 
 /** What a vector's helper does beside. `allOf` repeats a scalar; `low`, `high` and `join` are halves of a vector; `select` takes a
- *  mask first; `lower_d` and `upper_d` take every other d lanes of two vectors in turn; `resize` gives a mask's lanes another width; `get` and `put` move the lanes of memory whose mask is set; `total`
+ *  mask first; `lower_d` and `upper_d` take every other d lanes of two vectors in turn; `resize` gives a mask's lanes another width; `get` and `put` move the lanes of memory whose mask is set; `choice` is of the lanes
+ *  of the one vector those that the other names; `total`
  *  combines the lanes in halves. */
 export type VectorOp =
   | ScalarOp
@@ -22,6 +24,7 @@ export type VectorOp =
   | "resize"
   | "get"
   | "put"
+  | "choice"
   | `total_${ReduceKind}`;
 
 /** How a helper asks for what it is made of. */
@@ -35,6 +38,8 @@ export interface Needs {
 export interface Vectors {
   /** Of a register. */
   readonly bytes: number;
+  /** Whether a lane can be chosen by the lanes of another vector, of which as many low bits count as number the lanes. */
+  readonly chooses: boolean;
   /** The definition of the type of so many lanes. */
   readonly type: (name: string, element: DType, lanes: number) => string;
   /** The definition of a helper function; undefined where there is none.
@@ -111,6 +116,16 @@ export class Lanes {
     const text = dtype === "bool" ? `-(${only(value)})` : only(value);
     const repeated = this.#help("allOf", element, element, [text]);
     return this.#made(element, () => repeated);
+  }
+
+  /** Whether a vector holds a value for each code of 4 bits. */
+  get hasCodes(): boolean {
+    return this.width === CODES && this.#given?.chooses === true && this.#given.bytes === 4 * CODES;
+  }
+
+  /** Of the values in lanes the one that each lane of `by` names. */
+  choice(values: Text, by: Text, dtype: DType): Text {
+    return this.#each(dtype, [this.repeat(values, dtype), by], (args) => this.#help("choice", dtype, dtype, args));
   }
 
   /** Scalars as lanes. */

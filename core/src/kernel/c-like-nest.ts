@@ -3,8 +3,9 @@
  *  Every value gets a name in the outermost loop where it is known. Instances of unrolled ranges are written out, each with
  *  accumulators of its own, so that the language's compiler may keep them in registers. Lanes of the vector range are vectors
  *  where the language has them, and instances where it has none. */
+import { codeOf, valuesOf } from "./c-like-codes.ts";
 import { identityOf } from "../interpreter/contraction.ts";
-import type { DType } from "../ir/dtype.ts";
+import { type DType, dtypes } from "../ir/dtype.ts";
 import { topological } from "../ir/fn.ts";
 import { dtypeOf, type Node, type ReduceKind, tensorTypeOf } from "../ir/node.ts";
 import { affine, constIndex } from "../ops/indexing.ts";
@@ -45,12 +46,16 @@ const shortText = 40;
 const longest = 100;
 const widths: ReadonlySet<number> = new Set([2, 4, 8, 16, 32]);
 
+/** Loops of a sum of at most so many steps are to have no loop at run time: what depends on the step alone is then known. */
+const SHORT = 8;
+
 export class NestText {
   readonly #arguments: ReadonlyMap<Node, string>;
   readonly #context: Writing;
   readonly #root = newBlock();
   readonly #free = new Map<Node, ReadonlySet<Node>>();
   readonly #levels = new Map<Node, number>();
+  readonly #codes = new Map<Node, Node | undefined>();
   /** Buffers that the nest writes: what is loaded from them is loaded where it is used. */
   readonly #stored: ReadonlySet<Node>;
   /** Whether its parallel loop runs the iterations of a share. */
@@ -144,11 +149,13 @@ export class NestText {
 
   #text(): string[] {
     const { language } = this.#context;
-    return linesOf(this.#root, (range) =>
-      this.#isShared && range.attr.kind === "parallel"
-        ? language.loop(indexName(range), language.share.end, language.share.begin)
-        : language.loop(indexName(range), range.attr.extent),
-    );
+    return linesOf(this.#root, (range) => {
+      const { extent, kind } = range.attr;
+      if (this.#isShared && kind === "parallel")
+        return language.loop(indexName(range), language.share.end, language.share.begin);
+      const loop = language.loop(indexName(range), extent);
+      return kind === "reduce" && extent <= SHORT && language.unrolled ? language.unrolled(loop, extent) : loop;
+    });
   }
 
   /** The ranges on which a node depends; those of an accumulate end there. */
@@ -164,6 +171,17 @@ export class NestText {
 
   #varies(n: Node): boolean {
     return this.#lane !== undefined && this.#freeOf(n).has(this.#lane);
+  }
+
+  /** The code of whose sixteen values a node's is one. */
+  #codeOf(n: Node): Node | undefined {
+    if (!this.#lanes.hasCodes || n.op === "and" || !this.#varies(n)) return undefined;
+    if (!this.#codes.has(n))
+      this.#codes.set(
+        n,
+        codeOf(n, (s) => this.#varies(s)),
+      );
+    return this.#codes.get(n);
   }
 
   /** How many accumulates lie below each other in a node. */
@@ -269,7 +287,8 @@ export class NestText {
   #value(root: Node, at: Block, own?: Own): Text {
     const pinned = own ? this.#pinned(root) : none;
     const find = (n: Node): Text | undefined => (pinned.has(n) ? own?.names : this.#home(n, at).names)?.get(n);
-    const order = topological([root], (m) => m.op !== "accumulate" && m.op !== "load" && find(m) === undefined);
+    const isOpen = (m: Node): boolean => m.op !== "accumulate" && m.op !== "load" && find(m) === undefined;
+    const order = topological([root], (m) => isOpen(m) && this.#codeOf(m) === undefined);
     for (const n of order) {
       if (n.op === "scratch" || (n.op === "param" && tensorTypeOf(n).dims.length > 0) || find(n) !== undefined)
         continue;
@@ -314,6 +333,11 @@ export class NestText {
   #made(n: Node, at: Block, of: (n: Node) => Text, own: Own | undefined): Text {
     const { language, helper } = this.#context;
     const dtype = dtypeOf(n);
+    const code = this.#codeOf(n);
+    if (code && this.#lane) {
+      const values = this.#value(valuesOf(n, code, this.#lane), at, own);
+      return this.#lanes.choice(values, this.#value(code.src[0] as Node, at, own), dtype);
+    }
     switch (n.op) {
       case "const":
         return one(language.literal(n.attr.value, n.attr.dtype));
@@ -356,6 +380,7 @@ export class NestText {
     if (this.#isContiguous(index)) {
       const condition = mask && this.#value(mask, at, own);
       const pointer = this.#pointerOf(buffer, index, at, own);
+      if (!mask) this.#announce(n, index, pointer(0), at);
       if (!condition || isMasked) return this.#lanes.load(pointer, dtype, condition);
       const lanes = this.#lanes.load(pointer, dtype);
       return this.#lanes.select(condition, lanes, one(language.literal(0, dtype)), dtype, language.select);
@@ -393,6 +418,17 @@ export class NestText {
       return named(only(this.#lanes.load(() => `${base} + ${offset}`, dtype)));
     });
     return turned(rows, (a, b, distance, upper) => named(this.#lanes.exchange(dtype, a, b, distance, upper)));
+  }
+
+  /** Asks memory for what the next iteration of the loop around a sum will read of narrow numbers: they are read so fast that a processor
+   *  that notices by itself comes late. */
+  #announce(load: Node, index: Node, place: string, at: Block): void {
+    const { prefetch } = this.#context.language;
+    const home = this.#home(load, at);
+    if (!prefetch || home.range?.attr.kind !== "reduce" || dtypes[dtypeOf(load)].bytes > 2) return;
+    const around = pathTo(home).findLast((b) => b.range && b.range.attr.kind !== "reduce")?.range;
+    const stride = around && affine(index).terms.get(around);
+    if (stride) addLine(home, this.#levelOf(load), prefetch(`${place} + ${stride}`));
   }
 
   /** The loops of an accumulate, which others of its level share, then its partial results as one. */

@@ -40,12 +40,16 @@ export interface CLike {
   readonly select: (condition: string, yes: string, no: string) => string;
   /** A pointer to elements of a dtype; absent where elements are only reached by their number in a buffer. */
   readonly pointer?: (dtype: DType, name: string, value: string) => string;
+  /** A statement that asks for memory which will be read soon. */
+  readonly prefetch?: (pointer: string) => string;
   /** Absent where lanes are to be written out. */
   readonly vectors?: Vectors;
   /** How names are given to a value, and to an accumulator that begins with it. */
   readonly constant: (type: string, name: string, value: string) => string;
   readonly variable: (type: string, name: string, value: string) => string;
   readonly loop: (index: string, extent: number | string, begin?: string) => string;
+  /** A loop of which each iteration is to be compiled by itself. */
+  readonly unrolled?: (loop: string, extent: number) => string;
   /** An i32 value, of the index of a loop. */
   readonly index: (name: string) => string;
   /** The iterations that a call of a part is to run, as its function's header names them. */

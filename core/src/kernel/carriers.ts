@@ -64,7 +64,11 @@ function carriers(): (n: Node, src: readonly Node[]) => Node | undefined {
   return (n, src) => {
     if (n.op === "cast") {
       const x = src[0] as Node;
-      return isNarrow(x) && n.attr.dtype === carrierOf(dtypeOf(x)) ? widened(x) : undefined;
+      if (!isNarrow(x)) return undefined;
+      const wide = widened(x);
+      if (n.attr.dtype === carrierOf(dtypeOf(x))) return wide;
+      // What was rounded to the narrow dtype without a change needs no way through it.
+      return x.op === "cast" && wide === x.src[0] ? cast(wide, n.attr.dtype) : undefined;
     }
     if (!isNarrowWork(n)) return undefined;
     if (n.op === "const") return constant(n.attr.value, n.attr.dtype);

@@ -63,6 +63,8 @@ export function scheduleProduct(plan: Plan, i: number, pack: (plan: Plan, i: num
   if (lanes === 1 || sumOf(plan.nest(i)).src[0]?.op !== "mul") return i + 1;
   collapseReduced(plan, i);
   collapseNeighbours(plan, i, outputIds(plan.nest(i)));
+  const next = wideRules(plan.hardware, lanes)?.packed(plan, i, lanes);
+  if (next !== undefined) return next;
   const tile = chooseTile(plan, i, lanes);
   if (!tile) return i + 1;
   if (tile.m === undefined || !plan.choose("pack", +worthPacking(plan, i, tile))) {

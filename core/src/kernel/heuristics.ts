@@ -1,10 +1,11 @@
 /** The schedule that a kernel gets without any measurement: it follows from the kernel and the static facts of the hardware.
  *
  *  The order of a sum follows from the extents that it runs over and the width of the hardware's vectors alone. A dot adds its steps in
- *  order. A reduction of E terms, numbered row-major over its axes, adds term k to partial sum k mod P and combines those in a tree; the
- *  last E mod P terms follow in order; above 4096 terms this is done for blocks of 512, and then for the sums of the blocks. P is 8, with
- *  vectors of more than 4 elements two of them, or less where the terms are fewer. The partial sums are the lanes of vectors where
- *  the reduced axis is contiguous, and accumulators of their own where an output axis is. */
+ *  order, or along vectors if its weights have few bits and vectors are wide (`gemm-blocks.ts`). A reduction of E terms, numbered
+ *  row-major over its axes, adds term k to partial sum k mod P and combines those in a tree; the last E mod P terms follow in order;
+ *  above 4096 terms this is done for blocks of 512, and then for the sums of the blocks. P is 8, with vectors of more than 4 elements two
+ *  of them, or less where the terms are fewer. The partial sums are the lanes of vectors where the reduced axis is contiguous, and
+ *  accumulators of their own where an output axis is. */
 import { isFloat } from "../ir/dtype.ts";
 import { type Fn, topological } from "../ir/fn.ts";
 import { dtypeOf, type Node } from "../ir/node.ts";

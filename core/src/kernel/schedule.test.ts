@@ -106,10 +106,7 @@ test("options that would change the meaning are refused", () => {
       (a, b) => dot(a, b, product()),
     ),
   );
-  assert.throws(
-    () => applySchedule(matmul, [{ option: "accumulateParts", nest: 0, range: 2, parts: 4, lanes: 4 }]),
-    /in order/,
-  );
+  assert.throws(() => applySchedule(matmul, [{ option: "accumulateBlocks", nest: 0, range: 2, block: 4 }]), /in order/);
   assert.throws(() => applySchedule(matmul, [{ option: "vectorize", nest: 0, range: 2, lanes: 4 }]), /accumulate/);
 });
 

@@ -353,7 +353,6 @@ const combiners = { sum: add, prod: mul, max, min } as const;
 
 function accumulateParts(site: Site, id: number, parts: number, lanes: number): NestNode {
   const [r, sum] = reduced(site, id);
-  if (sum.attr.product) refuse(site, "the sum of a dot is taken in order");
   requireCount(site, "the parts", parts, 2);
   requireCount(site, "the lanes", lanes);
   if (parts % lanes !== 0 || parts / lanes > 64) refuse(site, `${parts} parts cannot be cut into vectors of ${lanes}`);

@@ -4,6 +4,7 @@
  *  multiply-adds: r·v accumulators, v vectors and one repeated element are to fit into the registers, and more than eight
  *  accumulators are needed to hide what an addition takes. */
 import type { HardwareModel } from "../runtime/hardware.ts";
+import type { Plan } from "./plan.ts";
 import type { AccumulateNode } from "./nests.ts";
 
 /** A register tile, in rows and vectors. */
@@ -31,6 +32,8 @@ export interface WideRules {
   readonly tile: (registers: number, shape: TileShape) => TileSize;
   /** Whether all that an operand of a sum of products is made of lies in memory along the sum: converted it still can be read so. */
   readonly liesAlong: (sum: AccumulateNode, operand: 0 | 1) => boolean;
+  /** Schedules nest i, if it is a product by weights of few bits, and returns the position behind. */
+  readonly packed: (plan: Plan, i: number, lanes: number) => number | undefined;
 }
 
 let wide: WideRules | undefined;

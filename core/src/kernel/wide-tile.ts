@@ -1,11 +1,12 @@
 /** Register tiles of machines with vectors of more than four lanes, or more than sixteen registers. */
 import type { Node } from "../ir/node.ts";
 import { affine } from "../ops/indexing.ts";
+import { schedulePacked } from "./gemm-blocks.ts";
 import { type AccumulateNode, loadsIn, type RangeNode, reaches } from "./nests.ts";
 import { addWideRules, evenly, type TileShape, type TileSize } from "./tile-size.ts";
 
 /** From here on products on such machines have tiles of their own. */
-export const wideTiles = (): void => addWideRules({ tile: wideTile, liesAlong });
+export const wideTiles = (): void => addWideRules({ tile: wideTile, liesAlong, packed: schedulePacked });
 
 function wideTile(registers: number, { count, width, windowed, turned, long }: TileShape): TileSize {
   const isMany = registers >= 32;

@@ -222,6 +222,10 @@ static inline uint16_t bf16_bits(double a) {
   return (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 static inline float f16_value(uint16_t a) {
+#ifdef __F16C__
+  typedef short bits __attribute__((vector_size(16)));
+  return __builtin_ia32_vcvtph2ps((bits){ (short)a })[0];
+#else
   const uint32_t size = (uint32_t)(a & 0x7fff) << 13;
   uint32_t bits = size + (size >= 31u << 23 ? 224u << 23 : 112u << 23);
   float y;
@@ -229,6 +233,7 @@ static inline float f16_value(uint16_t a) {
   memcpy(&y, &bits, sizeof y);
   if (size < 1u << 23) y -= 0x1p-14f;
   return a & 0x8000 ? -y : y;
+#endif
 }
 static inline uint16_t f16_bits(double a) {
   const uint16_t sign = signbit(a) ? 0x8000 : 0;
@@ -266,6 +271,9 @@ export const c: CLike = {
   constant: (type, name, value) => `const ${type} ${name} = ${value};`,
   variable: (type, name, value) => `${type} ${name} = ${value};`,
   loop: (index, extent, begin = "0") => `for (int64_t ${index} = ${begin}; ${index} < ${extent}; ${index}++)`,
+  prefetch: (pointer) => `__builtin_prefetch(${pointer});`,
+  // Clang does so by itself.
+  unrolled: (loop, extent) => `_Pragma("GCC unroll ${extent}") ${loop}`,
   index: (name) => `(int32_t)${name}`,
   copy: (to, from, count, dtype) => `memcpy(${to}, ${from}, ${count * byteSize(dtype, 1)});`,
   share: { begin: "begin", end: "end" },

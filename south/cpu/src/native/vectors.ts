@@ -13,6 +13,7 @@ import {
 } from "sinan/south";
 import { types } from "./c-types.ts";
 import { instructions } from "./instructions.ts";
+import { widened } from "./widen.ts";
 
 const bytesOf = (element: DType): number => byteSize(element, 1);
 const isShort = (dtype: DType): boolean => dtype === "f16" || dtype === "bf16";
@@ -122,8 +123,7 @@ function cast(name: string, from: DType, to: DType, lanes: number, needs: Needs)
   const [small, large] = [bytesOf(from), bytesOf(to)];
   if (from === "bf16") {
     if (to !== "f32") return step("f32");
-    const wide = needs.type("u32", lanes);
-    return made(`return (${result})(__builtin_convertvector(a, ${wide}) << 16);`);
+    return made(`return (${result})(${needs.vector("cast", "u32", "u16", lanes)}(a) << 16);`);
   }
   if (to === "bf16" && from === "f32") {
     const bits = needs.type("u32", lanes);
@@ -134,7 +134,12 @@ function cast(name: string, from: DType, to: DType, lanes: number, needs: Needs)
   }
   if (from === "f16" && to !== "f32") return step("f32");
   if (from === "f16" || (from === "f32" && to === "f16")) return half16(name, from, lanes, needs);
-  if (isWhole(from) && isWhole(to)) return made(`return __builtin_convertvector(a, ${result});`);
+  if (isWhole(from) && isWhole(to)) {
+    const plain = made(`return __builtin_convertvector(a, ${result});`);
+    const wide =
+      small < 4 && large === 4 ? widened(small === 1 ? 8 : 16, dtypes[from].kind === "int", lanes, result) : undefined;
+    return wide ? `#if ${wide.condition}\n${made(wide.body)}\n#else\n${plain}\n#endif` : plain;
+  }
   if (isWhole(from) && (to === "f32" || to === "f64") && small < 4) return step("i32");
   if (from === "i32" && to === "f64") return made(`return __builtin_convertvector(a, ${result});`);
   if ((from === "f32" && to === "f64") || (from === "f64" && to === "f32"))
@@ -239,6 +244,13 @@ function helper(
         lanes,
         "m[i] ? p[i] : 0",
       );
+    case "choice": {
+      const params = `${result} a, ${needs.type("i32", lanes)} b`;
+      const gcc = define(result, name, params, "return __builtin_shuffle(a, b);");
+      const clang = define(result, name, params, "return __builtin_ia32_permvarsf512(a, b);");
+      const lane = laneWise(result, name, params, lanes, `a[b[i] & ${lanes - 1}]`);
+      return `#if defined(__GNUC__) && !defined(__clang__)\n${gcc}\n#elif defined(__AVX512F__)\n${clang}\n#else\n${lane}\n#endif`;
+    }
     case "put":
       return define(
         "void",
@@ -361,6 +373,7 @@ export const vectorPrelude = `#define SINAN_LANES static inline __attribute__((a
 /** Vectors of registers of so many bytes. */
 export const vectorsOf = (bytes: number): Vectors => ({
   bytes,
+  chooses: bytes === 64,
   type,
   helper,
   place: (pointer, name) => `*(${name}_m *)(${pointer})`,

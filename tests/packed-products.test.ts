@@ -1,0 +1,50 @@
+/** Products by weights of few bits on the native tier: their values, one row alone and in a batch, and with any number of threads. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { dequantize, device, jit, key, matmul, quantize, random, type Tensor } from "../core/src/index.ts";
+import { noNative } from "./devices.ts";
+
+const formats = ["q8_0", "q4_0", "q4_k", "bf16", "f16"] as const;
+const [rows, columns, terms] = [13, 37, 512] as const;
+
+type Format = (typeof formats)[number];
+const isShort = (format: Format): format is "bf16" | "f16" => format === "bf16" || format === "f16";
+const values = (w: Tensor): Tensor => (w.dtype === "bf16" || w.dtype === "f16" ? w.cast("f32") : dequantize(w));
+const product = jit((x: Tensor, w: Tensor) => matmul(x, values(w).transpose()));
+const numbers = async (x: Tensor): Promise<number[]> => Array.from(await x.data(), Number);
+
+const at = (of: readonly number[], i: number): number => of[i] as number;
+const sum = (parts: readonly number[]): number => parts.reduce((total, t) => total + t, 0);
+
+/** The product, that of each row by itself, and what both are made of. */
+async function all(format: Format, options: { readonly threads: number; readonly grain: number }) {
+  await device("cpu:native", { options });
+  const x = random.normal(key(1), [rows, terms]);
+  const plain = random.normal(key(2), [columns, terms]);
+  const w = isShort(format) ? plain.cast(format) : quantize(plain, format);
+  const single = await Promise.all(
+    Array.from({ length: rows }, (_, i) => numbers(product(x.at(i).reshape([1, terms]), w))),
+  );
+  return {
+    together: await numbers(product(x, w)),
+    single: single.flat(),
+    x: await numbers(x),
+    w: await numbers(values(w)),
+  };
+}
+
+for (const format of formats)
+  test(`${format}: values, rows and threads`, { skip: noNative }, async () => {
+    const one = await all(format, { threads: 1, grain: 1 });
+    for (let i = 0; i < rows; i++)
+      for (let j = 0; j < columns; j++) {
+        const parts = Array.from({ length: terms }, (_, k) => at(one.x, i * terms + k) * at(one.w, j * terms + k));
+        const [total, size] = [sum(parts), sum(parts.map(Math.abs))];
+        const got = at(one.together, i * columns + j);
+        // Two roundings of a product, 32 of a partial sum and 4 of their tree, each of 2⁻²⁴ of what is added.
+        assert.ok(Math.abs(got - total) <= 38 * 2 ** -24 * size, `[${i}, ${j}]: ${got}, not ${total}`);
+      }
+    assert.deepEqual(one.single, one.together, "a row alone has the bits that it has in a batch");
+    for (const threads of [2, 5])
+      assert.deepEqual((await all(format, { threads, grain: 1 })).together, one.together, `${threads} threads`);
+  });
