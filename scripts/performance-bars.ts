@@ -93,7 +93,7 @@ export const bars: readonly Bar[] = [
       bar,
       of: ({ ratio }) => inverse(ratio("llama-train", "peak", 2, [peer])),
       tried:
-        "The peak counts the whole process: 303 MB are tensors, the same each time, some 105 MB Node and the packages, the rest the heap in which V8 keeps what compiling made, of which the new space alone grows to 64 MB. It was 555 to 612 MB, and 695 once, while the collector was told of device memory by ArrayBuffers that the process's heap zeroed, and the bench read all weights before its first step; without both it was 521 to 524 in twelve runs on a busy machine.",
+        "The peak counts the whole process: 303 MB are tensors, the same each time, some 105 MB Node and the packages, the rest the heap in which V8 keeps what compiling made, of which the new space alone grows to 64 MB. It was 555 to 612 MB, and 695 once, while the collector was told of device memory by ArrayBuffers that the process's heap zeroed, and the bench read all weights before its first step; without both it was 521 to 524 in seven runs on a busy machine.",
     }),
   ),
   {

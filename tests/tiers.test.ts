@@ -109,3 +109,12 @@ for (const [name, does] of Object.entries(builds))
     assert.match(err, /^sinan: the processor goes on in WebAssembly: .+$/);
     assert.equal(status, 0);
   });
+
+test("a compiler that fails over its optimizations is asked for fewer", { skip }, () => {
+  const real = process.env["SINAN_CC"] ?? "cc";
+  const does = `for a in "$@"; do if [ "$a" = -O1 ]; then exec ${real} "$@"; fi; done; echo 'internal compiler error' >&2; exit 4`;
+  const { out, err, status } = script(product, { SINAN_CC: compilerThat("optimizes-badly", does) });
+  assert.equal(out, "native 7 10 15 22\n199 290 435 634");
+  assert.equal(err, "");
+  assert.equal(status, 0);
+});

@@ -2,9 +2,9 @@
 
 import { availableParallelism } from "node:os";
 import process from "node:process";
-import { type Building, type HardwareModel, register } from "sinan/south";
+import { type Building, type HardwareModel, register, ToolchainError } from "sinan/south";
 import type { Tier, TierGround } from "../device.ts";
-import { build, type Unit } from "./build.ts";
+import { build, type Built, type Progress, type Unit } from "./build.ts";
 import { cFlags } from "./c.ts";
 import { Calls } from "./calls.ts";
 import { cCodegen, codegenName } from "./codegen.ts";
@@ -102,18 +102,20 @@ export async function openNative({
   };
 }
 
-/** Builds with what was found, and opens what was built. */
+/** Builds with what was found, and opens what was built. A compiler that fails over its own optimizations is asked once more for few of
+ *  them: the code is slower then, and its numbers are the same. */
 const builderOf =
   ({ store, compiler, ffi, facts }: Found): Builder =>
   async (units, onProgress) => {
-    const built = await build(
-      compiler,
-      units.map(({ name, text }) => ({ name: name.replaceAll(/\W/g, "_").slice(0, 64), text })),
-      {
-        store,
-        flags: flagsOf(facts),
-        onProgress: ({ done, total }) => onProgress({ what: `kernels with ${compiler.kind}`, done, of: total }),
-      },
-    );
+    const named = units.map(({ name, text }) => ({ name: name.replaceAll(/\W/g, "_").slice(0, 64), text }));
+    const onBuilt = ({ done, total }: Progress): void =>
+      onProgress({ what: `kernels with ${compiler.kind}`, done, of: total });
+    const all = (flags: readonly string[]): Promise<Built[]> =>
+      build(compiler, named, { store, flags, onProgress: onBuilt });
+    const built = await all(flagsOf(facts)).catch((error: unknown) => {
+      if (error instanceof ToolchainError && (error.reason === "refused" || error.reason === "killed"))
+        return all([...flagsOf(facts), "-O1"]);
+      throw error;
+    });
     return built.map(({ path }) => ffi.open(path));
   };
