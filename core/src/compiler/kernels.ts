@@ -41,5 +41,5 @@ export function render(group: Fn, hardware: HardwareModel, choose: Choose | unde
 
 function loops(group: Fn, { share }: Codegen, hardware: HardwareModel, choose: Choose | undefined): Fn {
   const planned = scheduled(lower(group), hardware, choose);
-  return expandTranscendentals(share ? share(planned) : planned);
+  return expandTranscendentals(share ? share(planned, hardware) : planned);
 }

@@ -84,6 +84,8 @@ export interface RareAttrs {
   acosh: None;
   atanh: None;
   erfc: None;
+  /** a · b + c, rounded once; made where kernels are expanded for hardware that has it. */
+  fma: None;
 }
 
 /** The attributes of each op. A new op begins here: the tables that must know it then no longer compile. */

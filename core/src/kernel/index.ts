@@ -28,5 +28,6 @@ export {
 export type { Option } from "./option.ts";
 export { shareLoops, workOf } from "./parallel.ts";
 export { apply, applySchedule } from "./schedule.ts";
+export { expandFused } from "./fused-transcendental.ts";
 export { expandTranscendentals } from "./transcendental.ts";
 export { wideTiles } from "./wide-tile.ts";

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { erf as exactErf } from "../ops/erf.ts";
 import { cos, erf, exp, log, pow, sin, tanh } from "../ops/build.ts";
 import type { Node } from "../ir/node.ts";
+import { expandFused } from "./fused-transcendental.ts";
 import { between, magnitudes, run, specials, ulp, worst } from "./accuracy.fixture.ts";
 
 const cases: readonly [
@@ -45,6 +46,8 @@ for (const [name, op, exact, most, xs] of cases)
     const all = [...xs, ...specials].map(Math.fround);
     const { error, at } = worst(run(op, all), (i) => exact(all[i] as number));
     assert.ok(error <= most, `${error} ulp at ${all[at]}`);
+    const fused = worst(run(op, all, all, "f32", expandFused), (i) => exact(all[i] as number));
+    assert.ok(fused.error <= most, `with fma ${fused.error} ulp at ${all[fused.at]}`);
   });
 
 test("pow is within 2 ulp", () => {

@@ -108,7 +108,7 @@ function exponential(x: Node): Node {
 }
 
 /** Positive x = 2ᵉ · m with √½ ≤ m < √2; e as f32. Subnormal numbers are scaled up first. */
-function parts(x: Node): { readonly e: Node; readonly m: Node } {
+export function parts(x: Node): { readonly e: Node; readonly m: Node } {
   const small = lt(x, f32(2 ** -126));
   const normal = where(small, mul(x, f32(2 ** 24)), x);
   const root = 0x3f3504f3;

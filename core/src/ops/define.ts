@@ -84,11 +84,12 @@ export interface Placement {
 export type OpFamily<O extends Op> = { readonly [P in O]: OpDef<P> };
 
 /** An entry that is whole: no pass knows its op. A sink lowers to nests, what runs functions to a step of the plan, any other op to
- *  a value; an element-wise one is made of others. */
+ *  a value; an element-wise one is made of others, or stands in kernels alone. */
 export type RareDef<O extends RareOp> = OpDef<O> &
   Required<Pick<Common<O>, "attrs">> &
   (
     | { readonly role: "elementwise"; readonly expand: Expand }
+    | { readonly role: "elementwise"; readonly level: "loops" }
     | (Required<Pick<Common<O>, "evaluate" | "batch">> &
         (
           | { readonly fusion: "sink"; readonly lowerNests: LowerNests<O> }

@@ -15,6 +15,7 @@ import { movement } from "./movement.ts";
 import type { scattering } from "./scattering.ts";
 import type { sorting } from "./sorting.ts";
 import type { special } from "./special.ts";
+import type { fusing } from "./fma.ts";
 import type { names } from "./named.ts";
 import { loops, structure } from "./structure.ts";
 
@@ -32,6 +33,7 @@ type Rare = typeof attentive &
   typeof sorting &
   typeof special &
   typeof blockOps &
+  typeof fusing &
   typeof names;
 const rare: { [O in RareOp]?: Rare[O] } = {};
 

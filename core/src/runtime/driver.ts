@@ -152,7 +152,8 @@ export interface GraphEngine {
 export interface Codegen {
   readonly name: string;
   readonly level: "loops" | "graph";
-  /** Marks which loop of each nest of a scheduled kernel may be run in parts: by threads, or one after another. */
-  readonly share?: (kernel: Fn) => Fn;
+  /** Marks which loop of each nest of a scheduled kernel may be run in parts: by threads, or one after another. What it expands of the
+   *  transcendental ops is as it says. */
+  readonly share?: (kernel: Fn, hardware: HardwareModel) => Fn;
   render(fn: Fn, hardware: HardwareModel): Artifact;
 }

@@ -5,6 +5,7 @@ import {
   type Artifact,
   type Codegen,
   DeviceError,
+  expandFused,
   type KernelText,
   shareLoops,
   tensorTypeOf,
@@ -37,7 +38,10 @@ export function codeOf({ codegen, name, code }: Artifact): NativeCode {
 export const cCodegen: Codegen = {
   name: codegenName,
   level: "loops",
-  share: shareLoops,
+  share: (kernel, { features }) => {
+    const shared = shareLoops(kernel);
+    return features.includes("fma") ? expandFused(shared) : shared;
+  },
   render(fn, hardware) {
     const kernel = renderNative(fn, hardware);
     const scalars = fn.params.filter((p) => tensorTypeOf(p).space === "host" && tensorTypeOf(p).dims.length === 0);
