@@ -29,7 +29,7 @@ function run(source: string, env: Readonly<Record<string, string>> = {}): Promis
 /** A jitted step with two results. */
 const step = "const step = jit((x) => ({ a: x.add(1), b: x.mul(2).sum() }));\n";
 /** A step whose only kernel is `(func (export "run") (param i32 i32) unreachable)`. */
-const trapping = `await device("cpu");
+const trapping = `await device("cpu:wasm");
 const code = Uint8Array.from([0, 97, 115, 109, 1, 0, 0, 0, 1, 6, 1, 96, 2, 127, 127, 0, 3, 2, 1, 0, 7, 7, 1, 3, 114, 117, 110, 0, 0, 10, 5, 1, 3, 0, 0, 11]);
 s.register({ codegen: { name: "wasm-simd", level: "graph", render: () => ({ codegen: "wasm-simd", name: "broken", code, scratchBytes: 0 }) } });
 const step = jit((x) => ({ a: x.add(1) }));

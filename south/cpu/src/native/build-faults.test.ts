@@ -218,24 +218,27 @@ test("a process that is killed while it builds leaves nothing that the next one 
   assert.match(out, /^false .*\/u\.\w+\.\w+\.so$/);
 });
 
-test("a process that ends while it builds takes everything with it", { skip: noShell }, async () => {
-  const [cache, begun, id] = ["ended", "ended-begun", "ended-id"].map((name) => path.join(folder, name)) as [
-    string,
-    string,
-    string,
-  ];
-  const text = `sleep 30 & echo $! > '${id}'; : > '${begun}'; wait`;
-  const exit = `import { existsSync } from "node:fs";
-  setInterval(() => existsSync(${JSON.stringify(begun)}) && process.exit(5), 10);`;
-  const [out, code] = await start(cache, text, exit).ended;
-  assert.equal(code, 5, out);
-  assert.deepEqual(
-    readdirSync(cache).filter((name) => name.startsWith("work-")),
-    [],
-  );
-  for (let i = 0; i < 40 && isAlive(Number(readFileSync(id))); i++) await sleep(50);
-  assert.ok(!isAlive(Number(readFileSync(id))));
-});
+for (const [how, line] of [
+  ["exits", "process.exit(5)"],
+  ["is told to end", 'process.kill(process.pid, "SIGTERM")'],
+] as const)
+  test(`a process that ${how} while it builds takes everything with it`, { skip: noShell }, async () => {
+    const [cache, begun, id] = ["ended", "begun", "id"].map((name) =>
+      path.join(folder, `${name}-${how.replaceAll(" ", "-")}`),
+    ) as [string, string, string];
+    const text = `sleep 30 & echo $! > '${id}'; : > '${begun}'; wait`;
+    const ends = `import { existsSync } from "node:fs";
+  setInterval(() => existsSync(${JSON.stringify(begun)}) && ${line}, 10);`;
+    const [out, code] = await start(cache, text, ends).ended;
+    assert.equal(code, how === "exits" ? 5 : null, out);
+    if (how === "exits")
+      assert.deepEqual(
+        readdirSync(cache).filter((name) => name.startsWith("work-")),
+        [],
+      );
+    for (let i = 0; i < 40 && isAlive(Number(readFileSync(id))); i++) await sleep(50);
+    assert.ok(!isAlive(Number(readFileSync(id))));
+  });
 
 test("what could not be kept goes with the process that made it", { skip: noShell }, async () => {
   const cache = fakeCompiler(path.join(folder, "not-a-directory"), "file");

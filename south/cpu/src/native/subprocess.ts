@@ -43,7 +43,7 @@ export function runProcess(command: readonly string[], options: RunOptions): Pro
       detached: process.platform !== "win32", // leads a group of processes, which is ended whole
       windowsHide: true,
     });
-    if (running.size === 0) process.on("exit", endAll);
+    if (running.size === 0) watch(true);
     running.add(child);
     const streams = [child.stdout, child.stderr].map(collect);
     let end: Run["end"] | undefined;
@@ -63,7 +63,7 @@ export function runProcess(command: readonly string[], options: RunOptions): Pro
       child.unref();
       signal?.removeEventListener("abort", abort);
       running.delete(child);
-      if (running.size === 0) process.off("exit", endAll);
+      if (running.size === 0) watch(false);
       const [stdout = "", stderr = ""] = streams.map((text) => text());
       if (signal?.aborted) failed(signal.reason as Error);
       else done({ end: end ?? (by === null ? "exit" : "signal"), code, signal: by, stdout, stderr });
@@ -89,6 +89,24 @@ function collect(stream: NodeJS.ReadableStream): () => string {
 }
 
 const endAll = (): void => running.forEach(endGroup);
+
+/** Signals that end a program which does not listen to them: "exit" is not told of those. */
+const ending = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+
+/** Whether the ends of this process are those of what it runs. */
+function watch(is: boolean): void {
+  const change = is ? "on" : "off";
+  process[change]("exit", endAll);
+  for (const signal of ending) process[change](signal, endWith);
+}
+
+function endWith(signal: NodeJS.Signals): void {
+  // Whoever listens too decides what becomes of the program.
+  if (process.listenerCount(signal) > 1) return;
+  endAll();
+  watch(false);
+  process.kill(process.pid, signal);
+}
 
 function endGroup(child: ChildProcess): void {
   if (child.pid === undefined) return;
