@@ -56,6 +56,10 @@ function rendered(kernel: Fn, lanes: number, fused: boolean): KernelText {
   return renderCLike(kernel, plain, { fused });
 }
 
+/** The functions of a plan's kernels, in vectors of so many floats. */
+export const functionsOf = (plan: Plan, lanes: number): string =>
+  plan.artifacts.map((a) => rendered(kernels.get(a) as Fn, lanes, false).functions).join("\n");
+
 export interface PlanCase {
   /** Lanes of vectors; 1 to write them out. */
   readonly lanes: number;

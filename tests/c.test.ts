@@ -23,7 +23,7 @@ import type { HardwareModel } from "../core/src/runtime/hardware.ts";
 import { register } from "../core/src/runtime/registry.ts";
 import { arbitrarySample, assertSameValues, type Sample } from "./arbitrary/graphs.ts";
 import { controlOps, exactOps, smoothOps, wholeGraphOps } from "./arbitrary/ops.ts";
-import { compiler, keepKernels, kernelPlan, runPlans } from "./c-plans.ts";
+import { compiler, functionsOf, keepKernels, kernelPlan, runPlans } from "./c-plans.ts";
 import { magnitude, readsBitsOfNan, run } from "./pipeline.ts";
 
 const skip = compiler === undefined ? "there is no C compiler (cc, gcc, clang, or the one that CC names)" : false;
@@ -143,6 +143,8 @@ test("products of every layout take their roundings as WebAssembly does", { skip
       [5, 50, 16],
       [31, 70, 64],
       [40, 100, 33],
+      // Long enough that memory is asked for ahead.
+      [1, 300, 640],
     ].map(([m, n, k]) => [m, n, k, layout] as [number, number, number, number]),
   );
   const samples = shapes.map(([m, n, k, layout]) => {
@@ -158,6 +160,22 @@ test("products of every layout take their roundings as WebAssembly does", { skip
   const all = inC(samples);
   for (const [i, given] of samples.entries())
     assertSame(given, all[i] as Value[][], await run(stream, given.fn, given.args));
+});
+
+test("memory is asked for ahead where it is read once", () => {
+  const textOf = (m: number, layout: 0 | 1): string => {
+    const dims = [[m, 640], layout === 1 ? [300, 640] : [640, 300]];
+    const fn = group(
+      dims.map((d) => ["f32", d] as const),
+      (a, b) => dot(a, b, { contract: [[1], [layout]], batch: [[], []] }),
+    );
+    return functionsOf(compile(fn, ofLanes(16)), 16);
+  };
+  // 512 bytes ahead in each of sixteen rows; as many vectors, of rows of 300 floats, under each other.
+  assert.match(textOf(1, 1), /__builtin_prefetch\(.* \+ 128, 0, 0\);/);
+  assert.match(textOf(1, 0), /__builtin_prefetch\(.* \+ 2400, 0, 0\);/);
+  // Four tiles of rows read the columns in turn.
+  assert.doesNotMatch(textOf(24, 0), /__builtin_prefetch/);
 });
 
 test("blocks of memory that are turned in registers give the interpreter's bits in C", { skip }, () => {

@@ -5,7 +5,7 @@
  *  where the language has them, and instances where it has none. */
 import { codeOf, valuesOf } from "./c-like-codes.ts";
 import { identityOf } from "../interpreter/contraction.ts";
-import { type DType, dtypes } from "../ir/dtype.ts";
+import { byteSize, type DType, dtypes } from "../ir/dtype.ts";
 import { topological } from "../ir/fn.ts";
 import { dtypeOf, type Node, type ReduceKind, tensorTypeOf } from "../ir/node.ts";
 import { affine, constIndex } from "../ops/indexing.ts";
@@ -44,6 +44,11 @@ export interface Writing {
 const shortText = 40;
 /** Nodes of a nest whose innermost loop may be written out. */
 const longest = 100;
+/** A loop over more bytes than this asks for what it reads so many bytes ahead. */
+const longStream = 2048;
+const ahead = 512;
+/** Rows at least so many bytes apart are soon on other pages, which no processor foresees. */
+const farApart = 1024;
 const widths: ReadonlySet<number> = new Set([2, 4, 8, 16, 32]);
 
 /** Loops of a sum of at most so many steps are to have no loop at run time: what depends on the step alone is then known. */
@@ -380,7 +385,8 @@ export class NestText {
     if (this.#isContiguous(index)) {
       const condition = mask && this.#value(mask, at, own);
       const pointer = this.#pointerOf(buffer, index, at, own);
-      if (!mask) this.#announce(n, index, pointer(0), at);
+      if (!mask && !this.#stored.has(buffer) && !this.#askForRows(n, index, pointer(0), at))
+        this.#announce(n, index, pointer(0), at);
       if (!condition || isMasked) return this.#lanes.load(pointer, dtype, condition);
       const lanes = this.#lanes.load(pointer, dtype);
       return this.#lanes.select(condition, lanes, one(language.literal(0, dtype)), dtype, language.select);
@@ -391,6 +397,31 @@ export class NestText {
       dtype,
       this.#inLanes(n).map((lane) => only(this.#value(lane, at, own))),
     );
+  }
+
+  /** Asks for rows under each other; a processor foresees by itself what lies side by side.
+   *  @returns whether it does */
+  #askForRows(load: Node, index: Node, place: string, at: Block): boolean {
+    const home = this.#home(load, at);
+    const stride = (home.range && affine(index).terms.get(home.range)) ?? 0;
+    if (stride * byteSize(dtypeOf(load), 1) < farApart) return false;
+    const ask = this.#streams(load, home, stride);
+    ask?.(place);
+    return ask !== undefined;
+  }
+
+  /** How a long loop asks for what it reads next of rows of memory, each `step` elements on; undefined unless each element is read once:
+   *  what other loops read again is near. */
+  #streams(load: Node, home: Block, step: number): ((place: string) => void) | undefined {
+    const { prefetch } = this.#context.language;
+    const { range } = home;
+    const free = this.#freeOf(load);
+    if (!prefetch || !range || !pathTo(home).every((b) => !b.range || free.has(b.range))) return undefined;
+    const size = byteSize(dtypeOf(load), 1);
+    if (step * size * range.attr.extent < longStream) return undefined;
+    // As many iterations as would read so much of memory side by side.
+    const iterations = Math.ceil(ahead / (this.#lanes.width * size));
+    return (place) => addLine(home, this.#levelOf(load), prefetch(`${place} + ${iterations * step}`, true));
   }
 
   /** A column of a block, which is turned where it is first known. */
@@ -413,8 +444,11 @@ export class NestText {
       addLine(home, level, this.#context.language.constant(type, name, text));
       return name;
     };
+    // All lanes go on by one block of each row.
+    const ask = this.#streams(first, home, this.#lanes.width);
     const rows = this.#inLanes(index).map((row) => {
       const [base, offset] = this.#place(buffer, row, home, undefined);
+      ask?.(`${base} + ${offset}`);
       return named(only(this.#lanes.load(() => `${base} + ${offset}`, dtype)));
     });
     return turned(rows, (a, b, distance, upper) => named(this.#lanes.exchange(dtype, a, b, distance, upper)));

@@ -40,8 +40,8 @@ export interface CLike {
   readonly select: (condition: string, yes: string, no: string) => string;
   /** A pointer to elements of a dtype; absent where elements are only reached by their number in a buffer. */
   readonly pointer?: (dtype: DType, name: string, value: string) => string;
-  /** A statement that asks for memory which will be read soon. */
-  readonly prefetch?: (pointer: string) => string;
+  /** A statement that asks for memory which will be read soon, and perhaps only once. It may lie behind all memory. */
+  readonly prefetch?: (pointer: string, isOnce?: boolean) => string;
   /** Absent where lanes are to be written out. */
   readonly vectors?: Vectors;
   /** How names are given to a value, and to an accumulator that begins with it. */

@@ -271,7 +271,8 @@ export const c: CLike = {
   constant: (type, name, value) => `const ${type} ${name} = ${value};`,
   variable: (type, name, value) => `${type} ${name} = ${value};`,
   loop: (index, extent, begin = "0") => `for (int64_t ${index} = ${begin}; ${index} < ${extent}; ${index}++)`,
-  prefetch: (pointer) => `__builtin_prefetch(${pointer});`,
+  // Of rows far apart that are read once, lines would drive each other out of the caches' sets.
+  prefetch: (pointer, isOnce = false) => `__builtin_prefetch(${pointer}${isOnce ? ", 0, 0" : ""});`,
   // Clang does so by itself.
   unrolled: (loop, extent) => `_Pragma("GCC unroll ${extent}") ${loop}`,
   index: (name) => `(int32_t)${name}`,
