@@ -314,11 +314,15 @@ function floatBody(op: VectorOp, dtype: DType, lanes: number, needs: Needs): str
       return `return ${choose(`a > ${all("0")}`, all("1"), choose(`a < ${all("0")}`, all("-1"), "a"))};`;
     case "rsqrt":
       return `return ${all("1")} / ${needs.vector("sqrt", dtype, dtype, lanes)}(a);`;
-    // A NaN wins, and −0 is less than 0: where two are equal, their bits but for the sign are.
-    case "max":
+    // A NaN wins, and −0 is less than 0. Of `max` the second operand says alone what is to be added to put both right, so that a
+    // running one waits for two operations; of `min` the bits of what is equal are the same but for the sign.
+    case "max": {
+      const added = choose("(b < 0) | (b > 0)", all("-0.0"), "b");
+      return `const ${type} z = ${added}; return ${needs.vector("maxNumber", dtype, dtype, lanes)}(a, b) + z;`;
+    }
     case "min": {
-      const chosen = `${needs.vector(op === "max" ? "maxNumber" : "minNumber", dtype, dtype, lanes)}(b, a)`;
-      const zeros = `(${type})((${mask})a ${op === "max" ? "&" : "|"} (${mask})b)`;
+      const chosen = `${needs.vector("minNumber", dtype, dtype, lanes)}(b, a)`;
+      const zeros = `(${type})((${mask})a | (${mask})b)`;
       return `${type} y = ${choose("a == b", zeros, chosen)}; return ${choose("a != a", "a", "y")};`;
     }
     default:
