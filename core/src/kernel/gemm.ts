@@ -68,7 +68,7 @@ export function scheduleProduct(plan: Plan, i: number, pack: (plan: Plan, i: num
   const tile = chooseTile(plan, i, lanes);
   if (!tile) return i + 1;
   if (tile.m === undefined || !plan.choose("pack", +worthPacking(plan, i, tile))) {
-    turnBlocks(plan, i, tile);
+    wideRules(plan.hardware, lanes)?.turnBlocks(plan, i, sumOf(plan.nest(i)), tile);
     return tileColumns(plan, i, tile);
   }
   const { m, n, operand } = tile;
@@ -103,15 +103,6 @@ export function scheduleProduct(plan: Plan, i: number, pack: (plan: Plan, i: num
   while (plan.count() - at > before - i) at = packWide(plan, at, pack);
   collapseReduced(plan, at);
   return tileColumns(plan, at, tile);
-}
-
-/** Cuts the sum where the columns lie along it, so that as many of its steps as there are lanes read a block of them, which is turned
- *  in registers. */
-function turnBlocks(plan: Plan, i: number, { operand, lanes }: Tile): void {
-  const [k] = sumOf(plan.nest(i)).src.slice(1) as RangeNode[];
-  if (!k || !wideRules(plan.hardware, lanes)?.liesAlong(sumOf(plan.nest(i)), operand) || k.attr.extent === lanes)
-    return;
-  plan.tries({ option: "split", nest: i, range: k.attr.id, factor: lanes });
 }
 
 /** Schedules a nest that packs. Where panels are cut from rows, several at a time: one alone reads half a cache line of each row. */
@@ -176,12 +167,13 @@ function chooseTile(plan: Plan, i: number, lanes: number): Tile | undefined {
   const both = [...free[0], ...free[1]];
   const windowed = sumOf(nest).src.length > 2;
   const across = stored === undefined || !windowed ? undefined : longest(free[free[0].includes(stored) ? 1 : 0]);
-  // Short rows of an image fill few vectors; the channels, then, are the lanes, and what they give is stored apart.
+  // Short rows of an image fill few vectors, and elements that lie apart take several loads each; the channels, then, are the lanes,
+  // and what they give is stored apart.
   const columnsFirst =
     stored !== undefined &&
     across !== undefined &&
-    extent(stored) < SHORT_ROW &&
-    extent(stored) % (2 * lanes) !== 0 &&
+    ((extent(stored) < SHORT_ROW && extent(stored) % (2 * lanes) !== 0) ||
+      (isWide(plan.hardware, lanes) && !isContiguous(nest, free[0].includes(stored) ? 0 : 1, stored))) &&
     extent(across) >= 2 * lanes;
   const n = columnsFirst
     ? across

@@ -24,7 +24,7 @@ import {
   vectorizeLoop,
   vectorLanes,
 } from "./plan.ts";
-import { isWide } from "./tile-size.ts";
+import { isWide, wideRules } from "./tile-size.ts";
 
 /** The fewest partial sums of a reduction. Part of what results are, bit for bit: see the header. */
 const PARTS = 8;
@@ -130,7 +130,8 @@ function scheduleReduction(plan: Plan, i: number, first: AccumulateNode): number
   const blocked = first.attr.kind === "sum" && isFloat(dtypeOf(first)) && terms > LONG;
   const wide = vectorLanes(plan.hardware);
   const extents = left().map((r) => r.attr.extent);
-  const parts = plan.choose("parts", partialSums(extents, wide));
+  const isWindow = wideRules(plan.hardware, wide)?.isWindow(first.attr.kind, extents);
+  const parts = plan.choose("parts", isWindow ? 1 : partialSums(extents, wide));
   // Partial sums along the innermost range are those along all of them only if no round ends within it.
   if (left().length > 1 && (blocked || (parts > 1 && (left().at(-1) as RangeNode).attr.extent % parts !== 0)))
     plan.add({ option: "collapse", nest: i, ranges: left().map((r) => r.attr.id) });

@@ -9,6 +9,7 @@ import { type NestNode, nestsOf, nextIds, type RangeNode, rangesIn, reduceIds, s
 import type { Option } from "./option.ts";
 import { apply } from "./schedule.ts";
 import { chainStride } from "./substitute.ts";
+import { wideRules } from "./tile-size.ts";
 
 /** Decides what a schedule leaves open, by its name: a number for what `otherwise`, the heuristic's, would be. Yes is 1 and no is 0. */
 export type Choose = (name: string, otherwise: number) => number;
@@ -142,15 +143,18 @@ export function vectorizeLoop(plan: Plan, i: number, id: number, lanes: number, 
   while (unroll > 1 && extent < unroll * lanes) unroll /= 2;
   const step = unroll * lanes;
   const whole = Math.floor(extent / step) * step;
-  if (whole === 0 || (whole < extent && !plan.peel(i, id, whole))) return i + 1;
-  const next = whole < extent ? i + 2 : i + 1;
+  if (whole === 0) return i + 1;
+  const rest = whole < extent ? plan.peel(i, id, whole)?.get(id) : undefined;
+  if (whole < extent && rest === undefined) return i + 1;
   if (unroll === 1 && whole > step) plan.tries({ option: "vectorize", nest: i, range: id, lanes });
   else if (whole === step) vectorizeInstances(plan, i, id, lanes);
   else {
     plan.add({ option: "split", nest: i, range: id, factor: step });
     vectorizeInstances(plan, i, plan.newest(i), lanes);
   }
-  return next;
+  if (rest === undefined) return i + 1;
+  const narrow = wideRules(plan.hardware, lanes)?.narrower(extent - whole, extent, lanes);
+  return narrow ? vectorizeLoop(plan, i + 1, rest, narrow, 1) : i + 2;
 }
 
 /** Turns a short output range into vectors side by side. */

@@ -3,7 +3,8 @@ import { test } from "node:test";
 import fc from "fast-check";
 import type { DType } from "../ir/dtype.ts";
 import type { Fn } from "../ir/fn.ts";
-import { dot } from "../ops/build.ts";
+import { dot, mul } from "../ops/build.ts";
+import { conv, window } from "../ops/convolution.ts";
 import type { HardwareModel } from "../runtime/hardware.ts";
 import { schedule } from "./heuristics.ts";
 import { check, group, hardware } from "./kernel.fixture.ts";
@@ -73,6 +74,41 @@ test("operands that are converted are packed as they lie", () => {
       [0, 1],
     ],
   );
+});
+
+/** 3² windows of images of a batch of one, as many channels made of three. */
+const images = (size: number, channels: number, stride: number): Fn =>
+  group(
+    [
+      ["f32", [1, 1, 3, size, size]],
+      ["f32", [1, channels, 3, 3, 3]],
+    ],
+    (x, w) => conv(x, w, { strides: [stride, stride], dilations: [1, 1] }),
+  );
+
+test("channels are the lanes where neighbours along an image's row lie apart", () => {
+  assert.deepEqual(tiles(images(65, 64, 2), avx512), ["6x4x16", "2x4x16"]);
+  assert.deepEqual(tiles(images(34, 64, 1), avx512), ["13x2x16", "12x2x16"]);
+});
+
+const largest = (width: number, stride: number): Fn =>
+  group([["f32", [2, 5, width]]], (x) =>
+    window(x, { kind: "max", sizes: [3, 3], strides: [1, stride], dilations: [1, 1] }),
+  );
+
+test("the largest of small windows has vectors down to four lanes, and no partial results", () => {
+  const options = schedule(lower(largest(62, 1)), avx512);
+  const lanes = options.flatMap((o) => (o.option === "vectorize" ? [o.lanes] : []));
+  assert.deepEqual(lanes, [16, 16, 8, 4]);
+  assert.ok(!options.some((o) => o.option === "accumulateParts"));
+});
+
+test("loops and windows of any length are the interpreter's on wide machines", () => {
+  for (let width = 3; width < 140; width += 5)
+    for (const model of [avx512, avx2])
+      for (const fn of [group([["f32", [2, width]]], (x) => mul(x, x)), largest(width, 1), largest(width, 2)])
+        check(fn, undefined, (kernel) => applySchedule(kernel, schedule(kernel, model)));
+  check(images(19, 32, 2), undefined, (kernel) => applySchedule(kernel, schedule(kernel, avx512)));
 });
 
 // A sum of one step is that product, −0 where the interpreter's 0 + −0 is 0.

@@ -3,9 +3,10 @@
  *  A step of a tile of r rows and v vectors reads v vectors of the one operand and r elements of the other, and does r·v fused
  *  multiply-adds: r·v accumulators, v vectors and one repeated element are to fit into the registers, and more than eight
  *  accumulators are needed to hide what an addition takes. */
+import type { ReduceKind } from "../ir/node.ts";
 import type { HardwareModel } from "../runtime/hardware.ts";
-import type { Plan } from "./plan.ts";
 import type { AccumulateNode } from "./nests.ts";
+import type { Plan } from "./plan.ts";
 
 /** A register tile, in rows and vectors. */
 export interface TileSize {
@@ -27,6 +28,12 @@ export interface TileShape {
   readonly long: boolean;
 }
 
+interface Columns {
+  /** The operand that depends on them. */
+  readonly operand: 0 | 1;
+  readonly lanes: number;
+}
+
 /** Rules for machines of wide vectors. */
 export interface WideRules {
   readonly tile: (registers: number, shape: TileShape) => TileSize;
@@ -34,6 +41,13 @@ export interface WideRules {
   readonly liesAlong: (sum: AccumulateNode, operand: 0 | 1) => boolean;
   /** Schedules nest i, if it is a product by weights of few bits, and returns the position behind. */
   readonly packed: (plan: Plan, i: number, lanes: number) => number | undefined;
+  /** Cuts the sum where the columns lie along it, so that as many of its steps as there are lanes read a block of them, which is
+   *  turned in registers. */
+  readonly turnBlocks: (plan: Plan, i: number, sum: AccumulateNode, columns: Columns) => void;
+  /** The lanes of narrower vectors for the last iterations of a loop; 0 where they are too few to matter. */
+  readonly narrower: (left: number, extent: number, lanes: number) => number;
+  /** Whether a reduction is the most or least of a small window: the same in any order, its loops stay as they are. */
+  readonly isWindow: (kind: ReduceKind, extents: readonly number[]) => boolean;
 }
 
 let wide: WideRules | undefined;

@@ -1,12 +1,13 @@
 /** Register tiles of machines with vectors of more than four lanes, or more than sixteen registers. */
-import type { Node } from "../ir/node.ts";
+import type { Node, ReduceKind } from "../ir/node.ts";
 import { affine } from "../ops/indexing.ts";
 import { schedulePacked } from "./gemm-blocks.ts";
 import { type AccumulateNode, loadsIn, type RangeNode, reaches } from "./nests.ts";
-import { addWideRules, evenly, type TileShape, type TileSize } from "./tile-size.ts";
+import { addWideRules, evenly, type TileShape, type TileSize, type WideRules } from "./tile-size.ts";
 
 /** From here on products on such machines have tiles of their own. */
-export const wideTiles = (): void => addWideRules({ tile: wideTile, liesAlong, packed: schedulePacked });
+export const wideTiles = (): void =>
+  addWideRules({ tile: wideTile, liesAlong, packed: schedulePacked, turnBlocks, narrower, isWindow });
 
 function wideTile(registers: number, { count, width, windowed, turned, long }: TileShape): TileSize {
   const isMany = registers >= 32;
@@ -29,6 +30,23 @@ function wideTile(registers: number, { count, width, windowed, turned, long }: T
 }
 
 const evenBelow = (n: number): number => Math.floor(n / 2) * 2;
+
+const turnBlocks: WideRules["turnBlocks"] = (plan, i, sum, { operand, lanes }) => {
+  const [k] = sum.src.slice(1) as RangeNode[];
+  if (k && liesAlong(sum, operand) && k.attr.extent !== lanes)
+    plan.tries({ option: "split", nest: i, range: k.attr.id, factor: lanes });
+};
+
+/** Loops of more vectors have more to do than their last iterations. */
+const FEW_VECTORS = 8;
+
+function narrower(left: number, extent: number, lanes: number): number {
+  if (left < 4 || extent >= FEW_VECTORS * lanes) return 0;
+  return left >= lanes ? lanes : left >= 8 ? 8 : 4;
+}
+
+const isWindow = (kind: ReduceKind, extents: readonly number[]): boolean =>
+  (kind === "max" || kind === "min") && extents.length > 1 && extents.reduce((n, e) => n * e) <= 64;
 
 function liesAlong(sum: AccumulateNode, operand: 0 | 1): boolean {
   const [k, ...more] = sum.src.slice(1) as RangeNode[];
