@@ -421,7 +421,16 @@ export class NestText {
     if (step * size * range.attr.extent < longStream) return undefined;
     // As many iterations as would read so much of memory side by side.
     const iterations = Math.ceil(ahead / (this.#lanes.width * size));
-    return (place) => addLine(home, this.#levelOf(load), prefetch(`${place} + ${iterations * step}`, true));
+    const on = iterations * step;
+    const { extent } = range.attr;
+    // The last ones ask for what the next iteration of the loop around this one begins with.
+    const next = home.parent?.range && affine(load.src[1] as Node).terms.get(home.parent.range);
+    const end = next === undefined ? on : on + next - extent * step;
+    const distance =
+      iterations < extent && range.attr.kind === "reduce"
+        ? `(${indexName(range)} < ${extent - iterations} ? ${on} : ${end})`
+        : String(on);
+    return (place) => addLine(home, this.#levelOf(load), prefetch(`${place} + ${distance}`, true));
   }
 
   /** A column of a block, which is turned where it is first known. */
