@@ -25,6 +25,14 @@ import { onEachDevice } from "./devices.ts";
 
 const root = path.resolve(import.meta.dirname, "..");
 
+test("a convolution's operations are those of its window, for each element of the result", async () => {
+  const { kernels } = await explain((x: Tensor, w: Tensor) => s.conv2d(x, w), zeros([2, 3, 9, 8]), zeros([5, 3, 3, 2]));
+  assert.equal(
+    kernels.reduce((sum, { flops }) => sum + flops, 0),
+    2 * (2 * 5 * 7 * 7) * (3 * 3 * 2),
+  );
+});
+
 interface TraceEvent {
   readonly name: string;
   readonly cat?: string;
