@@ -3,20 +3,21 @@
  *  Every value gets a name in the outermost loop where it is known. Instances of unrolled ranges are written out, each with
  *  accumulators of its own, so that the language's compiler may keep them in registers. Lanes of the vector range are vectors
  *  where the language has them, and instances where it has none. */
-import { codeOf, valuesOf } from "./c-like-codes.ts";
+import { Ahead } from "./c-like-ahead.ts";
+import { valuesOf } from "./c-like-codes.ts";
 import { identityOf } from "../interpreter/contraction.ts";
-import { byteSize, type DType, dtypes } from "../ir/dtype.ts";
+import type { DType } from "../ir/dtype.ts";
 import { topological } from "../ir/fn.ts";
-import { dtypeOf, type Node, type ReduceKind, tensorTypeOf } from "../ir/node.ts";
+import { dtypeOf, type Node, tensorTypeOf } from "../ir/node.ts";
 import { affine, constIndex } from "../ops/indexing.ts";
 import type { CLike } from "./c-like.ts";
 import { Lanes, type Needs, one, only, type ScalarOp, type Text } from "./c-like-lanes.ts";
 import { runsOf } from "./c-like-copies.ts";
+import { pathTo, Reach } from "./c-like-reach.ts";
 import { type Column, columnsIn, goesAlongRows, turned } from "./c-like-turned.ts";
 import {
   addLine,
   type Block,
-  combiner,
   fail,
   indexName,
   isSerial,
@@ -27,6 +28,7 @@ import {
   type Point,
   points,
 } from "./c-like-text.ts";
+import { Totals } from "./c-like-totals.ts";
 import { type AccumulateNode, loadsIn, type NestNode, type RangeNode, type StoreNode } from "./nests.ts";
 import { substitute } from "./substitute.ts";
 
@@ -44,11 +46,6 @@ export interface Writing {
 const shortText = 40;
 /** Nodes of a nest whose innermost loop may be written out. */
 const longest = 100;
-/** A loop over more bytes than this asks for what it reads so many bytes ahead. */
-const longStream = 2048;
-const ahead = 512;
-/** Rows at least so many bytes apart are soon on other pages, which no processor foresees. */
-const farApart = 1024;
 const widths: ReadonlySet<number> = new Set([2, 4, 8, 16, 32]);
 
 /** Loops of a sum of at most so many steps are to have no loop at run time: what depends on the step alone is then known. */
@@ -58,15 +55,15 @@ export class NestText {
   readonly #arguments: ReadonlyMap<Node, string>;
   readonly #context: Writing;
   readonly #root = newBlock();
-  readonly #free = new Map<Node, ReadonlySet<Node>>();
-  readonly #levels = new Map<Node, number>();
-  readonly #codes = new Map<Node, Node | undefined>();
   /** Buffers that the nest writes: what is loaded from them is loaded where it is used. */
   readonly #stored: ReadonlySet<Node>;
   /** Whether its parallel loop runs the iterations of a share. */
   readonly #isShared: boolean;
   readonly #lane: RangeNode | undefined;
   readonly #lanes: Lanes;
+  readonly #reach: Reach;
+  readonly #ahead: Ahead;
+  readonly #totals: Totals;
   /** Loads that are columns of blocks, and the names of the columns of each block where they are known. */
   readonly #columns = new Map<Node, Column>();
   readonly #turned = new Map<Block, Map<Node, readonly string[]>>();
@@ -84,6 +81,9 @@ export class NestText {
         (r): r is RangeNode => r.op === "range" && r.attr.kind === "vector" && widths.has(r.attr.extent),
       );
     this.#lanes = new Lanes(this.#lane?.attr.extent ?? 1, vectors, context.needs);
+    this.#reach = new Reach(this.#lane, this.#lanes.hasCodes);
+    this.#ahead = new Ahead(context.language, this.#reach, this.#lanes.width);
+    this.#totals = new Totals(this.#lanes, this.#lane, context.helper);
   }
 
   /** An i32 scalar, and the lines before it. */
@@ -101,7 +101,7 @@ export class NestText {
     for (const r of serial) at = at.inner = newBlock(r, at);
     const instances = points([...outputs.filter((r) => this.#isUnrolled(r)), ...written]);
     const stores = instances.map((point) => this.#at(nest.src, point) as StoreNode[]);
-    const level = nest.src.reduce((most, store) => Math.max(most, this.#levelOf(store)), 0);
+    const level = nest.src.reduce((most, store) => Math.max(most, this.#reach.levelOf(store)), 0);
     this.#findColumns(stores.flat());
     const { copy } = this.#context.language;
     const runs = copy && !this.#lane ? runsOf(stores) : stores.map((instance) => ({ instance, copies: 1 }));
@@ -120,7 +120,7 @@ export class NestText {
   /** Whether the innermost loop is written out, so that what it reads along rows is read in blocks. */
   #isWritten(nest: NestNode, loop: RangeNode | undefined): boolean {
     const lane = this.#lane;
-    if (!lane || loop?.attr.kind !== "loop" || this.#levelOf(nest.src[0] as Node) > 0) return false;
+    if (!lane || loop?.attr.kind !== "loop" || this.#reach.levelOf(nest.src[0] as Node) > 0) return false;
     if (loadsIn(nest.src).some((load) => this.#stored.has(load.src[0] as Node))) return false;
     return topological(nest.src).length <= longest && nest.src.some((s) => goesAlongRows(s.src[2] as Node, loop, lane));
   }
@@ -163,50 +163,6 @@ export class NestText {
     });
   }
 
-  /** The ranges on which a node depends; those of an accumulate end there. */
-  #freeOf(root: Node): ReadonlySet<Node> {
-    for (const n of topological([root], (m) => !this.#free.has(m))) {
-      if (this.#free.has(n)) continue;
-      const all = new Set(n.op === "range" ? [n] : n.src.flatMap((s) => [...(this.#free.get(s) ?? [])]));
-      if (n.op === "accumulate") for (const r of n.src.slice(1)) all.delete(r);
-      this.#free.set(n, all);
-    }
-    return this.#free.get(root) ?? new Set();
-  }
-
-  #varies(n: Node): boolean {
-    return this.#lane !== undefined && this.#freeOf(n).has(this.#lane);
-  }
-
-  /** The code of whose sixteen values a node's is one. */
-  #codeOf(n: Node): Node | undefined {
-    if (!this.#lanes.hasCodes || n.op === "and" || !this.#varies(n)) return undefined;
-    if (!this.#codes.has(n))
-      this.#codes.set(
-        n,
-        codeOf(n, (s) => this.#varies(s)),
-      );
-    return this.#codes.get(n);
-  }
-
-  /** How many accumulates lie below each other in a node. */
-  #levelOf(root: Node): number {
-    for (const n of topological([root], (m) => !this.#levels.has(m))) {
-      if (this.#levels.has(n)) continue;
-      const below = n.src.reduce((most, s) => Math.max(most, this.#levels.get(s) ?? 0), 0);
-      this.#levels.set(n, below + (n.op === "accumulate" ? 1 : 0));
-    }
-    return this.#levels.get(root) ?? 0;
-  }
-
-  /** The outermost block, at or around `at`, where a node is known. */
-  #home(node: Node, at: Block): Block {
-    const needed = this.#freeOf(node);
-    let block = at;
-    while (block.parent && !(block.range && needed.has(block.range))) block = block.parent;
-    return block;
-  }
-
   #stores(instance: readonly StoreNode[], at: Block, level: number): void {
     // A store may lie over what another value of the instance reads: all values are made before the first.
     const own: Own = { names: new Map(), lines: [] };
@@ -224,7 +180,7 @@ export class NestText {
     const isMasked = condition?.element !== undefined;
     const single = (n: Node, text: string, given: Text | undefined): string =>
       guarded(given, language.store(...this.#place(buffer, n, at, own), text, dtype));
-    if (!this.#varies(index) && !isMasked)
+    if (!this.#reach.varies(index) && !isMasked)
       // All lanes go to one place: the last one stays.
       return [single(index, this.#lanes.extract(stored, dtype, this.#lanes.width - 1), condition)];
     if (this.#isContiguous(index)) {
@@ -251,7 +207,7 @@ export class NestText {
   #isContiguous(index: Node): boolean {
     const { terms } = affine(index);
     if (!this.#lane || terms.get(this.#lane) !== 1) return false;
-    return [...terms.keys()].every((atom) => atom === this.#lane || !this.#varies(atom));
+    return [...terms.keys()].every((atom) => atom === this.#lane || !this.#reach.varies(atom));
   }
 
   /** What stands for elements behind the first lane's. */
@@ -267,13 +223,13 @@ export class NestText {
     const pinned = own ? this.#pinned(index) : none;
     if (!pointer || pinned.size > 0) return [this.#bufferName(buffer), only(this.#value(index, at, own))];
     const { constant, terms } = affine(index);
-    const homes = [...terms].map(([atom, k]) => ({ atom, k, home: this.#home(atom, at) }));
+    const homes = [...terms].map(([atom, k]) => ({ atom, k, home: this.#reach.home(atom, at) }));
     let name = this.#bufferName(buffer);
     let level = 0;
     for (const block of pathTo(at)) {
       const here = homes.filter(({ home }) => home === block);
       if (here.length === 0) continue;
-      level = here.reduce((most, { atom }) => Math.max(most, this.#levelOf(atom)), level);
+      level = here.reduce((most, { atom }) => Math.max(most, this.#reach.levelOf(atom)), level);
       const offsets = here.map(({ atom, k }) => {
         const value = atom.op === "range" ? indexName(atom) : only(this.#value(atom, at));
         return k === 1 ? value : `${value} * ${k}`;
@@ -291,21 +247,21 @@ export class NestText {
   /** The text that stands for a node's value, as seen from the block `at`. */
   #value(root: Node, at: Block, own?: Own): Text {
     const pinned = own ? this.#pinned(root) : none;
-    const find = (n: Node): Text | undefined => (pinned.has(n) ? own?.names : this.#home(n, at).names)?.get(n);
+    const find = (n: Node): Text | undefined => (pinned.has(n) ? own?.names : this.#reach.home(n, at).names)?.get(n);
     const isOpen = (m: Node): boolean => m.op !== "accumulate" && m.op !== "load" && find(m) === undefined;
-    const order = topological([root], (m) => isOpen(m) && this.#codeOf(m) === undefined);
+    const order = topological([root], (m) => isOpen(m) && this.#reach.codeOf(m) === undefined);
     for (const n of order) {
       if (n.op === "scratch" || (n.op === "param" && tensorTypeOf(n).dims.length > 0) || find(n) !== undefined)
         continue;
       const isPinned = pinned.has(n) && own !== undefined;
       const text = this.#made(n, at, (s) => find(s) as Text, own);
-      const home = this.#home(n, at);
+      const home = this.#reach.home(n, at);
       const lines: string[] = [];
       const named = isNamed(n, text) ? this.#named(n, text, lines) : text;
       (isPinned ? own.names : home.names).set(n, named);
       for (const line of lines)
         if (isPinned) own.lines.push(line);
-        else addLine(home, this.#levelOf(n), line);
+        else addLine(home, this.#reach.levelOf(n), line);
     }
     return find(root) ?? fail(`${root.op} has no value`, "buffers are only loaded from");
   }
@@ -338,7 +294,7 @@ export class NestText {
   #made(n: Node, at: Block, of: (n: Node) => Text, own: Own | undefined): Text {
     const { language, helper } = this.#context;
     const dtype = dtypeOf(n);
-    const code = this.#codeOf(n);
+    const code = this.#reach.codeOf(n);
     if (code && this.#lane) {
       const values = this.#value(valuesOf(n, code, this.#lane), at, own);
       return this.#lanes.choice(values, this.#value(code.src[0] as Node, at, own), dtype);
@@ -377,16 +333,16 @@ export class NestText {
     const { language } = this.#context;
     const [buffer, index, mask] = n.src as [Node, Node, Node | undefined];
     const dtype = dtypeOf(n);
-    const isMasked = mask !== undefined && this.#varies(mask);
-    if (!this.#varies(index) && !isMasked) {
+    const isMasked = mask !== undefined && this.#reach.varies(mask);
+    if (!this.#reach.varies(index) && !isMasked) {
       const loaded = language.load(...this.#place(buffer, index, at, own), dtype);
       return one(mask ? language.select(only(this.#value(mask, at, own)), loaded, language.literal(0, dtype)) : loaded);
     }
     if (this.#isContiguous(index)) {
       const condition = mask && this.#value(mask, at, own);
       const pointer = this.#pointerOf(buffer, index, at, own);
-      if (!mask && !this.#stored.has(buffer) && !this.#askForRows(n, index, pointer(0), at))
-        this.#announce(n, index, pointer(0), at);
+      if (!mask && !this.#stored.has(buffer) && !this.#ahead.rows(n, index, pointer(0), at))
+        this.#ahead.narrow(n, index, pointer(0), at);
       if (!condition || isMasked) return this.#lanes.load(pointer, dtype, condition);
       const lanes = this.#lanes.load(pointer, dtype);
       return this.#lanes.select(condition, lanes, one(language.literal(0, dtype)), dtype, language.select);
@@ -399,43 +355,9 @@ export class NestText {
     );
   }
 
-  /** Asks for rows under each other; a processor foresees by itself what lies side by side.
-   *  @returns whether it does */
-  #askForRows(load: Node, index: Node, place: string, at: Block): boolean {
-    const home = this.#home(load, at);
-    const stride = (home.range && affine(index).terms.get(home.range)) ?? 0;
-    if (stride * byteSize(dtypeOf(load), 1) < farApart) return false;
-    const ask = this.#streams(load, home, stride);
-    ask?.(place);
-    return ask !== undefined;
-  }
-
-  /** How a long loop asks for what it reads next of rows of memory, each `step` elements on; undefined unless each element is read once:
-   *  what other loops read again is near. */
-  #streams(load: Node, home: Block, step: number): ((place: string) => void) | undefined {
-    const { prefetch } = this.#context.language;
-    const { range } = home;
-    const free = this.#freeOf(load);
-    if (!prefetch || !range || !pathTo(home).every((b) => !b.range || free.has(b.range))) return undefined;
-    const size = byteSize(dtypeOf(load), 1);
-    if (step * size * range.attr.extent < longStream) return undefined;
-    // As many iterations as would read so much of memory side by side.
-    const iterations = Math.ceil(ahead / (this.#lanes.width * size));
-    const on = iterations * step;
-    const { extent } = range.attr;
-    // The last ones ask for what the next iteration of the loop around this one begins with.
-    const next = home.parent?.range && affine(load.src[1] as Node).terms.get(home.parent.range);
-    const end = next === undefined ? on : on + next - extent * step;
-    const distance =
-      iterations < extent && range.attr.kind === "reduce"
-        ? `(${indexName(range)} < ${extent - iterations} ? ${on} : ${end})`
-        : String(on);
-    return (place) => addLine(home, this.#levelOf(load), prefetch(`${place} + ${distance}`, true));
-  }
-
   /** A column of a block, which is turned where it is first known. */
   #column({ first, place }: Column, at: Block): string {
-    const home = this.#home(first, at);
+    const home = this.#reach.home(first, at);
     const known = this.#turned.get(home) ?? new Map<Node, readonly string[]>();
     this.#turned.set(home, known);
     let names = known.get(first);
@@ -447,31 +369,20 @@ export class NestText {
     const [buffer, index] = first.src as [Node, Node];
     const dtype = dtypeOf(first);
     const type = this.#lanes.type(this.#lanes.elementOf(dtype));
-    const level = this.#levelOf(first);
+    const level = this.#reach.levelOf(first);
     const named = (text: string): string => {
       const name = `v${this.#count++}`;
       addLine(home, level, this.#context.language.constant(type, name, text));
       return name;
     };
     // All lanes go on by one block of each row.
-    const ask = this.#streams(first, home, this.#lanes.width);
+    const ask = this.#ahead.stream(first, home, this.#lanes.width);
     const rows = this.#inLanes(index).map((row) => {
       const [base, offset] = this.#place(buffer, row, home, undefined);
       ask?.(`${base} + ${offset}`);
       return named(only(this.#lanes.load(() => `${base} + ${offset}`, dtype)));
     });
     return turned(rows, (a, b, distance, upper) => named(this.#lanes.exchange(dtype, a, b, distance, upper)));
-  }
-
-  /** Asks memory for what the next iteration of the loop around a sum will read of narrow numbers: they are read so fast that a processor
-   *  that notices by itself comes late. */
-  #announce(load: Node, index: Node, place: string, at: Block): void {
-    const { prefetch } = this.#context.language;
-    const home = this.#home(load, at);
-    if (!prefetch || home.range?.attr.kind !== "reduce" || dtypes[dtypeOf(load)].bytes > 2) return;
-    const around = pathTo(home).findLast((b) => b.range && b.range.attr.kind !== "reduce")?.range;
-    const stride = around && affine(index).terms.get(around);
-    if (stride) addLine(home, this.#levelOf(load), prefetch(`${place} + ${stride}`));
   }
 
   /** The loops of an accumulate, which others of its level share, then its partial results as one. */
@@ -481,8 +392,8 @@ export class NestText {
     const ranges = n.src.slice(1).filter((r): r is RangeNode => r.op === "range");
     const identity = one(language.literal(identityOf(n.attr.kind, dtype), dtype));
     if (ranges.some((r) => r.attr.extent === 0)) return identity;
-    const home = this.#home(n, at);
-    const level = this.#levelOf(n);
+    const home = this.#reach.home(n, at);
+    const level = this.#reach.levelOf(n);
     const serial = ranges.filter(isSerial);
     const last = serial.at(-1);
     const written =
@@ -494,7 +405,7 @@ export class NestText {
       const [value] = this.#at([n.src[0] as Node], point) as [Node];
       const steps = (written ?? [nowhere]).map((step) => this.#at([value], step)[0] as Node);
       if (written) this.#findColumns(steps);
-      const isVector = isAcross || this.#varies(value);
+      const isVector = isAcross || this.#reach.varies(value);
       const first = isVector ? this.#lanes.repeat(identity, dtype) : identity;
       if (inside === home) return steps.reduce((sum, step) => this.#step(n, sum, step, inside), first);
       const type = first.element === undefined ? this.#context.typeOf(dtype) : this.#lanes.type(first.element);
@@ -505,13 +416,13 @@ export class NestText {
       for (const step of steps) {
         const next = this.#step(n, running, step, inside);
         next.parts.forEach((part, i) => {
-          addLine(inside, this.#levelOf(step), `${running.parts[i]} = ${part};`);
+          addLine(inside, this.#reach.levelOf(step), `${running.parts[i]} = ${part};`);
         });
       }
       return running;
     });
-    if (!isAcross) return this.#halves(n.attr.kind, rows, dtype);
-    return this.#across(n.attr.kind, rows, side, dtype, (text) => {
+    if (!isAcross) return this.#totals.halves(n.attr.kind, rows, dtype);
+    return this.#totals.across(n.attr.kind, rows, side, dtype, (text) => {
       const lines: string[] = [];
       const named = this.#named(n, text, lines);
       for (const line of lines) addLine(home, level, line);
@@ -537,56 +448,7 @@ export class NestText {
       if (running.element !== undefined) return this.#lanes.apply("fma", dtype, [...factors, running]);
       return one(`${this.#context.helper("fma", dtype, dtype)}(${[...factors, running].map(only).join(", ")})`);
     }
-    return this.#combined(attr.kind, running, this.#value(value, inside), dtype);
-  }
-
-  #combined(kind: ReduceKind, a: Text, b: Text, dtype: DType): Text {
-    if (a.element !== undefined || b.element !== undefined) return this.#lanes.combine(kind, dtype, a, b);
-    const operator = operators[combiner[kind]];
-    const [x, y] = [only(a), only(b)];
-    return one(
-      operator ? `(${x} ${operator} ${y})` : `${this.#context.helper(combiner[kind], dtype, dtype)}(${x}, ${y})`,
-    );
-  }
-
-  /** Partial results p = 0 … n−1 become one: while there are several, p takes p + ⌈n/2⌉ to itself. */
-  #halves(kind: ReduceKind, partials: readonly Text[], dtype: DType): Text {
-    let left = partials;
-    while (left.length > 1) {
-      const half = Math.ceil(left.length / 2);
-      const all = left;
-      left = all
-        .slice(0, half)
-        .map((x, p) => (p + half < all.length ? this.#combined(kind, x, all[p + half] as Text, dtype) : x));
-    }
-    return left[0] as Text;
-  }
-
-  /** The same where lanes are partial results too: vectors as long as they come in pairs, then the lanes. */
-  #across(
-    kind: ReduceKind,
-    rows: readonly Text[],
-    side: readonly RangeNode[],
-    dtype: DType,
-    name: (text: Text) => Text,
-  ): Text {
-    const lanes = this.#lanes;
-    let whole = rows;
-    const isLast = side.at(-1) === this.#lane;
-    if (isLast)
-      while (whole.length > 1 && whole.length % 2 === 0) {
-        const half = whole.length / 2;
-        const all = whole;
-        whole = all.slice(0, half).map((row, i) => this.#combined(kind, row, all[i + half] as Text, dtype));
-      }
-    if (isLast && whole.length === 1) return one(lanes.total(kind, dtype, name(whole[0] as Text), name));
-    const named = whole.map(name);
-    const stride = side.slice(side.indexOf(this.#lane as RangeNode) + 1).reduce((c, r) => c * r.attr.extent, 1);
-    const scalars: Text[] = [];
-    for (let block = 0; block < named.length; block += stride)
-      for (let lane = 0; lane < lanes.width; lane++)
-        for (let i = 0; i < stride; i++) scalars.push(one(lanes.extract(named[block + i] as Text, dtype, lane)));
-    return this.#halves(kind, scalars, dtype);
+    return this.#totals.combined(attr.kind, running, this.#value(value, inside), dtype);
   }
 }
 
@@ -598,13 +460,6 @@ interface Own {
 
 const none: ReadonlySet<Node> = new Set();
 const nowhere: Point = new Map();
-
-/** The blocks around one and itself, the outermost first. */
-function pathTo(block: Block): Block[] {
-  const path: Block[] = [];
-  for (let at: Block | undefined = block; at; at = at.parent) path.unshift(at);
-  return path;
-}
 
 const isNamed = (n: Node, { element, parts }: Text): boolean =>
   n.op !== "const" &&

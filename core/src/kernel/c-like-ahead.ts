@@ -1,0 +1,70 @@
+/** What a nest asks of memory before it reads it: rows that no processor foresees, and narrow numbers that are read as fast as they come. */
+import type { CLike } from "./c-like.ts";
+import { pathTo, type Reach } from "./c-like-reach.ts";
+import { addLine, type Block, indexName } from "./c-like-text.ts";
+import { byteSize, dtypes } from "../ir/dtype.ts";
+import { dtypeOf, type Node } from "../ir/node.ts";
+import { affine } from "../ops/indexing.ts";
+
+/** A loop over more bytes than this asks for what it reads so many bytes ahead. */
+const longStream = 2048;
+const ahead = 512;
+/** Rows at least so many bytes apart are soon on other pages, which no processor foresees. */
+const farApart = 1024;
+export class Ahead {
+  readonly #language: CLike;
+  readonly #reach: Reach;
+  /** Lanes of a vector. */
+  readonly #width: number;
+
+  constructor(language: CLike, reach: Reach, width: number) {
+    this.#language = language;
+    this.#reach = reach;
+    this.#width = width;
+  }
+
+  /** Asks for rows under each other; a processor foresees by itself what lies side by side.
+   *  @returns whether it does */
+  rows(load: Node, index: Node, place: string, at: Block): boolean {
+    const home = this.#reach.home(load, at);
+    const stride = (home.range && affine(index).terms.get(home.range)) ?? 0;
+    if (stride * byteSize(dtypeOf(load), 1) < farApart) return false;
+    const ask = this.stream(load, home, stride);
+    ask?.(place);
+    return ask !== undefined;
+  }
+
+  /** How a long loop asks for what it reads next of rows of memory, each `step` elements on; undefined unless each element is read once:
+   *  what other loops read again is near. */
+  stream(load: Node, home: Block, step: number): ((place: string) => void) | undefined {
+    const { prefetch } = this.#language;
+    const { range } = home;
+    const free = this.#reach.freeOf(load);
+    if (!prefetch || !range || !pathTo(home).every((b) => !b.range || free.has(b.range))) return undefined;
+    const size = byteSize(dtypeOf(load), 1);
+    if (step * size * range.attr.extent < longStream) return undefined;
+    // As many iterations as would read so much of memory side by side.
+    const iterations = Math.ceil(ahead / (this.#width * size));
+    const on = iterations * step;
+    const { extent } = range.attr;
+    // The last ones ask for what the next iteration of the loop around this one begins with.
+    const next = home.parent?.range && affine(load.src[1] as Node).terms.get(home.parent.range);
+    const end = next === undefined ? on : on + next - extent * step;
+    const distance =
+      iterations < extent && range.attr.kind === "reduce"
+        ? `(${indexName(range)} < ${extent - iterations} ? ${on} : ${end})`
+        : String(on);
+    return (place) => addLine(home, this.#reach.levelOf(load), prefetch(`${place} + ${distance}`, true));
+  }
+
+  /** Asks memory for what the next iteration of the loop around a sum will read of narrow numbers: they are read so fast that a processor
+   *  that notices by itself comes late. */
+  narrow(load: Node, index: Node, place: string, at: Block): void {
+    const { prefetch } = this.#language;
+    const home = this.#reach.home(load, at);
+    if (!prefetch || home.range?.attr.kind !== "reduce" || dtypes[dtypeOf(load)].bytes > 2) return;
+    const around = pathTo(home).findLast((b) => b.range && b.range.attr.kind !== "reduce")?.range;
+    const stride = around && affine(index).terms.get(around);
+    if (stride) addLine(home, this.#reach.levelOf(load), prefetch(`${place} + ${stride}`));
+  }
+}
