@@ -1,4 +1,4 @@
-/** The types of C for values of each dtype. */
+/** The types of C for values of each dtype, and the arguments of its helpers. */
 import type { DType } from "sinan/south";
 
 export const types: Readonly<Partial<Record<DType, string>>> = {
@@ -15,3 +15,20 @@ export const types: Readonly<Partial<Record<DType, string>>> = {
   f32: "float",
   f64: "double",
 };
+
+const ternary: ReadonlySet<string> = new Set(["fma"]);
+const binary: ReadonlySet<string> = new Set([
+  "max",
+  "min",
+  "maxNumber",
+  "minNumber",
+  "idiv",
+  "mod",
+  "pow",
+  "shl",
+  "shr",
+]);
+
+/** The names of the arguments of an op's helper. */
+export const parametersOf = (op: string): readonly string[] =>
+  ternary.has(op) ? ["a", "b", "c"] : binary.has(op) ? ["a", "b"] : ["a"];

@@ -11,7 +11,7 @@ import {
   isFloat,
   type ScalarOp,
 } from "sinan/south";
-import { types } from "./c-types.ts";
+import { parametersOf, types } from "./c-types.ts";
 import { vectorPrelude, vectorsOf } from "./vectors.ts";
 
 /** What the text needs of a compiler: integers wrap, nothing is contracted that the kernel does not contract, and memory has no
@@ -168,19 +168,6 @@ function castOf(a: string, from: DType, to: DType): string {
   return `return (${types[to]})${a};`;
 }
 
-const ternary: ReadonlySet<string> = new Set(["fma"]);
-const binary: ReadonlySet<string> = new Set([
-  "max",
-  "min",
-  "maxNumber",
-  "minNumber",
-  "idiv",
-  "mod",
-  "pow",
-  "shl",
-  "shr",
-]);
-
 function helper(op: ScalarOp, dtype: DType, from: DType): string | undefined {
   const [result, argument] = [types[dtype], types[from]];
   if (result === undefined || argument === undefined) return undefined;
@@ -192,7 +179,7 @@ function helper(op: ScalarOp, dtype: DType, from: DType): string | undefined {
       ? define(["a"], `${result} y; memcpy(&y, &a, sizeof y); return y;`)
       : undefined;
   const body = bodyOf(op, dtype);
-  const params = ternary.has(op) ? ["a", "b", "c"] : binary.has(op) ? ["a", "b"] : ["a"];
+  const params = parametersOf(op);
   return body === undefined ? undefined : define(params, body);
 }
 

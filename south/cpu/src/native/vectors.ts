@@ -11,7 +11,7 @@ import {
   type VectorOp,
   type Vectors,
 } from "sinan/south";
-import { types } from "./c-types.ts";
+import { parametersOf, types } from "./c-types.ts";
 import { instructions } from "./instructions.ts";
 import { widened } from "./widen.ts";
 
@@ -197,19 +197,6 @@ ${lane}
 #endif`;
 }
 
-const ternary: ReadonlySet<string> = new Set(["fma"]);
-const binary: ReadonlySet<string> = new Set([
-  "max",
-  "min",
-  "maxNumber",
-  "minNumber",
-  "idiv",
-  "mod",
-  "pow",
-  "shl",
-  "shr",
-]);
-
 function helper(
   name: string,
   op: VectorOp,
@@ -268,7 +255,7 @@ function helper(
         const [half, distance] = op.split("_");
         return exchanged(name, element, lanes, needs, Number(distance), half === "upper");
       }
-      const letters = ternary.has(op) ? ["a", "b", "c"] : binary.has(op) ? ["a", "b"] : ["a"];
+      const letters = parametersOf(op);
       const params = letters.map((a) => `${result} ${a}`).join(", ");
       const whole = isFloat(dtype) ? floatBody(op, dtype, lanes, needs) : wholeBody(op, dtype, lanes, needs);
       if (whole !== undefined) return define(result, name, params, whole);
