@@ -1,10 +1,12 @@
 // Common operations and layers on one peer: forward; and forward with the gradient of half the sum of squares by every float input.
-// Run: node ops.mjs --peer jaxjs|tfjs-wasm|ort-web [--seconds 0.25]
-// Prints one JSON line a case in ms, `NAME` and `NAME/grad`, with the sum of magnitudes of what was computed. ops.json has the inputs.
+// Run: node ops.mjs --peer jaxjs|tfjs-wasm|ort-web
+// Asked for a case at a time, `NAME` or `NAME/grad`, as turns.mjs says; its check is the sum of magnitudes of what was computed. ops.json
+// has the inputs.
 import { readFileSync } from "node:fs";
 import path from "node:path";
-import { median, packageVersion, parseArgs, report, round, timeCalls } from "./measure.mjs";
+import { packageVersion, parseArgs } from "./measure.mjs";
 import { onnxModel, onnxNode } from "./onnx.mjs";
+import { answerTurns } from "./turns.mjs";
 
 const cases = JSON.parse(readFileSync(path.join(import.meta.dirname, "ops.json"), "utf8"));
 const size = (dims) => dims.reduce((a, b) => a * b, 1);
@@ -319,28 +321,15 @@ async function ortPeer() {
   };
 }
 
-const args = parseArgs({ peer: "jaxjs", seconds: 0.25, only: "" });
-const open = { jaxjs: jaxPeer, "tfjs-wasm": tfPeer, "ort-web": ortPeer }[args.peer];
-if (!open) throw new Error(`unknown peer ${args.peer}`);
+const { peer: which } = parseArgs({ peer: "jaxjs" });
+const open = { jaxjs: jaxPeer, "tfjs-wasm": tfPeer, "ort-web": ortPeer }[which];
+if (!open) throw new Error(`unknown peer ${which}`);
 
 const peer = await open();
-for (const [name, { inputs, ids, below, forwardOnly, ...kind }] of Object.entries(cases)) {
-  if (args.only && !args.only.split(",").includes(name)) continue;
+await answerTurns(peer, (of) => {
+  const [name, gradient] = of.split("/");
+  const { inputs, ids, below, ...kind } = cases[name];
   const floats = inputs.map((dims, i) => ({ dims, data: numbers(i + 1, dims, kind) }));
   const whole = ids ? [{ dims: ids, data: indices(ids, below) }] : [];
-  for (const withGradient of forwardOnly ? [false] : [false, true]) {
-    const of = withGradient ? `${name}/grad` : name;
-    try {
-      const bench = await peer.prepare(name, floats, whole, withGradient);
-      if (!bench) continue;
-      const check = round(await bench.check(), 6);
-      const times = await timeCalls(bench.run, { minSeconds: args.seconds, minRuns: 3 });
-      const figure = { value: round(median(times) * 1e3), best: round(Math.min(...times) * 1e3), unit: "ms" };
-      report({ name: peer.name, version: peer.version, case: of, threads: 1, ...figure, runs: times.length, check });
-      await bench.dispose();
-    } catch (error) {
-      console.error(`${args.peer}: ${of} is not measured: ${String(error?.message ?? error).split("\n")[0]}`);
-    }
-  }
-}
-process.exit(0);
+  return peer.prepare(name, floats, whole, gradient !== undefined);
+});

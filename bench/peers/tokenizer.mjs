@@ -1,9 +1,10 @@
-// Texts to token ids by other libraries, one call for each message: a text's name in, its seconds and the number of ids out.
-// Started by bench/src/called-peer.ts: tokenizer.mjs --peer gpt-tokenizer|huggingface --folder FOLDER
+// Texts to token ids by other libraries. Asked for a text's name at a time, as turns.mjs says; its check is the number of ids.
+// Run: node tokenizer.mjs --peer gpt-tokenizer|huggingface --folder FOLDER
 // gpt-tokenizer has the vocabulary o200k, huggingface (which is all JavaScript) reads that of LLaMA-3.
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { packageVersion, parseArgs } from "./measure.mjs";
+import { answerTurns } from "./turns.mjs";
 
 const { peer, folder } = parseArgs({ peer: "gpt-tokenizer", folder: "" });
 
@@ -22,12 +23,7 @@ async function huggingface() {
 }
 
 const { package: name, encode } = await (peer === "huggingface" ? huggingface() : gptTokenizer());
-const texts = new Map();
-process.on("message", (text) => {
-  if (!texts.has(text)) texts.set(text, readFileSync(path.join(folder, `${text}.txt`), "utf8"));
-  const content = texts.get(text);
-  const start = performance.now();
-  const ids = encode(content);
-  process.send({ seconds: (performance.now() - start) / 1000, check: ids.length });
+await answerTurns({ name: peer, version: packageVersion(name) }, (text) => {
+  const content = readFileSync(path.join(folder, `${text}.txt`), "utf8");
+  return { run: () => encode(content), check: () => encode(content).length };
 });
-process.send({ name: peer, version: packageVersion(name) });

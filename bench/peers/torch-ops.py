@@ -1,18 +1,17 @@
 """PyTorch peer, eager, for the operations and layers of ops.json: forward (`NAME`) and with the gradient of half the sum of squares
 by every float input (`NAME/grad`).
 
-Run: python3 torch-ops.py [--seconds 0.25 --threads 1 --only conv]
-Prints one JSON line a case, in ms; `check` is the sum of the magnitudes of what was computed.
+Run: python3 torch-ops.py [--threads 1]
+Asked for a case at a time, as turns.mjs says; `check` is the sum of the magnitudes of what was computed.
 """
 import argparse
 import json
 import math
 import os
-import statistics
 
 import torch
 import torch.nn.functional as F
-from torch_times import times_of
+from turns import answer_turns
 
 here = os.path.dirname(os.path.abspath(__file__))
 
@@ -95,42 +94,34 @@ def numbers(seed, dims, positive):
 
 def main():
     p = argparse.ArgumentParser()
-    p.add_argument("--seconds", type=float, default=0.25)
     p.add_argument("--threads", type=int, default=0)
-    p.add_argument("--only", default="")
     a = p.parse_args()
     if a.threads:
         torch.set_num_threads(a.threads)
     cases = json.load(open(os.path.join(here, "ops.json")))
-    for name, case in cases.items():
-        if a.only and name not in a.only.split(","):
-            continue
-        f = operations[name]
+
+    def prepare(of):
+        name, *gradient = of.split("/")
+        case, f = cases[name], operations[name]
         floats = [numbers(i + 1, dims, case.get("positive", False)) for i, dims in enumerate(case["inputs"])]
         whole = []
         if "ids" in case:
             count = math.prod(case["ids"])
             whole = [(torch.arange(count) * 7919 % case["below"]).reshape(case["ids"])]
+        leaves = [x.clone().requires_grad_() for x in floats]
 
         def forward():
             with torch.no_grad():
                 return [f(*floats, *whole)]
 
-        leaves = [x.clone().requires_grad_() for x in floats]
-
         def backward():
             loss = torch.square(f(*leaves, *whole)).sum() * 0.5
             return [g for g in torch.autograd.grad(loss, leaves, allow_unused=True) if g is not None]
 
-        for kind, run in ((name, forward), (name + "/grad", backward)):
-            if run is backward and case.get("forwardOnly"):
-                continue
-            check = sum(r.double().abs().sum().item() for r in run())
-            times = times_of(run, a.seconds, at_least=3)
-            print(json.dumps(dict(
-                name="torch", version=torch.__version__, case=kind, threads=a.threads or torch.get_num_threads(),
-                value=statistics.median(times) * 1e3, best=min(times) * 1e3, unit="ms", runs=len(times), check=check,
-            )), flush=True)
+        run = backward if gradient else forward
+        return run, sum(r.double().abs().sum().item() for r in run())
+
+    answer_turns("torch", torch.__version__, prepare)
 
 
 main()

@@ -1,59 +1,91 @@
-/** A peer program that stays and times one call when it is asked to, so that its calls and ours go in turn: what else the machine
- *  does, and what its clock is, is then the same for both. */
-import { fork } from "node:child_process";
+/** A peer program that stays and times some calls of a case when it is asked to, so that its calls and ours go in turn: what else the
+ *  machine does, and what its clock is, is then the same for both. What is said between us, line by line: bench/peers/turns.mjs. */
+import { spawn } from "node:child_process";
 import path from "node:path";
-import { absent, home, isInstalled, type Program } from "./peers.ts";
+import { createInterface } from "node:readline";
+import { absent, environment, home, interpreterOf, type Program, threadsOfTorch } from "./peers.ts";
+import { torches } from "./python.ts";
 
 export interface CalledPeer {
   readonly name: string;
   readonly version: string;
-  /** One call of a case. */
-  call(of: string): Promise<Timed>;
+  /** Calls of a case for so many seconds, or one that takes longer; null, with a word on standard error, where the peer lacks it. */
+  turn(of: string, seconds: number): Promise<Turn | null>;
   close(): void;
 }
 
-export interface Timed {
-  readonly seconds: number;
-  /** What the call gave, as a number to compare with ours. */
+export interface Turn {
+  /** Seconds of each call. */
+  readonly times: readonly number[];
+  /** What a call gave, as a number to compare with ours. */
   readonly check: number;
 }
 
-/** Answers of the program, in the order of what it was asked: first who it is, then a `Timed` for each case. */
-type Answer = { readonly name: string; readonly version: string } | Timed;
+type Answer = Partial<Pick<CalledPeer, "name" | "version"> & Turn> & { readonly absent?: string };
+
+interface Setting {
+  readonly folder?: string;
+  readonly threads?: number;
+  /** What runs the program, where that is not found by its name. */
+  readonly interpreter?: string;
+}
 
 /** Null, with a word on standard error, where it is not installed or does not start. */
-export async function calledPeer({ file, args, needs }: Program, folder = home): Promise<CalledPeer | null> {
-  if (!isInstalled(needs, folder)) {
+export async function calledPeer(
+  program: Program,
+  { folder = home, threads = 1, interpreter = interpreterOf(program, folder) }: Setting = {},
+): Promise<CalledPeer | null> {
+  const { file, args, needs } = program;
+  if (interpreter === undefined) {
     absent(needs, "npm run peers");
     return null;
   }
-  const child = fork(path.join(folder, file), [...args], { cwd: folder, stdio: ["ignore", "ignore", "pipe", "ipc"] });
+  const child = spawn(interpreter, [path.join(folder, file), ...args], { cwd: folder, env: environment(threads) });
   let complaint = "";
-  child.stderr?.setEncoding("utf8").on("data", (text: string) => (complaint += text));
-  const answer = (): Promise<Answer> =>
-    new Promise((resolve, reject) => {
-      const ended = (): void => reject(new Error(`${needs}: the program ended: ${complaint.trim()}`));
-      child.once("exit", ended);
-      child.once("message", (message) => {
-        child.off("exit", ended);
-        resolve(message as Answer);
-      });
-    });
-  const first = await answer().catch((error: unknown) => {
-    console.error(`${needs} is not measured: ${String(error)}`);
-    return null;
+  child.stderr.setEncoding("utf8").on("data", (text: string) => (complaint = (complaint + text).slice(-2000)));
+  child.stdin.on("error", () => {}); // it ended: the next answer says so
+  const ended = new Promise<string>((resolve) => {
+    child.on("error", (error) => resolve(error.message));
+    child.on("close", () => resolve(complaint.trim() || "no word"));
   });
-  if (!first || !("name" in first)) return null;
-  return {
-    name: first.name,
-    version: first.version,
-    async call(of) {
-      const answered = answer();
-      child.send(of);
-      const timed = await answered;
-      if ("seconds" in timed) return timed;
-      throw new TypeError(`${needs}: expected seconds of ${of}, got ${JSON.stringify(timed)}`);
-    },
-    close: () => child.disconnect(),
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  /** The next line that is an answer; libraries print others. */
+  const answer = async (): Promise<Answer> => {
+    for (let line = await lines.next(); !line.done; line = await lines.next())
+      if (line.value.startsWith("{")) return JSON.parse(line.value) as Answer;
+    throw new Error(`${needs}: the program ended: ${await ended}`);
   };
+  const { name, version } = await answer().catch((error: unknown) => {
+    console.error(`${needs} is not measured: ${String(error)}`);
+    const none: Answer = {};
+    return none;
+  });
+  if (name === undefined || version === undefined) return null;
+  return {
+    name,
+    version,
+    async turn(of, seconds) {
+      child.stdin.write(`${JSON.stringify({ case: of, seconds })}\n`);
+      const { times, check, absent: why } = await answer();
+      if (times !== undefined && times.length > 0 && check !== undefined) return { times, check };
+      if (why === undefined) throw new TypeError(`${needs}: expected times of ${of} and a check, got neither`);
+      if (why !== "not among its cases") console.error(`${name}: ${of} is not measured: ${why}`);
+      return null;
+    },
+    close: () => child.stdin.end(),
+  };
+}
+
+/** A program of PyTorch's on each of its versions that is installed, in each arrangement of its threads. */
+export async function calledTorches(file: string, threads: number, isQuick: boolean): Promise<CalledPeer[]> {
+  const all = torches();
+  if (all.length === 0) absent("torch", "npm run peers -- --torch");
+  const found: CalledPeer[] = [];
+  for (const torch of all)
+    for (const [pool, blas] of threadsOfTorch(torch, threads, isQuick)) {
+      const program = { file, args: ["--threads", String(pool)], needs: "torch" };
+      const peer = await calledPeer(program, { threads: blas, interpreter: torch.python });
+      if (peer) found.push(peer);
+    }
+  return found;
 }

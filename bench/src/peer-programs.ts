@@ -1,6 +1,6 @@
 /** The programs of bench/peers for benches that several frameworks of JavaScript are set beside: which there are, and how they are
  *  told what to measure. What one bench alone has is said there. */
-import { type CalledPeer, calledPeer } from "./called-peer.ts";
+import { type CalledPeer, calledPeer, calledTorches } from "./called-peer.ts";
 import { type PeerLine, type Program, runAll, runTorch } from "./peers.ts";
 
 /** A product of f32 matrices: a [m, k] by b [k, n]. */
@@ -117,22 +117,22 @@ export function memoryPeers(names: readonly string[]): Promise<PeerLine[]> {
   );
 }
 
-/** PyTorch eager and the JavaScript peers on the cases of bench/peers/ops.json, in ms. */
-export async function opsPeers(threads: number, { inJavaScript, seconds, isQuick }: PeerOptions): Promise<PeerLine[]> {
-  const ops = (peer: string, needs: string): Program => ({
-    file: "ops.mjs",
-    args: ["--peer", peer, "--seconds", String(seconds)],
-    needs,
-  });
+/** PyTorch eager, and the JavaScript peers, to be called for the cases of bench/peers/ops.json. */
+export async function opsPeers(
+  threads: number,
+  { inJavaScript, isQuick }: Omit<PeerOptions, "seconds">,
+): Promise<CalledPeer[]> {
+  const found = await calledTorches("torch-ops.py", threads, isQuick);
   const forBrowsers = [
-    ops("jaxjs", "@jax-js/jax"),
-    ops("tfjs-wasm", "@tensorflow/tfjs-backend-wasm"),
-    ops("ort-web", "onnxruntime-web"),
-  ];
-  return [
-    ...(await runTorch("torch-ops.py", ["--seconds", String(seconds)], threads, { isQuick })),
-    ...(await runAll(inJavaScript ? forBrowsers : [], 1)),
-  ];
+    ["jaxjs", "@jax-js/jax"],
+    ["tfjs-wasm", "@tensorflow/tfjs-backend-wasm"],
+    ["ort-web", "onnxruntime-web"],
+  ] as const;
+  for (const [name, needs] of inJavaScript ? forBrowsers : []) {
+    const peer = await calledPeer({ file: "ops.mjs", args: ["--peer", name], needs });
+    if (peer) found.push(peer);
+  }
+  return found;
 }
 
 /** Another tokenizer, to be called for the texts `NAME.txt` of a folder. */

@@ -4,7 +4,7 @@ import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import path from "node:path";
 import { isBetter, isUnit, type Peer, type Unit } from "./figure.ts";
-import { torches } from "./python.ts";
+import { type Torch, torches } from "./python.ts";
 
 export const home = path.resolve(import.meta.dirname, "../peers");
 
@@ -55,7 +55,7 @@ export const isInstalled = (needs: string, folder = home): boolean =>
   existsSync(path.join(folder, "node_modules", needs));
 
 /** What runs a program; undefined where it, or the package that it needs, is missing. */
-function interpreterOf({ file, needs }: Program, folder: string): string | undefined {
+export function interpreterOf({ file, needs }: Program, folder: string): string | undefined {
   if (!isInstalled(needs, folder)) return undefined;
   return file.endsWith(".py") ? python : process.execPath;
 }
@@ -65,7 +65,7 @@ export const absent = (needs: string, command: string): void =>
 
 /** The environment with so many threads for every pool that a library may have. What a machine says of OpenBLAS's kernels is left
  *  out: it may name slower ones than the processor has. */
-function environment(threads: number): NodeJS.ProcessEnv {
+export function environment(threads: number): NodeJS.ProcessEnv {
   const count = String(threads);
   const env = { ...process.env, OPENBLAS_NUM_THREADS: count, OMP_NUM_THREADS: count, MKL_NUM_THREADS: count };
   return Object.fromEntries(Object.entries(env).filter(([name]) => !/^OPENBLAS_(CORETYPE|L2_SIZE)$/.test(name)));
@@ -100,8 +100,15 @@ export async function runAll(programs: readonly Program[], threads: number, fold
   return lines;
 }
 
+/** The arrangements of threads to try: of its own pool, and of that of its products. Where these are two, they get in each other's
+ *  way. */
+export function threadsOfTorch({ hasOnePool }: Torch, threads: number, isQuick: boolean): [number, number][] {
+  const all: [number, number] = [threads, threads];
+  return threads === 1 || isQuick || hasOnePool ? [all] : [all, [1, threads], [threads, 1]];
+}
+
 /** A program of PyTorch's on each of its versions that is installed, and of each case the best that an arrangement of its threads
- *  gives: where its products have a pool of their own, the two get in each other's way. */
+ *  gives. */
 export async function runTorch(
   file: string,
   args: readonly string[],
@@ -111,16 +118,8 @@ export async function runTorch(
   const all = torches().filter(({ hasTransformers }) => needs === "torch" || hasTransformers);
   if (all.length === 0) absent(needs, "npm run peers -- --torch");
   const best = new Map<string, PeerLine>();
-  for (const torch of all) {
-    const isOne = threads === 1 || isQuick || torch.hasOnePool;
-    const arrangements = isOne
-      ? [[threads, threads]]
-      : [
-          [threads, threads],
-          [1, threads],
-          [threads, 1],
-        ];
-    for (const [pool, blas] of arrangements as [number, number][]) {
+  for (const torch of all)
+    for (const [pool, blas] of threadsOfTorch(torch, threads, isQuick)) {
       const program = { file, args: [...args, "--threads", String(pool)], needs };
       for (const line of await run(program, torch.python, blas, home)) {
         const id = `${line.name} ${line.version} ${line.case}`;
@@ -128,7 +127,6 @@ export async function runTorch(
         if (!before || isBetter(line, before)) best.set(id, { ...line, threads });
       }
     }
-  }
   return [...best.values()];
 }
 

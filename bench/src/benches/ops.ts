@@ -1,24 +1,23 @@
 /** Common operations and layers in ms, forward (`NAME`) and with the gradient of half the sum of squares by every float input
- *  (`NAME/grad`), beside PyTorch and the JavaScript peers; last the geometric means of our times and of the best of each kind. */
+ *  (`NAME/grad`), beside PyTorch and the JavaScript peers, in turn; last the geometric means of our times and of the best of each kind. */
 import { grad, jit, square, sum, type Tensor } from "sinan";
 import { beside, type Figure } from "../figure.ts";
 import type { Cases } from "../main.ts";
+import { inTurn } from "../in-turn.ts";
 import { type Pair, summary } from "../mean.ts";
-import { median, times } from "../measure.ts";
 import { inputsOf, operations, tensorsOf } from "../ops/cases.ts";
 import { opsPeers } from "../peer-programs.ts";
-import { ofCase, type PeerLine } from "../peers.ts";
 import { openCpu } from "../processor.ts";
+
+/** Of the seconds asked for, what each case takes of each of us: the whole then takes some two minutes. */
+const share = 1 / 16;
 
 /** Of the sums of magnitudes that we and a peer find: f32 in other orders, other formulas of erf. */
 const tolerance = 1e-3;
 
 export const cases: Cases = async function* ({ threads, peers, seconds, quick }): AsyncGenerator<Figure> {
   const device = await openCpu(threads);
-  const each = seconds / 8;
-  const measured = peers
-    ? await opsPeers(threads, { inJavaScript: device === "cpu-wasm", seconds: each, isQuick: quick })
-    : [];
+  const called = peers ? await opsPeers(threads, { inJavaScript: device === "cpu-wasm", isQuick: quick }) : [];
   const pairs: Pair[] = [];
   for (const [name, operation] of Object.entries(operations)) {
     const inputs = inputsOf[name];
@@ -34,19 +33,26 @@ export const cases: Cases = async function* ({ threads, peers, seconds, quick })
     ] as const) {
       if (f === backward && inputs.forwardOnly) continue;
       const call = jit(f, { name: of });
-      await compare(of, call(...floats), measured);
+      const check = await magnitudes(call(...floats));
       const run = async (): Promise<void> => {
         const results = call(...floats);
-        const flat = (results[0] as Tensor).reshape([-1]);
-        await flat.at(0).item();
-        for (const r of [flat, ...results]) r.dispose();
+        await done(results[0] as Tensor);
+        for (const r of results) r.dispose();
       };
-      const value = median(await times(run, { seconds: each, atLeast: 3 })) * 1e3;
-      const theirs = ofCase(measured, of);
-      pairs.push({ name: of, ours: value, theirs });
-      yield* beside({ bench: "ops", case: of, device, threads, value, unit: "ms" }, theirs);
+      const { ours, theirs } = await inTurn(run, called, of, { seconds: seconds * share, threads });
+      const value = ours * 1e3;
+      const inMs = theirs.map((peer) => ({ name: peer.name, version: peer.version, value: peer.value * 1e3 }));
+      for (const peer of theirs)
+        if (Math.abs(peer.check - check) > tolerance * check)
+          console.error(
+            `ops: ${of}: our results' magnitudes add up to ${check}, those of ${peer.name} to ${peer.check}`,
+          );
+      pairs.push({ name: of, ours: value, theirs: inMs });
+      yield* beside({ bench: "ops", case: of, device, threads, value, unit: "ms" }, inMs);
     }
+    for (const x of [...floats, ...whole]) x.dispose();
   }
+  for (const peer of called) peer.close();
   const of = { bench: "ops", device, threads, unit: "ms" } as const;
   const only = (isTorch: boolean): Pair[] =>
     pairs.map((pair) => ({ ...pair, theirs: pair.theirs.filter(({ name }) => (name === "torch") === isTorch) }));
@@ -54,11 +60,14 @@ export const cases: Cases = async function* ({ threads, peers, seconds, quick })
   yield* summary(of, only(true), { mean: "geometric-mean-torch", least: "least-torch", best: "best-torch" });
 };
 
-/** Says where a peer computes something else. */
-async function compare(name: string, results: readonly Tensor[], lines: readonly PeerLine[]): Promise<void> {
+async function magnitudes(results: readonly Tensor[]): Promise<number> {
   let total = 0;
   for (const r of results) for (const v of await r.data()) total += Math.abs(Number(v));
-  for (const { case: of, name: peer, check } of lines)
-    if (of === name && check !== undefined && Math.abs(check - total) > tolerance * total)
-      console.error(`ops: ${name}: the magnitudes of our results add up to ${total}, ${peer}'s to ${check}`);
+  return total;
+}
+
+/** Waits until a result is there, as jax-js's blockUntilReady does: reading it would copy it. */
+async function done(result: Tensor): Promise<void> {
+  const buffer = result.buffer();
+  if (typeof buffer !== "number") await buffer.stream.peek(buffer.place, [buffer]);
 }

@@ -41,7 +41,7 @@ export const cases: Cases = async function* ({ peers, seconds }): AsyncGenerator
     for (const [what, text] of Object.entries(texts)) {
       const count = tokenizer.encode(text).length;
       const theirs: number[] = [];
-      const check = (await peer?.call(what))?.check ?? count;
+      const check = (await peer?.turn(what, 0))?.check ?? count;
       if (check !== count) console.error(`${vocabulary}-${what}: ${peer?.name} gives ${check} ids, we give ${count}`);
       const ours: number[] = [];
       const end = performance.now() + 1000 * seconds * (peer ? 2 : 1);
@@ -49,7 +49,7 @@ export const cases: Cases = async function* ({ peers, seconds }): AsyncGenerator
         const start = performance.now();
         tokenizer.encode(text);
         ours.push((performance.now() - start) / 1000);
-        if (peer) theirs.push((await peer.call(what)).seconds);
+        theirs.push(...((await peer?.turn(what, 0))?.times ?? []));
       }
       const rate = (taken: readonly number[]): number => Buffer.byteLength(text) / 1e6 / median(taken);
       const other = peer && { name: peer.name, version: peer.version, value: rate(theirs) };

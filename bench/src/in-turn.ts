@@ -1,0 +1,65 @@
+/** Calls of ours and of peers in turn: some of each, round after round, so that whatever the machine does beside hits all alike; and
+ *  bounded in time, however slow one of them is. */
+import { setTimeout } from "node:timers/promises";
+import type { CalledPeer, Turn } from "./called-peer.ts";
+import type { Peer } from "./figure.ts";
+import { median } from "./measure.ts";
+
+const rounds = 5;
+/** Who has been asked less often goes on when its time is over. */
+const atLeast = 3;
+/** Threads of a pool that has nothing to do look for work for some milliseconds before they sleep. */
+const restMs = 10;
+
+interface Timed {
+  /** The median of our calls in seconds. */
+  readonly ours: number;
+  /** Of each peer that has the case the same, the best of those of one name and version. */
+  readonly theirs: readonly (Peer & { readonly check: number })[];
+}
+
+/** @param seconds  for each of us */
+export async function inTurn(
+  ours: () => Promise<void>,
+  peers: readonly CalledPeer[],
+  of: string,
+  { seconds, threads }: { readonly seconds: number; readonly threads: number },
+): Promise<Timed> {
+  const all = [
+    async (share: number): Promise<Turn> => ({ times: await turnOf(ours, share), check: Number.NaN }),
+    ...peers.map((peer) => (share: number) => peer.turn(of, share)),
+  ].map((turn) => ({ turn, times: [] as number[], check: Number.NaN, left: seconds, isDone: false }));
+  for (let round = 0; round < rounds; round++)
+    for (const one of all) {
+      if (one.isDone) continue;
+      if (threads > 1) await setTimeout(restMs);
+      const { times, check } = (await one.turn(seconds / rounds)) ?? { times: [], check: Number.NaN };
+      one.times.push(...times);
+      one.check = check;
+      one.left -= times.reduce((a, b) => a + b, 0);
+      one.isDone = times.length === 0 || (one.left <= 0 && one.times.length >= atLeast);
+    }
+  const [own, ...others] = all.map(({ times, check }) => ({
+    value: times.length > 0 ? median(times) : undefined,
+    check,
+  }));
+  const best = new Map<string, Timed["theirs"][number]>();
+  peers.forEach(({ name, version }, i) => {
+    const { value, check = Number.NaN } = others[i] ?? {};
+    const before = best.get(`${name} ${version}`)?.value ?? Number.POSITIVE_INFINITY;
+    if (value !== undefined && value < before) best.set(`${name} ${version}`, { name, version, value, check });
+  });
+  return { ours: own?.value ?? Number.NaN, theirs: [...best.values()] };
+}
+
+/** As bench/peers/turns.mjs has it. */
+async function turnOf(run: () => Promise<void>, seconds: number): Promise<number[]> {
+  const times: number[] = [];
+  const end = performance.now() + seconds * 1000;
+  do {
+    const start = performance.now();
+    await run();
+    times.push((performance.now() - start) / 1000);
+  } while (performance.now() < end);
+  return times.length > 1 ? times.slice(1) : times;
+}
