@@ -1,7 +1,7 @@
 /** The tiers of the processor: changed at will and never by themselves; what happens where kernels cannot be built. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, test } from "node:test";
@@ -64,6 +64,26 @@ test("a program is compiled anew for each tier, over the same tensors", { skip }
   for (let i = 0; i < 4; i++) alone = g(alone, big);
   const [p, q] = [await mixed.data(), await alone.data()];
   for (let i = 0; i < q.length; i += 997) assert.ok(Math.abs(Number(p[i]) - Number(q[i])) < 1e-3);
+});
+
+test("who starts again schedules, renders and builds no kernel", { skip }, () => {
+  const cache = path.join(folder, "again");
+  const step = `const { valueAndGrad } = await import("sinan"); await changeTier("native");
+    const f = jit((w, x) => valueAndGrad((v) => matmul(x, v).logSoftmax(-1).exp().square().mean())(w));
+    const x = tensor(Array.from({ length: 64 * 33 }, (_, i) => Math.sin(i)), { shape: [64, 33] });
+    const [loss, slope] = f(x.transpose(), x);
+    console.log(await loss.item(), (await slope.data()).join(" "));`;
+  const first = script(step, { SINAN_CACHE: cache });
+  const files = readdirSync(cache).sort();
+  assert.ok(files.filter((name) => name.endsWith(".json")).length >= 4, `${files.join(" ")}\n${first.err}`);
+  const written = files.map((name) => statSync(path.join(cache, name)).ino);
+  assert.deepEqual(script(step, { SINAN_CACHE: cache }), first);
+  assert.deepEqual(readdirSync(cache).sort(), files, "it found all that it asked for");
+  assert.deepEqual(
+    files.map((name) => statSync(path.join(cache, name)).ino),
+    written,
+    "and wrote none of it again",
+  );
 });
 
 test("tiers that there are none of, and names", { skip }, async () => {

@@ -19,14 +19,15 @@ export const tuningOf = (artifact: Artifact): Tuning | undefined => groups.get(a
 const rendered = new Map<string, { readonly fn: Fn; readonly artifact: Artifact }[]>();
 
 export function kernelFor(fn: Fn, hardware: HardwareModel): Artifact {
-  const codegen = codegenFor(hardware);
+  const { name, cached } = codegenFor(hardware);
   const { by } = tuned;
-  const key = `${hardware.id} ${hardware.features.join(",")} ${hardware.sharedMemory === true} ${codegen.name} ${fn.hash} ${by?.hash}`;
+  const key = JSON.stringify([hardware, name, fn.hash, by?.hash]);
   const list = rendered.get(key) ?? [];
   rendered.set(key, list);
   const known = list.find((entry) => fnEqual(entry.fn, fn));
   if (known) return known.artifact;
-  const artifact = watched("pass", `kernel ${fn.name}`, () => render(fn, hardware, by?.chooser(fn, hardware)));
+  const make = (): Artifact => render(fn, hardware, by?.chooser(fn, hardware));
+  const artifact = watched("pass", `kernel ${fn.name}`, cached ? () => cached(fn, hardware, by?.hash, make) : make);
   list.push({ fn, artifact });
   groups.set(artifact, { fn, by });
   return artifact;

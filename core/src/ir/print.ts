@@ -14,8 +14,9 @@ import { type Fn, nodesOf } from "./fn.ts";
 import type { Node } from "./node.ts";
 import { isTuple, type Type, typeText } from "./type.ts";
 
-/** The text of a function: the bounds of its symbolic dims, the functions that it calls, itself. */
-export function print(fn: Fn): string {
+/** The text of a function: the bounds of its symbolic dims, the functions that it calls, itself.
+ *  @param sites  whether it says whose lines its nodes are of: by default, it does */
+export function print(fn: Fn, sites = true): string {
   const fns = [...calledFirst(fn)];
   const names = nameAll(fns);
   const syms = new Map<string, Sym>();
@@ -24,7 +25,7 @@ export function print(fn: Fn): string {
   const header = [...syms.values()]
     .sort((a, b) => (a.name < b.name ? -1 : 1))
     .map(({ name, lo, hi, multiple }) => `${name} ${lo}..${hi} multiple ${multiple}`);
-  return (header.length > 0 ? `dims ${header.join(", ")}\n` : "") + fns.map((f) => body(f, names)).join("\n");
+  return (header.length > 0 ? `dims ${header.join(", ")}\n` : "") + fns.map((f) => body(f, names, sites)).join("\n");
 }
 
 /** The line of one node, as `print` of the function that holds it would give it. */
@@ -32,7 +33,7 @@ export function printNode(node: Node, fn: Fn): string {
   return line(node, numbering(fn), (f) => label(f.name)).trim();
 }
 
-function body(fn: Fn, names: ReadonlyMap<Fn, string>): string {
+function body(fn: Fn, names: ReadonlyMap<Fn, string>, sites: boolean): string {
   const ids = numbering(fn);
   const params = fn.params.map(
     (p, i) =>
@@ -41,7 +42,7 @@ function body(fn: Fn, names: ReadonlyMap<Fn, string>): string {
   const heads = new Set<Node>(fn.params as readonly Node[]);
   const lines = nodesOf(fn)
     .filter((n) => !heads.has(n))
-    .map((n) => line(n, ids, (f) => names.get(f) ?? label(f.name)));
+    .map((n) => line(n, ids, (f) => names.get(f) ?? label(f.name), sites));
   const results = fn.results.map((r) => `%${ids.get(r)}`).join(", ");
   return [
     `fn ${names.get(fn)}(${params.join(", ")}) {`,
@@ -51,9 +52,9 @@ function body(fn: Fn, names: ReadonlyMap<Fn, string>): string {
   ].join("\n");
 }
 
-function line(n: Node, ids: ReadonlyMap<Node, number>, fnText: (fn: Fn) => string): string {
+function line(n: Node, ids: ReadonlyMap<Node, number>, fnText: (fn: Fn) => string, sites = true): string {
   const attr = attrText(n.attr, fnText);
-  const site = n.site === undefined ? "" : `  // ${n.site.replaceAll(/\s+/g, " ")}`;
+  const site = !sites || n.site === undefined ? "" : `  // ${n.site.replaceAll(/\s+/g, " ")}`;
   return `  %${ids.get(n) ?? "?"} = ${n.op}(${n.src.map((s) => `%${ids.get(s) ?? "?"}`).join(", ")})${attr && ` ${attr}`} : ${typeText(n.type)}${site}`;
 }
 

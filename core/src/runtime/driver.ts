@@ -156,4 +156,7 @@ export interface Codegen {
    *  transcendental ops is as it says. */
   readonly share?: (kernel: Fn, hardware: HardwareModel) => Fn;
   render(fn: Fn, hardware: HardwareModel): Artifact;
+  /** Finds again what was made of an equal group, or makes it: for those that keep what they made beyond the process.
+   *  @param tuning  the hash of what the schedule is chosen by, where that is more than the hardware */
+  readonly cached?: (group: Fn, hardware: HardwareModel, tuning: string | undefined, make: () => Artifact) => Artifact;
 }

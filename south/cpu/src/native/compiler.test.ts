@@ -71,6 +71,49 @@ for (const [what, fake, reason, text] of refused)
     assert.match(said, text);
   });
 
+test("a compiler that hangs is waited for once a day, or until somebody wants it asked again", {
+  skip: noShell,
+}, async () => {
+  const calls = path.join(folder, `calls-${count++}`);
+  const compiler = fakeCompiler(path.join(folder, `fake-${count++}`), "cc", {
+    version: `echo >> '${calls}'; sleep 30`,
+  });
+  const environment = { SINAN_CC: compiler, SINAN_CACHE: path.join(folder, `cache-${count++}`) };
+  const text = async (timeoutMs = 300): Promise<string> => {
+    const found = await find(environment, { timeoutMs });
+    assert.ok("refused" in found && found.refused === "timeout");
+    return found.text;
+  };
+  const asked = (): number => readFileSync(calls, "utf8").length;
+  assert.match(await text(), /cc does not answer within 0.3 s$/);
+  const [, kept = ""] = /within 0.3 s \(found within the last day; .* remove (.*)\)$/.exec(await text()) ?? [];
+  assert.equal(asked(), 1);
+  await text(301); // who gives it more time wants to know
+  assert.equal(asked(), 2);
+  rmSync(kept);
+  assert.match(await text(), /within 0.3 s$/);
+  assert.equal(asked(), 3);
+  utimesSync(compiler, new Date(), new Date(1)); // another compiler, for all that is known
+  await text();
+  assert.equal(asked(), 4);
+});
+
+test("a compiler that hung the day before is asked", { skip: noShell }, async (t) => {
+  const compiler = fakeCompiler(path.join(folder, `fake-${count++}`), "cc", { version: "sleep 30" });
+  const environment = { SINAN_CC: compiler, SINAN_CACHE: path.join(folder, `cache-${count++}`) };
+  const find300 = () => find(environment, { timeoutMs: 300 });
+  const texts = [await find300()];
+  const now = Date.now();
+  t.mock.method(Date, "now", () => now + 23 * 3_600_000);
+  texts.push(await find300());
+  t.mock.method(Date, "now", () => now + 25 * 3_600_000);
+  texts.push(await find300());
+  assert.deepEqual(
+    texts.map((found) => "text" in found && /last day/.test(found.text)),
+    [false, true, false],
+  );
+});
+
 test("a compiler that hangs is ended with all that it started", { skip: noShell }, async () => {
   const child = path.join(folder, "child");
   await refusal({ version: `sleep 30 & echo $! > '${child}'; wait` }, 300);

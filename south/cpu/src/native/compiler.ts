@@ -9,7 +9,7 @@ import { wordsOf } from "./file-layer.ts";
 import { objectExtension, objectFault } from "./object-file.ts";
 import type { Environment } from "./private-directory.ts";
 import { processorText } from "./processor.ts";
-import type { Store, Workplace } from "./store.ts";
+import type { Found, Store, Workplace } from "./store.ts";
 import { noSpaceIn, type Run, runProcess } from "./subprocess.ts";
 
 /** What a compiler says of itself and of the processor. */
@@ -105,12 +105,20 @@ interface Asking {
   readonly processor: string;
 }
 
-/** From the cache, or else asked. Refusals are not kept: what hangs today may answer tomorrow. */
+/** From the cache, or else asked. Of refusals only the ones that took long are kept, and not for long: what hangs today may answer
+ *  tomorrow. */
 async function factsOf(candidate: Candidate, store: Store, asking: Asking): Promise<Facts | Refusal> {
   const { command, files } = candidate;
-  const key = keyOf("compiler", command, files, steeringOf(asking.environment), asking.processor);
-  const [known] = store.find([key]);
-  if (known) return JSON.parse(Buffer.from(known.bytes).toString("utf8")) as Facts;
+  const asked = [command, files, steeringOf(asking.environment), asking.processor] as const;
+  const [key, silence] = [keyOf("compiler", ...asked), keyOf("silence", ...asked, asking.timeoutMs)];
+  const [known, silent] = store.find([key, silence]);
+  if (known) return read<Facts>(known);
+  const before = silent && read<Silence>(silent);
+  if (before && Math.abs(Date.now() - before.at) < day)
+    return {
+      refused: "timeout",
+      text: `${before.text} (found within the last day; to have it asked again, remove ${silent.path})`,
+    };
   for (;;) {
     const place = store.workplace();
     try {
@@ -119,6 +127,8 @@ async function factsOf(candidate: Candidate, store: Store, asking: Asking): Prom
         await remember(store, place, key, facts);
         return facts;
       }
+      if (facts.refused === "timeout")
+        await remember(store, place, silence, { at: Date.now(), text: facts.text } satisfies Silence);
       if (facts.refused !== "no-space" || !place.isCache) return facts;
       store.giveUp(facts.text); // and once more elsewhere
     } finally {
@@ -127,7 +137,17 @@ async function factsOf(candidate: Candidate, store: Store, asking: Asking): Prom
   }
 }
 
-async function remember(store: Store, place: Workplace, key: string, facts: Facts): Promise<void> {
+/** That a compiler did not answer, and when that was, in milliseconds since the epoch. */
+interface Silence {
+  readonly at: number;
+  readonly text: string;
+}
+
+const day = 86_400_000;
+
+const read = <T>({ bytes }: Found): T => JSON.parse(Buffer.from(bytes).toString("utf8")) as T;
+
+async function remember(store: Store, place: Workplace, key: string, facts: Facts | Silence): Promise<void> {
   const bytes = Buffer.from(JSON.stringify(facts));
   const file = path.join(place.path, "facts.json");
   try {

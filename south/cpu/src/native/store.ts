@@ -36,12 +36,22 @@ export interface Workplace {
 /** What an entry is called and was made of. */
 export type Made = Omit<EntryName, "sum">;
 
+/** An entry by its content. */
+export interface Noted {
+  readonly made: Made;
+  readonly bytes: Uint8Array;
+}
+
 export interface Store {
   readonly files: FileLayer;
   /** Where entries are kept; undefined where none are. */
   readonly directory: string | undefined;
   /** What there is for each key, each checked before it is returned: a damaged or foreign entry is removed and counts as none. */
   find(keys: readonly string[]): (Found | undefined)[];
+  /** Looks up one key after another among the entries that are there now. */
+  finder(): (key: string) => Found | undefined;
+  /** Makes entries of these bytes, as far as that can be done at once: who finds one missing, or broken by a crash, makes it again. */
+  note(entries: readonly Noted[]): void;
   workplace(): Workplace;
   /** Makes an entry of a file in a workplace, which has these bytes.
    *  @returns where it is from now on until the process ends
@@ -85,12 +95,12 @@ export function openStore({
     else [directory, writable] = [found.path, true];
   }
 
-  const find = (keys: readonly string[]): (Found | undefined)[] => {
+  const finder = (): ((key: string) => Found | undefined) => {
     const entries = attempt(() => (directory === undefined ? undefined : listEntries(files, directory)));
-    return keys.map((key) => {
+    return (key) => {
       const own = ofThisRun.get(key);
       return whole([...(own ? [own] : []), ...(entries?.get(key) ?? [])]);
-    });
+    };
   };
   /** The first of an entry's files that is what its name says; others go. */
   const whole = (candidates: readonly Candidate[]): Found | undefined => {
@@ -135,10 +145,28 @@ export function openStore({
     ofThisRun.set(entry.key, { file: at, sum: entry.sum });
     return at;
   };
+  const note = (entries: readonly Noted[]): void => {
+    if (directory === undefined || !writable || entries.length === 0) return;
+    const place = workplace();
+    try {
+      if (!place.isCache) return;
+      for (const { made, bytes } of entries) {
+        const file = path.join(place.path, made.name);
+        files.writeFileSync(file, bytes, { mode: 0o600 });
+        files.renameSync(file, path.join(directory, entryFile({ ...made, sum: sumOf(bytes) })));
+      }
+    } catch (error) {
+      giveUp(error);
+    } finally {
+      place.close();
+    }
+  };
   return {
     files,
     directory,
-    find,
+    find: (keys) => keys.map(finder()),
+    finder,
+    note,
     workplace,
     keep,
     giveUp,

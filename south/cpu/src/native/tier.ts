@@ -15,11 +15,14 @@ import { type NativeHardware, nativeHardware } from "./hardware.ts";
 import { type Builder, NativeKernels } from "./kernels.ts";
 import { openPool } from "./pool.ts";
 import { poolText } from "./pool-text.ts";
+import { sourcesHash } from "./sources.ts";
 import { openStore, type Store } from "./store.ts";
+import { Texts } from "./texts.ts";
 
 /** What the whole process has once. */
 interface Found {
   readonly store: Store;
+  readonly texts: Texts;
   readonly compiler: Compiler;
   readonly ffi: Ffi;
   readonly facts: NativeHardware;
@@ -43,7 +46,8 @@ async function find(): Promise<Found | string> {
   try {
     const unit: Unit = { name: "threads", text: poolText };
     const [built] = await build(compiler, [unit], { store, flags: ["-std=gnu11", "-O2", "-pthread"] });
-    return built ? { store, compiler, ffi, facts, pool: built.path } : "the threads' program was not built";
+    const texts = new Texts(store, sourcesHash());
+    return built ? { store, texts, compiler, ffi, facts, pool: built.path } : "the threads' program was not built";
   } catch (error) {
     return lineOf(error);
   }
@@ -81,7 +85,7 @@ export async function openNative({
 }: TierGround): Promise<Tier | string> {
   const ready = await (found ??= find());
   if (typeof ready === "string") return ready;
-  register({ codegen: cCodegen });
+  register({ codegen: { ...cCodegen, cached: ready.texts.cached } });
   const threads = options.shared ? options.threads : 1;
   const pool = openPool(ready.ffi, ready.pool, { threads });
   const kernels = new NativeKernels(builderOf(ready), 4 * availableParallelism(), (cause) => {
@@ -105,14 +109,16 @@ export async function openNative({
 /** Builds with what was found, and opens what was built. A compiler that fails over its own optimizations is asked once more for few of
  *  them: the code is slower then, and its numbers are the same. */
 const builderOf =
-  ({ store, compiler, ffi, facts }: Found): Builder =>
+  ({ store, texts, compiler, ffi, facts }: Found): Builder =>
   async (units, onProgress) => {
     const named = units.map(({ name, text }) => ({ name: name.replaceAll(/\W/g, "_").slice(0, 64), text }));
     const onBuilt = ({ done, total }: Progress): void =>
       onProgress({ what: `kernels with ${compiler.kind}`, done, of: total });
     const all = (flags: readonly string[]): Promise<Built[]> =>
       build(compiler, named, { store, flags, onProgress: onBuilt });
-    const built = await all(flagsOf(facts)).catch((error: unknown) => {
+    const building = all(flagsOf(facts));
+    texts.save(); // while compilers work, this thread has time
+    const built = await building.catch((error: unknown) => {
       if (error instanceof ToolchainError && (error.reason === "refused" || error.reason === "killed"))
         return all([...flagsOf(facts), "-O1"]);
       throw error;
