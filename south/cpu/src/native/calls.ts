@@ -23,9 +23,9 @@ interface Call extends Passage {
   readonly submission: Submission;
 }
 
-/** Grains of work below which a submission runs on the calling thread: another one takes some tens of microseconds to wake up and to tell
- *  that it is done. */
-const leastGrains = 32;
+/** Grains of work below which a submission runs on the calling thread, some quarter of a millisecond: another thread takes some tens of
+ *  microseconds to wake up and to tell that it is done, more than what JavaScript could do meanwhile for the next submission. */
+const leastGrains = 256;
 /** The most calls under way: more would only hold memory. */
 const mostCalls = 8;
 
