@@ -1,9 +1,9 @@
-/** Latency of whole models, f32, from an input in JavaScript's memory to an output there: ours as a user would write and jit them, the
- *  same weights as an ONNX file on ONNX Runtime, which compares its output with ours before it is timed. */
+/** Latency of whole models, f32, from an input in JavaScript's memory to an output there: ours as a user would write and jit them, with
+ *  weights that stay, the same weights as an ONNX file on ONNX Runtime, which packs them once too and compares its output with ours before it is timed. */
 import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { jit, key, nn, random, type Tensor, tensor } from "sinan";
+import { frozen, jit, key, nn, random, type Tensor, tensor } from "sinan";
 import { beside, type Figure } from "../figure.ts";
 import type { Cases } from "../main.ts";
 import { type Pair, summary } from "../mean.ts";
@@ -99,7 +99,10 @@ export const cases: Cases = async function* ({ threads, peers, seconds, quick })
       if (!found) throw new Error(`${model.name} has no ${name}, only ${[...values.keys()].join(", ")}`);
       return found;
     };
-    const call = jit((self: nn.Layer, x: Tensor) => self(x), { name: model.name });
+    const call = jit((self: nn.Layer, x: Tensor) => self(x), {
+      name: model.name,
+      frozen: frozen(0),
+    });
     for (const batch of quick ? batches.slice(0, 1) : batches) {
       const name = `${model.name}-b${batch}`;
       const shape = [batch, ...model.input];

@@ -8,7 +8,7 @@ import { watched } from "../runtime/watch.ts";
 import type { Choose } from "../kernel/plan.ts";
 import { type Tuning, tuned } from "./tuning.ts";
 
-const groups = new WeakMap<Artifact, { readonly fn: Fn; readonly by: Tuning | undefined }>();
+export const groups = new WeakMap<Artifact, { readonly fn: Fn; readonly by: Tuning | undefined }>();
 
 /** The group that an artifact was made of. */
 export const groupOf = (artifact: Artifact): Fn | undefined => groups.get(artifact)?.fn;
@@ -37,10 +37,18 @@ export function kernelFor(fn: Fn, hardware: HardwareModel): Artifact {
  *  @throws ScheduleError for choices that make no schedule; what the code generator throws */
 export function render(group: Fn, hardware: HardwareModel, choose: Choose | undefined): Artifact {
   const codegen = codegenFor(hardware);
-  return codegen.render(codegen.level === "graph" ? group : loops(group, codegen, hardware, choose), hardware);
+  return codegen.level === "graph"
+    ? codegen.render(group, hardware)
+    : renderLoops(lower(group), codegen, hardware, choose);
 }
 
-function loops(group: Fn, { share }: Codegen, hardware: HardwareModel, choose: Choose | undefined): Fn {
-  const planned = scheduled(lower(group), hardware, choose);
-  return expandTranscendentals(share ? share(planned, hardware) : planned);
+/** The same of a kernel that nobody has scheduled yet. */
+export function renderLoops(
+  kernel: Fn,
+  codegen: Codegen,
+  hardware: HardwareModel,
+  choose: Choose | undefined,
+): Artifact {
+  const planned = scheduled(kernel, hardware, choose);
+  return codegen.render(expandTranscendentals(codegen.share?.(planned, hardware) ?? planned), hardware);
 }

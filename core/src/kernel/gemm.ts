@@ -144,7 +144,7 @@ function collapseReduced(plan: Plan, i: number): void {
   );
 }
 
-function chooseTile(plan: Plan, i: number, lanes: number): Tile | undefined {
+export function chooseTile(plan: Plan, i: number, lanes: number): Tile | undefined {
   const nest = plan.nest(i);
   const [x, y] = (sumOf(nest).src[0] as Node).src.map((s) => rangesIn([s])) as [
     Map<number, RangeNode>,

@@ -46,6 +46,7 @@ export { jit, type JitOptions } from "./jit.ts";
 export { cond, scan, type ScanOptions, whileLoop } from "./control.ts";
 export { type CumulativeOptions, cummax, cummin, cumprod, cumsum, logCumSumExp } from "./cumulative.ts";
 export { footprint } from "./footprint.ts";
+export { type Frozen, frozen } from "./frozen.ts";
 export { hessian, hvp, jacobian, type JacobianOptions, jvp } from "./forward.ts";
 export type { Operand } from "./operand.ts";
 export { checkpointName, policies } from "./policies.ts";

@@ -12,6 +12,7 @@ import type { Buffer } from "../runtime/buffer.ts";
 import type { Program } from "../runtime/program.ts";
 import type { Stream } from "../runtime/stream.ts";
 import { encode } from "./dtypes.ts";
+import type { Frozen } from "./frozen.ts";
 import { flush, streamOf } from "./flush.ts";
 import { isPending, isTransforming, lazyScope, leaf } from "./pending.ts";
 import { matches, type Pattern, patternOf, valueOf } from "./repeat.ts";
@@ -37,6 +38,8 @@ export interface JitOptions<A extends readonly unknown[]> {
   readonly fit?: Fit;
   /** Makes kernels by what was measured, as `sinan/tune` finds and reads it. */
   readonly tune?: Tuning;
+  /** Packs weights once instead of at each call: `frozen(…)`. */
+  readonly frozen?: Frozen;
   /** Sizes that may change without a new trace: `symbolic({ … })`. */
   readonly symbols?: Symbols;
 }
@@ -59,8 +62,8 @@ interface Compiled {
   readonly donated: ReadonlySet<number>;
   readonly fit: Fit | undefined;
   readonly tune: Tuning | undefined;
-  /** Whether it is one of many of a trace, for certain sizes. */
-  readonly isBound: boolean;
+  /** Finds or makes its program. */
+  readonly make: typeof programFor;
   /** Puts the results' tree around the outputs of a call. */
   readonly build: (outputs: readonly Tensor[]) => unknown;
   /** The program, on the device of the last call. */
@@ -91,7 +94,7 @@ export function jit<A extends readonly unknown[], Y>(
   options: JitOptions<A> = {},
 ): (...args: A) => Y {
   const name = nameOf(f, options.name);
-  const { fit, tune, symbols } = options;
+  const { fit, tune, symbols, frozen } = options;
   const traces = new Map<string, Traced>();
   const compiled = new Map<string, Compiled>();
   let last: Signature | undefined;
@@ -117,7 +120,9 @@ export function jit<A extends readonly unknown[], Y>(
         donated: donatedInputs(signature, under(options.donate, args.length)),
         fit,
         tune,
-        isBound: symbols !== undefined,
+        make:
+          frozen?.of(traced, donatedInputs(signature, under(frozen.names, args.length))) ??
+          (symbols ? newProgram : programFor),
         build: builderOf(traced.output),
         program: undefined,
       };
@@ -186,10 +191,10 @@ function execute(compiled: Compiled, args: readonly (Buffer | number)[], name: s
 }
 
 function programOf(compiled: Compiled, args: readonly (Buffer | number)[]): Program {
-  const { traced, donated, fit, tune, isBound, program } = compiled;
+  const { traced, donated, fit, tune, make, program } = compiled;
   const on = streamOf(args);
   if (program?.on === on) return program.run;
-  const run = (isBound ? newProgram : programFor)(traced.fn, on, donated, fit, tune);
+  const run = make(traced.fn, on, donated, fit, tune);
   compiled.program = { on, run };
   return run;
 }
