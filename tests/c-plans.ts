@@ -8,7 +8,7 @@ import process from "node:process";
 import type { Fn } from "../core/src/ir/fn.ts";
 import { tensorTypeOf } from "../core/src/ir/node.ts";
 import { type KernelText, renderCLike } from "../core/src/kernel/c-like.ts";
-import { shareLoops } from "../core/src/kernel/parallel.ts";
+import { shareTiles } from "../core/src/kernel/shared-tiles.ts";
 import type { Artifact, Codegen } from "../core/src/runtime/driver.ts";
 import type { Launch, Plan, Slot } from "../core/src/runtime/program.ts";
 import { c, cFlags } from "../south/cpu/src/native/c.ts";
@@ -36,7 +36,7 @@ const kernels = new WeakMap<Artifact, Fn>();
 export const keepKernels: Codegen = {
   name: "c11",
   level: "loops",
-  share: shareLoops,
+  share: shareTiles,
   render: (kernel) => {
     const { scratchBytes } = renderCLike(kernel, c);
     const artifact = { codegen: "c11", name: kernel.name, code: "", scratchBytes };

@@ -2,7 +2,7 @@
  *  are either walked by it or bound by an accumulate; storage dtypes at loads, stores and casts alone. */
 import { carrierOf, type DType, dtypes } from "./dtype.ts";
 import type { Fn } from "./fn.ts";
-import type { Node, NodeOf } from "./node.ts";
+import type { Node, NodeOf, RangeKind } from "./node.ts";
 import { isTuple, typeText } from "./type.ts";
 import type { Blame } from "./verify.ts";
 
@@ -179,18 +179,18 @@ function checkNest(nest: NodeOf<"nest">, free: ReadonlyMap<Node, Ranges>, around
   checkVectors(nest, ranges, own, blame);
 }
 
-/** One vector range at most, and no output range inside it; one parallel range at most. */
+/** One vector range at most, and no output range inside it; parallel ranges are neighbours. */
 function checkVectors(
   nest: NodeOf<"nest">,
   ranges: ReadonlyMap<number, NodeOf<"range">>,
   walked: Ranges,
   blame: Blame,
 ): void {
-  const ofKind = (kind: "vector" | "parallel") => [...ranges.values()].filter((r) => r.attr.kind === kind);
-  const vectors = ofKind("vector");
-  for (const [, second] of [vectors, ofKind("parallel")])
-    if (second) blame(second, `a nest has at most one ${second.attr.kind} range`);
-  const vector = vectors[0];
+  const kindOf = (id: number): RangeKind | undefined => ranges.get(id)?.attr.kind;
+  if (/p[^p]+p/.test(nest.attr.order.map((id) => (kindOf(id) === "parallel" ? "p" : "-")).join("")))
+    blame(nest, "its parallel ranges are not neighbours");
+  const [vector, second] = [...ranges.values()].filter((r) => r.attr.kind === "vector");
+  if (second) blame(second, "a nest has at most one vector range");
   if (!vector || !walked.has(vector)) return;
   const inside = nest.attr.order
     .slice(nest.attr.order.indexOf(vector.attr.id) + 1)

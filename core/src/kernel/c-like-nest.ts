@@ -42,6 +42,12 @@ export interface Writing {
   readonly needs: Needs;
 }
 
+/** The iterations of shared loops that are to be run, as expressions. */
+export interface Share {
+  readonly begin: string;
+  readonly end: string;
+}
+
 /** Index arithmetic up to this length stands where it is used. */
 const shortText = 40;
 /** Nodes of a nest whose innermost loop may be written out. */
@@ -57,8 +63,8 @@ export class NestText {
   readonly #root = newBlock();
   /** Buffers that the nest writes: what is loaded from them is loaded where it is used. */
   readonly #stored: ReadonlySet<Node>;
-  /** Whether its parallel loop runs the iterations of a share. */
-  readonly #isShared: boolean;
+  /** The iterations that its parallel loops run; absent where they run all. */
+  readonly #share: Share | undefined;
   readonly #lane: RangeNode | undefined;
   readonly #lanes: Lanes;
   readonly #reach: Reach;
@@ -69,9 +75,14 @@ export class NestText {
   readonly #turned = new Map<Block, Map<Node, readonly string[]>>();
   #count = 0;
 
-  constructor(stores: readonly StoreNode[], args: ReadonlyMap<Node, string>, context: Writing, isShared: boolean) {
+  constructor(
+    stores: readonly StoreNode[],
+    args: ReadonlyMap<Node, string>,
+    context: Writing,
+    share: Share | undefined,
+  ) {
     this.#arguments = args;
-    this.#isShared = isShared;
+    this.#share = share;
     this.#context = context;
     this.#stored = new Set(stores.map((s) => s.src[0] as Node));
     const { vectors } = context.language;
@@ -89,7 +100,7 @@ export class NestText {
   /** An i32 scalar, and the lines before it. */
   scalar(node: Node): { readonly lines: readonly string[]; readonly value: string } {
     const value = only(this.#value(node, this.#root));
-    return { lines: this.#text(), value };
+    return { lines: this.#text([]), value };
   }
 
   lines(nest: NestNode): string[] {
@@ -108,7 +119,8 @@ export class NestText {
     for (const { instance, copies } of runs)
       if (copy && copies > 1) addLine(at, level, this.#copies(instance[0] as StoreNode, copies, at, copy));
       else this.#stores(instance, at, level);
-    return ["{", ...this.#text().map((line) => `  ${line}`), "}"];
+    const shared = outputs.filter((r) => r.attr.kind === "parallel");
+    return ["{", ...this.#text(shared).map((line) => `  ${line}`), "}"];
   }
 
   #copies({ src }: StoreNode, count: number, at: Block, copy: NonNullable<CLike["copy"]>): string {
@@ -152,12 +164,11 @@ export class NestText {
     return points(this.#lane ? [this.#lane] : []).map((point) => this.#at([n], point)[0] as Node);
   }
 
-  #text(): string[] {
+  #text(shared: readonly RangeNode[]): string[] {
     const { language } = this.#context;
     return linesOf(this.#root, (range) => {
       const { extent, kind } = range.attr;
-      if (this.#isShared && kind === "parallel")
-        return language.loop(indexName(range), language.share.end, language.share.begin);
+      if (this.#share && kind === "parallel") return sharedLoop(language, this.#share, shared, range);
       const loop = language.loop(indexName(range), extent);
       return kind === "reduce" && extent <= SHORT && language.unrolled ? language.unrolled(loop, extent) : loop;
     });
@@ -450,6 +461,17 @@ export class NestText {
     }
     return this.#totals.combined(attr.kind, running, this.#value(value, inside), dtype);
   }
+}
+
+/** Parallel loops are one, of which a share is run; each finds its index in that of the one. */
+function sharedLoop({ loop }: CLike, { begin, end }: Share, shared: readonly RangeNode[], range: RangeNode): string {
+  if (shared.length < 2) return loop(indexName(range), end, begin);
+  const at = shared.indexOf(range);
+  const inside = shared.slice(at + 1).reduce((n, r) => n * r.attr.extent, 1);
+  const quotient = inside === 1 ? "tile" : `tile / ${inside}`;
+  const index = at === 0 ? quotient : `${quotient} % ${range.attr.extent}`;
+  const own = loop(indexName(range), `${index} + 1`, index);
+  return at === 0 ? `${loop("tile", end, begin)} ${own}` : own;
 }
 
 /** Names and statements of an instance, of values that are made where they stand. */

@@ -7,10 +7,10 @@ import { type Fn, topological } from "../ir/fn.ts";
 import { dtypeOf, type Node, tensorTypeOf } from "../ir/node.ts";
 import { within } from "../ir/scope.ts";
 import type { Needs, ScalarOp, VectorOp, Vectors } from "./c-like-lanes.ts";
-import { NestText, type Writing } from "./c-like-nest.ts";
-import { fail, indexName, outputLoops } from "./c-like-text.ts";
-import { bodyOf, type Item, itemsOf, kernelNode, rangeOfLoop, type StoreNode } from "./nests.ts";
-import { workOf } from "./parallel.ts";
+import type { Writing } from "./c-like-nest.ts";
+import { partsOf } from "./c-like-parts.ts";
+import { fail } from "./c-like-text.ts";
+import { kernelNode } from "./nests.ts";
 
 /** A buffer or scalar of a kernel: its name in the text, and its place among the buffers or the scalars. */
 export interface Argument {
@@ -52,8 +52,13 @@ export interface CLike {
   readonly unrolled?: (loop: string, extent: number) => string;
   /** An i32 value, of the index of a loop. */
   readonly index: (name: string) => string;
-  /** The iterations that a call of a part is to run, as its function's header names them. */
-  readonly share: { readonly begin: string; readonly end: string };
+  /** The iterations that a call of a part is to run, as its function's header names them; and where such a bound lies among the
+   *  iterations of one of several nests, which begin behind `before` and count `weight` each. */
+  readonly share: {
+    readonly begin: string;
+    readonly end: string;
+    readonly within: (bound: string, before: number, weight: number, extent: number) => string;
+  };
   /** Copies elements between places that do not overlap; absent where they are copied one by one. */
   readonly copy?: (to: string, from: string, count: number, dtype: DType) => string;
   /** The definition of a helper function: an op that is no operator of the language, at a dtype (`max_f32`); a cast or
@@ -201,60 +206,4 @@ function argumentsOf(kernel: Fn): Arguments {
     return [{ ...argument(n, "t", n.attr.id), offset, buffer: buffers.length }];
   });
   return { arguments: { buffers, scratch, scalars }, scratchBytes, names };
-}
-
-interface Part {
-  readonly lines: string[];
-  readonly extent: number;
-  work: number;
-}
-
-/** The parts of a kernel: neighbours that cannot be shared are one. */
-function partsOf(kernel: Fn, names: ReadonlyMap<Node, string>, context: Writing): Part[] {
-  const parts: Part[] = [];
-  for (const item of itemsOf(kernel)) {
-    if (isEmpty(item)) continue;
-    const extent = sharedExtent(item);
-    const lines = itemLines(item, names, context, extent > 1);
-    const last = parts.at(-1);
-    if (extent === 1 && last?.extent === 1) {
-      last.lines.push(...lines);
-      last.work += workIn(item);
-    } else parts.push({ lines, extent, work: workIn(item) });
-  }
-  return parts;
-}
-
-const isEmpty = (item: Item): boolean =>
-  item.op === "nest"
-    ? outputLoops(item).some((r) => r.attr.extent === 0)
-    : rangeOfLoop(item).attr.extent === 0 || bodyOf(item).every(isEmpty);
-
-/** The iterations of the parallel loop; 1 where there is none. */
-function sharedExtent(item: Item): number {
-  if (item.op === "nest") return outputLoops(item).find((r) => r.attr.kind === "parallel")?.attr.extent ?? 1;
-  return item.attr.kind === "parallel" ? rangeOfLoop(item).attr.extent : 1;
-}
-
-const workIn = (item: Item): number =>
-  item.op === "nest" ? workOf(item) : bodyOf(item).reduce((sum, inner) => sum + workIn(inner), 0);
-
-/** A nest, or a loop around nests. */
-function itemLines(item: Item, names: ReadonlyMap<Node, string>, context: Writing, isShared: boolean): string[] {
-  if (item.op === "nest") return new NestText(item.src as readonly StoreNode[], names, context, isShared).lines(item);
-  const { language } = context;
-  const range = rangeOfLoop(item);
-  const limit = new NestText([], names, context, false).scalar(item.src[1] as Node);
-  const inside = bodyOf(item).flatMap((inner) => (isEmpty(inner) ? [] : itemLines(inner, names, context, false)));
-  const loop = isShared
-    ? language.loop(indexName(range), language.share.end, language.share.begin)
-    : language.loop(indexName(range), limit.value);
-  return [
-    "{",
-    ...(isShared ? [] : limit.lines.map((line) => `  ${line}`)),
-    `  ${loop} {`,
-    ...inside.map((line) => `    ${line}`),
-    "  }",
-    "}",
-  ];
 }

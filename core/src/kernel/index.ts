@@ -27,6 +27,7 @@ export {
 } from "./nests.ts";
 export type { Option } from "./option.ts";
 export { shareLoops, workOf } from "./parallel.ts";
+export { shareTiles } from "./shared-tiles.ts";
 export { apply, applySchedule } from "./schedule.ts";
 export { expandFused } from "./fused-transcendental.ts";
 export { expandTranscendentals } from "./transcendental.ts";

@@ -191,6 +191,11 @@ const prelude = `#include <float.h>
 #include <stdint.h>
 #include <string.h>
 
+/* How many iterations of weight each begin before a bound. */
+static inline int64_t share_within(int64_t bound, int64_t before, int64_t weight, int64_t extent) {
+  const int64_t count = bound <= before ? 0 : (bound - before + weight - 1) / weight;
+  return count < extent ? count : extent;
+}
 static inline double odd_double(int64_t a) {
   return (double)(a > -(INT64_C(1) << 53) && a < (INT64_C(1) << 53) ? a : ((a >> 11) | ((a & 2047) != 0)) * 2048);
 }
@@ -264,7 +269,11 @@ export const c: CLike = {
   unrolled: (loop, extent) => `_Pragma("GCC unroll ${extent}") ${loop}`,
   index: (name) => `(int32_t)${name}`,
   copy: (to, from, count, dtype) => `memcpy(${to}, ${from}, ${count * byteSize(dtype, 1)});`,
-  share: { begin: "begin", end: "end" },
+  share: {
+    begin: "begin",
+    end: "end",
+    within: (bound, before, weight, extent) => `share_within(${bound}, ${before}, ${weight}, ${extent})`,
+  },
   helper,
   fn,
   prelude: `${prelude}\n${vectorPrelude}`,

@@ -3,7 +3,6 @@
  *  their workers; the two never have work under way at once. */
 
 import { type Command, DeviceError, type Executable, type Fence, type Span } from "sinan/south";
-import { chunksOf } from "../chunks.ts";
 import { type Arenas, type CpuMemory, give } from "../arenas.ts";
 import {
   asError,
@@ -17,6 +16,7 @@ import {
 } from "../submission.ts";
 import { NativeExecutable } from "./executable.ts";
 import type { Pool } from "./pool.ts";
+import { sharesOf } from "./shares.ts";
 
 /** A submission that the pool has. */
 interface Call extends Passage {
@@ -165,7 +165,7 @@ export class Calls implements Workers {
         });
         pool.with(addresses, scalars);
         for (const { address, extent, work } of own.parts)
-          pool.launch(address, extent, chunksOf(extent, work, this.#threads, this.#grain), own);
+          pool.launch(address, extent, sharesOf(extent, work, this.#threads, this.#grain), work, own);
         return own.work;
       }
       case "copy": {
@@ -201,7 +201,7 @@ export class Calls implements Workers {
   }
 
   #chunks(bytes: number): number {
-    return chunksOf(bytes, bytes * operationsPerByte, this.#threads, this.#grain);
+    return sharesOf(bytes, bytes * operationsPerByte, this.#threads, this.#grain);
   }
 
   settle(): void {

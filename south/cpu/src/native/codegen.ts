@@ -7,7 +7,7 @@ import {
   DeviceError,
   expandFused,
   type KernelText,
-  shareLoops,
+  shareTiles,
   tensorTypeOf,
   wideTiles,
 } from "sinan/south";
@@ -39,7 +39,7 @@ export const cCodegen: Codegen = {
   name: codegenName,
   level: "loops",
   share: (kernel, { features }) => {
-    const shared = shareLoops(kernel);
+    const shared = shareTiles(kernel);
     return features.includes("fma") ? expandFused(shared) : shared;
   },
   render(fn, hardware) {

@@ -2,6 +2,7 @@
  *  to itself until they are done. */
 
 import type { Executable } from "sinan/south";
+import { operationsPerByte } from "../submission.ts";
 import type { Ffi } from "./ffi.ts";
 import { spanNumbers, stepKinds, stepNumbers } from "./pool-text.ts";
 
@@ -72,19 +73,19 @@ export class List {
   }
 
   /** Calls a function with iterations 0 to `extent`, cut into chunks that threads share. */
-  launch(address: number, extent: number, chunks: number, of: Executable | undefined): void {
-    this.#step(stepKinds.launch, address, extent, chunks, this.#addressCount, of);
+  launch(address: number, extent: number, chunks: number, work: number, of: Executable | undefined): void {
+    this.#step(stepKinds.launch, address, extent, chunks, this.#addressCount, work, of);
   }
 
   /** Places that overlap are for one chunk alone, and only where the bytes may be moved in order. */
   copy(to: number, from: number, bytes: number, chunks: number): void {
     this.with([to, from], []);
-    this.#step(stepKinds.copy, 0, bytes, chunks, 2, undefined);
+    this.#step(stepKinds.copy, 0, bytes, chunks, 2, bytes * operationsPerByte, undefined);
   }
 
   fill(to: number, byte: number, bytes: number, chunks: number): void {
     this.with([to], [byte]);
-    this.#step(stepKinds.fill, 0, bytes, chunks, 1, undefined);
+    this.#step(stepKinds.fill, 0, bytes, chunks, 1, bytes * operationsPerByte, undefined);
   }
 
   #step(
@@ -93,6 +94,7 @@ export class List {
     extent: number,
     chunks: number,
     addressCount: number,
+    work: number,
     of: Executable | undefined,
   ): void {
     const now = this.#now;
@@ -107,7 +109,7 @@ export class List {
     array[at++] = this.#addresses;
     array[at++] = addressCount;
     array[at++] = this.#scalars;
-    array[at++] = count;
+    array[at++] = work;
     now.of[count] = of;
     now.launches[count] = this.#launches;
     now.count = count + 1;

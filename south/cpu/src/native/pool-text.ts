@@ -4,7 +4,7 @@
 import { waitingText } from "./waiting-text.ts";
 
 /** Numbers of a step: what it is, the address of a function, iterations (bytes of a copy or fill), the chunks that they are cut into, where
- *  its addresses begin among the list's numbers and how many they are, where its scalars begin, and the step's number in a trace. */
+ *  its addresses begin among the list's numbers and how many they are, where its scalars begin, and about how many operations it is. */
 export const stepNumbers = 8;
 /** What a step is. A launch calls a function; a copy has two addresses, its target first; a fill has one and the byte as its scalar. */
 export const stepKinds = { launch: 0, copy: 1, fill: 2 } as const;
@@ -27,6 +27,9 @@ enum { step_numbers = 8, span_numbers = 4, most_queued = 4, most_threads = 256 }
 enum { launch = 0, copy = 1, fill = 2 };
 /* Kernels keep packed panels on the stack. */
 enum { stack_bytes = 8 << 20 };
+/* Operations for which a thread that sleeps is woken: that takes some microseconds, and it comes some tens later. */
+static const double wake_work = 1 << 22;
+
 struct list {
   const double *steps, *numbers;
   int64_t count;
@@ -58,7 +61,8 @@ struct pool {
   part *function;
   char **buffers;
   const double *scalars;
-  double id;
+  /* The number of the step, and about how many operations it and those behind it are. */
+  double id, work;
   double *spans;
   _Atomic int64_t spans_kept;
   int64_t capacity;
@@ -93,6 +97,18 @@ static int64_t cut(int64_t extent, int64_t chunks, int64_t i) {
   return extent / chunks * i + extent % chunks * i / chunks;
 }
 
+/* Where a chunk of a launch begins. Few iterations are taken one by one. Of many, each round of chunks is half of what is left, so that threads
+   which do not come at one time, or are not equally fast, end at about the same: and until then each has long runs of neighbours. */
+static int64_t cut_launch(int64_t extent, int64_t chunks, int64_t threads, int64_t i) {
+  int64_t rounds = chunks / threads, round = i / threads;
+  if (chunks == extent || rounds < 2 || rounds > 30 || chunks % threads) return cut(extent, chunks, i);
+  if (i >= chunks) return extent;
+  /* In units of the last chunk. */
+  int64_t all = threads << (rounds - 1), left = threads << (rounds - 1 - round);
+  int64_t unit = round < rounds - 1 ? left / threads / 2 : 1;
+  return cut(extent, all, all - left + i % threads * unit);
+}
+
 static void run_range(struct pool *p, int64_t begin, int64_t end) {
   switch (p->kind) {
     case launch: p->function(p->buffers, p->scalars, begin, end); break;
@@ -104,8 +120,8 @@ static void run_range(struct pool *p, int64_t begin, int64_t end) {
 static void run_chunk(struct pool *p, uint32_t chunk) {
   int64_t begin, end;
   if (p->kind == launch) {
-    begin = cut(p->extent, p->chunks, chunk);
-    end = cut(p->extent, p->chunks, (int64_t)chunk + 1);
+    begin = cut_launch(p->extent, p->chunks, p->threads, chunk);
+    end = cut_launch(p->extent, p->chunks, p->threads, (int64_t)chunk + 1);
   } else {
     /* Whole lines of the cache. */
     int64_t lines = (p->extent + 63) / 64;
@@ -160,14 +176,12 @@ static void *work(void *argument) {
   if (self->index >= 10) name[at++] = (char)('0' + self->index / 10 % 10);
   name[at++] = (char)('0' + self->index % 10);
   name_thread(name);
+  struct experience experience = {.gain = 1};
   for (;;) {
     uint32_t rung = atomic_load_explicit(&p->bell, memory_order_acquire);
     if (atomic_load(&p->stopping)) return 0;
     share(p, self->index);
-    if (changes(&p->patience, &p->bell, rung)) continue;
-    atomic_fetch_add(&p->sleepers, 1);
-    if (atomic_load(&p->bell) == rung) word_wait(&p->bell, rung);
-    atomic_fetch_sub(&p->sleepers, 1);
+    await(&p->patience, &experience, &p->bell, rung, &p->sleepers);
   }
 }
 
@@ -206,14 +220,14 @@ static void run_shared(struct pool *p) {
   atomic_store_explicit(&p->untaken, chunks, memory_order_release);
   atomic_fetch_add(&p->bell, 1);
   int64_t asleep = atomic_load(&p->sleepers);
-  if (asleep) {
+  if (asleep && p->work >= wake_work) {
     int64_t wanted = (int64_t)chunks - 1 - (p->workers - asleep);
     if (wanted > 0) word_wake(&p->bell, (int)(wanted < asleep ? wanted : asleep));
   }
   share(p, 0);
   uint32_t left;
   while ((left = atomic_load_explicit(&p->left, memory_order_acquire))) {
-    if (changes(&p->patience, &p->left, left)) continue;
+    if (changes(&p->patience, &p->left, left, patience_ns)) continue;
     atomic_store(&p->waiting, 1);
     while ((left = atomic_load(&p->left))) word_wait(&p->left, left);
     atomic_store(&p->waiting, 0);
@@ -237,7 +251,9 @@ static int32_t run(struct pool *p, const struct list *list) {
   p->spans = list->spans;
   atomic_store_explicit(&p->spans_kept, 0, memory_order_relaxed);
   int32_t done = 0;
-  for (; done < list->count; done++) {
+  p->work = 0;
+  for (int64_t i = 0; i < list->count; i++) p->work += list->steps[step_numbers * i + 7];
+  for (; done < list->count; p->work -= list->steps[step_numbers * done++ + 7]) {
     if (atomic_load_explicit(&p->stopping, memory_order_relaxed)) break;
     const double *step = list->steps + step_numbers * done;
     p->extent = (int64_t)step[2];
@@ -245,7 +261,7 @@ static int32_t run(struct pool *p, const struct list *list) {
     p->kind = (int32_t)step[0];
     p->function = (part *)(uintptr_t)step[1];
     p->scalars = list->numbers + (int64_t)step[6];
-    p->id = step[7];
+    p->id = done;
     if (!take_buffers(p, list->numbers + (int64_t)step[4], (int64_t)step[5])) return -1;
     int64_t chunks = (int64_t)step[3] < p->extent ? (int64_t)step[3] : p->extent;
     if (chunks > INT32_MAX) chunks = INT32_MAX;
@@ -267,12 +283,14 @@ static int32_t run(struct pool *p, const struct list *list) {
 static void *run_queue(void *argument) {
   struct pool *p = ((struct member *)argument)->pool;
   name_thread("sinan 0");
+  struct experience experience = {.gain = 1};
+  word sleepers = 0;
   for (;;) {
     uint32_t finished = atomic_load_explicit(&p->finished, memory_order_relaxed);
     uint32_t submitted = atomic_load_explicit(&p->submitted, memory_order_acquire);
     if (submitted == finished) {
       if (atomic_load(&p->stopping)) return 0;
-      if (!changes(&p->patience, &p->submitted, submitted)) word_wait(&p->submitted, submitted);
+      await(&p->patience, &experience, &p->submitted, submitted, &sleepers);
       continue;
     }
     struct list *list = &p->queue[finished % most_queued];

@@ -15,8 +15,9 @@ export interface Pool {
   /** The buffers and scalars of the launches that follow. */
   with(addresses: readonly number[], scalars: readonly number[]): void;
   /** Calls `void part(char *const *buffers, const double *scalars, int64_t begin, int64_t end)` so that each iteration from 0 to
-   *  `extent` is in one call; threads share the chunks that they are cut into. */
-  launch(address: number, extent: number, chunks: number, of?: Executable): void;
+   *  `extent` is in one call; threads share the chunks that they are cut into.
+   *  @param work  about how many operations it is: threads are not woken for few */
+  launch(address: number, extent: number, chunks: number, work: number, of?: Executable): void;
   /** Of places that do not overlap. */
   copy(to: number, from: number, bytes: number, chunks: number): void;
   fill(to: number, byte: number, bytes: number, chunks: number): void;
@@ -126,8 +127,8 @@ class NativePool implements Pool {
     this.#list.with(addresses, scalars);
   }
 
-  launch(address: number, extent: number, chunks: number, of?: Executable): void {
-    this.#list.launch(address, extent, chunks, of);
+  launch(address: number, extent: number, chunks: number, work: number, of?: Executable): void {
+    this.#list.launch(address, extent, chunks, work, of);
   }
 
   copy(to: number, from: number, bytes: number, chunks: number): void {

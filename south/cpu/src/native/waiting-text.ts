@@ -16,9 +16,9 @@ export const waitingText: string = String.raw`#define _GNU_SOURCE
 
 typedef _Atomic uint32_t word;
 
-/* How long a thread that waits looks before it sleeps: waking one takes about as long. Where others want the cores it would only keep
-   them from who it waits for. */
-enum { patience_ns = 40000, crowded_patience_ns = 2000, crowded_ns = 50000000 };
+/* How long a thread that waits looks before it sleeps: waking one takes about as long, and longer where work came soon of late. Where others
+   want the cores it would only keep them from who it waits for. */
+enum { patience_ns = 40000, long_patience_ns = 400000, crowded_patience_ns = 2000, crowded_ns = 50000000 };
 
 struct patience {
   /* Whether there are more threads than cores. */
@@ -84,7 +84,7 @@ static long switches(void) {
 }
 
 /* Looks for a while whether a word is no more what it was. Tells that it is, at once or in that while. */
-static int changes(struct patience *p, word *w, uint32_t seen) {
+static int changes(struct patience *p, word *w, uint32_t seen, int64_t patient_ns) {
   static _Thread_local long switched = -1;
   int64_t begin = 0, until = 0;
   for (;;) {
@@ -96,15 +96,34 @@ static int changes(struct patience *p, word *w, uint32_t seen) {
     if (!until) {
       begin = t;
       int is_crowded = p->is_short || t < atomic_load_explicit(&p->crowded_until, memory_order_relaxed);
-      until = t + (is_crowded ? crowded_patience_ns : patience_ns);
+      until = t + (is_crowded ? crowded_patience_ns : patient_ns);
     } else if (t >= until) {
       long switched_now = switches();
       /* It took much longer than it was to: it was not running. */
-      if ((switched >= 0 && switched_now != switched) || t - begin > 4 * patience_ns)
+      if ((switched >= 0 && switched_now != switched) || t - begin > patient_ns + 3 * patience_ns)
         atomic_store_explicit(&p->crowded_until, t + crowded_ns, memory_order_relaxed);
       switched = switched_now;
       return atomic_load_explicit(w, memory_order_acquire) != seen;
     }
   }
+}
+
+/* What a thread learns of how long it waits for work: of the waits that were too long to look on, how many more were short enough to look on
+   after all. So it looks on while work comes every now and then, and once or twice in vain when no more comes. */
+struct experience {
+  int32_t gain;
+};
+
+/* Looks for work, and sleeps until it comes: a change of the word, on which so many sleepers sleep. */
+static void await(struct patience *p, struct experience *e, word *w, uint32_t seen, word *sleepers) {
+  int64_t begin = now_ns();
+  if (!changes(p, w, seen, e->gain > 0 ? long_patience_ns : patience_ns)) {
+    atomic_fetch_add(sleepers, 1);
+    if (atomic_load(w) == seen) word_wait(w, seen);
+    atomic_fetch_sub(sleepers, 1);
+  }
+  int64_t waited = now_ns() - begin;
+  if (waited > long_patience_ns) e->gain -= e->gain > -1;
+  else if (waited > patience_ns) e->gain += e->gain < 2;
 }
 `;

@@ -1,0 +1,111 @@
+/** The functions of a kernel: what may run at one time is one of them, and the threads share its iterations. Nests that touch nothing of
+ *  each other are one: what is left over of rows and columns runs with the whole tiles, operands are packed at once. */
+import type { Fn } from "../ir/fn.ts";
+import type { Node } from "../ir/node.ts";
+import { areApart } from "./apart.ts";
+import { NestText, type Share, type Writing } from "./c-like-nest.ts";
+import { indexName, outputLoops } from "./c-like-text.ts";
+import { bodyOf, type Item, itemsOf, rangeOfLoop, type StoreNode } from "./nests.ts";
+import { workOf } from "./parallel.ts";
+
+export interface Part {
+  readonly lines: string[];
+  /** The iterations that threads may share; 1 where nothing is shared. */
+  readonly extent: number;
+  /** About how many operations all of them are. */
+  readonly work: number;
+}
+
+/** Something of a part, and the iterations of it that threads may share. */
+interface Piece {
+  readonly item: Item;
+  readonly extent: number;
+  readonly work: number;
+}
+
+/** How much the longest iteration counts in a part of several nests. */
+const GREATEST = 8;
+
+/** The parts of a kernel: neighbours that cannot be shared are one, and so are those of which one can, if they touch nothing of each other. */
+export function partsOf(kernel: Fn, names: ReadonlyMap<Node, string>, context: Writing): Part[] {
+  const groups: Piece[][] = [];
+  for (const item of itemsOf(kernel)) {
+    if (isEmpty(item)) continue;
+    const piece = { item, extent: sharedExtent(item), work: workIn(item) };
+    const last = groups.at(-1);
+    if (last && isOne(last, piece)) last.push(piece);
+    else groups.push([piece]);
+  }
+  return groups.map((group) => partOf(group, names, context));
+}
+
+function isOne(group: readonly Piece[], piece: Piece): boolean {
+  const all = [...group, piece];
+  if (all.every(({ extent }) => extent === 1)) return true;
+  return all.every(({ item: a }, i) =>
+    all.slice(i + 1).every(({ item: b }) => a.op === "nest" && b.op === "nest" && areApart(a, b)),
+  );
+}
+
+function partOf(group: readonly Piece[], names: ReadonlyMap<Node, string>, context: Writing): Part {
+  const work = group.reduce((sum, piece) => sum + piece.work, 0);
+  const [first, ...more] = group as [Piece, ...Piece[]];
+  const { language } = context;
+  const { share } = language;
+  if (group.every(({ extent }) => extent === 1))
+    return { lines: group.flatMap(({ item }) => itemLines(item, names, context, undefined)), extent: 1, work };
+  if (more.length === 0) return { lines: itemLines(first.item, names, context, share), extent: first.extent, work };
+  const greatest = group.reduce((most, p) => Math.max(most, p.work / p.extent), 0);
+  const lines: string[] = [];
+  let before = 0;
+  for (const { item, extent, work: own } of group) {
+    const weight = Math.max(1, Math.round((GREATEST * own) / extent / greatest));
+    const bound = (of: string): string => share.within(of, before, weight, extent);
+    const [begin, end] = ["begin", "end"].map((name) => `${name}${before}`) as [string, string];
+    lines.push(
+      "{",
+      `  ${language.constant(context.typeOf("i64"), begin, bound(share.begin))}`,
+      `  ${language.constant(context.typeOf("i64"), end, bound(share.end))}`,
+      `  if (${begin} < ${end})`,
+      ...itemLines(item, names, context, { begin, end }).map((line) => `  ${line}`),
+      "}",
+    );
+    before += extent * weight;
+  }
+  return { lines, extent: before, work };
+}
+
+const isEmpty = (item: Item): boolean =>
+  item.op === "nest"
+    ? outputLoops(item).some((r) => r.attr.extent === 0)
+    : rangeOfLoop(item).attr.extent === 0 || bodyOf(item).every(isEmpty);
+
+/** The iterations of the parallel loops; 1 where there is none. */
+function sharedExtent(item: Item): number {
+  if (item.op === "nest")
+    return outputLoops(item).reduce((n, r) => (r.attr.kind === "parallel" ? n * r.attr.extent : n), 1);
+  return item.attr.kind === "parallel" ? rangeOfLoop(item).attr.extent : 1;
+}
+
+const workIn = (item: Item): number =>
+  item.op === "nest" ? workOf(item) : bodyOf(item).reduce((sum, inner) => sum + workIn(inner), 0);
+
+/** A nest, or a loop around nests. */
+function itemLines(item: Item, names: ReadonlyMap<Node, string>, context: Writing, share: Share | undefined): string[] {
+  if (item.op === "nest") return new NestText(item.src as readonly StoreNode[], names, context, share).lines(item);
+  const { language } = context;
+  const range = rangeOfLoop(item);
+  const limit = new NestText([], names, context, undefined).scalar(item.src[1] as Node);
+  const inside = bodyOf(item).flatMap((inner) => (isEmpty(inner) ? [] : itemLines(inner, names, context, undefined)));
+  const loop = share
+    ? language.loop(indexName(range), share.end, share.begin)
+    : language.loop(indexName(range), limit.value);
+  return [
+    "{",
+    ...(share ? [] : limit.lines.map((line) => `  ${line}`)),
+    `  ${loop} {`,
+    ...inside.map((line) => `    ${line}`),
+    "  }",
+    "}",
+  ];
+}
