@@ -119,4 +119,25 @@ export const nativeBars: readonly Bar[] = [
     ({ ratio }) => ratio("start", "run", 2, ["wasm-tier"]),
     startTried,
   ),
+  {
+    what: "LLaMA training step, 6.9 million parameters, until its kernels are built, nothing being cached",
+    unit: "s",
+    bound: "at most",
+    bar: 10,
+    of: ({ ours }) => ours("native-start", "build", 2),
+  },
+  {
+    what: "the same, until they are found in the cache: tracing and compiling included",
+    unit: "s",
+    bound: "at most",
+    bar: 0.3,
+    of: ({ ours }) => ours("native-start", "cached", 2),
+  },
+  {
+    what: "building for 48 layers, to 6",
+    unit: "×",
+    bound: "at most",
+    bar: 1.5,
+    of: ({ ours }) => ours("native-start", "ratio", 2),
+  },
 ];

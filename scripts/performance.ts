@@ -49,6 +49,7 @@ const nativeRuns: readonly Arguments[] = [
     ],
   ),
   ["start"],
+  ["native-start", "--threads", "2"],
 ];
 
 interface Run {

@@ -1,5 +1,5 @@
 /** The training step that several benches time: AdamW on a LLaMA, f32, jitted with its state donated. */
-import { jit, key, optim, type Tensor, tensor, tree, valueAndGrad } from "sinan";
+import { footprint, jit, key, optim, type Tensor, tensor, tree, valueAndGrad } from "sinan";
 import { llama, type Llama, llamaConfig, loss } from "@sinan/llm";
 
 export interface StepSize {
@@ -12,7 +12,12 @@ export interface StepSize {
 }
 
 /** A fresh model of `llama-bench`'s kind in these sizes, and its step: a call runs one and waits for the loss. */
-export async function llamaStep(size: StepSize): Promise<() => Promise<void>> {
+export const llamaStep = async (size: StepSize): Promise<() => Promise<void>> => (await llamaCase(size)).run;
+
+/** The same, and what makes the step ready without running it: traced, compiled, its kernels built or found and loaded. */
+export async function llamaCase(
+  size: StepSize,
+): Promise<{ readonly run: () => Promise<void>; readonly ready: () => Promise<unknown> }> {
   const { dim, heads, layers, vocab, seq, batch } = size;
   const adam = optim.adamW({ learningRate: 3e-4 });
   const step = jit(
@@ -44,9 +49,12 @@ export async function llamaStep(size: StepSize): Promise<() => Promise<void>> {
   const leaves = tree.tensors(state).map(({ tensor: leaf }) => leaf);
   for (const leaf of leaves) leaf.buffer();
   await leaves.at(-1)?.data();
-  return async () => {
-    const out = step({ state, inputs, targets });
-    ({ state } = out);
-    await out.value.item();
+  return {
+    ready: () => footprint(step, { state, inputs, targets }),
+    run: async () => {
+      const out = step({ state, inputs, targets });
+      ({ state } = out);
+      await out.value.item();
+    },
   };
 }
