@@ -25,9 +25,9 @@ const begin = (): string => `
     pool.begin();
     for (let i = 0; i < ms; i++) {
       pool.with([], [1e6]);
-      pool.launch(parts.symbol("sleep_ns"), 3, 3, 1e9);
+      pool.launch(parts.symbol("sleep_ns"), 3, 3, 1e10);
       pool.with([ffi.baseOf(memory)], []);
-      pool.launch(parts.symbol("count"), 1e5, 3, 1e9);
+      pool.launch(parts.symbol("count"), 1e5, 3, 1e10);
     }
   };
 `;
@@ -90,7 +90,7 @@ static void add(char *const *buffers, const double *scalars, int64_t begin, int6
 }
 int main(void) {
   static int64_t got[100];
-  double steps[8] = {0, (double)(uintptr_t)add, 100, 10, 0, 1, 1, 1e9}, numbers[2] = {(double)(uintptr_t)got, 1};
+  double steps[8] = {0, (double)(uintptr_t)add, 100, 10, 0, 1, 1, 1e10}, numbers[2] = {(double)(uintptr_t)got, 1};
   struct pool *p = (struct pool *)(uintptr_t)sinan_open(3);
   sinan_run(p, steps, 1, numbers, 0);
   sinan_wait(p, sinan_submit(p, steps, 1, numbers, 0));

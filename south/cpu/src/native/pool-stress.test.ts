@@ -26,7 +26,7 @@ static int64_t write_list(struct written *w) {
   int64_t count = draw(most);
   for (int64_t s = 0; s < count; s++) {
     int64_t extent = 1 + draw(elements), chunks = 1 + draw(20);
-    double step[8] = {0, (double)(uintptr_t)add, (double)extent, (double)chunks, (double)(2 * s), 1, (double)(2 * s + 1), draw(4) ? 1e9 : 0};
+    double step[8] = {0, (double)(uintptr_t)add, (double)extent, (double)chunks, (double)(2 * s), 1, (double)(2 * s + 1), draw(4) ? 1e10 : 0};
     memcpy(w->steps + 8 * s, step, sizeof step);
     w->numbers[2 * s] = (double)(uintptr_t)got;
     w->numbers[2 * s + 1] = (double)draw(100);
@@ -106,7 +106,7 @@ test("100,000 tiny steps, alone and beside this thread in turn", { skip }, async
       pool.begin();
       for (let i = 0; i < steps; i++) {
         pool.with(i % 2 ? addresses : reversed, [8, i % 8]);
-        pool.launch(follow, 8, 2 + (i % 3), 1e9);
+        pool.launch(follow, 8, 2 + (i % 3), 1e10);
       }
       if (steps === 2) pool.run();
       else await pool.runAsync();

@@ -23,12 +23,13 @@ ${waitingText}
 
 typedef void part(char *const *buffers, const double *scalars, int64_t begin, int64_t end);
 
-enum { step_numbers = 8, span_numbers = 4, most_queued = 4, most_threads = 256 };
+enum { step_numbers = 8, span_numbers = 4, most_queued = 4, most_threads = 256, most_chunks = 1 << 15 };
 enum { launch = 0, copy = 1, fill = 2 };
 /* Kernels keep packed panels on the stack. */
 enum { stack_bytes = 8 << 20 };
-/* Operations for which a thread that sleeps is woken: that takes some microseconds, and it comes some tens later. */
-static const double wake_work = 1 << 22;
+/* Operations for which a thread that sleeps is woken: that takes some microseconds, and it comes some tens later. Where it has
+   lost its core of late it may do so for milliseconds, in which all wait for it. */
+static const double wake_work = 1 << 22, late_wake_work = 1LL << 32;
 
 struct list {
   const double *steps, *numbers;
@@ -97,16 +98,12 @@ static int64_t cut(int64_t extent, int64_t chunks, int64_t i) {
   return extent / chunks * i + extent % chunks * i / chunks;
 }
 
-/* Where a chunk of a launch begins. Few iterations are taken one by one. Of many, each round of chunks is half of what is left, so that threads
-   which do not come at one time, or are not equally fast, end at about the same: and until then each has long runs of neighbours. */
+/* Where a chunk of a launch begins. Few chunks are of one length. Of more, each is a little shorter than the one before it, down to
+   next to nothing (Tzen & Ni 1993, "Trapezoid self-scheduling"): threads that do not come at one time, or are not equally fast, end at
+   about the same. */
 static int64_t cut_launch(int64_t extent, int64_t chunks, int64_t threads, int64_t i) {
-  int64_t rounds = chunks / threads, round = i / threads;
-  if (chunks == extent || rounds < 2 || rounds > 30 || chunks % threads) return cut(extent, chunks, i);
-  if (i >= chunks) return extent;
-  /* In units of the last chunk. */
-  int64_t all = threads << (rounds - 1), left = threads << (rounds - 1 - round);
-  int64_t unit = round < rounds - 1 ? left / threads / 2 : 1;
-  return cut(extent, all, all - left + i % threads * unit);
+  if (chunks == extent || chunks < 8 * threads) return cut(extent, chunks, i);
+  return cut(extent, chunks * chunks, i * (2 * chunks - i));
 }
 
 static void run_range(struct pool *p, int64_t begin, int64_t end) {
@@ -154,7 +151,10 @@ static void share(struct pool *p, int32_t thread) {
   }
   if (done == 0) return;
   if (p->spans) keep_span(p, thread, begin);
-  if (atomic_fetch_sub(&p->left, done) == done && atomic_load(&p->waiting)) word_wake(&p->left, 1);
+  if (atomic_fetch_sub(&p->left, done) == done && atomic_load(&p->waiting)) {
+    word_wake(&p->left, 1);
+    came_late(&p->patience);
+  }
 }
 
 static void name_thread(const char *name) {
@@ -220,7 +220,7 @@ static void run_shared(struct pool *p) {
   atomic_store_explicit(&p->untaken, chunks, memory_order_release);
   atomic_fetch_add(&p->bell, 1);
   int64_t asleep = atomic_load(&p->sleepers);
-  if (asleep && p->work >= wake_work) {
+  if (asleep && p->work >= (is_before(&p->patience.alone_until, now_ns()) ? late_wake_work : wake_work)) {
     int64_t wanted = (int64_t)chunks - 1 - (p->workers - asleep);
     if (wanted > 0) word_wake(&p->bell, (int)(wanted < asleep ? wanted : asleep));
   }
@@ -264,7 +264,7 @@ static int32_t run(struct pool *p, const struct list *list) {
     p->id = done;
     if (!take_buffers(p, list->numbers + (int64_t)step[4], (int64_t)step[5])) return -1;
     int64_t chunks = (int64_t)step[3] < p->extent ? (int64_t)step[3] : p->extent;
-    if (chunks > INT32_MAX) chunks = INT32_MAX;
+    if (chunks > most_chunks) chunks = most_chunks;
     if (chunks > 1 && p->threads > 1 && !p->is_started) start_workers(p);
     if (chunks > 1 && p->workers > 0 && p->forks == atomic_load_explicit(&forks, memory_order_relaxed)) {
       p->chunks = (uint32_t)chunks;

@@ -34,7 +34,7 @@ for (const threads of [1, 2, 5, 16]) {
           counts.fill(0);
           pool.begin();
           pool.with([address], []);
-          for (const { extent, chunks } of shapes) pool.launch(count, extent, chunks, 1e9);
+          for (const { extent, chunks } of shapes) pool.launch(count, extent, chunks, 1e10);
           pool.run();
           for (let i = 0; i < counts.length; i++)
             assert.equal(counts[i], shapes.filter(({ extent }) => i < extent).length, `iteration ${i}`);
@@ -57,7 +57,7 @@ for (const threads of [1, 2, 5, 16]) {
         pool.begin();
         for (let i = 0; i < steps; i++) {
           pool.with(i % 2 ? addresses : [...addresses].reverse(), [n, i % n]);
-          pool.launch(follow, n, 1 + (i % 9), 1e9);
+          pool.launch(follow, n, 1 + (i % 9), 1e10);
         }
         if (isAsync) await pool.runAsync();
         else pool.run();
@@ -79,7 +79,7 @@ test("the pool without futexes does the same", { skip }, async () => {
       pool.begin();
       for (let i = 0; i < 2000; i++) {
         pool.with(i % 2 ? addresses : [...addresses].reverse(), [64, i % 64]);
-        pool.launch(follow, 64, 4, 1e9);
+        pool.launch(follow, 64, 4, 1e10);
       }
       await pool.runAsync();
       assert.deepEqual([...a], new Array(64).fill(2000));
@@ -99,14 +99,14 @@ test("lists run in order, on this thread or beside it, and may be written while 
     for (let i = 0; i < 60; i++) {
       pool.begin();
       pool.with([], [i % 7 === 0 ? 1e6 : 1]);
-      pool.launch(slow, 1, 1, 1e9);
+      pool.launch(slow, 1, 1, 1e10);
       // Lists of very different lengths take each other's arrays.
       for (let j = 0; j < (i % 5) * 100 + 1; j++) {
         pool.with(j % 2 ? [from, to] : [to, from], [100, j]);
-        pool.launch(follow, 100, 3, 1e9);
+        pool.launch(follow, 100, 3, 1e10);
       }
       pool.with([to, from], [100, 0]);
-      pool.launch(follow, 100, 3, 1e9);
+      pool.launch(follow, 100, 3, 1e10);
       pool.copy(from, to, 800, 2);
       if (i % 11 === 10) {
         pool.run();
@@ -170,7 +170,7 @@ test("threads have names, the same numbers and 6 MiB of stack", { skip }, async 
     for (const isAsync of [false, true]) {
       pool.begin();
       pool.with([given.ffi.addressOf(ids), given.ffi.addressOf(names)], [2e5]);
-      pool.launch(given.symbol("who"), 64, 64, 1e9);
+      pool.launch(given.symbol("who"), 64, 64, 1e10);
       if (isAsync) await pool.runAsync();
       else pool.run();
       const text = new TextDecoder();
@@ -185,7 +185,7 @@ test("threads have names, the same numbers and 6 MiB of stack", { skip }, async 
       for (const chunks of [1, 12]) {
         pool.begin();
         pool.with([given.ffi.addressOf(values)], []);
-        pool.launch(given.symbol("deep"), 12, chunks, 1e9);
+        pool.launch(given.symbol("deep"), 12, chunks, 1e10);
         if (isAsync) await pool.runAsync();
         else pool.run();
         assert.deepEqual([...values], new Array(12).fill(1));
@@ -194,7 +194,7 @@ test("threads have names, the same numbers and 6 MiB of stack", { skip }, async 
       const small = new Float64Array(64).fill(2 ** -1070);
       pool.begin();
       pool.with([given.ffi.addressOf(small)], []);
-      pool.launch(given.symbol("halve"), 64, 64, 1e9);
+      pool.launch(given.symbol("halve"), 64, 64, 1e10);
       if (isAsync) await pool.runAsync();
       else pool.run();
       assert.deepEqual([...small], new Array(64).fill(2 ** -1071));
@@ -215,8 +215,8 @@ test("a trace has a span for each thread of a step, in the epoch's milliseconds"
       pool.begin();
       pool.fill(address, 0, 64, 1);
       pool.with([address, given.ffi.addressOf(names)], [1e6]);
-      pool.launch(given.symbol("who"), 8, 8, 1e9, own);
-      pool.launch(given.symbol("who"), 8, 1, 1e9, own);
+      pool.launch(given.symbol("who"), 8, 8, 1e10, own);
+      pool.launch(given.symbol("who"), 8, 1, 1e10, own);
       if (isAsync) await pool.runAsync();
       else pool.run();
       const end = performance.timeOrigin + performance.now();
@@ -256,9 +256,9 @@ test("a closed pool refuses; what was under way is done", { skip }, async () => 
   const counts = new Int32Array(100);
   pool.begin();
   pool.with([], [2e7]);
-  pool.launch(given.symbol("sleep_ns"), 1, 1, 1e9);
+  pool.launch(given.symbol("sleep_ns"), 1, 1, 1e10);
   pool.with([given.ffi.addressOf(counts)], []);
-  pool.launch(given.symbol("count"), 100, 10, 1e9);
+  pool.launch(given.symbol("count"), 100, 10, 1e10);
   const running = pool.runAsync();
   await pool.close();
   await running;

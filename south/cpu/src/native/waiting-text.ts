@@ -18,13 +18,15 @@ typedef _Atomic uint32_t word;
 
 /* How long a thread that waits looks before it sleeps: waking one takes about as long, and longer where work came soon of late. Where others
    want the cores it would only keep them from who it waits for. */
-enum { patience_ns = 40000, long_patience_ns = 400000, crowded_patience_ns = 2000, crowded_ns = 50000000 };
+enum { patience_ns = 40000, long_patience_ns = 400000, crowded_patience_ns = 2000, crowded_ns = 50000000, most_alone_ns = 800000000 };
 
 struct patience {
   /* Whether there are more threads than cores. */
   int32_t is_short;
   /* Until when other programs are thought to want the cores. */
   _Atomic int64_t crowded_until;
+  /* When a thread was last waited for that had lost its core; until when none is woken, and for how long that is. */
+  _Atomic int64_t late, alone_until, alone_for;
 };
 
 static int64_t now_ns(void) {
@@ -83,9 +85,29 @@ static long switches(void) {
 #endif
 }
 
+/* Involuntary switches of this thread as it last looked; it looks where it lost time. */
+static _Thread_local long switched = -1;
+
+static int is_before(_Atomic int64_t *until, int64_t t) { return t < atomic_load_explicit(until, memory_order_relaxed); }
+
+/* Another thread sleeps until this one is done. Twice in a short time that this one had lost its core is no chance: threads that are woken are
+   more of a burden than a help, for a while, and for a longer one if it was so shortly before. */
+static void came_late(struct patience *p) {
+  long now = switches();
+  int is_late = switched >= 0 && now != switched;
+  switched = now;
+  if (!is_late) return;
+  int64_t t = now_ns(), before = atomic_exchange_explicit(&p->late, t, memory_order_relaxed);
+  if (t - before > crowded_ns || is_before(&p->alone_until, t)) return;
+  int64_t last = atomic_load_explicit(&p->alone_for, memory_order_relaxed);
+  int is_again = t - atomic_load_explicit(&p->alone_until, memory_order_relaxed) < 2 * last;
+  int64_t wait = !is_again ? crowded_ns : 2 * last < most_alone_ns ? 2 * last : most_alone_ns;
+  atomic_store_explicit(&p->alone_for, wait, memory_order_relaxed);
+  atomic_store_explicit(&p->alone_until, t + wait, memory_order_relaxed);
+}
+
 /* Looks for a while whether a word is no more what it was. Tells that it is, at once or in that while. */
 static int changes(struct patience *p, word *w, uint32_t seen, int64_t patient_ns) {
-  static _Thread_local long switched = -1;
   int64_t begin = 0, until = 0;
   for (;;) {
     for (int i = 0; i < 16; i++) {
@@ -95,14 +117,13 @@ static int changes(struct patience *p, word *w, uint32_t seen, int64_t patient_n
     int64_t t = now_ns();
     if (!until) {
       begin = t;
-      int is_crowded = p->is_short || t < atomic_load_explicit(&p->crowded_until, memory_order_relaxed);
-      until = t + (is_crowded ? crowded_patience_ns : patient_ns);
+      until = t + (p->is_short || is_before(&p->crowded_until, t) ? crowded_patience_ns : patient_ns);
     } else if (t >= until) {
-      long switched_now = switches();
+      long now = switches();
       /* It took much longer than it was to: it was not running. */
-      if ((switched >= 0 && switched_now != switched) || t - begin > patient_ns + 3 * patience_ns)
+      if ((switched >= 0 && now != switched) || t - begin > patient_ns + 3 * patience_ns)
         atomic_store_explicit(&p->crowded_until, t + crowded_ns, memory_order_relaxed);
-      switched = switched_now;
+      switched = now;
       return atomic_load_explicit(w, memory_order_acquire) != seen;
     }
   }
