@@ -66,7 +66,7 @@ export function frozenPlan(
     const isKept = (slot: Slot | undefined): boolean => slot?.kind === "input" && frozen.has(slot.index);
     const kept = step.slots.slice(0, reads).map(isKept);
     const key = `${step.kernel} ${kept.join(" ")}`;
-    if (group && kept.includes(true) && !splits.has(key)) splits.set(key, splitOf(group, reads, hardware, kept));
+    if (group && kept.includes(true) && !splits.has(key)) splits.set(key, splitOf(group, hardware, kept));
     const split = splits.get(key);
     if (!split) return { ...step, kernel: numberOf(artifact) };
     const weights = step.slots[split.weights] as Slot & { readonly index: number };
@@ -74,15 +74,15 @@ export function frozenPlan(
     const { scratchBytes } = split.main;
     const spare = artifact.scratchBytes > 0 ? step.slots.at(-1) : undefined;
     const slots = step.slots.slice(0, spare ? -1 : undefined);
-    slots.splice(reads, 0, { kind: "input", index, bytes: typeBytes(split.pack.type) });
+    slots[split.weights] = { kind: "input", index, bytes: typeBytes(split.pack.type) };
     if (spare && scratchBytes > 0) slots.push({ ...spare, bytes: scratchBytes });
     const use = uses[i];
     const value = values.findIndex((v) => v.input === index);
-    if (use) uses[i] = { ...use, reads: [...use.reads, value], scratch: scratchBytes };
+    if (use) uses[i] = { ...use, reads: use.reads.with(split.weights, value), scratch: scratchBytes };
     return { ...step, kernel: numberOf(split.main), slots };
   };
-  const splitOf = (group: Fn, reads: number, model: HardwareModel, kept: readonly boolean[]): Split | undefined => {
-    const split = splitGroup(group, reads, model, kept);
+  const splitOf = (group: Fn, model: HardwareModel, kept: readonly boolean[]): Split | undefined => {
+    const split = splitGroup(group, model, kept);
     const most = plan.artifacts.find((a) => groupOf(a) === group)?.scratchBytes ?? 0;
     // The memory of the step was planned for the whole kernel.
     return split && split.main.scratchBytes <= most ? split : undefined;
@@ -98,7 +98,7 @@ export function frozenPlan(
 const splitsOf = new WeakMap<HardwareModel, Map<string, { readonly group: Fn; readonly split: Split | undefined }>>();
 
 /** The group's kernel in two, made once. */
-function splitGroup(group: Fn, reads: number, hardware: HardwareModel, kept: readonly boolean[]): Split | undefined {
+function splitGroup(group: Fn, hardware: HardwareModel, kept: readonly boolean[]): Split | undefined {
   const codegen = codegenFor(hardware);
   const { by } = tuned;
   const known = splitsOf.get(hardware) ?? new Map<string, { group: Fn; split: Split | undefined }>();
@@ -108,7 +108,7 @@ function splitGroup(group: Fn, reads: number, hardware: HardwareModel, kept: rea
   if (before) return before.split;
   const choose = by?.chooser(group, hardware) ?? ((_: string, otherwise: number): number => otherwise);
   const isKept = (param: number): boolean => kept[param] === true;
-  const ahead: PackedAhead | undefined = packAhead(lower(group), reads, { hardware, choose, isKept });
+  const ahead: PackedAhead | undefined = packAhead(lower(group), { hardware, choose, isKept });
   let split: Split | undefined;
   if (ahead) {
     const main = renderLoops(ahead.main, codegen, hardware, ahead.choose);

@@ -29,7 +29,7 @@ export interface PackedAhead {
   readonly weights: number;
   /** What the panels are. */
   readonly panels: TensorType;
-  /** Takes the panels behind all else that it reads. */
+  /** Takes the panels in the place of the weights. */
   readonly main: Fn;
   /** Decides for the main kernel what follows from the panels. */
   readonly choose: Choose;
@@ -41,11 +41,10 @@ interface Operand {
 }
 
 /** The kernel in two, where it is a product by weights that are worth packing.
- *  @param kernel  freshly lowered, with so many buffers that it reads
+ *  @param kernel  freshly lowered
  *  @param isKept  whether a parameter's values stay from call to call */
 export function packAhead(
   kernel: Fn,
-  inputs: number,
   { hardware, choose, isKept }: { hardware: HardwareModel; choose: Choose; isKept: (param: number) => boolean },
 ): PackedAhead | undefined {
   const operand = keptOperand(kernel, isKept);
@@ -58,7 +57,7 @@ export function packAhead(
   const { range, tile, decided } = panels;
   const staged = apply(flat, { option: "stage", nest: 0, operand: operand.number, range, tile });
   return {
-    ...inTwo(staged, operand.weights, inputs),
+    ...inTwo(staged, operand.weights),
     weights: operand.weights.attr.index,
     choose: (name, otherwise) => decided.get(name) ?? choose(name, otherwise),
   };
@@ -114,7 +113,7 @@ function panelsOf(
 }
 
 /** The nests that pack as one kernel, and the product, which reads what they store, as another. */
-function inTwo(kernel: Fn, weights: Node, inputs: number): Pick<PackedAhead, "pack" | "main" | "panels"> {
+function inTwo(kernel: Fn, weights: NodeOf<"param">): Pick<PackedAhead, "pack" | "main" | "panels"> {
   return within(kernelNode(kernel).scope, () => {
     const nests = nestsOf(kernel);
     const product = nests.at(-1) as NestNode;
@@ -132,14 +131,11 @@ function inTwo(kernel: Fn, weights: Node, inputs: number): Pick<PackedAhead, "pa
         ]),
       ),
     );
-    const before = kernel.params.slice(0, inputs);
-    const behind = kernel.params.slice(inputs);
-    const moved = behind.map((p) => param(p.attr.index + 1, p.attr.name, tensorTypeOf(p)));
-    const read = param(inputs, "panels", panels);
-    const places = new Map<Node, Node>([[scratch, read], ...behind.map((p, i): [Node, Node] => [p, moved[i] as Node])]);
+    const read = param(weights.attr.index, "panels", panels);
+    const params = kernel.params.map((p) => (p === weights ? read : p));
     return {
       pack: makeKernel(`pack_${kernel.name}`, [from, to], packs),
-      main: makeKernel(kernel.name, [...before, read, ...moved], [withBuffers(product, places)]),
+      main: makeKernel(kernel.name, params, [withBuffers(product, new Map([[scratch, read as Node]]))]),
       panels,
     };
   });

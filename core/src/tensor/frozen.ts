@@ -1,5 +1,4 @@
 /** `frozen`: weights of a jitted function that stay the same from call to call. What its products pack of them is kept with them. */
-import type { programFor } from "../compiler/cache.ts";
 import { compile } from "../compiler/compile.ts";
 import { frozenPlan, type Packed } from "../compiler/frozen-plan.ts";
 import type { Fit } from "../compiler/layout.ts";
@@ -18,12 +17,20 @@ import type { Stream } from "../runtime/stream.ts";
 import { Tensor } from "./tensor.ts";
 import type { Traced } from "./trace.ts";
 
+/** Finds or makes the program of a trace. */
+export type Make = (
+  fn: Fn,
+  stream: Stream,
+  donated: ReadonlySet<number>,
+  fit: Fit | undefined,
+  tune: Tuning | undefined,
+) => Program;
+
 /** Which arguments stay, as `jit` takes it. */
 export interface Frozen {
   readonly names: readonly (number | string)[];
-  /** What finds or makes the programs of a trace.
-   *  @param named  those of its inputs that were named */
-  of(traced: Traced, named: ReadonlySet<number>): typeof programFor;
+  /** @param named  those of the trace's inputs that were named */
+  of(traced: Traced, named: ReadonlySet<number>): Make;
 }
 
 /** Arguments that are seldom other tensors than in the call before, as a model's weights in inference: an option of `jit`. By position,
@@ -43,14 +50,12 @@ export const frozen = (...names: readonly (number | string)[]): Frozen => ({
     captured.forEach((t, i) => {
       if (t instanceof Tensor && !assigned.includes(t)) all.add(params.length - captured.length + i);
     });
-    return (fn, stream, donated = none, fit?, tune?) => {
+    return (fn, stream, donated, fit, tune) => {
       const kept = new Set([...all].filter((i) => !donated.has(i)));
       return frozenProgram({ fn, stream, kept, donated, fit, tune });
     };
   },
 });
-
-const none: ReadonlySet<number> = new Set();
 
 interface Settings {
   readonly fn: Fn;

@@ -12,7 +12,7 @@ import type { Buffer } from "../runtime/buffer.ts";
 import type { Program } from "../runtime/program.ts";
 import type { Stream } from "../runtime/stream.ts";
 import { encode } from "./dtypes.ts";
-import type { Frozen } from "./frozen.ts";
+import type { Frozen, Make } from "./frozen.ts";
 import { flush, streamOf } from "./flush.ts";
 import { isPending, isTransforming, lazyScope, leaf } from "./pending.ts";
 import { matches, type Pattern, patternOf, valueOf } from "./repeat.ts";
@@ -63,7 +63,7 @@ interface Compiled {
   readonly fit: Fit | undefined;
   readonly tune: Tuning | undefined;
   /** Finds or makes its program. */
-  readonly make: typeof programFor;
+  readonly make: typeof programFor | Make;
   /** Puts the results' tree around the outputs of a call. */
   readonly build: (outputs: readonly Tensor[]) => unknown;
   /** The program, on the device of the last call. */
