@@ -103,13 +103,23 @@ function panelsOf(
     const count = tile.m === undefined ? 1 : plan.range(0, tile.m).attr.extent;
     const width = Math.ceil(plan.range(0, tile.n).attr.extent / lanes);
     const shape = { count, width, windowed: tile.windowed, turned: false, long: false };
-    const { rows, vectors } = tileSize(hardware, lanes, shape);
+    const { rows, vectors: most } = tileSize(hardware, lanes, shape);
+    const vectors = evenVectors(width, rows, most);
     const decided = { rows, vectors, packColumns: 0 };
     return { range: tile.n, tile: vectors * lanes, decided: new Map(Object.entries(decided)) };
   }
   const staged = options.find((o) => o.option === "stage" && o.operand === number);
   if (staged?.option !== "stage" || staged.range !== tile.m) return undefined;
   return { range: staged.range, tile: staged.tile, decided: new Map([["packRows", 0]]) };
+}
+
+/** Accumulators that hide what an addition takes. */
+const ENOUGH = 8;
+
+/** Vectors of a panel: as many as fit beside so many rows, or less if panels are then alike and still enough to do at a time. */
+function evenVectors(width: number, rows: number, most: number): number {
+  for (let v = most; v * rows >= ENOUGH; v--) if (width % v === 0) return v;
+  return most;
 }
 
 /** The nests that pack as one kernel, and the product, which reads what they store, as another. */

@@ -80,12 +80,11 @@ type Plain = keyof typeof arrays;
 
 const isPlain = (dtype: DType): dtype is Plain => dtype in arrays;
 
-/** Bytes of these values, each rounded to the dtype.
+/** Bytes of these values, each rounded to the dtype; those of the array itself, not copied, where its elements have it.
  *  @throws DTypeError for a block dtype, which only `quantize` makes */
 export function encode(dtype: DType, values: ArrayLike<number | bigint | boolean>): Uint8Array<ArrayBuffer> {
-  // Not values.slice(): a Buffer's shares its memory.
   if (isPlain(dtype) && values instanceof arrays[dtype])
-    return new Uint8Array(values.buffer, values.byteOffset, values.byteLength).slice();
+    return new Uint8Array(values.buffer as ArrayBuffer, values.byteOffset, values.byteLength);
   const n = values.length;
   const number = (i: number) => Number(values[i]);
   const fillWith = (array: Exclude<TypedArray, BigInt64Array>, convert: (x: number) => number) => {
