@@ -21,11 +21,21 @@ import { sharesOf } from "./shares.ts";
 /** A submission that the pool has. */
 interface Call extends Passage {
   readonly submission: Submission;
+  /** About how many operations it is; 0 where it began behind another one. */
+  readonly work: number;
+  readonly began: number;
 }
 
 /** Grains of work below which a submission runs on the calling thread, some quarter of a millisecond: another thread takes some tens of
  *  microseconds to wake up and to tell that it is done, more than what JavaScript could do meanwhile for the next submission. */
 const leastGrains = 256;
+/** Milliseconds that a submission may run on the calling thread, where it took so long before, and where the caller would do nothing meanwhile. */
+const mostAwaitedMs = 2;
+/** Submissions that a caller makes before it waits, a read among them; and how often it did so, after which it is thought to do so again. */
+const mostInTurn = 3;
+const enoughWaits = 3;
+/** Submissions, by their operations, of which it is known how long they took. */
+const mostKnown = 256;
 /** The most calls under way: more would only hold memory. */
 const mostCalls = 8;
 
@@ -95,24 +105,51 @@ export class Calls implements Workers {
     const failure = failureOf(submission);
     if (failure) {
       // What it follows has failed, or will: its end is told in turn.
-      this.#begin(submission, Promise.resolve());
+      this.#begin(submission, 0, Promise.resolve());
       return true;
     }
+    if (++this.#inTurn > mostInTurn) this.#waits = 0;
     try {
-      const isSmall = this.#encode(submission.commands) < leastGrains * this.#grain;
-      if (isSmall && this.#all.length === 0) {
+      const work = this.#encode(submission.commands);
+      if (this.#all.length > 0) this.#begin(submission, 0, this.#pool.runAsync());
+      else if (this.#isShort(work)) {
+        const began = performance.now();
         this.#pool.run();
+        this.#know(work, began);
+        if (this.#inTurn === 1) queueMicrotask(() => this.#idle());
         this.#tell();
         this.#ground.signal(submission.signal, undefined);
-      } else this.#begin(submission, this.#pool.runAsync());
+      } else this.#begin(submission, work, this.#pool.runAsync());
     } catch (error) {
-      this.#begin(submission, Promise.reject(asError(error)));
+      this.#begin(submission, 0, Promise.reject(asError(error)));
     }
     return true;
   }
 
-  #begin(submission: Submission, done: Promise<void>): void {
-    const call: Call = { submission, failure: undefined };
+  /** Submissions since the caller last had a turn with nothing under way, and how often in turn those were few. */
+  #inTurn = 0;
+  #waits = 0;
+  readonly #took = new Map<number, number>();
+
+  #isShort(work: number): boolean {
+    if (work < leastGrains * this.#grain) return true;
+    return this.#waits >= enoughWaits && (this.#took.get(work) ?? mostAwaitedMs) < mostAwaitedMs;
+  }
+
+  #know(work: number, began: number): void {
+    if (this.#took.size >= mostKnown) this.#took.clear();
+    this.#took.set(work, performance.now() - began);
+  }
+
+  /** The caller has a turn. */
+  #idle(): void {
+    if (this.#all.length > 0) return;
+    if (this.#inTurn <= mostInTurn) this.#waits++;
+    this.#inTurn = 0;
+  }
+
+  #begin(submission: Submission, work: number, done: Promise<void>): void {
+    const call: Call = { submission, failure: undefined, work, began: performance.now() };
     this.#all.push(call);
     void done
       .catch((error: unknown) => {
@@ -128,6 +165,7 @@ export class Calls implements Workers {
   #ended(call: Call): void {
     this.#done.add(call);
     if (this.#closed) return;
+    if (call.work > 0) this.#know(call.work, call.began);
     const passed: Call[] = [];
     for (let [next] = this.#all; next && this.#done.has(next); [next] = this.#all) {
       this.#all.shift();
@@ -137,6 +175,7 @@ export class Calls implements Workers {
       passed.push(next);
     }
     if (passed.length === 0) return;
+    this.#idle();
     this.#tell();
     const kept = this.#returned.filter(({ until }) => !passed.includes(until));
     for (const { memory, until } of this.#returned) if (passed.includes(until)) give(memory);
