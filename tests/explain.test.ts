@@ -33,6 +33,19 @@ test("a convolution's operations are those of its window, for each element of th
   );
 });
 
+test("the derivatives of a convolution with padding are as much work as it is", async () => {
+  const of = (x: Tensor, w: Tensor): Tensor => s.conv2d(x, w, { padding: 1 }).mul(2).sum();
+  const { kernels } = await explain(
+    (x: Tensor, w: Tensor) => s.grad((both: readonly Tensor[]) => of(both[0] as Tensor, both[1] as Tensor))([x, w]),
+    zeros([2, 8, 4, 4]),
+    zeros([8, 8, 3, 3]),
+  );
+  const each = 2 * (2 * 8 * 4 * 4) * (8 * 3 * 3);
+  const heavy = kernels.filter(({ flops }) => flops >= each / 2).map(({ flops }) => flops);
+  assert.equal(heavy.length, 2);
+  for (const flops of heavy) assert.ok(flops <= 1.1 * each, `${flops} of ${each}`);
+});
+
 interface TraceEvent {
   readonly name: string;
   readonly cat?: string;

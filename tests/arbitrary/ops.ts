@@ -58,7 +58,14 @@ export const specialOps = [
   "erfc",
 ] as const satisfies readonly Op[];
 /** Those that move, sort, add or multiply, and so are exact on integers. */
-export const wholeOps = ["argsort", "conv", "window", "scatterReduce", "cumulate"] as const satisfies readonly Op[];
+export const wholeOps = [
+  "argsort",
+  "conv",
+  "convWeights",
+  "window",
+  "scatterReduce",
+  "cumulate",
+] as const satisfies readonly Op[];
 export const controlOps = ["scan", "cond", "while"] as const satisfies readonly Op[];
 export const rareOps = [...specialOps, ...wholeOps, ...controlOps, "atan2"] as const satisfies readonly Op[];
 
@@ -135,6 +142,7 @@ export const differentiableOps: readonly Op[] = [
   ...shaping,
   "cumulate",
   "conv",
+  "convWeights",
   "window",
   "scan",
   "cond",

@@ -3,7 +3,9 @@ import { cond, scan, whileLoop } from "./control.ts";
 import { sizeOf } from "../../core/src/ir/dim.ts";
 import { type CumulateKind, dimsOf, type Node, type Op, type ReduceKind } from "../../core/src/ir/node.ts";
 import * as b from "../../core/src/ops/build.ts";
-import { conv, window } from "../../core/src/ops/convolution.ts";
+import { conv, convWeights } from "../../core/src/ops/convolution.ts";
+import { knownDims } from "../../core/src/ops/indexing.ts";
+import { window } from "../../core/src/ops/window.ts";
 import { cumulate } from "../../core/src/ops/cumulative.ts";
 import { scatterReduce } from "../../core/src/ops/scattering.ts";
 import { argsort } from "../../core/src/ops/sorting.ts";
@@ -39,14 +41,23 @@ export function rareStep(op: RareStep, draw: Draw, pool: Pool): Node | undefined
       const updates = resized(x, [...dims.slice(0, axis), 4, ...dims.slice(axis + 1)]);
       return scatterReduce(pick(draw, ["prod", "max", "min"]), x, indices, updates, axis);
     }
-    case "conv": {
+    case "conv":
+    case "convWeights": {
       const space = Array.from({ length: 1 + draw(2) }, () => 3 + draw(4));
       const sizes = space.map(() => 1 + draw(3));
       const [groups, channels] = [1 + draw(2), 1 + draw(3)];
       const image = resized(x, [1 + draw(2), groups, channels, ...space]);
       const weights = resized(matching(draw, pool, x), [groups, 1 + draw(3), channels, ...sizes]);
-      const attr = { strides: space.map(() => 1 + draw(2)), dilations: space.map(() => 1) };
-      return conv(image, weights, attr);
+      const attr = {
+        strides: space.map(() => 1 + draw(2)),
+        dilations: space.map(() => 1),
+        low: space.map(() => draw(3)),
+        high: space.map(() => draw(3)),
+      };
+      if (op === "conv") return conv(image, weights, attr);
+      const counts = knownDims(conv(image, weights, attr)).slice(3);
+      const cotangents = resized(matching(draw, pool, x), [...knownDims(image).slice(0, 2), 1 + draw(3), ...counts]);
+      return convWeights(image, cotangents, { ...attr, sizes });
     }
     case "window": {
       const space = Array.from({ length: 1 + draw(2) }, () => 3 + draw(4));

@@ -9,8 +9,9 @@ import { dimsOf, type Node, type NodeOf } from "../ir/node.ts";
 import { rewrite } from "../ir/rewrite.ts";
 import { dot, permute, reshape } from "../ops/build.ts";
 import { freeAxes } from "../ops/contraction.ts";
+import { canonicalRules } from "../ops/table.ts";
 
-export const canonicalDots = (fn: Fn): Fn => rewrite(fn, { dot: canonical, permute: swapped });
+export const canonicalDots = (fn: Fn): Fn => rewrite(fn, { ...canonicalRules, dot: canonical, permute: swapped });
 
 /** A product read with its free axes exchanged is the product of the operands exchanged: what a weight's gradient asks for. */
 function swapped({ src: [y], attr: { axes } }: NodeOf<"permute">): Node | undefined {
@@ -26,9 +27,9 @@ function swapped({ src: [y], attr: { axes } }: NodeOf<"permute">): Node | undefi
 function canonical(y: NodeOf<"dot">): Node | undefined {
   const { contract, batch } = y.attr;
   const [freeA, freeB] = freeAxes(y);
-  const single = [batch[0], freeA, contract[0], freeB].every((axes) => axes.length <= 1);
-  const leading = batch[0].every((a, i) => a === i) && batch[1].every((a, i) => a === i);
-  if (single && leading && contract[0].length === 1 && freeA.length === 1 && freeB.length === 1) return undefined;
+  const single = batch[0].length <= 1 && [freeA, contract[0], freeB].every((axes) => axes.length === 1);
+  const leading = batch.every((axes) => axes.every((a, i) => a === i));
+  if (single && leading) return undefined;
   const [a, b] = y.src as [Node, Node];
   const size = (x: Node, axes: readonly number[]): Dim => sizeOf(axes.map((i) => dimsOf(x)[i] as Dim));
   const batched = batch[0].length > 0;

@@ -129,8 +129,12 @@ function flopsOfNode(n: Node): number {
     const contracted = n.attr.contract[0].map((axis) => dimsOf(n.src[0] as Node)[axis] ?? 1);
     return 2 * elements(n) * known(sizeOf(contracted), "explain");
   }
-  // Weights [groups, out, in, ...window].
+  // Weights [groups, out, in, ...window]; cotangents [images, groups, out, ...windows].
   if (n.op === "conv") return 2 * elements(n) * known(sizeOf(dimsOf(n.src[1] as Node).slice(2)), "explain");
+  if (n.op === "convWeights") {
+    const [images, , , ...windows] = dimsOf(n.src[1] as Node);
+    return 2 * elements(n) * known(sizeOf([images ?? 1, ...windows]), "explain");
+  }
   if (role === "elementwise") return flops * elements(n);
   return flops * Math.max(elements(n), ...n.src.map(elements));
 }

@@ -18,6 +18,12 @@ export type CumulateKind = ReduceKind | "affine";
  *  `loop` node around whole nests. */
 export type RangeKind = "loop" | "parallel" | "reduce" | "unroll" | "vector" | "outer";
 
+/** The distance of windows, and of the elements of one, along each of the last axes. */
+export interface WindowSteps {
+  readonly strides: readonly number[];
+  readonly dilations: readonly number[];
+}
+
 /** The attributes of ops whose entries are loaded with the module of their builders: see `ops/rare.ts`. A new one begins here. */
 export interface RareAttrs {
   /** q [batch, heads, T, D], k [batch, kvHeads, S, D], v [batch, kvHeads, S, E], a mask where there is one. Causal: query i sees
@@ -34,10 +40,13 @@ export interface RareAttrs {
   attentionBackward: Attrs["attention"];
   argsort: { readonly axis: number; readonly descending: boolean };
 
-  /** Over the last axes of x [images, groups, channels, ...space] and w [groups, out, channels, ...window]. */
-  conv: { readonly strides: readonly number[]; readonly dilations: readonly number[] };
+  /** Over the last axes of x [images, groups, channels, ...space], with so many zeros before and after each, and w [groups, out,
+   *  channels, ...window]. */
+  conv: WindowSteps & { readonly low: readonly number[]; readonly high: readonly number[] };
+  /** The derivative of a convolution's weights, windows of `sizes`, from x and the cotangent [images, groups, out, ...windows]. */
+  convWeights: Attrs["conv"] & { readonly sizes: readonly number[] };
   /** What the elements of windows over the last axes combine to. */
-  window: Attrs["conv"] & { readonly kind: "sum" | "max" | "min"; readonly sizes: readonly number[] };
+  window: WindowSteps & { readonly kind: "sum" | "max" | "min"; readonly sizes: readonly number[] };
 
   /** As scatter, but what is there and the updates are multiplied, or the greatest or least of them stays. */
   scatterReduce: { readonly axis: number; readonly kind: "prod" | "max" | "min" };

@@ -19,7 +19,7 @@ import {
   storesOf,
 } from "./nests.ts";
 import { collapseNeighbours, lanesOf, outputIds, type Plan, vectorizeInstances } from "./plan.ts";
-import { isWide, tileSize, type TileSize, wideRules } from "./tile-size.ts";
+import { isWide, type Side, tileSize, type TileSize, wideRules } from "./tile-size.ts";
 
 interface Tile extends TileSize {
   /** The range of the rows, whose elements of one operand are repeated over the lanes; absent where there is one row. */
@@ -33,6 +33,8 @@ interface Tile extends TileSize {
   readonly windowed: boolean;
   /** Whether one tile of columns goes over all else before the next: its panel then stays in a cache. */
   readonly columnsFirst: boolean;
+  /** Another range of the repeated operand, so many of whose iterations are further rows. */
+  readonly side: Side | undefined;
 }
 
 /** Products of fewer steps than this are not packed. */
@@ -43,16 +45,15 @@ const FEW_ROW_TILES = 6;
 const FEW_COLUMN_TILES = 4;
 const FEW_WIDE_COLUMN_TILES = 1;
 /** Panels that are packed at a time. */
-const PANELS = 4;
-/** Panels of at most so many rows or columns are short pieces of what is packed: more of them are packed at a time. */
-const LOW = 16;
-const LOW_PANELS = 8;
+export const PANELS = 4;
 /** Rows longer than this many elements lie on pages of their own: the innermost loop would read as many pages at once as a tile
  *  has rows. They are packed if there are many tiles of columns to read them. */
 const LONG = 960;
 /** Rows of an image of at least so many elements are lanes of vectors whatever is left over. */
 const SHORT_ROW = 24;
 const MANY_COLUMN_TILES = 48;
+/** Neighbours along the rows of an image that are so many elements apart are not near each other. */
+const FAR = 5;
 
 const sumOf = (nest: NestNode): AccumulateNode => accumulatesIn(nest.src)[0] as AccumulateNode;
 
@@ -63,12 +64,13 @@ export function scheduleProduct(plan: Plan, i: number, pack: (plan: Plan, i: num
   if (lanes === 1 || sumOf(plan.nest(i)).src[0]?.op !== "mul") return i + 1;
   collapseReduced(plan, i);
   collapseNeighbours(plan, i, outputIds(plan.nest(i)));
-  const next = wideRules(plan.hardware, lanes)?.packed(plan, i, lanes);
+  const wide = wideRules(plan.hardware, lanes);
+  const next = wide?.packed(plan, i, lanes);
   if (next !== undefined) return next;
   const tile = chooseTile(plan, i, lanes);
   if (!tile) return i + 1;
   if (tile.m === undefined || !plan.choose("pack", +worthPacking(plan, i, tile))) {
-    wideRules(plan.hardware, lanes)?.turnBlocks(plan, i, sumOf(plan.nest(i)), tile);
+    wide?.turnBlocks(plan, i, sumOf(plan.nest(i)), tile);
     return tileColumns(plan, i, tile);
   }
   const { m, n, operand } = tile;
@@ -84,10 +86,11 @@ export function scheduleProduct(plan: Plan, i: number, pack: (plan: Plan, i: num
   if (plan.choose("packColumns", +isCopied))
     plan.add({ option: "stage", nest: i, operand, range: n, tile: tile.vectors * lanes });
   const main = i + plan.count() - before;
-  const wide = wideRules(plan.hardware, lanes);
   const isFarApart = !wide && steps >= LONG && columnTiles >= MANY_COLUMN_TILES;
   const isRead =
-    !isFarApart && (isReadAlong(plan.nest(main), repeated) || (tile.windowed && isNear(plan.nest(main), repeated, m)));
+    !isFarApart &&
+    (isReadAlong(plan.nest(main), repeated) ||
+      (tile.windowed && (strideAlong(plan.nest(main), repeated, m) ?? FAR) < FAR));
   const isApart =
     columnTiles > (wide ? FEW_WIDE_COLUMN_TILES : FEW_COLUMN_TILES) || !isContiguous(plan.nest(main), repeated, m);
   if (plan.choose("packRows", +(!isRead && isApart)))
@@ -117,14 +120,11 @@ function packWide(plan: Plan, i: number, pack: (plan: Plan, i: number) => number
   const panel = order.find((id) => id !== inner && stride(id) === plan.range(i, inner).attr.extent);
   if (stride(inner) !== 1 || panel === undefined) return pack(plan, i);
   const { extent: panels } = plan.range(i, panel).attr;
-  const isFast = isWide(plan.hardware, lanesOf(plan, i));
-  const isLow = plan.range(i, inner).attr.extent <= LOW;
-  const even = greatestDivisor(panels, LOW_PANELS);
-  const some = isLow && isFast ? (even < PANELS ? LOW_PANELS : even) : PANELS;
-  const count = isFast ? Math.min(some, panels) : PANELS;
+  const wide = wideRules(plan.hardware, lanesOf(plan, i));
+  const count = wide ? wide.panels(panels, plan.range(i, inner).attr.extent) : PANELS;
   if (count === 1 || panels < count) return pack(plan, i);
   const over = panels % count;
-  if (over !== 0 && !(isFast && plan.peel(i, panel, panels - over))) return pack(plan, i);
+  if (over !== 0 && !(wide && plan.peel(i, panel, panels - over))) return pack(plan, i);
   plan.add({ option: "split", nest: i, range: panel, factor: count });
   const side = plan.newest(i);
   const rest = plan.nest(i).attr.order.filter((id) => id !== side && id !== inner);
@@ -146,17 +146,14 @@ function collapseReduced(plan: Plan, i: number): void {
 
 export function chooseTile(plan: Plan, i: number, lanes: number): Tile | undefined {
   const nest = plan.nest(i);
+  const wide = wideRules(plan.hardware, lanes);
   const [x, y] = (sumOf(nest).src[0] as Node).src.map((s) => rangesIn([s])) as [
     Map<number, RangeNode>,
     Map<number, RangeNode>,
   ];
   const outputs = outputIds(nest);
   const extent = (id: number): number => plan.range(i, id).attr.extent;
-  const longest = (ids: readonly number[]): number | undefined =>
-    ids.reduce<number | undefined>(
-      (best, id) => (best === undefined || extent(id) > extent(best) ? id : best),
-      undefined,
-    );
+  const longest = (ids: readonly number[]): number | undefined => ids.toSorted((a, b) => extent(b) - extent(a))[0];
   const free = [
     outputs.filter((id) => x.has(id) && !y.has(id)),
     outputs.filter((id) => y.has(id) && !x.has(id)),
@@ -169,11 +166,11 @@ export function chooseTile(plan: Plan, i: number, lanes: number): Tile | undefin
   const across = stored === undefined || !windowed ? undefined : longest(free[free[0].includes(stored) ? 1 : 0]);
   // Short rows of an image fill few vectors, and elements that lie apart take several loads each; the channels, then, are the lanes,
   // and what they give is stored apart.
-  const columnsFirst =
+  const columnsFirst: boolean =
     stored !== undefined &&
     across !== undefined &&
     ((extent(stored) < SHORT_ROW && extent(stored) % (2 * lanes) !== 0) ||
-      (isWide(plan.hardware, lanes) && !isContiguous(nest, free[0].includes(stored) ? 0 : 1, stored))) &&
+      (wide !== undefined && !isContiguous(nest, free[0].includes(stored) ? 0 : 1, stored))) &&
     extent(across) >= 2 * lanes;
   const n = columnsFirst
     ? across
@@ -187,15 +184,18 @@ export function chooseTile(plan: Plan, i: number, lanes: number): Tile | undefin
     : free[0].includes(n) || free[1].includes(n)
       ? longest(free[operand === 0 ? 1 : 0])
       : undefined;
-  const size = tileSize(plan.hardware, lanes, {
-    count: m === undefined ? 1 : extent(m),
-    width: Math.ceil(extent(n) / lanes),
-    windowed,
-    turned: isReadAlong(nest, operand) || wideRules(plan.hardware, lanes)?.liesAlong(sumOf(nest), operand) === true,
-    long: isLong(nest, operand),
-  });
+  const side = columnsFirst && m !== undefined ? wide?.side(plan, i, { m, n, lanes }) : undefined;
+  const size =
+    side ??
+    tileSize(plan.hardware, lanes, {
+      count: m === undefined ? 1 : extent(m),
+      width: Math.ceil(extent(n) / lanes),
+      windowed,
+      turned: isReadAlong(nest, operand) || wide?.liesAlong(sumOf(nest), operand) === true,
+      long: isLong(nest, operand),
+    });
   const rows = m === undefined ? 1 : plan.choose("rows", size.rows);
-  return { m, n, operand, lanes, rows, vectors: plan.choose("vectors", size.vectors), windowed, columnsFirst };
+  return { m, n, operand, lanes, rows, vectors: plan.choose("vectors", size.vectors), windowed, columnsFirst, side };
 }
 
 /** The terms of a sum. */
@@ -231,25 +231,21 @@ function isReadAlong(nest: NestNode, operand: 0 | 1): boolean {
   );
 }
 
-/** Whether neighbours along an output range are near each other in an operand that is read as it lies. */
-function isNear(nest: NestNode, operand: 0 | 1, id: number): boolean {
+/** How far apart neighbours along an output range are in an operand that is read as it lies. */
+function strideAlong(nest: NestNode, operand: 0 | 1, id: number): number | undefined {
   const x = (sumOf(nest).src[0] as Node).src[operand] as Node;
   const r = rangesIn([x]).get(id);
-  const stride = r && x.op === "load" && x.src.length === 2 ? affine(x.src[1] as Node).terms.get(r) : undefined;
-  return stride !== undefined && stride <= 4;
+  return r && x.op === "load" && x.src.length === 2 ? affine(x.src[1] as Node).terms.get(r) : undefined;
 }
 
 /** Whether an operand lies in memory along an output range. */
-function isContiguous(nest: NestNode, operand: 0 | 1, id: number): boolean {
-  const x = (sumOf(nest).src[0] as Node).src[operand] as Node;
-  const r = rangesIn([x]).get(id);
-  return x.op === "load" && x.src.length === 2 && r !== undefined && affine(x.src[1] as Node).terms.get(r) === 1;
-}
+const isContiguous = (nest: NestNode, operand: 0 | 1, id: number): boolean => strideAlong(nest, operand, id) === 1;
 
 const moved = (tile: Tile, ids: ReadonlyMap<number, number>): Tile => ({
   ...tile,
   m: tile.m === undefined ? undefined : ids.get(tile.m),
   n: ids.get(tile.n) as number,
+  side: tile.side?.moved(ids),
 });
 
 /** Cuts the columns into whole tiles and what is left, which is padded to whole vectors. */
@@ -291,7 +287,7 @@ function tilesOfBlock(plan: Plan, i: number, rows: number, wide: boolean): numbe
   return plan.choose("block", Math.max(least, Math.min(most, Math.floor(part / (4 * rows * steps)))));
 }
 
-function greatestDivisor(n: number, most: number): number {
+export function greatestDivisor(n: number, most: number): number {
   for (let d = Math.min(n, most); d > 1; d--) if (n % d === 0) return d;
   return 1;
 }
@@ -300,7 +296,7 @@ function greatestDivisor(n: number, most: number): number {
 function registerTile(
   plan: Plan,
   i: number,
-  { m, n, lanes, rows, vectors, columnsFirst }: Tile,
+  { m, n, lanes, rows, vectors, columnsFirst, side }: Tile,
   block: number,
 ): number {
   const front: number[] = [];
@@ -325,6 +321,7 @@ function registerTile(
     }
     plan.tries({ option: "unroll", nest: i, range: row });
   }
+  side?.unroll(plan, i);
   const { order } = plan.nest(i).attr;
   const loops = outputIds(plan.nest(i)).filter((id) => ["loop", "parallel"].includes(plan.range(i, id).attr.kind));
   const others = loops.filter((id) => !front.includes(id));

@@ -4,7 +4,8 @@ import fc from "fast-check";
 import type { DType } from "../ir/dtype.ts";
 import type { Fn } from "../ir/fn.ts";
 import { dot, mul } from "../ops/build.ts";
-import { conv, window } from "../ops/convolution.ts";
+import { conv, convWeights } from "../ops/convolution.ts";
+import { window } from "../ops/window.ts";
 import type { HardwareModel } from "../runtime/hardware.ts";
 import { schedule } from "./heuristics.ts";
 import { check, group, hardware } from "./kernel.fixture.ts";
@@ -89,6 +90,28 @@ const images = (size: number, channels: number, stride: number): Fn =>
 test("channels are the lanes where neighbours along an image's row lie apart", () => {
   assert.deepEqual(tiles(images(65, 64, 2), avx512), ["6x4x16", "2x4x16"]);
   assert.deepEqual(tiles(images(34, 64, 1), avx512), ["13x2x16", "12x2x16"]);
+});
+
+/** The derivative of the weights of 3² windows. */
+const weights = (images: number, size: number, channels: number, stride: number): Fn =>
+  group(
+    [
+      ["f32", [images, 1, channels, size, size]],
+      ["f32", [images, 1, 32, Math.floor((size - 1) / stride), Math.floor((size - 1) / stride)]],
+    ],
+    (x, g) => {
+      const attr = { strides: [stride, stride], dilations: [1, 1], low: [1, 1], high: [1, 1] };
+      return convWeights(x, g, { ...attr, sizes: [3, 3] });
+    },
+  );
+
+test("few rows of an image or of a window have those of another range beside them", () => {
+  assert.deepEqual(tiles(images(6, 96, 1), avx512), ["2x4x3x16"]);
+  assert.deepEqual(tiles(weights(2, 32, 16, 1), avx512), ["4x3x2x16"]);
+  assert.deepEqual(tiles(weights(2, 32, 16, 1), avx2), ["2x3x2x8"]);
+  for (const model of [avx512, avx2])
+    for (const fn of [images(6, 40, 1), weights(2, 6, 10, 1), weights(3, 7, 5, 2)])
+      check(fn, undefined, (kernel) => applySchedule(kernel, schedule(kernel, model)));
 });
 
 const largest = (width: number, stride: number): Fn =>

@@ -34,16 +34,32 @@ interface Columns {
   readonly lanes: number;
 }
 
+/** A tile that has the iterations of two ranges as rows. */
+export interface Side extends TileSize {
+  /** Takes those of the second range into the tile. */
+  readonly unroll: (plan: Plan, i: number) => void;
+  /** The same where ranges have other ids. */
+  readonly moved: (ids: ReadonlyMap<number, number>) => Side;
+}
+
 /** Rules for machines of wide vectors. */
 export interface WideRules {
   readonly tile: (registers: number, shape: TileShape) => TileSize;
   /** Whether all that an operand of a sum of products is made of lies in memory along the sum: converted it still can be read so. */
   readonly liesAlong: (sum: AccumulateNode, operand: 0 | 1) => boolean;
+  /** The tile of a convolution whose range of rows m is too short to keep all registers at work, with a second one beside it. */
+  readonly side: (
+    plan: Plan,
+    i: number,
+    of: { readonly m: number; readonly n: number; readonly lanes: number },
+  ) => Side | undefined;
   /** Schedules nest i, if it is a product by weights of few bits, and returns the position behind. */
   readonly packed: (plan: Plan, i: number, lanes: number) => number | undefined;
   /** Cuts the sum where the columns lie along it, so that as many of its steps as there are lanes read a block of them, which is
    *  turned in registers. */
   readonly turnBlocks: (plan: Plan, i: number, sum: AccumulateNode, columns: Columns) => void;
+  /** How many panels, of so many rows or columns, are packed at a time. */
+  readonly panels: (count: number, length: number) => number;
   /** The lanes of narrower vectors for the last iterations of a loop; 0 where they are too few to matter. */
   readonly narrower: (left: number, extent: number, lanes: number) => number;
   /** Whether a reduction is the most or least of a small window: the same in any order, its loops stay as they are. */

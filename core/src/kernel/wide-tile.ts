@@ -1,13 +1,15 @@
 /** Register tiles of machines with vectors of more than four lanes, or more than sixteen registers. */
 import type { Node, ReduceKind } from "../ir/node.ts";
 import { affine } from "../ops/indexing.ts";
+import { greatestDivisor, PANELS } from "./gemm.ts";
 import { schedulePacked } from "./gemm-blocks.ts";
 import { type AccumulateNode, loadsIn, type RangeNode, reaches } from "./nests.ts";
+import { side } from "./side-rows.ts";
 import { addWideRules, evenly, type TileShape, type TileSize, type WideRules } from "./tile-size.ts";
 
 /** From here on products on such machines have tiles of their own. */
 export const wideTiles = (): void =>
-  addWideRules({ tile: wideTile, liesAlong, packed: schedulePacked, turnBlocks, narrower, isWindow });
+  addWideRules({ tile: wideTile, liesAlong, side, panels, packed: schedulePacked, turnBlocks, narrower, isWindow });
 
 function wideTile(registers: number, { count, width, windowed, turned, long }: TileShape): TileSize {
   const isMany = registers >= 32;
@@ -36,6 +38,16 @@ const turnBlocks: WideRules["turnBlocks"] = (plan, i, sum, { operand, lanes }) =
   if (k && liesAlong(sum, operand) && k.attr.extent !== lanes)
     plan.tries({ option: "split", nest: i, range: k.attr.id, factor: lanes });
 };
+
+/** Panels of at most so many rows or columns are short pieces of what is packed: more of them are packed at a time. */
+const LOW = 16;
+const LOW_PANELS = 8;
+
+function panels(count: number, length: number): number {
+  if (length > LOW) return Math.min(PANELS, count);
+  const even = greatestDivisor(count, LOW_PANELS);
+  return Math.min(even < PANELS ? LOW_PANELS : even, count);
+}
 
 /** Loops of more vectors have more to do than their last iterations. */
 const FEW_VECTORS = 8;

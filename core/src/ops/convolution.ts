@@ -1,78 +1,42 @@
-/** Convolutions and windows. Neither pads nor dilates its source: that is done by movement before them, and stored, so that their loops
- *  read without masks. Both derivatives of a convolution are convolutions again:
+/** Convolutions, and the derivative of their weights, which are two sides of one sum:
  *
- *    y[n, g, o, p] = Σ x[n, g, c, p·s + k·d] · w[g, o, c, k]     over c, k       x, w: groups g as an axis of their own
- *    ∂x            = ȳ conv (w flipped, c and o exchanged), for each remainder of a division by s (see `spread`)
- *    ∂w            = (x, n and c exchanged) conv (ȳ, n and o exchanged), its elements s apart, in steps of d
- */
+ *    y[n, g, o, p]  = Σ x[n, g, c, p·s + k·d] · w[g, o, c, k]     over c, k       x, w: groups g as an axis of their own
+ *    ∂x             = ȳ conv (w turned, c and o exchanged), for each remainder of a division by s (see `spread`)
+ *    ∂w[g, o, c, k] = Σ x[n, g, c, p·s + k·d] · ȳ[n, g, o, p]     over n, p
+ *
+ *  Neither dilates its source: that is done by movement before it. What it pads with becomes movement too, and is stored, so that
+ *  loops read without masks; as a part of it, its derivatives know that nobody wants those of the padding. */
 import { ShapeError } from "../errors.ts";
-import { dot, reduce } from "../interpreter/contraction.ts";
-import { permuted, stridesOf, view } from "../interpreter/layout.ts";
+import { dot } from "../interpreter/contraction.ts";
+import { permuted } from "../interpreter/layout.ts";
+import * as movement from "../interpreter/movement.ts";
 import { sizeOfDims, type Value } from "../interpreter/value.ts";
-import { isFloat } from "../ir/dtype.ts";
 import { type Attrs, dimsOf, dtypeOf, type Node, type NodeOf } from "../ir/node.ts";
 import { tensorType, typeText } from "../ir/type.ts";
-import {
-  build,
-  eq,
-  fill,
-  flip,
-  iota,
-  lt,
-  mul,
-  not,
-  or,
-  pad,
-  permute,
-  reshape,
-  scalar,
-  scatter,
-  slice,
-  where,
-} from "./build.ts";
+import type { Making } from "../kernel/value-at.ts";
+import { build, flip, mul, pad, permute, reshape, scalar, slice, where } from "./build.ts";
 import { type RareFamily, requireKinds } from "./define.ts";
-import { addIndex, knownDims, mulIndex } from "./indexing.ts";
-import { load } from "./table.ts";
+import { dilate } from "./dilate.ts";
+import { allOf, betweenIndex, constIndex, knownDims, subIndex } from "./indexing.ts";
+import {
+  accumulated,
+  all,
+  checkSteps,
+  countsOf,
+  isEmpty,
+  ones,
+  rangeOf,
+  type Steps,
+  windows,
+  within,
+} from "./sliding.ts";
+import { canonicalRules, load } from "./table.ts";
 
-type Steps = Attrs["conv"];
+export const conv = (x: Node, w: Node, { strides, dilations, low, high }: Steps): Node =>
+  build("conv", [x, w], { strides, dilations, low: low ?? strides.map(() => 0), high: high ?? strides.map(() => 0) });
 
-export const conv = (x: Node, w: Node, { strides, dilations }: Steps): Node =>
-  build("conv", [x, w], { strides, dilations });
-
-export const window = (x: Node, attr: Attrs["window"]): Node => build("window", [x], attr);
-
-const ones = (n: number): number[] => Array.from({ length: n }, () => 1);
-const all = (n: number, value: number): number[] => Array.from({ length: n }, () => value);
-const rangeOf = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, i) => from + i);
-
-/** How many windows of `size` elements, `dilation` apart, start every `stride` of `length` elements. */
-export const windowCount = (length: number, size: number, stride: number, dilation: number): number =>
-  Math.max(0, Math.floor((length - dilation * (size - 1) - 1) / stride) + 1);
-
-/** x with step − 1 zeros between neighbours on its last axes, and more (or fewer) elements before and after. */
-export function dilate(x: Node, steps: readonly number[], low: readonly number[], high: readonly number[]): Node {
-  const dims = knownDims(x);
-  const rank = dims.length;
-  const lead = rank - steps.length;
-  const space = dims.slice(lead);
-  let y = x;
-  if (steps.some((s) => s > 1)) {
-    const split = [...dims.slice(0, lead), ...space.flatMap((d) => [d, 1])];
-    const gaps = [...all(lead, 0), ...steps.flatMap((s) => [0, s - 1])];
-    const spread = pad(reshape(x, split), all(split.length, 0), gaps);
-    const joined = reshape(spread, [...dims.slice(0, lead), ...space.map((d, i) => d * (steps[i] as number))]);
-    const kept = space.map((d, i) => Math.max(0, (d - 1) * (steps[i] as number) + 1));
-    y = slice(joined, all(rank, 0), [...dims.slice(0, lead), ...kept]);
-  }
-  if ([...low, ...high].some((a) => a < 0)) {
-    const size = knownDims(y)
-      .slice(lead)
-      .map((d, i) => d + Math.min(low[i] as number, 0) + Math.min(high[i] as number, 0));
-    y = slice(y, [...all(lead, 0), ...low.map((l) => Math.max(-l, 0))], [...dims.slice(0, lead), ...size]);
-  }
-  const grow = (amounts: readonly number[]): number[] => [...all(lead, 0), ...amounts.map((a) => Math.max(a, 0))];
-  return pad(y, grow(low), grow(high));
-}
+export const convWeights = (x: Node, g: Node, { strides, dilations, low, high, sizes }: Attrs["convWeights"]): Node =>
+  build("convWeights", [x, g], { strides, dilations, low, high, sizes });
 
 /** Σ g[n, g, o, (i − k·d) / s] · w[g, o, c, k] over o and k, where the quotient is whole, for i in `start` … `start + size − 1`: what
  *  a convolution does to its image when it is transposed. Its elements i = q·s + r of one remainder r are a convolution of stride
@@ -97,36 +61,39 @@ export function spread(
       return (size[i] as number) + (over[i] as number) - length - l;
     });
     const turned = permute(flip(w, space), [0, 2, 1, ...space]);
-    return conv(dilate(g, strides, low, high), turned, { strides: ones(n), dilations });
+    return around(g, strides, [low, high], turned, dilations);
   }
   // An axis of stride s has min(s, window) remainders, each of so many elements of the window.
   const phases = strides.map((s, i) => Math.min(s, window[i] as number));
   const taps = window.map((k, i) => Math.ceil(k / (phases[i] as number)));
+  // Zeros before the window, where there is room for them among its remainders, let the elements that are wanted begin with remainder 0.
+  const before = strides.map((s, i) => {
+    const shift = s * Math.ceil((start[i] as number) / s) - (start[i] as number);
+    return phases[i] === s && (window[i] as number) + shift <= (taps[i] as number) * s ? shift : 0;
+  });
+  const begins = before.map((shift, i) => (start[i] as number) + shift);
   const cut = strides.map((s, i) => {
-    const first = Math.floor((start[i] as number) / s);
-    const count = Math.max(0, Math.floor(((start[i] as number) + (size[i] as number) - 1) / s) - first + 1);
+    const first = Math.floor((begins[i] as number) / s);
+    const count = Math.max(0, Math.floor(((begins[i] as number) + (size[i] as number) - 1) / s) - first + 1);
     const over = ((taps[i] as number) - 1) * (dilations[i] as number);
     return { first, count, low: over - first, high: count + first - (from[i] as number) };
   });
   const whole = dilate(
     w,
     ones(n),
-    all(n, 0),
-    window.map((k, i) => (taps[i] as number) * (phases[i] as number) - k),
+    before,
+    window.map((k, i) => (taps[i] as number) * (phases[i] as number) - k - (before[i] as number)),
   );
   // [groups, out, channels, taps₀, phases₀, taps₁, …] → [groups, …phases, channels, out, …taps]
   const pairs = reshape(whole, [groups, out, channels, ...taps.flatMap((t, i) => [t, phases[i] as number])]);
   const [tapAxes, phaseAxes] = [0, 1].map((at) => phases.map((_, i) => 3 + 2 * i + at)) as [number[], number[]];
   const turned = permute(flip(pairs, tapAxes), [0, ...phaseAxes, 2, 1, ...tapAxes]);
-  const made = conv(
-    dilate(
-      g,
-      ones(n),
-      cut.map(({ low }) => low),
-      cut.map(({ high }) => high),
-    ),
+  const made = around(
+    g,
+    ones(n),
+    [cut.map(({ low }) => low), cut.map(({ high }) => high)],
     reshape(turned, [groups, sizeOfDims(phases) * channels, out, ...taps]),
-    { strides: ones(n), dilations },
+    dilations,
   );
   const counts = cut.map(({ count }) => count);
   const apart = reshape(made, [images, groups, ...phases, channels, ...counts]);
@@ -134,120 +101,83 @@ export function spread(
   // Remainders that no element of the window has are 0.
   const full = pad(beside, all(3 + 2 * n, 0), [0, 0, 0, ...strides.flatMap((s, i) => [0, s - (phases[i] as number)])]);
   const joined = reshape(full, [images, groups, channels, ...counts.map((c, i) => c * (strides[i] as number))]);
-  const begin = cut.map(({ first }, i) => (start[i] as number) - first * (strides[i] as number));
+  const begin = cut.map(({ first }, i) => (begins[i] as number) - first * (strides[i] as number));
   return slice(joined, [0, 0, 0, ...begin], [images, groups, channels, ...size]);
 }
 
-/** What a window op leaves of its source at the end, and how far a window reaches. */
-function reach(x: Node, y: Node, sizes: readonly number[], { strides, dilations }: Steps) {
-  const lead = dimsOf(x).length - sizes.length;
-  const over = sizes.map((k, i) => (dilations[i] as number) * (k - 1));
-  const left = over.map((o, i) => {
-    const [from, to] = [knownDims(x)[lead + i] as number, knownDims(y)[lead + i] as number];
-    return from - ((to - 1) * (strides[i] as number) + o + 1);
-  });
-  return { over, after: over.map((o, i) => o + (left[i] as number)) };
+/** The convolution, in steps of 1, of g dilated and with so many elements more, or fewer, before and after. */
+function around(
+  g: Node,
+  steps: readonly number[],
+  [low, high]: readonly [readonly number[], readonly number[]],
+  w: Node,
+  dilations: readonly number[],
+): Node {
+  const [less, more] = [Math.min, Math.max].map((side) => [low, high].map((amounts) => amounts.map((a) => side(a, 0))));
+  const [cutLow, cutHigh] = less as [number[], number[]];
+  const [padLow, padHigh] = more as [number[], number[]];
+  const strides = ones(steps.length);
+  return conv(dilate(g, steps, cutLow, cutHigh), w, { strides, dilations, low: padLow, high: padHigh });
 }
-
-/** Whether there is no window at all: then nothing flows, and the formulas for what is left over do not hold. */
-const isEmpty = (y: Node): boolean => sizeOfDims(knownDims(y)) === 0;
 
 function convVjp(g: Node, y: NodeOf<"conv">): (Node | null)[] {
   const [x, w] = y.src as [Node, Node];
   if (isEmpty(y)) return [null, null];
-  const { strides, dilations } = y.attr;
-  const n = strides.length;
-  const space = rangeOf(3, 3 + n);
-  const dx = spread(g, w, y.attr, all(n, 0), knownDims(x).slice(3));
-  const dw = conv(permute(x, [2, 1, 0, ...space]), permute(g, [1, 2, 0, ...space]), {
-    strides: dilations,
-    dilations: strides,
-  });
-  // [c, g, o, k], and windows that x has room for beyond those of w
-  const [groups, out, channels, ...sizes] = knownDims(w) as [number, number, number, ...number[]];
-  const kept = slice(dw, all(3 + n, 0), [channels, groups, out, ...sizes]);
-  return [dx, permute(kept, [1, 2, 0, ...space])];
+  const sizes = knownDims(w).slice(3);
+  return [spread(g, w, y.attr, y.attr.low, knownDims(x).slice(3)), convWeights(x, g, { ...y.attr, sizes })];
 }
 
-function windowVjp(g: Node, y: NodeOf<"window">): (Node | null)[] {
-  const [x] = y.src as [Node];
-  const { kind, sizes, strides, dilations } = y.attr;
-  if (!isFloat(dtypeOf(x)) || isEmpty(y)) return [null];
-  if (kind === "sum") {
-    const { over, after } = reach(x, y, sizes, y.attr);
-    return [window(dilate(g, strides, over, after), { kind, sizes, strides: ones(sizes.length), dilations })];
-  }
-  return [winners(g, y)];
+function convWeightsVjp(h: Node, y: NodeOf<"convWeights">): (Node | null)[] {
+  const [x, g] = y.src as [Node, Node];
+  if (isEmpty(y) || isEmpty(g)) return [null, null];
+  const space = knownDims(g).slice(3);
+  // Windows that x has room for beyond those of g have no part in y.
+  const dg = conv(x, h, y.attr);
+  const kept = slice(dg, all(3 + space.length, 0), [...knownDims(dg).slice(0, 3), ...space]);
+  return [spread(g, h, y.attr, y.attr.low, knownDims(x).slice(3)), kept];
 }
 
-/** The cotangent of an extremum goes to the first element of its window that has it, or to the last NaN, as in PyTorch. Where
- *  that is, is found along one axis after the other, the last first, by comparing the elements of a window in turn. */
-function winners(g: Node, y: NodeOf<"window">): Node {
-  const [x] = y.src as [Node];
-  const { kind, sizes, strides, dilations } = y.attr;
-  const count = sizeOfDims(knownDims(x));
-  let best = x;
-  let place = reshape(iota("i32", [count], 0), dimsOf(x));
-  for (let i = sizes.length - 1; i >= 0; i--) {
-    const axis = dimsOf(x).length - sizes.length + i;
-    const dims = knownDims(best).with(axis, knownDims(y)[axis] as number);
-    const candidates = (v: Node): Node[] =>
-      rangeOf(0, sizes[i] as number).map((k) =>
-        slice(
-          v,
-          all(dims.length, 0).with(axis, k * (dilations[i] as number)),
-          dims,
-          ones(dims.length).with(axis, strides[i] as number),
-        ),
-      );
-    const places = candidates(place);
-    const values = candidates(best);
-    [best, place] = values.reduce<[Node, Node]>(
-      ([value, at], next, k) => {
-        const ahead = kind === "max" ? lt(value, next) : lt(next, value);
-        const better = or(ahead, not(eq(next, next)));
-        return [where(better, next, value), where(better, places[k] as Node, at)];
-      },
-      [values[0] as Node, places[0] as Node],
-    );
-  }
-  return reshape(scatter(fill(scalar(0, dtypeOf(g)), [count]), place, g, 0, "add"), dimsOf(x));
+/** The source with its zeros; x if it has none. */
+function padded(x: Node, { low, high }: Attrs["conv"]): Node {
+  const amounts = [...low, ...high];
+  return amounts.every((a) => a === 0) ? x : pad(x, [0, 0, 0, ...low], [0, 0, 0, ...high]);
 }
 
-function checkSteps(op: string, x: Node, lead: number, { strides, dilations }: Steps): void {
-  const n = dimsOf(x).length - lead;
-  const bad = [...strides, ...dilations].some((s) => !Number.isInteger(s) || s < 1);
-  if (n < 0 || strides.length !== n || dilations.length !== n || bad)
-    throw new ShapeError(
-      `${op}: expected a stride and a dilation of at least 1 for each of the last axes of ${typeText(x.type)}, got [${strides.join(", ")}] and [${dilations.join(", ")}]`,
-    );
+/** The element of x that place k of window p has; 0 for one of the padding. */
+function* seen(
+  x: Node,
+  attr: Attrs["conv"],
+  { around, p, k, mask }: { around: readonly Node[]; p: readonly Node[]; k: readonly Node[]; mask: Node | undefined },
+): Making {
+  const at = within(p, k, attr).map((i, a) => subIndex(i, constIndex(attr.low[a] as number)));
+  const isPadded = [...attr.low, ...attr.high].some((a) => a > 0);
+  const inside = isPadded ? allOf(at.map((i, a) => betweenIndex(i, knownDims(x)[3 + a] as number))) : undefined;
+  const value = yield { node: x, at: [...around, ...at], mask: allOf([mask, inside]) };
+  return inside ? where(inside, value, scalar(0, dtypeOf(x))) : value;
 }
 
-const countsOf = (x: Node, lead: number, sizes: readonly number[], { strides, dilations }: Steps): number[] =>
-  sizes.map((k, i) => windowCount(knownDims(x)[lead + i] as number, k, strides[i] as number, dilations[i] as number));
+/** The attributes of one whose source is padded already. */
+const unpadded = <A extends Attrs["conv"]>(attr: A): A => ({
+  ...attr,
+  low: attr.low.map(() => 0),
+  high: attr.high.map(() => 0),
+});
 
-/** x seen through windows: [...dims before the windowed axes, ...windows, ...places in a window]. */
-function windows(x: Value, lead: number, counts: readonly number[], sizes: readonly number[], at: Steps): Value {
-  const strides = stridesOf(x.dims);
-  const space = strides.slice(lead);
-  return view(x, [...x.dims.slice(0, lead), ...counts, ...sizes], {
-    offset: 0,
-    strides: [
-      ...strides.slice(0, lead),
-      ...space.map((s, i) => s * (at.strides[i] as number)),
-      ...space.map((s, i) => s * (at.dilations[i] as number)),
-    ],
-  });
+function widened(x: Value, { low, high }: Attrs["conv"], exact: boolean): Value {
+  const dims = x.dims.map((d, i) => d + (low[i - 3] ?? 0) + (high[i - 3] ?? 0));
+  return movement.pad(x, [0, 0, 0, ...low], dims, 0, exact);
 }
 
-/** The indices into the windowed axes: place k of window p. */
-const within = (p: readonly Node[], k: readonly Node[], { strides, dilations }: Steps): Node[] =>
-  p.map((at, i) => addIndex(mulIndex(at, strides[i] as number), mulIndex(k[i] as Node, dilations[i] as number)));
+/** The first axis brought to a place, and back. */
+const front = (v: Node, at: number): Node =>
+  permute(v, [...rangeOf(1, at + 1), 0, ...rangeOf(at + 1, dimsOf(v).length)]);
+const back = (v: Node, at: number): Node => permute(v, [at, ...rangeOf(0, at), ...rangeOf(at + 1, dimsOf(v).length)]);
 
-const accumulated = (attr: Attrs["accumulate"], value: Node, ranges: readonly Node[]): Node => {
-  const long = ranges.filter((r) => r.op === "range");
-  return long.length === 0 ? value : build("accumulate", [value, ...long], attr);
-};
+/** Two neighbouring axes as one. */
+function joined(v: Node, at: number): Node {
+  const dims = knownDims(v);
+  return reshape(v, [...dims.slice(0, at), (dims[at] as number) * (dims[at + 1] as number), ...dims.slice(at + 2)]);
+}
 
 export const convolution = {
   conv: {
@@ -257,7 +187,7 @@ export const convolution = {
     arity: 2,
     flops: 2,
     claimable: true,
-    attrs: { strides: "integers", dilations: "integers" },
+    attrs: { strides: "integers", dilations: "integers", low: "integers", high: "integers" },
     infer: ([x, w], attr) => {
       const [a, b] = [x as Node, w as Node];
       const dtype = requireKinds("conv", [a, b], ["float", "int", "uint"]);
@@ -268,26 +198,13 @@ export const convolution = {
         throw new ShapeError(
           `conv: expected weights [${groups}, out, ${channels}, ...window] for ${typeText(a.type)}, got ${typeText(b.type)}`,
         );
-      return tensorType(dtype, [n, groups, out, ...countsOf(a, 3, sizes, attr)]);
+      return tensorType(dtype, [n, groups, out, ...countsOf(knownDims(a).slice(3), sizes, attr)]);
     },
     vjp: convVjp,
     // Mapped images are more images; weights mapped alone give more outputs; both are more groups.
     batch: (y, { x, full, has }) => {
       const [n, groups, out, ...space] = knownDims(y) as [number, number, number, ...number[]];
       const [image, weights] = [has[0] === true, has[1] === true];
-      const front = (v: Node, at: number): Node =>
-        permute(v, [...rangeOf(1, at + 1), 0, ...rangeOf(at + 1, dimsOf(v).length)]);
-      const back = (v: Node, at: number): Node =>
-        permute(v, [at, ...rangeOf(0, at), ...rangeOf(at + 1, dimsOf(v).length)]);
-      /** Two neighbouring axes as one. */
-      const joined = (v: Node, at: number): Node => {
-        const dims = knownDims(v);
-        return reshape(v, [
-          ...dims.slice(0, at),
-          (dims[at] as number) * (dims[at + 1] as number),
-          ...dims.slice(at + 2),
-        ]);
-      };
       if (!weights) {
         const size = knownDims(x(0))[0] as number;
         return reshape(conv(joined(x(0), 0), x(1), y.attr), [size, n, groups, out, ...space]);
@@ -306,18 +223,16 @@ export const convolution = {
       const [c, ...k] = knownDims(w)
         .slice(2)
         .map((d) => newRange(d, "reduce")) as [Node, ...Node[]];
-      const a = yield { node: x, at: [n, group, c, ...within(p, k, y.attr)], mask };
+      const a = yield* seen(x, y.attr, { around: [n, group, c], p, k, mask });
       const b = yield { node: w, at: [group, out, c, ...k], mask };
       return accumulated({ kind: "sum", product: true }, mul(a, b), [c, ...k]);
     },
     evaluate: (y, [x, w], exact) => {
-      const [image, weights] = [x as Value, w as Value];
+      const [source, weights] = [x as Value, w as Value];
       const n = y.attr.strides.length;
       const sizes = weights.dims.slice(3);
-      const counts = sizes.map((k, i) =>
-        windowCount(image.dims[3 + i] as number, k, y.attr.strides[i] as number, y.attr.dilations[i] as number),
-      );
-      const seen = windows(image, 3, counts, sizes, y.attr);
+      const counts = countsOf(source.dims.slice(3), sizes, y.attr);
+      const seen = windows(widened(source, y.attr, exact), 3, counts, sizes, y.attr);
       const space = rangeOf(3 + n, 3 + 2 * n);
       // [groups, images, ...windows, out]
       const made = dot(
@@ -336,46 +251,90 @@ export const convolution = {
     },
   },
 
-  window: {
-    role: "reduce",
+  convWeights: {
+    role: "contraction",
     fusion: "anchor",
     rereads: "unmasked",
-    arity: 1,
-    flops: 1,
+    arity: 2,
+    flops: 2,
     claimable: true,
-    attrs: { kind: ["sum", "max", "min"], sizes: "integers", strides: "integers", dilations: "integers" },
-    infer: ([x], attr) => {
-      const node = x as Node;
-      const dtype = requireKinds("window", [node], ["float", "int", "uint"]);
-      const lead = dimsOf(node).length - attr.sizes.length;
-      checkSteps("window", node, lead, attr);
-      if (attr.sizes.some((k) => !Number.isInteger(k) || k < 1))
-        throw new ShapeError(`window: expected sizes of at least 1, got [${attr.sizes.join(", ")}]`);
-      return tensorType(dtype, [...dimsOf(node).slice(0, lead), ...countsOf(node, lead, attr.sizes, attr)]);
+    attrs: { strides: "integers", dilations: "integers", low: "integers", high: "integers", sizes: "integers" },
+    infer: ([x, g], attr) => {
+      const [a, b] = [x as Node, g as Node];
+      const dtype = requireKinds("convWeights", [a, b], ["float", "int", "uint"]);
+      checkSteps("convWeights", a, 3, attr);
+      const [n, groups, channels, ...space] = knownDims(a) as [number, number, number, ...number[]];
+      const [images, gGroups, out, ...counts] = knownDims(b) as [number, number, number, ...number[]];
+      const room = countsOf(space, attr.sizes, attr);
+      if (
+        n !== images ||
+        groups !== gGroups ||
+        room.length !== counts.length ||
+        room.some((r, i) => r < (counts[i] ?? 0))
+      )
+        throw new ShapeError(
+          `convWeights: expected [${n}, ${groups}, out, ...windows] of at most [${room.join(", ")}] windows for ${typeText(a.type)}, got ${typeText(b.type)}`,
+        );
+      return tensorType(dtype, [groups, out, channels, ...attr.sizes]);
     },
-    vjp: windowVjp,
-    batch: (y, { x }) => window(x(), y.attr),
+    vjp: convWeightsVjp,
+    // Images that are mapped alone have more channels; cotangents give more outputs; both are more groups.
+    batch: (y, { x, has }) => {
+      const [groups, out, channels, ...sizes] = knownDims(y) as [number, number, number, ...number[]];
+      const [image, cotangent] = [has[0] === true, has[1] === true];
+      const size = knownDims(x(image ? 0 : 1))[0] as number;
+      if (!cotangent) {
+        const made = convWeights(joined(front(x(0), 2), 2), x(1), y.attr);
+        return back(reshape(made, [groups, out, size, channels, ...sizes]), 2);
+      }
+      if (!image) {
+        const made = convWeights(x(0), joined(front(x(1), 2), 2), y.attr);
+        return back(reshape(made, [groups, size, out, channels, ...sizes]), 1);
+      }
+      const made = convWeights(joined(front(x(0), 1), 1), joined(front(x(1), 1), 1), y.attr);
+      return reshape(made, [size, groups, out, channels, ...sizes]);
+    },
     *lower(y, at, mask, newRange) {
-      const lead = at.length - y.attr.sizes.length;
-      const k = y.attr.sizes.map((d) => newRange(d, "reduce"));
-      const value = yield {
-        node: y.src[0] as Node,
-        at: [...at.slice(0, lead), ...within(at.slice(lead), k, y.attr)],
-        mask,
-      };
-      return accumulated({ kind: y.attr.kind }, value, k);
+      const [x, g] = y.src as [Node, Node];
+      const [group, out, c, ...k] = at as [Node, Node, Node, ...Node[]];
+      const [images, , , ...counts] = knownDims(g) as [number, number, number, ...number[]];
+      const [n, ...p] = [images, ...counts].map((d) => newRange(d, "reduce")) as [Node, ...Node[]];
+      const a = yield* seen(x, y.attr, { around: [n, group, c], p, k, mask });
+      const b = yield { node: g, at: [n, group, out, ...p], mask };
+      return accumulated({ kind: "sum", product: true }, mul(a, b), [n, ...p]);
     },
-    evaluate: (y, [x], exact) => {
-      const value = x as Value;
-      const { kind, sizes } = y.attr;
-      const lead = value.dims.length - sizes.length;
-      const counts = sizes.map((k, i) =>
-        windowCount(value.dims[lead + i] as number, k, y.attr.strides[i] as number, y.attr.dilations[i] as number),
+    evaluate: (y, [x, g], exact) => {
+      const [image, cotangent] = [widened(x as Value, y.attr, exact), g as Value];
+      const { strides, dilations, sizes } = y.attr;
+      const n = strides.length;
+      const counts = cotangent.dims.slice(3);
+      // Elements of a window are windows of g's size, in steps of the other kind.
+      const seen = windows(image, 3, sizes, counts, { strides: dilations, dilations: strides });
+      const [inner, outer] = [rangeOf(3 + n, 3 + 2 * n), rangeOf(3, 3 + n)];
+      // [groups, channels, ...sizes, out]
+      const made = dot(
+        seen,
+        cotangent,
+        {
+          contract: [
+            [0, ...inner],
+            [0, ...outer],
+          ],
+          batch: [[1], [1]],
+        },
+        exact,
       );
-      const seen = windows(value, lead, counts, sizes, y.attr);
-      return reduce(seen, { kind, axes: rangeOf(lead + sizes.length, lead + 2 * sizes.length) }, exact);
+      return permuted(made, [0, 2 + n, 1, ...rangeOf(2, 2 + n)]);
     },
   },
-} satisfies RareFamily<"conv" | "window">;
+} satisfies RareFamily<"conv" | "convWeights">;
 
 load(convolution);
+canonicalRules.conv = ({ src: [x, w], attr }) => {
+  const image = padded(x as Node, attr);
+  return image === x ? undefined : conv(image, w as Node, unpadded(attr));
+};
+canonicalRules.convWeights = ({ src: [x, g], attr }) => {
+  const image = padded(x as Node, attr);
+  return image === x ? undefined : convWeights(image, g as Node, unpadded(attr));
+};

@@ -2,6 +2,7 @@
  *  program has is joined here; rare families join when they are loaded (`rare.ts`). */
 import { VerifyError } from "../errors.ts";
 import type { Attrs, Node, Op, RareOp } from "../ir/node.ts";
+import type { Rules } from "../ir/rewrite.ts";
 import { type Infer, InternScope } from "../ir/scope.ts";
 import type { control } from "../control/ops.ts";
 import type { attentive } from "./attention.ts";
@@ -15,6 +16,7 @@ import { movement } from "./movement.ts";
 import type { scattering } from "./scattering.ts";
 import type { sorting } from "./sorting.ts";
 import type { special } from "./special.ts";
+import type { pooling } from "./window.ts";
 import type { fusing } from "./fma.ts";
 import type { names } from "./named.ts";
 import { loops, structure } from "./structure.ts";
@@ -34,11 +36,15 @@ type Rare = typeof attentive &
   typeof special &
   typeof blockOps &
   typeof fusing &
-  typeof names;
+  typeof names &
+  typeof pooling;
 const rare: { [O in RareOp]?: Rare[O] } = {};
 
 /** Adds the entries of a rare family. */
 export const load = (family: typeof rare): void => void Object.assign(rare, family);
+
+/** What nodes of the rare families are to be instead before they are put into kernels. A family adds its rules when it is loaded. */
+export const canonicalRules: { -readonly [O in keyof Rules]: Rules[O] } = {};
 
 /** The entry of an op, typed for whoever handles all ops alike.
  *  @throws VerifyError for an op of a family that is not loaded */

@@ -6,6 +6,7 @@ import { dimsOf, type Node } from "../ir/node.ts";
 import { typeText } from "../ir/type.ts";
 import { cast, fill, pad, reshape, scalar } from "../ops/build.ts";
 import * as build from "../ops/convolution.ts";
+import { window } from "../ops/window.ts";
 import { knownDims } from "../ops/indexing.ts";
 import { add, div } from "./arithmetic.ts";
 import { promote } from "./dtypes.ts";
@@ -90,8 +91,12 @@ const convolve =
           .slice(2)
           .map((k, i) => (dilations[i] as number) * (k - 1));
         const [low, high] = paddingOf(op, padding, over);
-        const padded = pad(grouped(op, image, 1, groups), [0, 0, 0, ...low], [0, 0, 0, ...high]);
-        const y = build.conv(padded, grouped(op, weights, 0, groups), { strides, dilations });
+        const y = build.conv(grouped(op, image, 1, groups), grouped(op, weights, 0, groups), {
+          strides,
+          dilations,
+          low,
+          high,
+        });
         const [batch, , out, ...rest] = knownDims(y) as [number, number, number, ...number[]];
         return reshape(y, [batch, groups * out, ...rest]);
       }),
@@ -176,7 +181,7 @@ function pooled(op: string, x: Node, size: PerAxis, options: PoolOptions, kind: 
   const [low, high] = paddingOf(op, options.padding ?? 0, sizes);
   const lead = Array.from({ length: rank - n }, () => 0);
   const padded = [...low, ...high].some((p) => p > 0) ? pad(x, [...lead, ...low], [...lead, ...high], around) : x;
-  return build.window(padded, { kind, sizes, strides, dilations });
+  return window(padded, { kind, sizes, strides, dilations });
 }
 
 /** The largest element of each window over the last axes; NaN where there is one. The first of equal ones gets the gradient.

@@ -8,7 +8,7 @@ import type { Tensor } from "./tensor.ts";
  *  @example remat((w: Tensor, x: Tensor) => checkpointName(x.matmul(w), "product").tanh(), { save: policies.named("product") }) */
 export const checkpointName = (x: Tensor, name: string): Tensor => result(() => named(x.node, name));
 
-const contractions: ReadonlySet<string> = new Set(["dot", "conv"]);
+const contractions: ReadonlySet<string> = new Set(["dot", "conv", "convWeights"]);
 
 /** `nothing`: all is computed again. `everything`: nothing is. `dots`: matrix products and convolutions are kept, the cheap rest is
  *  not. `named(…)`: values that `checkpointName` gave one of these names.
