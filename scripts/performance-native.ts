@@ -25,9 +25,9 @@ const atLeast = (what: string, bar: number, of: Bar["of"], tried?: string): Bar 
 const productsTried =
   "Tiles of 6 × 4 vectors reach 85 to 95 % of a loop of nothing but fused multiply-adds; blocks along k gained nothing up to 4096. Short products lose on two threads: parts end at barriers, and what is left over of rows and columns is parts of its own.";
 const blocksTried =
-  "Products with q8_0 and bf16 decode in registers as fast as memory gives the weights. q4_0 at batch 1 waits for page walks: with large pages under the weights the same kernel read 25 GB/s, as llama.cpp does, but large pages cost other kernels up to a third, so they are not asked for. At batch 128 llama.cpp rounds the other operand to 8 bits and multiplies integers, beyond what f32 can do at all; Sinan does not round it unasked.";
+  "Products with q8_0 and bf16 decode in registers as fast as memory gives the weights. q4_0 at batch 1 waited for memory that was asked for one tile ahead: asked for 8 KiB ahead, rows of 768 are read at 22 GB/s, before 15, and from caches, where decoding is all, at 24. Large pages gain 3 % beyond that, and cost other kernels up to a third, so they are not asked for. At batch 128 llama.cpp rounds the other operand to 8 bits and multiplies integers, beyond what f32 can do at all; Sinan does not round it unasked.";
 const decodeTried =
-  "A token's products read 75 to 90 % of what memory gives. The rest of a token is the cache of keys and values, which a scatter copies for every token, and the work between launches.";
+  "A token's products read 75 to 90 % of what memory gives. Keys and values are written where they are kept: a token copies nothing. The rest of it is attention and the work between launches.";
 const inferTried =
   "Convolutions whose rows are short, and those that go by steps of two, have channels as lanes now (ResNet-18 at 224²: 26 ms, then 22). Weights are packed anew at each call, where ONNX Runtime packs once; at batch 1 the network of linear layers reads its weights from the third cache, and the second thread wakes too late to help.";
 const cnnTried =

@@ -170,12 +170,14 @@ static void run(void (*part)(char *const *, const double *, int64_t, int64_t), c
 function planText(plan: Plan, i: number, texts: ReadonlyMap<Artifact, KernelText>): string {
   const place = (slot: Slot): string =>
     slot.kind === "temporary" ? `block${slot.block} + ${slot.offset}` : `${slot.kind}s[${slot.index}]`;
-  const steps = (plan.steps as readonly Launch[]).map(({ kernel, slots, scalars }) => {
-    if (kernel < 0) return `  memmove(${place(slots[1] as Slot)}, ${place(slots[0] as Slot)}, ${slots[1]?.bytes});`;
+  const steps = (plan.steps as readonly Launch[]).map(({ kernel, slots, scalars, over }) => {
+    const [from, to] = [slots[0], slots.at(-1)] as [Slot, Slot];
+    const moved = over ? [`  memmove(${place(to)}, ${place(from)}, ${to.bytes});`] : [];
     const parts = texts.get(plan.artifacts[kernel] as Artifact)?.parts ?? [];
     const buffers = `(char *[]){ ${slots.map(place).join(", ")} }`;
     const numbers = scalars.length > 0 ? `(double[]){ ${scalars.map((s) => `scalars[${s}]`).join(", ")} }` : "0";
-    return parts.map(({ symbol, extent }) => `  run(${symbol}, ${buffers}, ${numbers}, ${extent});`).join("\n");
+    const runs = parts.map(({ symbol, extent }) => `  run(${symbol}, ${buffers}, ${numbers}, ${extent});`);
+    return [...moved, ...runs].join("\n");
   });
   const blocks = plan.blocks.map(
     (bytes, n) =>

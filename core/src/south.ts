@@ -23,6 +23,7 @@ export { addIndex, affine, bounds, constIndex, divIndex, modIndex, mulIndex } fr
 export { define, newScope } from "./ops/table.ts";
 export * from "./errors.ts";
 export { fuseRows } from "./compiler/join-rows.ts";
+export { tightenGroups } from "./compiler/tighten.ts";
 export { graphCodegen } from "./interpreter/codegen.ts";
 export { Fences } from "./interpreter/fences.ts";
 export { type Group, knownSizes, launchGroup, loadGroup, type Regions } from "./interpreter/launch.ts";

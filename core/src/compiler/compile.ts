@@ -57,7 +57,12 @@ function prepare(fn: Fn): Prepared {
 }
 
 type LinkStep =
-  | { readonly kernel: number; readonly values: readonly number[]; readonly scalars: readonly number[] }
+  | {
+      readonly kernel: number;
+      readonly values: readonly number[];
+      readonly scalars: readonly number[];
+      readonly over: boolean | undefined;
+    }
   | { readonly linked: Linked };
 
 /** Lays the kernels of a function and of all it calls end to end. */
@@ -93,16 +98,24 @@ class Linker {
     const repeatable = this.#steps.map((s) => !("linked" in s));
     // A plan within another has its memory in one place of that one's.
     const mostBytes = this.#isInner ? undefined : maxBufferBytes;
-    const draft = { name: this.#fn.name, repeatable, outputs, alignment, donated, mostBytes };
-    const fitted = fit?.({ ...draft, values: this.#values, uses: this.#uses });
+    const { name } = this.#fn;
+    const fitted = fit?.({
+      name,
+      repeatable,
+      outputs,
+      alignment,
+      donated,
+      mostBytes,
+      values: this.#values,
+      uses: this.#uses,
+    });
     const values = fitted?.values ?? this.#values;
     const order = fitted?.steps ?? this.#steps.map((_, origin): Scheduled => ({ origin, rename: none }));
-    const uses = fitted ? order.map((s) => renamed(this.#uses[s.origin] as Use, s.rename)) : this.#uses;
+    const uses = order.map((s) => renamed(this.#uses[s.origin] as Use, s.rename));
     const memory = planMemory(values, uses, outputs, alignment, donated, mostBytes);
     const temporary = (place: Place | undefined, bytes: number): Slot => ({
       kind: "temporary",
-      block: place?.block ?? 0,
-      offset: place?.offset ?? 0,
+      ...(place ?? begin),
       bytes,
     });
     const slot = (v: number): Slot => {
@@ -114,18 +127,15 @@ class Linker {
     const steps = order.map(({ origin, rename }, i): Step => {
       const step = this.#steps[origin] as LinkStep;
       const at = (v: number): Slot => slot(rename.get(v) ?? v);
-      if ("linked" in step) return step.linked.step(at, memory.scratch[i] ?? { block: 0, offset: 0 });
-      const { kernel, scalars } = step;
-      const scratch = uses[i]?.scratch ?? 0;
+      const scratch = memory.scratch[i];
+      if ("linked" in step) return step.linked.step(at, scratch ?? begin);
+      const { kernel, scalars, over } = step;
       const slots = step.values.map(at);
-      return {
-        kernel,
-        slots: scratch > 0 ? [...slots, temporary(memory.scratch[i], scratch)] : slots,
-        scalars,
-      };
+      if (scratch) slots.push(temporary(scratch, (uses[i] as Use).scratch));
+      return { kernel, slots, scalars, over };
     });
     return {
-      name: this.#fn.name,
+      name,
       artifacts: this.#artifacts,
       steps,
       blocks: memory.blocks,
@@ -183,11 +193,13 @@ class Linker {
         kernel: this.#kernel(artifact),
         values: [...buffers, ...made],
         scalars: inputs.filter((v) => v < 0).map((v) => -1 - v),
+        over: group.over,
       });
       this.#uses.push({
         reads: buffers,
         writes: made,
-        inPlace: group.inPlace.filter((n) => !isHost(n)).map(valueOf),
+        // An argument that a region was given twice may be read in another way too.
+        inPlace: group.inPlace.map(valueOf).filter((v) => buffers.filter((b) => b === v).length === 1),
         scratch: artifact.scratchBytes,
         work: workOf(
           group.anchor,
@@ -243,13 +255,14 @@ class Linker {
         return;
       }
       const copy = this.#value(fn.results[output] as Node, { output });
-      this.#steps.push({ kernel: -1, values: [v, copy], scalars: [] });
-      this.#uses.push({ reads: [v], writes: [copy], inPlace: [], scratch: 0, work: 2 * value.bytes });
+      this.#steps.push({ kernel: -1, values: [v, copy], scalars: [], over: true });
+      this.#uses.push({ reads: [v], writes: [copy], inPlace: [v], scratch: 0, work: 2 * value.bytes });
     });
   }
 }
 
 const none: ReadonlyMap<number, number> = new Map();
+const begin: Place = { block: 0, offset: 0 };
 
 /** Operations in the time that moves a byte. */
 const operationsPerByte = 4;

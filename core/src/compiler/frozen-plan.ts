@@ -4,7 +4,6 @@ import type { Fn } from "../ir/fn.ts";
 import { tensorTypeOf } from "../ir/node.ts";
 import { within } from "../ir/scope.ts";
 import type { TensorType } from "../ir/type.ts";
-import { lower } from "../kernel/index.ts";
 import { type PackedAhead, packAhead } from "../kernel/pack-ahead.ts";
 import { build } from "../ops/build.ts";
 import { newScope } from "../ops/table.ts";
@@ -12,7 +11,7 @@ import type { Artifact } from "../runtime/driver.ts";
 import type { HardwareModel } from "../runtime/hardware.ts";
 import { type Launch, type Plan, type Slot, type Step, typeBytes } from "../runtime/program.ts";
 import { codegenFor } from "../runtime/registry.ts";
-import { groupOf, groups, renderLoops } from "./kernels.ts";
+import { groupOf, groups, lowered, renderLoops } from "./kernels.ts";
 import { tuned } from "./tuning.ts";
 
 /** An input behind the function's own: what a kernel packs of one of those. */
@@ -108,7 +107,7 @@ function splitGroup(group: Fn, hardware: HardwareModel, kept: readonly boolean[]
   if (before) return before.split;
   const choose = by?.chooser(group, hardware) ?? ((_: string, otherwise: number): number => otherwise);
   const isKept = (param: number): boolean => kept[param] === true;
-  const ahead: PackedAhead | undefined = packAhead(lower(group), { hardware, choose, isKept });
+  const ahead: PackedAhead | undefined = packAhead(lowered(group), { hardware, choose, isKept });
   let split: Split | undefined;
   if (ahead) {
     const main = renderLoops(ahead.main, codegen, hardware, ahead.choose);

@@ -1,6 +1,7 @@
 /** From a fusion group to an artifact, once for each structure and hardware. */
 import { type Fn, fnEqual } from "../ir/fn.ts";
 import { expandTranscendentals, lower, scheduled } from "../kernel/index.ts";
+import { groupRules } from "../kernel/group-rules.ts";
 import type { Artifact, Codegen } from "../runtime/driver.ts";
 import type { HardwareModel } from "../runtime/hardware.ts";
 import { codegenFor } from "../runtime/registry.ts";
@@ -9,6 +10,9 @@ import type { Choose } from "../kernel/plan.ts";
 import { type Tuning, tuned } from "./tuning.ts";
 
 export const groups = new WeakMap<Artifact, { readonly fn: Fn; readonly by: Tuning | undefined }>();
+
+/** The loops of a group as its kernel is made of them. */
+export const lowered = (group: Fn): Fn => groupRules()?.lower(group) ?? lower(group);
 
 /** The group that an artifact was made of. */
 export const groupOf = (artifact: Artifact): Fn | undefined => groups.get(artifact)?.fn;
@@ -39,7 +43,7 @@ export function render(group: Fn, hardware: HardwareModel, choose: Choose | unde
   const codegen = codegenFor(hardware);
   return codegen.level === "graph"
     ? codegen.render(group, hardware)
-    : renderLoops(lower(group), codegen, hardware, choose);
+    : renderLoops(lowered(group), codegen, hardware, choose);
 }
 
 /** The same of a kernel that nobody has scheduled yet. */

@@ -6,7 +6,16 @@
  *  result; a body that may write over what it reads needs the one place only. The first step reads the initial value where it lies. */
 import type { Command, Executable, Memory, Region } from "../runtime/driver.ts";
 import { hostTurn } from "../runtime/turn.ts";
-import type { Conduct, Controlled, Launch, Place, Plan, Running, Slot } from "../runtime/program.ts";
+import {
+  addCommands,
+  type Conduct,
+  type Controlled,
+  type Launch,
+  type Place,
+  type Plan,
+  type Running,
+  type Slot,
+} from "../runtime/program.ts";
 
 /** Where a loop keeps one value of its carry. */
 export interface Carried {
@@ -71,7 +80,7 @@ type Conducting = Generator<Region, void, number>;
 interface Machine {
   readonly executables: readonly Executable[];
   readonly blocks: readonly Memory[];
-  emit(command: Command): void;
+  push(command: Command): void;
 }
 
 export const conduct: Conduct = (running: Running): Promise<void> | undefined => {
@@ -84,7 +93,7 @@ export const conduct: Conduct = (running: Running): Promise<void> | undefined =>
   const machine: Machine = {
     executables: running.executables,
     blocks: running.blocks,
-    emit: (command) => {
+    push: (command) => {
       if (commands.push(command) >= batch) submit();
     },
   };
@@ -117,7 +126,7 @@ function* runPlan(plan: Plan, machine: Machine, frame: Frame): Conducting {
   const region = (slot: Slot): Region => place(slot, machine, frame);
   // All steps that are no launches are of this room.
   for (const step of plan.steps as readonly (Launch | ControlStep)[]) {
-    if ("slots" in step) machine.emit(commandOf(step, region, machine, frame));
+    if ("slots" in step) addCommands(machine, step, machine.executables, region, frame.scalar);
     else if (step.kind === "scan") yield* runScan(step, machine, frame, region);
     else if (step.kind === "cond") {
       const chosen = (yield region(step.predicate)) !== 0 ? step.yes : step.no;
@@ -145,22 +154,11 @@ function place(slot: Slot, { blocks }: Machine, { input, output, base }: Frame):
   return (slot.kind === "input" ? input : output)(slot.index, slot.bytes);
 }
 
-function commandOf(
-  { kernel, slots, scalars }: Launch,
-  region: (slot: Slot) => Region,
-  { executables }: Machine,
-  { scalar }: Frame,
-): Command {
-  const regions = slots.map(region);
-  if (kernel < 0) return { kind: "copy", from: regions[0] as Region, to: regions[1] as Region };
-  return { kind: "launch", executable: executables[kernel] as Executable, regions, scalars: scalars.map(scalar) };
-}
-
 type At = (slot: Slot) => Region;
 
 function* runScan(step: ScanStep, machine: Machine, frame: Frame, region: At): Conducting {
   const { body, length, reverse, consts, carry, stackedInputs, stackedOutputs } = step;
-  if (length === 0) for (const { initial, result } of carry) machine.emit(copyOf(region(initial), region(result)));
+  if (length === 0) for (const { initial, result } of carry) machine.push(copyOf(region(initial), region(result)));
   const inputs = [...consts, ...carry.map((c) => c.result), ...stackedInputs].map(region);
   const outputs = [...carry.map((c) => c.result), ...stackedOutputs].map(region);
   const places = carry.map((c) => placesOf(c, region));
@@ -204,7 +202,7 @@ function* runWhile(step: WhileStep, machine: Machine, frame: Frame, region: At):
   // The result may lie where it began, or in the other place.
   places.forEach(({ result }, k) => {
     const last = inputs[consts.length + k] as Region;
-    if (last.memory !== result.memory || last.offset !== result.offset) machine.emit(copyOf(last, result));
+    if (last.memory !== result.memory || last.offset !== result.offset) machine.push(copyOf(last, result));
   });
 }
 

@@ -1,10 +1,10 @@
 /** The kernels of a plan, as data for people: what they compute and move, how they are scheduled, whose lines they are. */
-import { groupOf, tuningOf } from "../compiler/kernels.ts";
+import { groupOf, lowered, tuningOf } from "../compiler/kernels.ts";
 import { known, sizeOf } from "../ir/dim.ts";
 import { type Fn, nodesOf, topological } from "../ir/fn.ts";
 import { dimsOf, type Node } from "../ir/node.ts";
 import { isTuple } from "../ir/type.ts";
-import { lower, type Option, schedule } from "../kernel/index.ts";
+import { type Option, schedule } from "../kernel/index.ts";
 import { rowFusion } from "../kernel/row-fusion.ts";
 import { define } from "../ops/table.ts";
 import type { Executable } from "../runtime/driver.ts";
@@ -53,7 +53,7 @@ export function schedulesOf(
       if (!group || !isScheduled) return [executables[k], { schedule: [], choices: [] }];
       const choices = new Map<string, ChoiceReport>();
       const chooser = tuningOf(artifact)?.chooser(group, hardware);
-      const options = schedule(lower(group), hardware, (name, heuristic) => {
+      const options = schedule(lowered(group), hardware, (name, heuristic) => {
         const value = chooser?.(name, heuristic) ?? heuristic;
         if (!choices.has(name)) choices.set(name, { name, value, heuristic });
         return value;

@@ -9,6 +9,9 @@ import { affine } from "../ops/indexing.ts";
 /** A loop over more bytes than this asks for what it reads so many bytes ahead. */
 const longStream = 2048;
 const ahead = 512;
+/** Narrow numbers are decoded in less time than memory answers in: so many bytes of them, or up to three times as many, are asked for before they are
+ *  read. It is a quarter of a first cache. */
+const inFlight = 8192;
 /** Rows at least so many bytes apart are soon on other pages, which no processor foresees. */
 const farApart = 1024;
 export class Ahead {
@@ -57,14 +60,25 @@ export class Ahead {
     return (place) => addLine(home, this.#reach.levelOf(load), prefetch(`${place} + ${distance}`, true));
   }
 
-  /** Asks memory for what the next iteration of the loop around a sum will read of narrow numbers: they are read so fast that a processor
+  /** Asks memory for what coming iterations of the loop around a sum will read of narrow numbers: they are read so fast that a processor
    *  that notices by itself comes late. */
   narrow(load: Node, index: Node, place: string, at: Block): void {
     const { prefetch } = this.#language;
     const home = this.#reach.home(load, at);
     if (!prefetch || home.range?.attr.kind !== "reduce" || dtypes[dtypeOf(load)].bytes > 2) return;
-    const around = pathTo(home).findLast((b) => b.range && b.range.attr.kind !== "reduce")?.range;
-    const stride = around && affine(index).terms.get(around);
-    if (stride) addLine(home, this.#reach.levelOf(load), prefetch(`${place} + ${stride}`));
+    const path = pathTo(home).flatMap(({ range }) => range ?? []);
+    const { terms } = affine(index);
+    const along = path.find(({ attr }) => attr.kind === "reduce");
+    const around = path.findLast(({ attr }) => attr.kind !== "reduce");
+    const [step = 0, stride = 0] = [along, around].map((range) => range && terms.get(range));
+    if (!along || stride <= 0) return;
+    const ask = (on: string | number): void => addLine(home, this.#reach.levelOf(load), prefetch(`${place} + ${on}`));
+    const bytes = stride * byteSize(dtypeOf(load), 1);
+    if (bytes <= 3 * inFlight || step <= 0) return ask(stride * Math.ceil(inFlight / bytes));
+    // Rows of the next iteration would be gone again before they are read: further on in each of these, which lie within the stride.
+    const { extent } = along.attr;
+    const iterations = Math.ceil((inFlight / bytes) * extent);
+    const on = iterations * step;
+    ask(`(${indexName(along)} < ${extent - iterations} ? ${on} : ${on + stride - extent * step})`);
   }
 }

@@ -11,6 +11,7 @@ import type { Writing } from "./c-like-nest.ts";
 import { partsOf } from "./c-like-parts.ts";
 import { fail } from "./c-like-text.ts";
 import { kernelNode } from "./nests.ts";
+import { isHostScalar } from "./value-at.ts";
 
 /** A buffer or scalar of a kernel: its name in the text, and its place among the buffers or the scalars. */
 export interface Argument {
@@ -189,14 +190,13 @@ interface Arguments {
 
 function argumentsOf(kernel: Fn): Arguments {
   const names = new Map<Node, string>();
-  const isScalar = (p: Node): boolean => tensorTypeOf(p).space === "host" && tensorTypeOf(p).dims.length === 0;
   const argument = (node: Node, letter: string, place: number): Argument => {
     const own = { name: `${letter}${place}`, dtype: dtypeOf(node), place };
     names.set(node, own.name);
     return own;
   };
-  const buffers = kernel.params.filter((p) => !isScalar(p)).map((p, i) => argument(p, "b", i));
-  const scalars = kernel.params.filter(isScalar).map((p, i) => argument(p, "s", i));
+  const buffers = kernel.params.filter((p) => !isHostScalar(p)).map((p, i) => argument(p, "b", i));
+  const scalars = kernel.params.filter(isHostScalar).map((p, i) => argument(p, "s", i));
   let scratchBytes = 0;
   const scratch = topological(kernel.results).flatMap((n) => {
     if (n.op !== "scratch") return [];

@@ -30,5 +30,6 @@ export { shareLoops, workOf } from "./parallel.ts";
 export { shareTiles } from "./shared-tiles.ts";
 export { apply, applySchedule } from "./schedule.ts";
 export { expandFused } from "./fused-transcendental.ts";
+export { isHostScalar } from "./value-at.ts";
 export { expandTranscendentals } from "./transcendental.ts";
 export { wideTiles } from "./wide-tile.ts";

@@ -25,11 +25,30 @@ export interface Place {
 
 /** A kernel. */
 export interface Launch {
-  /** Index into `artifacts`; −1 copies the first slot into the last. */
+  /** Index into `artifacts`; −1 where there is no kernel. */
   readonly kernel: number;
   readonly slots: readonly Slot[];
   /** Inputs in host space, passed by value. */
   readonly scalars: readonly number[];
+  /** Whether the first slot has to be in the place of the last one: it is copied there first, where it is not. */
+  readonly over?: boolean | undefined;
+}
+
+/** Appends the commands of a launch. */
+export function addCommands(
+  commands: { push(command: Command): void },
+  { kernel, slots, scalars, over }: Launch,
+  executables: readonly Executable[],
+  region: (slot: Slot) => Region,
+  scalar: (index: number) => number,
+): void {
+  const regions = slots.map(region);
+  if (over) {
+    const [from, to] = [regions[0], regions.at(-1)] as [Region, Region];
+    if (from.memory !== to.memory || from.offset !== to.offset) commands.push({ kind: "copy", from, to });
+  }
+  const executable = executables[kernel];
+  if (executable) commands.push({ kind: "launch", executable, regions, scalars: scalars.map(scalar) });
 }
 
 /** A step that runs plans of its own: a loop, a choice. */
@@ -284,12 +303,8 @@ export class Program {
         isGoing = going !== undefined;
         return going?.finally(finish);
       }
-      const commands = (plan.steps as readonly Launch[]).map(({ kernel, slots, scalars }): Command => {
-        const regions = slots.map(region);
-        if (kernel < 0) return { kind: "copy", from: regions[0] as Region, to: regions[1] as Region };
-        const values = scalars.length > 0 ? scalars.map(scalar) : scalars;
-        return { kind: "launch", executable: executables[kernel] as Executable, regions, scalars: values };
-      });
+      const commands: Command[] = [];
+      for (const step of plan.steps as readonly Launch[]) addCommands(commands, step, executables, region, scalar);
       this.#stream.submit(commands, inputs, outputs);
       return undefined;
     } finally {

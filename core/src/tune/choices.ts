@@ -1,7 +1,8 @@
 /** What a schedule leaves open, and what may be chosen for it. A schedule asks by names (`plan.choose`), so the decisions of a kernel are
  *  found by scheduling it and listening. */
+import { lowered } from "../compiler/kernels.ts";
 import type { Fn } from "../ir/fn.ts";
-import { lower, schedule } from "../kernel/index.ts";
+import { schedule } from "../kernel/index.ts";
 import type { Choose } from "../kernel/plan.ts";
 import type { HardwareModel } from "../runtime/hardware.ts";
 
@@ -26,7 +27,7 @@ export const chooserOf =
 export function decisionsOf(group: Fn, hardware: HardwareModel, choices: Choices): Decision[] {
   const found = new Map<string, Decision>();
   const choose = chooserOf(choices);
-  schedule(lower(group), hardware, (name, otherwise) => {
+  schedule(lowered(group), hardware, (name, otherwise) => {
     if (!found.has(name)) found.set(name, { name, otherwise });
     return choose(name, otherwise);
   });

@@ -1,6 +1,6 @@
 /** The CPU for Sinan. Importing it registers the driver "cpu" and the code generator "wasm-simd". */
 
-import { computeNarrow, fuseRows, orderLoops, register, shareLoops } from "sinan/south";
+import { computeNarrow, fuseRows, tightenGroups, orderLoops, register, shareLoops } from "sinan/south";
 import { driverOf } from "./driver.ts";
 import { parts } from "./options.ts";
 import { writeParts } from "./wasm/parts.ts";
@@ -33,6 +33,7 @@ addRules(
 );
 computeNarrow();
 fuseRows();
+tightenGroups();
 orderLoops();
 register({ driver: cpuDriver }, { codegen: wasmCodegen });
 

@@ -12,11 +12,11 @@ import {
   type HardwareModel,
   type Item,
   itemsOf,
+  isHostScalar,
   known,
   type Node,
   type NodeOf,
   rangeOfLoop,
-  tensorTypeOf,
   topological,
 } from "sinan/south";
 import { type ValType, type WasmModule, wasmModule } from "./assembler.ts";
@@ -131,8 +131,7 @@ export function render(
   const memoryOf = (region: number): number => memories[region] ?? 0;
   const addresses = new Map<Node, { local: number; bytes: number; memory: number }>();
   const scalars = new Map<Node, { local: number; type: "i32" | "f32" | "f64" }>();
-  const isScalar = (p: Node): boolean => tensorTypeOf(p).space === "host" && tensorTypeOf(p).dims.length === 0;
-  const buffers = kernel.params.filter((p) => !isScalar(p));
+  const buffers = kernel.params.filter((p) => !isHostScalar(p));
   buffers.forEach((p, local) => addresses.set(p, { local, bytes: 0, memory: memoryOf(local) }));
   const scratch = topological(kernel.results).filter((n): n is NodeOf<"scratch"> => n.op === "scratch");
   let scratchBytes = 0;
@@ -142,7 +141,7 @@ export function render(
     scratchBytes += Math.ceil(bytes / alignment) * alignment;
   }
   const first = buffers.length + (scratchBytes > 0 ? 1 : 0);
-  kernel.params.filter(isScalar).forEach((p, i) => {
+  kernel.params.filter(isHostScalar).forEach((p, i) => {
     const type = scalarType(dtypeOf(p));
     // A number that is neither is converted in the kernel.
     const isDouble = dtypeOf(p) === "f16" || dtypeOf(p) === "bf16";
