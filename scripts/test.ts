@@ -1,6 +1,7 @@
 /** `npm test`: Node's test runner over every `*.test.ts`, or over those whose path contains one of the given words.
  *  `--devices` sets SINAN_TEST_DEVICES=all: tests of ops and models then run on every device in full. After that the tests of training and of
- *  what lives how long run with the native tier as the processor, and a sample of its ops as the other compiler builds it. */
+ *  what lives how long run with the native tier as the processor, and samples of its ops as the other compiler builds them, and for processors
+ *  of narrower vectors. */
 import { spawnSync } from "node:child_process";
 import { globSync, readFileSync } from "node:fs";
 import process from "node:process";
@@ -69,12 +70,19 @@ if (values.devices) {
     ),
   );
   const compilers = ["gcc", "clang"].filter((name) => spawnSync(name, ["--version"], { stdio: "ignore" }).status === 0);
-  const [, other] = compilers;
+  const [first, other] = compilers;
   if (other === undefined) console.log("there is no second C compiler: what it would build is skipped");
-  else
+  // A processor with AVX2 runs what is built for older ones: vectors of 8 lanes and of 4, without masks, 16 registers.
+  const hasAvx2 = process.platform === "linux" && /\bavx2\b/.test(readFileSync("/proc/cpuinfo", "utf8"));
+  const older = hasAvx2 && first !== undefined ? ["haswell", "x86-64-v2"] : [];
+  if (older.length === 0) console.log("no AVX2 and gcc: what is built for older processors is skipped");
+  for (const command of [
+    ...(other === undefined ? [] : [other]),
+    ...older.map((target) => `${first} -march=${target}`),
+  ])
     statuses.push(
       run(chosen.filter(isOfDevices), {
-        SINAN_CC: other,
+        SINAN_CC: command,
         SINAN_TEST_DEVICES: "native",
         SINAN_TEST_SAMPLE: "24",
       }),

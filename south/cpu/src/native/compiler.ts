@@ -169,7 +169,7 @@ async function ask(command: readonly string[], directory: string, asking: Asking
   const version = await run("--version");
   if (!isGood(version)) return refusalOf(version, asking);
   let answer: Run = version;
-  for (const flags of [...nativeFlags(), []]) {
+  for (const flags of command.some(isTarget) ? [[]] : [...nativeFlags(), []]) {
     answer = await run(...flags, "-dM", "-E", "-x", "c", process.platform === "win32" ? "NUL" : "/dev/null");
     if (answer.end === "timeout") break;
     if (!isGood(answer)) continue;
@@ -182,6 +182,9 @@ async function ask(command: readonly string[], directory: string, asking: Asking
   }
   return refusalOf(answer, asking);
 }
+
+/** Who names a processor in the command has it, and no more of this one. */
+const isTarget = (word: string): boolean => /^-m(arch|cpu)=/.test(word);
 
 /** How the whole of the processor is asked for. */
 const nativeFlags = (): string[][] =>
