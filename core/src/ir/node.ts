@@ -93,8 +93,11 @@ export interface RareAttrs {
   acosh: None;
   atanh: None;
   erfc: None;
-  /** a · b + c, rounded once; made where kernels are expanded for hardware that has it. */
+  /** What kernels are expanded to for hardware that has it: see `ops/machine.ts`. */
   fma: None;
+  scale: None;
+  farSin: None;
+  farCos: None;
 }
 
 /** The attributes of each op. A new op begins here: the tables that must know it then no longer compile. */

@@ -1,22 +1,27 @@
 /** f32 exp, log, tanh and erf for hardware with fused multiply-adds: polynomials take half as many operations. Errors in
- *  units in the last place, as tested: exp and log 1, tanh and erf 2. The other functions are those of `transcendental.ts`. */
+ *  units in the last place, as tested: exp and log 1, tanh and erf 2. sin, cos and pow are in `fused-trigonometry.ts` and
+ *  `fused-power.ts`. */
 import { type Fn, topological } from "../ir/fn.ts";
 import { dtypeOf, type Node } from "../ir/node.ts";
 import { within } from "../ir/scope.ts";
-import { abs, add, bitcast, div, eq, lt, max, min, mul, neg, shl, shr, sub, where } from "../ops/build.ts";
-import { fma, loadFma } from "../ops/fma.ts";
+import { abs, add, bitcast, div, eq, lt, max, min, mul, or, shl, shr, sub, where } from "../ops/build.ts";
 import { define } from "../ops/table.ts";
+import { fma, loadMachine, scale } from "../ops/machine.ts";
 import { f32, i32, withSignOf } from "./float.ts";
+import { fusedPower } from "./fused-power.ts";
+import { cosine, sine } from "./fused-trigonometry.ts";
 import { kernelNode, makeNest, replaceNests } from "./nests.ts";
 import { substitute } from "./substitute.ts";
 import { parts } from "./transcendental.ts";
 
-/** The kernel with those functions expanded, and ops that are made of them before. */
-export function expandFused(kernel: Fn): Fn {
-  loadFma();
+/** The kernel with those functions expanded, and ops that are made of them before.
+ *  @param scales  whether the hardware has y · 2ⁿ */
+export function expandFused(kernel: Fn, scales = false): Fn {
+  loadMachine();
   const made = topological(kernel.results).some((n) => define(n.op).expand);
   const plain = made ? replaced(kernel, (n, src) => define(n.op).expand?.(src[0] as Node, src[1] as Node)) : kernel;
-  return replaced(plain, expansion);
+  const scaled = scales ? scale : scaledInHalves;
+  return replaced(plain, (n, src) => expansion(n, src, scaled));
 }
 
 function replaced(kernel: Fn, node: (n: Node, src: readonly Node[]) => Node | undefined): Fn {
@@ -25,17 +30,26 @@ function replaced(kernel: Fn, node: (n: Node, src: readonly Node[]) => Node | un
   );
 }
 
-function expansion(n: Node, [x]: readonly Node[]): Node | undefined {
+/** y · 2ⁿ, rounded once, for a whole n in −254 … 254. `shifted` is n and the number that rounds, where that is known. */
+export type Scaled = (y: Node, n: Node, shifted?: Node) => Node;
+
+function expansion(n: Node, [x, y]: readonly Node[], scaled: Scaled): Node | undefined {
   if (!x || "tuple" in n.type || dtypeOf(n) !== "f32") return undefined;
   switch (n.op) {
     case "exp":
-      return exponential(x);
+      return exponential(x, scaled);
     case "log":
       return logarithm(x);
     case "tanh":
-      return hyperbolicTangent(x);
+      return hyperbolicTangent(x, scaled);
     case "erf":
-      return errorFunction(x);
+      return errorFunction(x, scaled);
+    case "sin":
+      return sine(x);
+    case "cos":
+      return cosine(x);
+    case "pow":
+      return fusedPower(x, y as Node, scaled);
     default:
       return undefined;
   }
@@ -48,24 +62,51 @@ const polynomial = (x: Node, [first, ...rest]: readonly number[]): Node =>
   rest.reduce<Node>((sum, c) => fma(sum, x, f32(c)), f32(first as number));
 
 const ln2 = Math.fround(Math.LN2);
+const ROUND = 1.5 * 2 ** 23;
 
-/** As `exponential` of transcendental.ts, with the same bounds; ln 2 is split where an f32 ends. */
-function exponential(x: Node): Node {
-  const bounded = min(max(x, f32(-176)), f32(89));
-  const shifted = fma(bounded, f32(Math.LOG2E), f32(1.5 * 2 ** 23));
-  const n = sub(shifted, f32(1.5 * 2 ** 23));
-  const r = fma(n, f32(ln2 - Math.LN2), fma(n, f32(-ln2), bounded));
+/** Both biases of 127 are added at once. */
+function scaledInHalves(y: Node, n: Node, shifted: Node = add(n, f32(ROUND))): Node {
+  const biased = sub(bitcast(shifted, "i32"), i32(0x4b400000 - 254));
+  const half = shr(biased, i32(1));
+  const power = (e: Node): Node => bitcast(shl(e, i32(23)), "f32");
+  return mul(mul(y, power(half)), power(sub(biased, half)));
+}
+
+const signBit = (): Node => i32(-(2 ** 31));
+
+/** −|x|. */
+const minusSize = (x: Node): Node => bitcast(or(bitcast(x, "i32"), signBit()), "f32");
+
+/** As `exponential` of transcendental.ts, with the same bounds. */
+const exponential = (x: Node, scaled: Scaled): Node => {
+  const below = notPositive(x);
+  const least = max(below ?? x, f32(-176));
+  return boundedExponential(below ? least : min(least, f32(89)), scaled);
+};
+
+/** Where it is −|v| as `sigmoid` and `softplus` have it, that by its sign bit: whether 0 is +0 or −0 is nothing to the exponential. */
+function notPositive(x: Node): Node | undefined {
+  if (x.op !== "where") return undefined;
+  const [condition, v, minus] = x.src as [Node, Node, Node];
+  const isNegative = condition.op === "lt" && condition.src[0] === v && isZero(condition.src[1] as Node);
+  if (!isNegative || minus.op !== "neg" || minus.src[0] !== v) return undefined;
+  return minusSize(v);
+}
+
+const isZero = (n: Node): boolean => n.op === "const" && n.attr.value === 0;
+
+/** Of a number between −176 and 89, or NaN. ln 2 is split where an f32 ends. */
+function boundedExponential(x: Node, scaled: Scaled): Node {
+  const shifted = fma(x, f32(Math.LOG2E), f32(ROUND));
+  const n = sub(shifted, f32(ROUND));
+  const r = fma(n, f32(ln2 - Math.LN2), fma(n, f32(-ln2), x));
   const p = polynomial(
     r,
     [1.98756915e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1],
   );
   const one = add(r, f32(1));
   const lost = sub(r, sub(one, f32(1)));
-  const y = add(one, fma(p, mul(r, r), lost));
-  const biased = sub(bitcast(shifted, "i32"), i32(0x4b400000 - 254));
-  const half = shr(biased, i32(1));
-  const power = (e: Node): Node => bitcast(shl(e, i32(23)), "f32");
-  return mul(mul(y, power(half)), power(sub(biased, half)));
+  return scaled(add(one, fma(p, mul(r, r), lost)), n, shifted);
 }
 
 /** Source: Cephes `logf` (Moshier 1992). */
@@ -87,7 +128,7 @@ function logarithm(x: Node): Node {
 }
 
 /** Source: Cephes `tanhf` (Moshier 1992). */
-function hyperbolicTangent(x: Node): Node {
+function hyperbolicTangent(x: Node, scaled: Scaled): Node {
   const a = abs(x);
   const z = mul(x, x);
   const p = polynomial(
@@ -95,12 +136,12 @@ function hyperbolicTangent(x: Node): Node {
     [-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1],
   );
   const near = fma(mul(p, z), a, a);
-  const far = sub(f32(1), div(f32(2), add(exponential(add(a, a)), f32(1))));
+  const far = sub(f32(1), div(f32(2), add(boundedExponential(min(add(a, a), f32(89)), scaled), f32(1))));
   return withSignOf(where(lt(a, f32(0.625)), near, far), x);
 }
 
-/** Source: N. Juffa's single-precision erf (2015). */
-function errorFunction(x: Node): Node {
+/** Source: N. Juffa's single-precision erf (2015). The second polynomial is of −|x|. */
+function errorFunction(x: Node, scaled: Scaled): Node {
   const a = abs(x);
   const s = mul(a, a);
   const p = polynomial(
@@ -108,11 +149,11 @@ function errorFunction(x: Node): Node {
     [-5.96761703e-4, 4.99119423e-3, -2.67681349e-2, 1.12819925e-1, -3.76125336e-1, 1.28379166e-1],
   );
   const near = fma(p, a, a);
-  const t = min(a, f32(4));
+  const t = max(minusSize(x), f32(-4));
   const q = polynomial(
     t,
-    [-1.7285347e-5, 3.83197126e-4, -3.88396438e-3, 2.42546219e-2, -1.06777877e-1, -6.34846687e-1, -1.28717512e-1],
+    [1.7285347e-5, 3.83197126e-4, 3.88396438e-3, 2.42546219e-2, 1.06777877e-1, -6.34846687e-1, 1.28717512e-1],
   );
-  const far = sub(f32(1), exponential(neg(fma(neg(q), t, t))));
+  const far = sub(f32(1), boundedExponential(fma(q, t, t), scaled));
   return withSignOf(where(lt(a, f32(0.927734375)), near, far), x);
 }

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { erf as exactErf } from "../ops/erf.ts";
 import { cos, erf, exp, log, pow, sin, tanh } from "../ops/build.ts";
+import type { Fn } from "../ir/fn.ts";
 import type { Node } from "../ir/node.ts";
 import { expandFused } from "./fused-transcendental.ts";
 import { between, magnitudes, run, specials, ulp, worst } from "./accuracy.fixture.ts";
@@ -46,8 +47,11 @@ for (const [name, op, exact, most, xs] of cases)
     const all = [...xs, ...specials].map(Math.fround);
     const { error, at } = worst(run(op, all), (i) => exact(all[i] as number));
     assert.ok(error <= most, `${error} ulp at ${all[at]}`);
-    const fused = worst(run(op, all, all, "f32", expandFused), (i) => exact(all[i] as number));
-    assert.ok(fused.error <= most, `with fma ${fused.error} ulp at ${all[fused.at]}`);
+    for (const scales of [false, true]) {
+      const expand = (kernel: Fn) => expandFused(kernel, scales);
+      const fused = worst(run(op, all, all, "f32", expand), (i) => exact(all[i] as number));
+      assert.ok(fused.error <= most, `with fma ${fused.error} ulp at ${all[fused.at]}`);
+    }
   });
 
 test("pow is within 2 ulp", () => {
@@ -58,8 +62,11 @@ test("pow is within 2 ulp", () => {
   ] as [number, number][];
   const ys = pairs.map(([, y]) => Math.fround(y));
   const xs = pairs.map(([x]) => x);
-  const { error, at } = worst(run(pow, xs, ys), (i) => (xs[i] as number) ** (ys[i] as number));
-  assert.ok(error <= 2, `${error} ulp at ${pairs[at]}`);
+  for (const expand of [undefined, expandFused]) {
+    const got = run(pow, xs, ys, "f32", expand);
+    const { error, at } = worst(got, (i) => (xs[i] as number) ** (ys[i] as number));
+    assert.ok(error <= 2, `${expand ? "with fma " : ""}${error} ulp at ${pairs[at]}`);
+  }
 });
 
 test("pow follows C at zeros, infinities and negative bases", () => {
@@ -81,16 +88,15 @@ test("pow follows C at zeros, infinities and negative bases", () => {
     Number.NaN,
   ].map(Math.fround);
   const pairs = values.flatMap((x) => values.map((y) => [x, y] as const));
-  const got = run(
-    pow,
-    pairs.map(([x]) => x),
-    pairs.map(([, y]) => y),
-  );
-  pairs.forEach(([x, y], i) => {
-    const want = x === 1 || (x === -1 && Math.abs(y) === Number.POSITIVE_INFINITY) ? 1 : Math.fround(x ** y);
-    assert.ok(
-      Object.is(got[i], want) || Math.abs((got[i] as number) - want) <= 2 * ulp(want),
-      `${x} ** ${y}: ${got[i]}, not ${want}`,
-    );
-  });
+  const [xs, ys] = [pairs.map(([x]) => x), pairs.map(([, y]) => y)];
+  for (const expand of [undefined, expandFused, (kernel: Fn) => expandFused(kernel, true)]) {
+    const got = run(pow, xs, ys, "f32", expand);
+    pairs.forEach(([x, y], i) => {
+      const want = x === 1 || (x === -1 && Math.abs(y) === Number.POSITIVE_INFINITY) ? 1 : Math.fround(x ** y);
+      assert.ok(
+        Object.is(got[i], want) || Math.abs((got[i] as number) - want) <= 2 * ulp(want),
+        `${x} ** ${y}: ${got[i]}, not ${want}`,
+      );
+    });
+  }
 });

@@ -205,8 +205,9 @@ export function longExponential(x: Double): Node {
 }
 
 /** xʸ = e^(y ln |x|), the logarithm and the product in doubles; C's rules for zeros, infinities and signs.
- *  Source: SLEEF `xpowf`. */
-function power(x: Node, y: Node): Node {
+ *  Source: SLEEF `xpowf`.
+ *  @param ofSize  |x|ʸ, where that is known, but for zeros, infinities and NaN */
+export function power(x: Node, y: Node, ofSize?: Node): Node {
   const a = abs(x);
   const zero = f32(0);
   const one = f32(1);
@@ -214,7 +215,7 @@ function power(x: Node, y: Node): Node {
   const exponent = min(max(y, f32(-(2 ** 34))), f32(2 ** 34));
   const log = longLogarithm(a);
   const product = productOf(log, { hi: exponent, lo: zero });
-  const finite = longExponential(product);
+  const finite = ofSize ?? longExponential(product);
   const falls = lt(y, zero);
   const size = where(
     eq(a, zero),
@@ -227,7 +228,7 @@ function power(x: Node, y: Node): Node {
   const negative = lt(bitcast(x, "i32"), i32(0));
   const signed = where(and(negative, odd), neg(size), size);
   const real = where(
-    and(and(lt(x, zero), lt(neg(f32(infinity)), x)), xor(integer, scalar(1, "bool"))),
+    and(and(lt(x, zero), lt(f32(-infinity), x)), xor(integer, scalar(1, "bool"))),
     f32(Number.NaN),
     signed,
   );

@@ -17,7 +17,7 @@ import type { scattering } from "./scattering.ts";
 import type { sorting } from "./sorting.ts";
 import type { special } from "./special.ts";
 import type { pooling } from "./window.ts";
-import type { fusing } from "./fma.ts";
+import type { machine } from "./machine.ts";
 import type { names } from "./named.ts";
 import { loops, structure } from "./structure.ts";
 
@@ -35,7 +35,7 @@ type Rare = typeof attentive &
   typeof sorting &
   typeof special &
   typeof blockOps &
-  typeof fusing &
+  typeof machine &
   typeof names &
   typeof pooling;
 const rare: { [O in RareOp]?: Rare[O] } = {};

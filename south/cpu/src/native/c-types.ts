@@ -22,6 +22,7 @@ const binary: ReadonlySet<string> = new Set([
   "min",
   "maxNumber",
   "minNumber",
+  "scale",
   "idiv",
   "mod",
   "pow",

@@ -95,6 +95,12 @@ function floatBody(op: ScalarOp, s: "f" | ""): string | undefined {
       return "return pow((double)a, (double)b);";
     case "fma":
       return `return fma${s}(a, b, c);`;
+    // By two powers of two, of which the second product rounds.
+    case "scale":
+      return "const int32_t n = b > -254 && b < 254 ? (int32_t)b + 254 : b < 0 ? 0 : 508; const uint32_t p = (uint32_t)(n >> 1) << 23, q = (uint32_t)(n - (n >> 1)) << 23; float x, y; memcpy(&x, &p, 4); memcpy(&y, &q, 4); return a * x * y;";
+    case "farSin":
+    case "farCos":
+      return `return a == 0 ? ${op === "farSin" ? "a" : "1"} : ${op === "farSin" ? "sin" : "cos"}((double)a);`;
     default:
       return undefined;
   }

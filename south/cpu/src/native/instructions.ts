@@ -29,6 +29,13 @@ export function instructions(op: VectorOp, dtype: DType, lanes: number): [string
         ? of("__AVX512F__", `__builtin_ia32_rndscalep${letter}_mask(a, ${mode}, a, ${all}, 4)`)
         : of(size === 32 ? "__AVX__" : "__SSE4_1__", `__builtin_ia32_roundp${letter}${width}(a, ${mode})`);
     }
+    case "scale": {
+      // Clang has them by the same names.
+      const mask = (lanes: number): string => (lanes > 8 ? "(short)-1" : "(char)-1");
+      return full
+        ? [["defined(__AVX512F__)", `__builtin_ia32_scalefp${letter}512_mask(a, b, a, ${all}, 4)`]]
+        : [["defined(__AVX512VL__)", `__builtin_ia32_scalefp${letter}${size * 8}_mask(a, b, a, ${mask(lanes)})`]];
+    }
     case "maxNumber":
     case "minNumber": {
       const verb = op === "maxNumber" ? "max" : "min";

@@ -142,6 +142,15 @@ function cast(name: string, from: DType, to: DType, lanes: number, needs: Needs)
   }
   if (isWhole(from) && (to === "f32" || to === "f64") && small < 4) return step("i32");
   if (from === "i32" && to === "f64") return made(`return __builtin_convertvector(a, ${result});`);
+  if (from === "f32" && to === "f64" && (lanes === 4 || lanes === 8)) {
+    const plain = made(`return __builtin_convertvector(a, ${result});`);
+    // GCC converts the lanes in pairs.
+    const [feature, whole] =
+      lanes === 4
+        ? ["__AVX__", "__builtin_ia32_cvtps2pd256(a)"]
+        : ["__AVX512F__", `__builtin_ia32_cvtps2pd512_mask(a, (${result}){ 0 }, (char)-1, 4)`];
+    return `#if defined(__GNUC__) && !defined(__clang__) && defined(${feature})\n${made(`return ${whole};`)}\n#else\n${plain}\n#endif`;
+  }
   if ((from === "f32" && to === "f64") || (from === "f64" && to === "f32"))
     return made(`return __builtin_convertvector(a, ${result});`);
   if (from === "f32" && to === "i32") {
@@ -299,6 +308,9 @@ function floatBody(op: VectorOp, dtype: DType, lanes: number, needs: Needs): str
       return `return (${type})((${mask})a & ~${sign});`;
     case "sign":
       return `return ${choose(`a > ${all("0")}`, all("1"), choose(`a < ${all("0")}`, all("-1"), "a"))};`;
+    case "farSin":
+    case "farCos":
+      return far(op, dtype, lanes, needs);
     case "rsqrt":
       return `return ${all("1")} / ${needs.vector("sqrt", dtype, dtype, lanes)}(a);`;
     // A NaN wins, and −0 is less than 0. Of `max` the second operand says alone what is to be added to put both right, so that a
@@ -315,6 +327,19 @@ function floatBody(op: VectorOp, dtype: DType, lanes: number, needs: Needs): str
     default:
       return undefined;
   }
+}
+
+/** Lane after lane, unless all are 0, as they nearly always are. */
+function far(op: "farSin" | "farCos", dtype: DType, lanes: number, needs: Needs): string {
+  const type = needs.type(dtype, lanes);
+  const words = Array.from({ length: (bytesOf(dtype) * lanes) / 8 }, (_, i) => `w[${i}]`);
+  const near = op === "farSin" ? "a" : `${needs.vector("allOf", dtype, dtype, lanes)}(1)`;
+  const isNear =
+    dtype === "f32" && lanes === 16
+      ? `\n#if defined(__AVX512F__)\nconst int near = __builtin_ia32_cmpps512_mask(a, (${type}){ 0 }, 4, (short)-1, 4) == 0;\n#else\n`
+      : "";
+  const plain = `uint64_t w[${words.length}]; memcpy(w, &a, sizeof a); const int near = ((${words.join(" | ")}) << 1) == 0;`;
+  return `${isNear}${plain}${isNear ? "\n#endif\n" : " "}if (__builtin_expect(near, 1)) return ${near}; ${type} y = a; for (int i = 0; i < ${lanes}; i++) y[i] = ${needs.scalar(op, dtype, dtype)}(a[i]); return y;`;
 }
 
 /** Ops of integers likewise. */
