@@ -42,24 +42,17 @@ const same = (a: readonly Node[], b: readonly Node[]) => a.length === b.length &
  *  `enter` may stop the walk at a node, which is then listed but not entered. */
 export function topological(roots: readonly Node[], enter: (node: Node) => boolean = () => true): Node[] {
   const order: Node[] = [];
-  const state = new Map<Node, boolean>();
-  const stack: Node[] = [];
-  for (const root of roots) {
-    stack.push(root);
-    for (let node = stack.at(-1); node; node = stack.at(-1)) {
-      const done = state.get(node);
-      if (done === undefined) {
-        state.set(node, false);
-        if (enter(node))
-          for (let i = node.src.length - 1; i >= 0; i--)
-            if (!state.has(node.src[i] as Node)) stack.push(node.src[i] as Node);
-      } else {
-        stack.pop();
-        if (!done) {
-          state.set(node, true);
-          order.push(node);
-        }
-      }
+  const seen = new Set<Node>();
+  // Nodes to go to; one behind which nothing stands is left, as all that it needs was listed.
+  const stack: (Node | undefined)[] = [...roots].reverse();
+  while (stack.length > 0) {
+    const node = stack.pop();
+    if (!node) order.push(stack.pop() as Node);
+    else if (!seen.has(node)) {
+      seen.add(node);
+      stack.push(node, undefined);
+      if (enter(node))
+        for (let i = node.src.length - 1; i >= 0; i--) if (!seen.has(node.src[i] as Node)) stack.push(node.src[i]);
     }
   }
   return order;

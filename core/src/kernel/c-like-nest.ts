@@ -9,7 +9,7 @@ import { identityOf } from "../interpreter/contraction.ts";
 import type { DType } from "../ir/dtype.ts";
 import { topological } from "../ir/fn.ts";
 import { dtypeOf, type Node, tensorTypeOf } from "../ir/node.ts";
-import { affine, constIndex } from "../ops/indexing.ts";
+import { affine, constIndex, subIndex } from "../ops/indexing.ts";
 import type { CLike } from "./c-like.ts";
 import { Lanes, type Needs, one, only, type ScalarOp, type Text } from "./c-like-lanes.ts";
 import { runsOf } from "./c-like-copies.ts";
@@ -30,7 +30,7 @@ import {
 } from "./c-like-text.ts";
 import { Totals } from "./c-like-totals.ts";
 import { type AccumulateNode, loadsIn, type NestNode, type RangeNode, type StoreNode } from "./nests.ts";
-import { substitute } from "./substitute.ts";
+import { substitutions } from "./substitute.ts";
 
 /** A text in the making: the language, and the helpers that it turns out to need. */
 export interface Writing {
@@ -63,6 +63,7 @@ export class NestText {
   readonly #root = newBlock();
   /** Buffers that the nest writes: what is loaded from them is loaded where it is used. */
   readonly #stored: ReadonlySet<Node>;
+  readonly #readsOwn: boolean;
   /** The iterations that its parallel loops run; absent where they run all. */
   readonly #share: Share | undefined;
   readonly #lane: RangeNode | undefined;
@@ -85,6 +86,7 @@ export class NestText {
     this.#share = share;
     this.#context = context;
     this.#stored = new Set(stores.map((s) => s.src[0] as Node));
+    this.#readsOwn = loadsIn(stores).some((load) => this.#stored.has(load.src[0] as Node));
     const { vectors } = context.language;
     this.#lane =
       vectors &&
@@ -111,7 +113,7 @@ export class NestText {
     const written = this.#isWritten(nest, serial.at(-1)) ? serial.splice(-1) : [];
     for (const r of serial) at = at.inner = newBlock(r, at);
     const instances = points([...outputs.filter((r) => this.#isUnrolled(r)), ...written]);
-    const stores = instances.map((point) => this.#at(nest.src, point) as StoreNode[]);
+    const stores = this.#instances(nest.src, instances) as StoreNode[][];
     const level = nest.src.reduce((most, store) => Math.max(most, this.#reach.levelOf(store)), 0);
     this.#findColumns(stores.flat());
     const { copy } = this.#context.language;
@@ -133,7 +135,7 @@ export class NestText {
   #isWritten(nest: NestNode, loop: RangeNode | undefined): boolean {
     const lane = this.#lane;
     if (!lane || loop?.attr.kind !== "loop" || this.#reach.levelOf(nest.src[0] as Node) > 0) return false;
-    if (loadsIn(nest.src).some((load) => this.#stored.has(load.src[0] as Node))) return false;
+    if (this.#readsOwn) return false;
     return topological(nest.src).length <= longest && nest.src.some((s) => goesAlongRows(s.src[2] as Node, loop, lane));
   }
 
@@ -147,21 +149,35 @@ export class NestText {
       if (!this.#stored.has(load.src[0] as Node) && this.#lanes.isWhole(dtypeOf(load))) this.#columns.set(load, column);
   }
 
-  /** The nodes where ranges have these values. */
-  #at(roots: readonly Node[], point: Point): Node[] {
-    return point.size === 0
-      ? [...roots]
-      : substitute(roots, {
-          range: (r) => {
-            const value = point.get(r);
-            return value === undefined ? undefined : constIndex(value);
-          },
-        });
+  /** The nodes where ranges have the values of each of these points, all of the same ranges. */
+  #instances(roots: readonly Node[], all: readonly Point[]): Node[][] {
+    const ranges = [...(all[0] ?? nowhere).keys()];
+    if (ranges.length === 0) return all.map(() => [...roots]);
+    const stays = new Set<Node>();
+    const at = substitutions(roots, (n) => {
+      const free = this.#reach.freeOf(n);
+      const varies = ranges.some((r) => free.has(r));
+      if (!varies) stays.add(n);
+      return varies;
+    });
+    return all.map((point) =>
+      at({
+        range: (r) => {
+          const value = point.get(r);
+          return value === undefined ? undefined : constIndex(value);
+        },
+        node: (n) => (stays.has(n) ? n : undefined),
+      }),
+    );
+  }
+
+  #instancesOf(n: Node, all: readonly Point[]): Node[] {
+    return this.#instances([n], all).map(([one]) => one as Node);
   }
 
   /** The node in each lane. */
   #inLanes(n: Node): Node[] {
-    return points(this.#lane ? [this.#lane] : []).map((point) => this.#at([n], point)[0] as Node);
+    return this.#instancesOf(n, points(this.#lane ? [this.#lane] : []));
   }
 
   #text(shared: readonly RangeNode[]): string[] {
@@ -223,7 +239,7 @@ export class NestText {
 
   /** What stands for elements behind the first lane's. */
   #pointerOf(buffer: Node, index: Node, at: Block, own: Own | undefined): (i: number) => string {
-    const [first] = this.#at([index], new Map(this.#lane ? [[this.#lane, 0]] : [])) as [Node];
+    const first = this.#lane ? subIndex(index, this.#lane) : index;
     const [base, offset] = this.#place(buffer, first, at, own);
     return (i) => `${base} + ${i === 0 ? offset : `${offset} + ${i}`}`;
   }
@@ -292,6 +308,7 @@ export class NestText {
 
   /** The nodes below that read memory which the nest writes. */
   #pinned(root: Node): ReadonlySet<Node> {
+    if (!this.#readsOwn) return none;
     const pinned = new Set<Node>();
     for (const n of topological([root]))
       if (n.src.some((s) => pinned.has(s)) || (n.op === "load" && this.#stored.has(n.src[0] as Node))) {
@@ -412,9 +429,9 @@ export class NestText {
     const inside = this.#loops(home, level - 1, written ? serial.slice(0, -1) : serial);
     const isAcross = this.#lane !== undefined && ranges.includes(this.#lane);
     const side = ranges.filter((r) => !isSerial(r));
-    const rows = points(side.filter((r) => r !== this.#lane)).map((point) => {
-      const [value] = this.#at([n.src[0] as Node], point) as [Node];
-      const steps = (written ?? [nowhere]).map((step) => this.#at([value], step)[0] as Node);
+    const sides = points(side.filter((r) => r !== this.#lane));
+    const rows = this.#instancesOf(n.src[0] as Node, sides).map((value) => {
+      const steps = this.#instancesOf(value, written ?? [nowhere]);
       if (written) this.#findColumns(steps);
       const isVector = isAcross || this.#reach.varies(value);
       const first = isVector ? this.#lanes.repeat(identity, dtype) : identity;

@@ -20,6 +20,8 @@ export class Reach {
 
   /** The ranges on which a node depends; those of an accumulate end there. */
   freeOf(root: Node): ReadonlySet<Node> {
+    const known = this.#free.get(root);
+    if (known) return known;
     for (const n of topological([root], (m) => !this.#free.has(m))) {
       if (this.#free.has(n)) continue;
       const all = new Set(n.op === "range" ? [n] : n.src.flatMap((s) => [...(this.#free.get(s) ?? [])]));
@@ -46,6 +48,8 @@ export class Reach {
 
   /** How many accumulates lie below each other in a node. */
   levelOf(root: Node): number {
+    const known = this.#levels.get(root);
+    if (known !== undefined) return known;
     for (const n of topological([root], (m) => !this.#levels.has(m))) {
       if (this.#levels.has(n)) continue;
       const below = n.src.reduce((most, s) => Math.max(most, this.#levels.get(s) ?? 0), 0);

@@ -5,7 +5,7 @@ import { topological } from "../ir/fn.ts";
 import { dtypeOf, type Node } from "../ir/node.ts";
 import { currentScope, remake } from "../ir/scope.ts";
 import { build, cast, scalar } from "../ops/build.ts";
-import { addIndex, affine, allOf, bounds, constIndex, divIndex, modIndex, mulIndex } from "../ops/indexing.ts";
+import { affine, allOf, bounds, divIndex, modIndex, sumIndex } from "../ops/indexing.ts";
 import type { RangeNode } from "./nests.ts";
 
 export interface Substitution {
@@ -22,13 +22,18 @@ export interface Substitution {
 }
 
 /** The rebuilt roots. */
-export function substitute(roots: readonly Node[], s: Substitution): Node[] {
-  const order = topological(roots);
+export const substitute = (roots: readonly Node[], s: Substitution): Node[] => substitutions(roots)(s);
+
+/** Rebuilds the same roots several times. `enter` may stop at nodes that stay as they are, which `Substitution.node` then says too. */
+export function substitutions(roots: readonly Node[], enter?: (n: Node) => boolean): (s: Substitution) => Node[] {
+  const order = topological(roots, enter);
   const positions = indexPositions(order);
-  const made = new Map<Node, Node>();
-  const of = (n: Node): Node => made.get(n) as Node;
-  for (const n of order) made.set(n, rebuild(n, of, positions, s));
-  return roots.map(of);
+  return (s) => {
+    const made = new Map<Node, Node>();
+    const of = (n: Node): Node => made.get(n) ?? n;
+    for (const n of order) made.set(n, rebuild(n, of, positions, s));
+    return roots.map(of);
+  };
 }
 
 const indexOps: ReadonlySet<string> = new Set(["add", "mul", "idiv", "mod", "lt", "and"]);
@@ -120,15 +125,15 @@ function indexOf(n: Node, of: (n: Node) => Node, s: Substitution): Node {
   const divisor = n.src[1];
   if (terms.size === 1 && terms.has(n)) {
     const value = of(n.src[0] as Node);
-    if (divisor?.op !== "const" || divisor.attr.value < 1) return build(n.op, n.src.map(of), {}) as Node;
-    if (n.op === "idiv") return divIndex(value, divisor.attr.value);
-    return n.op === "mod" ? modIndex(value, divisor.attr.value) : (build(n.op, n.src.map(of), {}) as Node);
+    if (divisor?.op === "const" && divisor.attr.value >= 1) {
+      if (n.op === "idiv") return divIndex(value, divisor.attr.value);
+      if (n.op === "mod") return modIndex(value, divisor.attr.value);
+    }
+    return build(n.op, n.src.map(of), {}) as Node;
   }
   const left = new Map(terms);
-  let sum = constIndex(constant);
-  if (s.chain) sum = addIndex(sum, takeChain(left, s.chain));
-  for (const [atom, k] of left) sum = addIndex(sum, mulIndex(of(atom), k));
-  return sum;
+  const chained = s.chain ? [takeChain(left, s.chain)] : [];
+  return sumIndex(constant, ...chained, ...[...left].map(([atom, k]) => [of(atom), k] as const));
 }
 
 /** Whether the coefficients of the ranges are those of one flat index; 0 where none of them appears. */
@@ -142,9 +147,9 @@ export function chainStride(terms: ReadonlyMap<Node, number>, ranges: readonly R
   return last;
 }
 
-function takeChain(terms: Map<Node, number>, { ranges, flat }: NonNullable<Substitution["chain"]>): Node {
-  const stride = chainStride(terms, ranges);
-  if (!stride) return constIndex(0);
-  for (const r of ranges) terms.delete(r);
-  return mulIndex(flat, stride);
+/** The flat index so many times that the terms of the ranges are in it, which leave. */
+function takeChain(terms: Map<Node, number>, { ranges, flat }: NonNullable<Substitution["chain"]>): [Node, number] {
+  const stride = chainStride(terms, ranges) ?? 0;
+  if (stride) for (const r of ranges) terms.delete(r);
+  return [flat, stride];
 }

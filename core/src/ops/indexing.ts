@@ -27,20 +27,27 @@ export function affine(n: Node): Affine {
 
 function analyse(n: Node): Affine {
   if (n.op === "const") return { constant: n.attr.value, terms: new Map() };
-  if (n.op === "add") return combine(affine(n.src[0] as Node), affine(n.src[1] as Node), 1);
-  if (n.op === "mul" && n.src[1]?.op === "const")
-    return combine({ constant: 0, terms: new Map() }, affine(n.src[0] as Node), n.src[1].attr.value);
+  if (n.op === "add") return sumOf([0, [n.src[0] as Node, 1], [n.src[1] as Node, 1]]);
+  if (n.op === "mul" && n.src[1]?.op === "const") return sumOf([0, [n.src[0] as Node, n.src[1].attr.value]]);
   return { constant: 0, terms: new Map([[n, 1]]) };
 }
 
-function combine(a: Affine, b: Affine, factor: number): Affine {
-  const terms = new Map(a.terms);
-  for (const [atom, k] of b.terms) {
-    const sum = (terms.get(atom) ?? 0) + k * factor;
-    if (sum === 0) terms.delete(atom);
-    else terms.set(atom, sum);
+/** A number, and indices so many times each. */
+type Summands = readonly [number, ...(readonly [Node, number])[]];
+
+function sumOf([first, ...all]: Summands): Affine {
+  let constant = first;
+  const terms = new Map<Node, number>();
+  for (const [n, factor] of all) {
+    const one = affine(n);
+    constant += one.constant * factor;
+    for (const [atom, k] of one.terms) {
+      const sum = (terms.get(atom) ?? 0) + k * factor;
+      if (sum === 0) terms.delete(atom);
+      else terms.set(atom, sum);
+    }
   }
-  return { constant: a.constant + b.constant * factor, terms };
+  return { constant, terms };
 }
 
 const multiples = new WeakMap<Node, Map<number, Node>>();
@@ -105,12 +112,13 @@ function computeBounds(n: Node): readonly [number, number] {
   return unbounded;
 }
 
+/** A number and indices so many times each, in normal form. */
+export const sumIndex = (...all: Summands): Node => fromAffine(sumOf(all));
 /** a + b of indices, in normal form. */
-export const addIndex = (a: Node, b: Node): Node => fromAffine(combine(affine(a), affine(b), 1));
-export const subIndex = (a: Node, b: Node): Node => fromAffine(combine(affine(a), affine(b), -1));
+export const addIndex = (a: Node, b: Node): Node => sumIndex(0, [a, 1], [b, 1]);
+export const subIndex = (a: Node, b: Node): Node => sumIndex(0, [a, 1], [b, -1]);
 /** An index times a number, in normal form. */
-export const mulIndex = (a: Node, k: number): Node =>
-  fromAffine(combine({ constant: 0, terms: new Map() }, affine(a), k));
+export const mulIndex = (a: Node, k: number): Node => sumIndex(0, [a, k]);
 
 /** ⌊a / k⌋ and a mod k for k > 0: the part of the sum that is a multiple of k leaves when the rest lies in 0..k−1. */
 function split(a: Node, k: number): { readonly quotient: Node; readonly rest: Node } {
