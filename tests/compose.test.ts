@@ -57,12 +57,24 @@ const pushed = customVjp(
   { jvp: ([d], y) => d.mul(y.square().neg().add(1)) },
 );
 
+const keeping = customVjp(
+  (x: Tensor) => x.tanh(),
+  (g, { slope }: { readonly slope: Tensor }) => [g.mul(slope)],
+  {
+    forward: (x) => {
+      const y = x.tanh();
+      return [y, { slope: y.square().neg().add(1) }];
+    },
+  },
+);
+
 const leaves: readonly Both[] = [
   { name: "sin", tensors: (x) => x.sin(), numbers: (x) => x.map(Math.sin), derivatives: 0 },
   { name: "matmul", tensors: (x) => matmul(x, weights()), numbers: product, derivatives: 0 },
   { name: "softmax", tensors: (x) => softmax(x, -1), numbers: softmaxOf, derivatives: 0 },
   { name: "custom", tensors: custom, numbers: (x) => x.map((v) => (v * v) / 2), derivatives: 0 },
   { name: "pushed", tensors: pushed, numbers: (x) => x.map(Math.tanh), derivatives: 0 },
+  { name: "keeping", tensors: keeping, numbers: (x) => x.map(Math.tanh), derivatives: 0 },
 ];
 
 const moved = (x: Numbers, d: Numbers, h: number): Numbers => x.map((v, i) => v + h * (d[i] as number));

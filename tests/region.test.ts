@@ -14,8 +14,12 @@ import {
   type Tensor,
   tensor,
   TraceError,
+  valueAndGrad,
   vmap,
 } from "sinan";
+import { absorb } from "../core/src/compiler/absorb.ts";
+import { type Fn, nodesOf } from "../core/src/ir/fn.ts";
+import { trace } from "../core/src/tensor/trace.ts";
 import { onEachDevice } from "./devices.ts";
 
 const x = () => tensor([1, 2, 3]);
@@ -84,6 +88,46 @@ onEachDevice("a rule of one's own is used, in grad, jit and vmap, and is itself 
   );
   const gw = grad((w: Tensor) => vmap((v: Tensor) => scaled(v, w))(x()).sum())(tensor(2));
   assert.equal(await gw.item(), 60);
+});
+
+onEachDevice("a rule is given what the forward pass kept, which is computed once", async () => {
+  const layer = customVjp(
+    (w: Tensor, v: Tensor) => matmul(v, w).tanh(),
+    // Ten times the true gradient of w, to be told apart from it.
+    (g, { slope }: { readonly slope: Tensor }, w, v) => {
+      const moved = g.mul(slope);
+      return [matmul(v.transpose(), moved).mul(10), matmul(moved, w.transpose())];
+    },
+    {
+      forward: (w, v) => {
+        const y = matmul(v, w).tanh();
+        return [y, { slope: y.square().neg().add(1) }];
+      },
+    },
+  );
+  const [w, v] = [random.normal(key(1), [4, 4]), random.normal(key(2), [3, 4])];
+  const plain = await grad((p: Tensor) => matmul(v, p).tanh().sum())(w).data();
+  const loss = (p: Tensor) => layer(p, v).sum();
+  const rows = (p: Tensor) => vmap((r: Tensor) => layer(p, r.expandDims(0)).sum())(v).sum();
+  for (const derived of [grad(loss), jit(grad(loss)), grad(rows), jit(grad(rows))])
+    (await derived(w).data()).forEach((d: number | bigint, i: number) =>
+      assert.ok(Math.abs(Number(d) - 10 * Number(plain[i])) <= 1e-4 * (1 + Math.abs(Number(d)))),
+    );
+  const matrix = { dtype: "f32", dims: [4, 4] } as const;
+  const { fn } = trace("step", [matrix], ([p]) => valueAndGrad((q: Tensor) => layer(q, v).sum())(p as Tensor));
+  const dots = (f: Fn): number =>
+    nodesOf(f).reduce((n, node) => n + (node.op === "dot" ? 1 : node.op === "call" ? dots(node.attr.fn) : 0), 0);
+  // The product, and one for each gradient, of which that of v falls away later; the body itself is absorbed.
+  assert.equal(dots(absorb(fn)), 3);
+});
+
+onEachDevice("a forward pass that gives another result, or reaches outside, is refused", async () => {
+  const rule = (g: Tensor, kept: Tensor) => [g.mul(kept)] as const;
+  const outside = tensor([1, 2, 3]);
+  const call = (forward: (v: Tensor) => readonly [Tensor, Tensor]) =>
+    customVjp((v: Tensor) => v.mul(2), rule, { forward })(x());
+  assert.throws(() => call((v) => [v.sum(), v]), ShapeError);
+  assert.throws(() => call((v) => [v.mul(2), outside]), TraceError);
 });
 
 onEachDevice("a rule that reaches outside, or gives a wrong shape, is refused", async () => {

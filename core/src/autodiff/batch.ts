@@ -224,15 +224,17 @@ function inherit(fn: Fn, body: Fn, has: readonly boolean[], size: Dim): void {
   if (waits) waiting.set(body, waits);
   const smaller = extended.get(fn);
   if (smaller) extended.set(body, mappedOnce(smaller, has, size));
-  const rule = customRules.get(fn);
-  if (!rule) return;
-  const results = fn.results.map(() => true);
-  const mapped = mapFn(rule, [...has, ...results, ...results], size);
+  const custom = customRules.get(fn);
+  if (!custom) return;
+  const forward = custom.forward && mapFn(custom.forward, has, size);
+  if (forward) extended.set(forward, body);
+  const { rule } = custom;
+  const mapped = mapFn(rule, [...has, ...rule.params.slice(has.length).map(() => true)], size);
   // An argument that all examples share gets the sum of their gradients.
   const shared = within((mapped.results[0] as Node).scope, () =>
     mapped.results.map((r, i) => (has[i] ? r : b.reduce("sum", r, [0]))),
   );
-  customRules.set(body, makeFn(mapped.name, mapped.params, shared));
+  customRules.set(body, { rule: makeFn(mapped.name, mapped.params, shared), forward });
 }
 
 /** The function over arguments of which those marked carry an axis of `size` in front; so do all its results, but for those marked

@@ -6,8 +6,15 @@ import type { Node } from "../ir/node.ts";
 /** Which values of a function's body the backward pass finds saved; it computes the others again. */
 export type Saves = (node: Node) => boolean;
 
-/** A derivative rule: parameters, results, cotangents of the results → cotangents of all parameters. */
-export const customRules = new WeakMap<Fn, Fn>();
+/** A derivative that somebody wrote. */
+export interface CustomRule {
+  /** Parameters, what was kept, cotangents of the results → cotangents of all parameters. */
+  readonly rule: Fn;
+  /** Parameters → results, what is kept. Without it the results are. */
+  readonly forward: Fn | undefined;
+}
+
+export const customRules = new WeakMap<Fn, CustomRule>();
 
 /** Forward rules: parameters, results, tangents of the parameters → tangents of all results. */
 export const customPushes = new WeakMap<Fn, Fn>();

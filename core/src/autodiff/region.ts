@@ -8,6 +8,7 @@
 import { isFloat } from "../ir/dtype.ts";
 import type { Fn } from "../ir/fn.ts";
 import { dimsOf, dtypeOf, type Node, type NodeOf } from "../ir/node.ts";
+import { isTuple } from "../ir/type.ts";
 import { call, fill, item, scalar } from "../ops/build.ts";
 import { customRules, waiting } from "./marks.ts";
 import { bits, type Memo, once } from "./memo.ts";
@@ -20,6 +21,10 @@ export type Backward = (
   wrt: readonly Node[],
 ) => (Node | null)[];
 
+/** The parts of a tuple from a place on. */
+const itemsFrom = (tuple: Node, from: number): Node[] =>
+  isTuple(tuple.type) ? tuple.type.tuple.slice(from).map((_, k) => item(tuple, from + k)) : [];
+
 export const zeroOf = (n: Node): Node => fill(scalar(0, dtypeOf(n)), dimsOf(n));
 
 /** Cotangents of a call's sources, where `needed`. */
@@ -30,20 +35,25 @@ export function callBackward(
   backward: Backward,
 ): (Node | null)[] {
   const { fn } = node.attr;
-  const rule = customRules.get(fn);
-  if (rule) {
+  const custom = customRules.get(fn);
+  if (custom) {
+    const { rule, forward } = custom;
+    const kept = forward ? call(forward, node.src) : node;
     const given = call(rule, [
       ...node.src,
-      ...fn.results.map((_, j) => item(node as Node, j)),
+      ...itemsFrom(kept, forward ? fn.results.length : 0),
       ...fn.results.map((r, j) => cotangents[j] ?? zeroOf(r)),
     ]);
     return node.src.map((s, i) => (needed[i] && isFloat(dtypeOf(s)) ? item(given, i) : null));
   }
   const present = fn.results.map((_, j) => Boolean(cotangents[j]));
   const halves = halvesOf(fn, present, needed, backward);
-  const forward = call(halves.forward, node.src);
-  const residuals = halves.residuals.map((_, k) => item(forward, fn.results.length + k));
-  const args = [...node.src, ...residuals, ...cotangents.filter((g): g is Node => Boolean(g))];
+  const forward: Node = call(halves.forward, node.src);
+  const args = [
+    ...node.src,
+    ...itemsFrom(forward, fn.results.length),
+    ...cotangents.filter((g): g is Node => Boolean(g)),
+  ];
   const waits = waiting.get(fn);
   const later = waits ? halves.flows.flatMap((at, i) => (at < 0 ? [] : [waits.later[i] ?? false])) : [];
   if (waits && later.includes(true) && later.includes(false)) {

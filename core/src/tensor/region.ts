@@ -1,6 +1,6 @@
 /** Functions that are called as a unit: traced once for each structure of their arguments, whoever calls them. A `region` is
  *  for sharing the work of compiling, `remat` for memory, `customVjp` for a derivative of one's own. */
-import { customPushes, customRules, rematerialised } from "../autodiff/marks.ts";
+import { customPushes, customRules, extended, rematerialised } from "../autodiff/marks.ts";
 import { ShapeError, TraceError } from "../errors.ts";
 import { instantiate } from "../ir/copy.ts";
 import type { Fn } from "../ir/fn.ts";
@@ -14,7 +14,7 @@ import { numberNode } from "./operand.ts";
 import { isPending, lazyScope } from "./pending.ts";
 import { type Entry, nameOf, type Signature, signatureOf, traceCall } from "./signature.ts";
 import { Tensor } from "./tensor.ts";
-import { rebuild, trace, type Traced } from "./trace.ts";
+import { Output, rebuild, trace, type Traced } from "./trace.ts";
 import { isPlain, mapLeaves, tensors } from "./tree.ts";
 
 /** What every function that is called as a unit may be given. */
@@ -59,20 +59,27 @@ export const remat = <A extends readonly unknown[], Y>(
     return called(fn, inputs);
   });
 
-/** Gradients of f's arguments from the cotangents of its result: a list like the arguments, with null (or nothing) where none flows. */
-export type VjpRule<A extends readonly unknown[], Y> = (
+/** Gradients of f's arguments from the cotangents of its result: a list like the arguments, with null (or nothing) where none flows.
+ *  It is given f's result, or what `forward` kept. */
+export type VjpRule<A extends readonly unknown[], Y, K = Y> = (
   cotangents: Y,
-  result: Y,
+  kept: K,
   ...args: A
 ) => { readonly [I in keyof A]?: A[I] | null };
 
 /** How f's result moves when its arguments do: from tangents like the arguments (zeros where one does not move) to one like the result. */
 export type JvpRule<A extends readonly unknown[], Y> = (tangents: A, result: Y, ...args: A) => Y;
 
-/** The forward derivative of `customVjp`. */
+/** What f's derivative may have beside the reverse rule. */
 export interface CustomOptions<A extends readonly unknown[], Y> extends RegionOptions {
   /** The forward derivative. Without one it is made of the reverse rule. */
   readonly jvp?: JvpRule<A, Y>;
+}
+
+/** The same for a rule that is given more than f's result. */
+export interface KeepingOptions<A extends readonly unknown[], Y, K> extends CustomOptions<A, Y> {
+  /** Stands for f where a gradient is asked for: f's result, and a tree of tensors that is kept for the rule. */
+  readonly forward: (...args: A) => readonly [result: Y, kept: K];
 }
 
 /** f with a derivative rule of one's own. The rule is traced too, so it may itself be differentiated; it may use its arguments
@@ -80,19 +87,41 @@ export interface CustomOptions<A extends readonly unknown[], Y> extends RegionOp
  *  @throws TraceError if the rule uses a tensor of outside; ShapeError if a gradient is not of its argument's shape
  *  @example
  *  // The identity, with gradients clipped on the way back.
- *  const clipped = customVjp((x: Tensor) => x.mul(1), (g) => [g.clip(-1, 1)]); */
-export const customVjp = <A extends readonly unknown[], Y>(
+ *  const clipped = customVjp((x: Tensor) => x.mul(1), (g) => [g.clip(-1, 1)]);
+ *  @example
+ *  // What is dear to compute is kept.
+ *  const rule = (g: Tensor, slope: Tensor) => [g.mul(slope)];
+ *  const expm1 = customVjp((x: Tensor) => x.exp().sub(1), rule, {
+ *    forward: (x) => [x.exp().sub(1), x.exp()],
+ *  }); */
+export function customVjp<A extends readonly unknown[], Y>(
   f: (...args: A) => Y,
   rule: VjpRule<A, Y>,
-  options: CustomOptions<A, Y> = {},
-): ((...args: A) => Y) =>
-  unit(f, options, (fn, inputs, traced, args, signature) => {
+  options?: CustomOptions<A, Y>,
+): (...args: A) => Y;
+export function customVjp<A extends readonly unknown[], Y, K>(
+  f: (...args: A) => Y,
+  rule: VjpRule<A, Y, K>,
+  options: KeepingOptions<A, Y, K>,
+): (...args: A) => Y;
+export function customVjp<A extends readonly unknown[], Y, K>(
+  f: (...args: A) => Y,
+  rule: VjpRule<A, Y, K | Y>,
+  options: CustomOptions<A, Y> & Partial<KeepingOptions<A, Y, K>> = {},
+): (...args: A) => Y {
+  return unit(f, options, (fn, inputs, traced, args, signature) => {
     if (!customRules.has(fn)) {
-      customRules.set(fn, traceRule(fn, rule, traced, args, signature));
+      const forward = options.forward && traceForward(fn, options.forward, args, signature);
+      if (forward) extended.set(forward.fn, fn);
+      customRules.set(fn, {
+        rule: traceRule(fn, rule, traced.output, forward, args, signature),
+        forward: forward?.fn,
+      });
       if (options.jvp) customPushes.set(fn, tracePush(fn, options.jvp, traced, args, signature));
     }
     return called(fn, inputs);
   });
+}
 
 /** What computes something that could be kept. */
 const isValue = (n: Node): boolean => !isTuple(n.type) && define<Op>(n.op).role !== "leaf";
@@ -199,20 +228,51 @@ function refuseOutside(fn: Fn, made: Traced): Fn {
   return made.fn;
 }
 
-/** The rule as a function of the body's parameters, results and cotangents; it gives a gradient for every parameter. */
-function traceRule<A extends readonly unknown[], Y>(
+interface Forward {
+  /** The body's parameters → its results, what is kept. */
+  readonly fn: Fn;
+  readonly kept: readonly Node[];
+  /** The tree of what is kept, its tensors numbered. */
+  readonly output: unknown;
+}
+
+function traceForward<A extends readonly unknown[], Y, K>(
   fn: Fn,
-  rule: VjpRule<A, Y>,
-  { output }: Traced,
+  forward: KeepingOptions<A, Y, K>["forward"],
+  args: A,
+  signature: Signature,
+): Forward {
+  let output: unknown;
+  const made = trace(`${fn.name}.forward`, plainTypes(fn.params), (values) => {
+    const [y, kept] = forward(...argumentsTree(args, signature, values));
+    const [results, residuals] = [tensors(y), tensors(kept)];
+    const [want, got] = [typesText(fn.results), typesText(results.map(({ tensor }) => tensor.node))];
+    if (want !== got) throw new ShapeError(`customVjp ${fn.name}: forward should give the result ${want}, got ${got}`);
+    let index = 0;
+    output = mapLeaves(kept, (leaf) => (leaf instanceof Tensor ? new Output(index++) : leaf));
+    return [...results, ...residuals].map(({ tensor }) => tensor);
+  });
+  const whole = refuseOutside(fn, made);
+  return { fn: whole, kept: whole.results.slice(fn.results.length), output };
+}
+
+const typesText = (nodes: readonly Node[]): string => nodes.map((n) => typeText(n.type)).join(", ");
+
+/** The rule as a function of the body's parameters, what was kept and cotangents; it gives a gradient for every parameter. */
+function traceRule<A extends readonly unknown[], Y, K>(
+  fn: Fn,
+  rule: VjpRule<A, Y, K | Y>,
+  output: unknown,
+  forward: Forward | undefined,
   args: A,
   signature: Signature,
 ): Fn {
-  const types = plainTypes([...fn.params, ...fn.results, ...fn.results]);
-  const [p, r] = [fn.params.length, fn.results.length];
-  const made = trace(`${fn.name}.rule`, types, (values) => {
+  const residuals = forward?.kept ?? fn.results;
+  const [p, r] = [fn.params.length, residuals.length];
+  const made = trace(`${fn.name}.rule`, plainTypes([...fn.params, ...residuals, ...fn.results]), (values) => {
     const inner = argumentsTree(args, signature, values);
-    const result = rebuild(output, values.slice(p, p + r)) as Y;
-    const given = rule(rebuild(output, values.slice(p + r)) as Y, result, ...inner);
+    const kept = rebuild(forward ? forward.output : output, values.slice(p, p + r)) as K | Y;
+    const given = rule(rebuild(output, values.slice(p + r)) as Y, kept, ...inner);
     const byPath = new Map(tensors(args.map((_, i) => given[i] ?? null)).map(({ path, tensor }) => [path, tensor]));
     const { leaves, entries } = signature;
     const varying = leaves.filter((_, i) => (entries[i] as Entry).kind !== "fixed");

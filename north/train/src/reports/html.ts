@@ -23,8 +23,10 @@ export interface HtmlOptions {
   readonly now?: () => number;
 }
 
-/** Of the time between two pages, at most a 600th is spent on making one. */
-const restPerWork = 600;
+/** Of the time between two pages, at most a thousandth is spent on making one. */
+const restPerWork = 1000;
+/** Events are put into the record many at a time: code that runs seldom is slow, and a step should not wait for it. */
+const mostWaiting = 512;
 /** Lines of a history that are read between two turns of the host. */
 const linesPerTurn = 500;
 
@@ -35,17 +37,24 @@ export function htmlReport(options: HtmlOptions): Report {
   const { files, path, history, compare = [], everyMs = 5000, now = () => performance.now() } = options;
   const name = options.name ?? path.split(/[\\/]/).at(-2) ?? path;
   const record = runRecord({ name, ...(options.settings && { settings: options.settings }) });
-  /** Events that came while the history is read, or that wait for their turn. */
-  let waiting: [ReportedEvent, number][] | undefined;
+  /** Events that are not in the record yet: until the next page, or the history is read. */
+  let waiting: [ReportedEvent, number][] = [];
+  let reading = false;
   let working: Promise<void> = Promise.resolve();
   let timer: ReturnType<typeof setTimeout> | undefined;
   let nextAt = Number.NEGATIVE_INFINITY;
   let made = false;
 
+  const take = (): void => {
+    const events = waiting;
+    waiting = [];
+    for (const [event, time] of events) record.event(event, time);
+  };
   const write = async (): Promise<void> => {
     // Script and style of a page are most of this package, and a bundle for pages that write none has them apart.
     const { pageOf } = await import("./page.ts");
     const begin = now();
+    take();
     const page = new TextEncoder().encode(pageOf([record.data(), ...compare]));
     const spent = now() - begin;
     nextAt = now() + Math.max(everyMs, spent * restPerWork);
@@ -55,8 +64,7 @@ export function htmlReport(options: HtmlOptions): Report {
   };
   const catchUp = async (from: number, file: string): Promise<void> => {
     for await (const [event, time] of linesOf(files, file, from)) record.event(event, time);
-    for (const [event, time] of waiting ?? []) record.event(event, time);
-    waiting = undefined;
+    reading = false;
   };
   let failure: { readonly error: unknown } | undefined;
   const work = (job: () => Promise<void>): void => {
@@ -68,11 +76,12 @@ export function htmlReport(options: HtmlOptions): Report {
       const time = Date.now() / 1000;
       const from = event.event === "start" ? numberIn(event, "from") : undefined;
       if (from !== undefined && from > 0 && history !== undefined) {
-        waiting = [];
+        take();
+        reading = true;
         work(() => catchUp(from, history));
       }
-      if (waiting) waiting.push([event, time]);
-      else record.event(event, time);
+      waiting.push([event, time]);
+      if (waiting.length > mostWaiting && !reading) take();
       if (timer !== undefined || now() < nextAt) return;
       // Later: while the device computes the next step.
       timer = setTimeout(() => {
@@ -82,7 +91,10 @@ export function htmlReport(options: HtmlOptions): Report {
     },
     async close() {
       clearTimeout(timer);
-      work(async () => record.close());
+      work(async () => {
+        take();
+        record.close();
+      });
       work(write);
       await working;
       if (failure) throw failure.error;

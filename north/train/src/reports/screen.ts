@@ -106,13 +106,15 @@ export function screen(out: Out, redraw: () => void): Screen {
     draw(lines) {
       if (!listening) listen();
       listening = true;
-      const fitting = lines.map((line) => clipped(line, columns() - 1));
+      const room = columns() - 1;
+      const cells = lines.map(cellsOf);
+      const fitting = lines.map((line, i) => ((cells[i] ?? 0) <= room ? line : clipped(line, room)));
       // One write a frame, each line over the old one: nothing flickers.
       const frame = `${fitting.map((line) => line + eraseLine).join("\n")}${eraseBelow}`;
       write(`${hidden ? "" : hide}${open ? "\n" : home()}${frame}`);
       hidden = true;
       open = false;
-      drawn = fitting.map(cellsOf);
+      drawn = cells.map((count) => Math.min(count, room));
     },
     above(line) {
       erase();
@@ -135,9 +137,8 @@ const colour = new RegExp(`${String.fromCharCode(27)}\\[[\\d;]*m`, "g");
 /** The length of a line without its colours. */
 export const cellsOf = (line: string): number => line.replaceAll(colour, "").length;
 
-/** At most so many cells; colours that are open at the cut are closed. */
+/** The first so many cells of a longer line; colours that are open at the cut are closed. */
 function clipped(line: string, cells: number): string {
-  if (cellsOf(line) <= cells) return line;
   let text = "";
   let room = cells;
   let at = 0;

@@ -41,10 +41,11 @@ export function series(limit = 1024): Series {
       least = Math.min(least, value);
       most = Math.max(most, value);
       if (++count < stride) return;
+      const mean = rounded(sum / count);
       x.push(at);
-      y.push(rounded(sum / count));
-      low.push(rounded(least));
-      high.push(rounded(most));
+      y.push(mean);
+      low.push(count === 1 ? mean : rounded(least));
+      high.push(count === 1 ? mean : rounded(most));
       [count, sum, least, most] = [0, 0, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
       if (x.length < limit) return;
       x = halved(x, (_, b) => b);

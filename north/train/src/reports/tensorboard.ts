@@ -24,15 +24,15 @@ export interface TensorboardOptions {
  *  @example const report = tensorboardReport("runs/mine"); */
 export function tensorboardReport(directory: string, { now = Date.now }: TensorboardOptions = {}): Report {
   let descriptor: number | undefined;
-  /** Records that are made when they are written: once a second that is cheaper than at each step. */
-  let waiting: (() => EventFields)[] = [];
+  /** What records are made of when they are written: now and then that is cheaper than at each step. */
+  let waiting: (EventFields | ToldAt)[] = [];
   let flushAt = 0;
   const flush = (): void => {
-    const bytes = message(...waiting.map((make) => record(encodeEvent(make()))));
+    const bytes = message(...waiting.map((e) => record(encodeEvent("event" in e ? fieldsOf(e) : e))));
     waiting = [];
     if (descriptor !== undefined) for (let at = 0; at < bytes.length; ) at += writeSync(descriptor, bytes, at);
   };
-  const write = (event: EventFields): void => void waiting.push(() => event);
+  const write = (event: EventFields): void => void waiting.push(event);
   const open = (first: ReportedEvent): void => {
     mkdirSync(directory, { recursive: true });
     const seconds = String(Math.floor(now() / 1000)).padStart(10, "0");
@@ -49,10 +49,10 @@ export function tensorboardReport(directory: string, { now = Date.now }: Tensorb
       const back = numberIn(event, "to");
       if (event.event === "skip" && back !== undefined)
         write({ wallTime: now() / 1000, step: back + 1, sessionStart: true });
-      const wallTime = now() / 1000;
-      if (isKnown(event)) waiting.push(() => ({ wallTime, step: stepOf(event), values: valuesOf(event) }));
-      if (now() < flushAt && event.event === "step") return;
-      flushAt = now() + flushMs;
+      const time = now();
+      if (isKnown(event)) waiting.push({ event, wallTime: time / 1000 });
+      if (time < flushAt && isFrequent(event)) return;
+      flushAt = time + flushMs;
       flush();
     },
     async close() {
@@ -64,38 +64,61 @@ export function tensorboardReport(directory: string, { now = Date.now }: Tensorb
   };
 }
 
-/** Steps are written together, about once a second; everything else at once. */
-const flushMs = 1000;
+/** Steps and memory are written together, every few seconds; everything else at once. TensorBoard itself looks every five seconds. */
+const flushMs = 2000;
+const isFrequent = ({ event }: ReportedEvent): boolean => event === "step" || event === "memory";
+
+/** An event whose record is not made yet. */
+interface ToldAt {
+  readonly event: ReportedEvent;
+  readonly wallTime: number;
+}
 
 /** Files of this process, so that none is opened twice in one second. */
 let opened = 0;
 
 /** The part before the slash is the heading under which TensorBoard puts a tag. */
-const tags: Readonly<Record<string, Readonly<Record<string, string>>>> = {
-  step: {
-    loss: "loss/train",
-    norm: "optimizer/gradient norm",
-    rate: "optimizer/learning rate",
-    tokensPerSecond: "speed/tokens per second",
-    seconds: "speed/seconds per step",
-    peakBytes: "memory/device peak bytes",
-  },
-  eval: { loss: "loss/held-out", bitsPerByte: "loss/held-out bits per byte" },
-  memory: { process: "memory/process bytes" },
-};
+const tags: ReadonlyMap<string, readonly (readonly [field: string, tag: string])[]> = new Map([
+  [
+    "step",
+    [
+      ["loss", "loss/train"],
+      ["norm", "optimizer/gradient norm"],
+      ["rate", "optimizer/learning rate"],
+      ["tokensPerSecond", "speed/tokens per second"],
+      ["seconds", "speed/seconds per step"],
+      ["peakBytes", "memory/device peak bytes"],
+    ],
+  ],
+  [
+    "eval",
+    [
+      ["loss", "loss/held-out"],
+      ["bitsPerByte", "loss/held-out bits per byte"],
+    ],
+  ],
+  ["memory", [["process", "memory/process bytes"]]],
+]);
 
-const isKnown = ({ event }: ReportedEvent): boolean =>
-  Object.hasOwn(tags, event) || event === "start" || event === "sample";
+const isKnown = ({ event }: ReportedEvent): boolean => tags.has(event) || event === "start" || event === "sample";
+
+const fieldsOf = ({ event, wallTime }: ToldAt): EventFields => ({
+  wallTime,
+  step: stepOf(event),
+  values: valuesOf(event),
+});
 
 const stepOf = (event: ReportedEvent): number => numberIn(event, "step") ?? numberIn(event, "from") ?? 0;
 
 function valuesOf(event: ReportedEvent): Value[] {
-  const known = Object.hasOwn(tags, event.event) ? tags[event.event] : undefined;
+  const known = tags.get(event.event);
   if (known !== undefined) {
-    return Object.entries(known).flatMap(([field, tag]) => {
+    const values: Value[] = [];
+    for (const [field, tag] of known) {
       const scalar = numberIn(event, field);
-      return scalar === undefined ? [] : [{ tag, scalar }];
-    });
+      if (scalar !== undefined) values.push({ tag, scalar });
+    }
+    return values;
   }
   if (event.event === "start") return [{ tag: "run", text: fenced(JSON.stringify(event, null, 2)) }];
   const text = event.event === "sample" ? textIn(event, "text") : undefined;
@@ -122,9 +145,21 @@ export function encodeEvent({ wallTime, step = 0, fileVersion, values, sessionSt
     double(1, wallTime),
     step === 0 ? none : varintField(2, step),
     fileVersion === undefined ? none : bytesField(3, fileVersion),
-    values === undefined ? none : bytesField(5, message(...values.map((value) => bytesField(1, encodeValue(value))))),
+    values === undefined ? none : bytesField(5, message(...values.map(valueField))),
     sessionStart === true ? bytesField(7, varintField(1, 1)) : none, // SessionLog.START
   );
+}
+
+/** Bytes of a scalar of each tag; the value, the last four, differs. */
+const scalars = new Map<string, Uint8Array>();
+
+function valueField(value: Value): Uint8Array {
+  if (!("scalar" in value)) return bytesField(1, encodeValue(value));
+  const known = scalars.get(value.tag);
+  const bytes = known?.slice() ?? bytesField(1, encodeValue(value));
+  if (known) new DataView(bytes.buffer).setFloat32(bytes.length - 4, value.scalar, true);
+  else scalars.set(value.tag, bytes.slice());
+  return bytes;
 }
 
 /** `tensorboard.Summary.Value`; text is a string tensor of one element for the plugin `text`. */
@@ -140,7 +175,9 @@ const none = new Uint8Array(0);
 const utf8 = new TextEncoder();
 
 function message(...parts: readonly Uint8Array[]): Uint8Array {
-  const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let length = 0;
+  for (const part of parts) length += part.length;
+  const bytes = new Uint8Array(length);
   let at = 0;
   for (const part of parts) {
     bytes.set(part, at);
@@ -151,11 +188,11 @@ function message(...parts: readonly Uint8Array[]): Uint8Array {
 
 /** Seven bits a byte, the lowest first; whole numbers of at least 0 that are exact as doubles. */
 function varint(value: number): Uint8Array {
+  if (value < 128) return Uint8Array.of(value);
   const bytes: number[] = [];
-  for (let rest = value; ; rest = Math.floor(rest / 128)) {
-    if (rest < 128) return Uint8Array.from([...bytes, rest]);
-    bytes.push((rest % 128) | 128);
-  }
+  let rest = value;
+  for (; rest >= 128; rest = Math.floor(rest / 128)) bytes.push((rest % 128) | 128);
+  return Uint8Array.of(...bytes, rest);
 }
 
 const varintField = (field: number, value: number): Uint8Array => message(varint(field * 8), varint(value));

@@ -18,7 +18,7 @@ export interface TerminalOptions {
   readonly now?: () => number;
 }
 
-const redrawMs = 80;
+const redrawMs = 100;
 /** The time that has passed goes on in long steps too. */
 const tickMs = 1000;
 const widestBar = 48;
@@ -38,6 +38,8 @@ export function terminalReport(out: Out, options: TerminalOptions = {}): Report 
   let stepAt = 0;
   let ticking: ReturnType<typeof setInterval> | undefined;
   let last: ReportedEvent | undefined;
+  /** Steps since the last look, and when they came: what they mean is worked out for all of them at once. */
+  let waiting: [ReportedEvent, number][] = [];
   let speed = { secondsPerStep: Number.NaN, tokensPerSecond: Number.NaN };
   let smooth = Number.NaN;
   let heldOut: { readonly step: number; readonly loss: number } | undefined;
@@ -53,7 +55,18 @@ export function terminalReport(out: Out, options: TerminalOptions = {}): Report 
   };
   const tokens = (): string => `${grouped(speed.tokensPerSecond)} tokens/s`;
 
+  const take = (): void => {
+    for (const [event, time] of waiting) {
+      const loss = numberIn(event, "loss") ?? Number.NaN;
+      losses.add(loss);
+      smooth = Number.isNaN(smooth) ? loss : 0.9 * smooth + 0.1 * loss;
+      const step = numberIn(event, "step") ?? 0;
+      speed = pace.step(time, step, numberIn(event, "tokensPerSecond") ?? Number.NaN);
+    }
+    waiting = [];
+  };
   const lines = (): string[] => {
+    take();
     const columns = (out.columns ?? 80) - 1;
     const counts = count(done());
     const share = steps === undefined ? 0 : done() / steps;
@@ -63,7 +76,7 @@ export function terminalReport(out: Out, options: TerminalOptions = {}): Report 
     const first = `${paint.bold(counts)}  ${bar}${steps === undefined ? "" : end}`;
     const second = fitted(columns, [
       `loss ${paint.bold(smooth.toFixed(3))}`,
-      paint.cyan(sparkLine(losses.cells())),
+      paint.cyan(losses.spark()),
       heldOut && `${paint.green("held-out")} ${heldOut.loss.toFixed(3)} ${paint.dim(`at ${heldOut.step}`)}`,
     ]);
     const rate = last && numberIn(last, "rate");
@@ -97,16 +110,17 @@ export function terminalReport(out: Out, options: TerminalOptions = {}): Report 
   const step = (event: ReportedEvent): void => {
     last = event;
     stepAt = now();
-    const loss = numberIn(event, "loss") ?? Number.NaN;
-    losses.add(loss);
-    smooth = Number.isNaN(smooth) ? loss : 0.9 * smooth + 0.1 * loss;
-    speed = pace.step(now(), done(), numberIn(event, "tokensPerSecond") ?? Number.NaN);
-    if (now() - drawnAt < (live ? redrawMs : everyMs) && done() !== steps) return;
-    drawnAt = now();
+    waiting.push([event, stepAt]);
+    if (stepAt - drawnAt < (live ? redrawMs : everyMs) && done() !== steps) return;
+    drawnAt = stepAt;
     if (live) {
       area.draw(lines());
       if (ticking === undefined) tick();
-    } else out.write(`${count(done())}  loss ${loss.toFixed(3)}  ${tokens()}  ETA ${eta()}\n`);
+      return;
+    }
+    take();
+    const loss = (numberIn(event, "loss") ?? Number.NaN).toFixed(3);
+    out.write(`${count(done())}  loss ${loss}  ${tokens()}  ETA ${eta()}\n`);
   };
   /** A bar while kernels are built; a line at the end of it elsewhere. */
   const build = (event: ReportedEvent): void => {
@@ -120,7 +134,10 @@ export function terminalReport(out: Out, options: TerminalOptions = {}): Report 
   return {
     event(event) {
       const at = numberIn(event, "step") ?? done();
-      if (event.event !== "step" && event.event !== "memory") pace.pause(now(), at);
+      if (event.event !== "step" && event.event !== "memory") {
+        take();
+        pace.pause(now(), at);
+      }
       switch (event.event) {
         case "start":
           steps ??= numberIn(event, "steps");
@@ -166,14 +183,16 @@ const oneLine = (event: ReportedEvent, cells: number): string =>
 
 /** As many parts as fit, from the left. */
 function fitted(columns: number, parts: readonly (string | undefined)[]): string {
-  let text = "";
+  const gap = "   ";
+  const shown: string[] = [];
+  let room = columns + gap.length;
   for (const part of parts) {
     if (part === undefined || part === "") continue;
-    const longer = text === "" ? part : `${text}   ${part}`;
-    if (cellsOf(longer) > columns) break;
-    text = longer;
+    room -= cellsOf(part) + gap.length;
+    if (room < 0) break;
+    shown.push(part);
   }
-  return text;
+  return shown.join(gap);
 }
 
 /** The course of a value over the whole run in so many cells at most: each the mean of as many values. */
@@ -182,24 +201,25 @@ function course(cells: number) {
   let stride = 1;
   let sum = 0;
   let count = 0;
+  /** Of the means, until there are more. */
+  let text: string | undefined;
+  const joined = (): number[] =>
+    Array.from({ length: means.length >> 1 }, (_, i) => ((means[2 * i] ?? 0) + (means[2 * i + 1] ?? 0)) / 2);
   return {
     add(value: number): void {
       if (!Number.isFinite(value)) return;
       sum += value;
       if (++count < stride) return;
+      text = undefined;
       means.push(sum / count);
       sum = count = 0;
       if (means.length < 2 * cells) return;
-      means = Array.from({ length: cells }, (_, i) => ((means[2 * i] ?? 0) + (means[2 * i + 1] ?? 0)) / 2);
+      means = joined();
       stride *= 2;
     },
     /** Neighbours are joined where there are more values than cells. */
-    cells(): number[] {
-      if (means.length <= cells) return means;
-      return Array.from(
-        { length: Math.floor(means.length / 2) },
-        (_, i) => ((means[2 * i] ?? 0) + (means[2 * i + 1] ?? 0)) / 2,
-      );
+    spark(): string {
+      return (text ??= sparkLine(means.length <= cells ? means : joined()));
     },
   };
 }
