@@ -4,6 +4,7 @@ import { test } from "node:test";
 import {
   cond,
   device,
+  footprint,
   grad,
   jit,
   jvp,
@@ -73,6 +74,64 @@ for (const name of deviceNames)
     const kept = await peakOf(pull(1000));
     assert.ok(kept >= 1000 * size * 4 && kept <= 1.2 * 1000 * size * 4 + few, `${kept} bytes`);
   });
+
+test("results of a scan lie over its initial values where nothing is in the way, and mean the same", async () => {
+  const [n, w] = [48, (t: Tensor) => matmul(t, t.mul(0.01))];
+  type Loop = (x: Tensor, length: number) => readonly Tensor[];
+  const bodies: Readonly<Record<string, Loop>> = {
+    product: (x, length) => [scan((c: Tensor, _: null) => [w(c), null], x.mul(2), null, { length })[0]],
+    inPlace: (x, length) => [scan((c: Tensor, _: null) => [c.sin(), null], x.mul(2), null, { length })[0]],
+    swapped: (x, length) =>
+      scan(
+        ([a, b]: readonly Tensor[]) => [[b as Tensor, w(a as Tensor)], null],
+        [x.mul(2), x.add(1)] as readonly Tensor[],
+        null,
+        {
+          length,
+        },
+      )[0],
+    both: (x, length) =>
+      scan(
+        ([a, b]: readonly Tensor[]) => [[(b as Tensor).add(1), (a as Tensor).sin()], null],
+        [x.mul(2), x.add(1)],
+        null,
+        {
+          length,
+        },
+      )[0],
+    stacked: (x, length) => {
+      const rows = x.reshape([length, (n * n) / length]);
+      return scan((c: Tensor, r: Tensor) => [w(c), r.mul(2).add(r.sum())], x.mul(2), rows);
+    },
+    twice: (x, length) => {
+      const first = matmul(x, x);
+      return [scan((c: Tensor, _: null) => [w(c).add(first), null], first, null, { length })[0]];
+    },
+  };
+  const given = Float32Array.from({ length: n * n }, (_, i) => Math.sin(i) * 0.5);
+  for (const [name, loop] of Object.entries(bodies))
+    for (const length of name === "stacked" ? [1, 2, 4] : [0, 1, 2, 3, 4]) {
+      const values: (readonly number[])[] = [];
+      for (const on of ["interpreter", "cpu"]) {
+        await device(on, { options: {} });
+        // What a loop gives is not the program's result, which has memory of its own.
+        const run = jit((x: Tensor) => loop(x, length).map((t) => t.square()));
+        const made = run(tensor(given, { shape: [n, n] }));
+        const read = await Promise.all(made.map((t) => t.data()));
+        values.push(read.flatMap((d) => Array.from(d, Number)));
+      }
+      const [expected, got] = values as [number[], number[]];
+      expected.forEach((v, i) =>
+        assert.ok(Math.abs(v - (got[i] as number)) <= 1e-4 * (1 + Math.abs(v)), `${name}, ${length} steps, ${i}`),
+      );
+    }
+  // Even: the initial value's place is that of the result, whose second place is the step's. Odd: a place more.
+  const peak = async (length: number): Promise<number> => {
+    const step = jit((x: Tensor) => (bodies["product"] as Loop)(x, length)[0]?.square());
+    return (await footprint(step, tensor(given, { shape: [n, n] }))).peakBytes;
+  };
+  assert.ok((await peak(5)) - (await peak(4)) > 0.8 * n * n * 4);
+});
 
 test("a call with a loop of unknown length returns at once, and later calls wait their turn", async () => {
   for (const name of deviceNames) {

@@ -1,5 +1,7 @@
 /** Regions: traced once, whoever calls them, and meaning the same as their body written out. */
 import assert from "node:assert/strict";
+import { test } from "node:test";
+import { llama, llamaConfig, loss } from "@sinan/llm";
 import {
   customVjp,
   grad,
@@ -14,11 +16,14 @@ import {
   type Tensor,
   tensor,
   TraceError,
+  tree,
   valueAndGrad,
   vmap,
 } from "sinan";
 import { absorb } from "../core/src/compiler/absorb.ts";
 import { type Fn, nodesOf } from "../core/src/ir/fn.ts";
+import { dimsOf, type Node } from "../core/src/ir/node.ts";
+import { tensorType } from "../core/src/ir/type.ts";
 import { trace } from "../core/src/tensor/trace.ts";
 import { onEachDevice } from "./devices.ts";
 
@@ -118,6 +123,28 @@ onEachDevice("a rule is given what the forward pass kept, which is computed once
   const dots = (f: Fn): number =>
     nodesOf(f).reduce((n, node) => n + (node.op === "dot" ? 1 : node.op === "call" ? dots(node.attr.fn) : 0), 0);
   // The product, and one for each gradient, of which that of v falls away later; the body itself is absorbed.
+  assert.equal(dots(absorb(fn)), 3);
+});
+
+test("in a loss of chunks no product of the output layer is made twice", () => {
+  const config = llamaConfig("llama-tiny", { vocabSize: 1009, hiddenSize: 16, numHiddenLayers: 1 });
+  const ids = tensor(
+    Int32Array.from({ length: 32 }, (_, i) => i),
+    { shape: [2, 16] },
+  );
+  const model = llama(config).init(key(1));
+  const types = tree.tensors(model).map(({ tensor: { dtype, shape } }) => tensorType(dtype, shape));
+  const { fn } = trace("step", types, (weights) => {
+    let i = 0;
+    const own = tree.map((t) => weights[i++] ?? t, model);
+    return valueAndGrad((m: typeof model) => loss(m, ids, ids, undefined, { chunk: 8 }))(own);
+  });
+  const dots = (f: Fn): number =>
+    nodesOf(f).reduce((n, node) => {
+      if (node.op === "call" || node.op === "scan") return n + dots(node.attr.fn);
+      return node.op === "dot" && ([node, ...node.src] as Node[]).some((x) => dimsOf(x).includes(1009)) ? n + 1 : n;
+    }, 0);
+  // Logits, the gradient of what goes in, that of the weights.
   assert.equal(dots(absorb(fn)), 3);
 });
 

@@ -223,7 +223,8 @@ class Linker {
     });
     this.#steps.push({ linked });
     const reads = args.filter((v) => v >= 0);
-    this.#uses.push({ reads, writes: results, inPlace: [], scratch: linked.scratch, work: 0 });
+    const { scratch, inPlace = [] } = linked;
+    this.#uses.push({ reads, writes: results, inPlace, scratch, work: 0 });
     return results;
   }
 

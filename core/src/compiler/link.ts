@@ -18,6 +18,8 @@ export interface LinkTools {
 export interface Linked {
   /** Bytes of memory while the step runs. */
   readonly scratch: number;
+  /** Sources whose memory any result of as many bytes may take over. */
+  readonly inPlace?: readonly number[];
   /** The step, once it is known where values lie; `scratch` is a place in the plan's own memory. */
   step(slot: (value: number) => Slot, scratch: Place): Step;
 }

@@ -79,6 +79,23 @@ const carriedAt = (
     return { initial: initial[k] as Slot, result, other };
   });
 
+/** Initial values that results may lie over. With an even number of steps the first one writes beside the results; a carry alone that is
+ *  written in place is read where it is written. A result that is stacked, or another reader, would be in the way. */
+function replaceable(
+  { consts, carry, length }: { readonly consts: number; readonly carry: number; readonly length: number },
+  second: readonly (number | undefined)[],
+  tools: LinkTools,
+): number[] {
+  const { args, results } = tools;
+  const bytes = (v: number): number => tools.bytes(v);
+  const inPlace = second.filter((s) => s === undefined).length;
+  if (length === 0 || (inPlace > 0 ? carry > 1 : length % 2 === 1)) return [];
+  const stacked = new Set(results.slice(carry).map(bytes));
+  return args
+    .slice(consts, consts + carry)
+    .filter((v) => v >= 0 && !stacked.has(bytes(v)) && args.indexOf(v) === args.lastIndexOf(v));
+}
+
 export const linkScan: Link<"scan"> = (node, tools) => {
   const { consts, carry, length, reverse } = node.attr;
   const body = tools.plan(steppedBody(node), carryOf(consts, carry));
@@ -87,6 +104,7 @@ export const linkScan: Link<"scan"> = (node, tools) => {
   const second = secondPlaces(tools, body, consts, carry, shelf);
   return {
     scratch: shelf.bytes,
+    inPlace: replaceable(node.attr, second, tools),
     step: (slot, at): ScanStep => {
       const args = tools.args.map(slot);
       const results = tools.results.map(slot);

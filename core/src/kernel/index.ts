@@ -29,6 +29,7 @@ export type { Option } from "./option.ts";
 export { shareLoops, workOf } from "./parallel.ts";
 export { shareTiles } from "./shared-tiles.ts";
 export { apply, applySchedule } from "./schedule.ts";
+export { rebuild } from "./substitute.ts";
 export { expandFused } from "./fused-transcendental.ts";
 export { isHostScalar } from "./value-at.ts";
 export { expandTranscendentals } from "./transcendental.ts";

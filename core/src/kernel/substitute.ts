@@ -61,7 +61,11 @@ const fitsI32 = (n: Node): boolean => {
 const isFalse = (n: Node | undefined): boolean => n?.op === "const" && n.attr.value === 0;
 const isTrue = (n: Node | undefined): boolean => n?.op === "const" && n.attr.value !== 0;
 
-function rebuild(n: Node, of: (n: Node) => Node, positions: ReadonlySet<Node>, s: Substitution): Node {
+/** A node anew.
+ *
+ *  @param of         what the nodes below it have become
+ *  @param positions  index arithmetic, which does not wrap around whatever its bounds are */
+export function rebuild(n: Node, of: (n: Node) => Node, positions: ReadonlySet<Node>, s: Substitution): Node {
   if (n.op === "range") return s.range(n) ?? n;
   const src = n.src.map(of);
   const replaced = s.node?.(n, src);

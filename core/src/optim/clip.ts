@@ -1,6 +1,7 @@
 /** Gradient clipping by the norm of the whole tree. */
 import { ArgumentError } from "../errors.ts";
-import { add, cast, div, minimum, mul, sqrt, square, sum, tensor, type Tensor, tree } from "../tensor/index.ts";
+import { add, cast, div, minimum, mul, sqrt, square, sum, tensor, type Tensor } from "../tensor/index.ts";
+import * as tree from "../tensor/tree.ts";
 import { widened } from "./optimizer.ts";
 
 /** √Σx² over all tensors of a tree, a scalar in their dtype. Of an empty tree, 0. */

@@ -1,6 +1,7 @@
 /** Groups of parameters, told apart by their paths: which decay and by how much, which go at another rate, which stay as they are. */
 import { ArgumentError } from "../errors.ts";
-import { type Tensor, tree } from "../tensor/index.ts";
+import { type Tensor } from "../tensor/index.ts";
+import * as tree from "../tensor/tree.ts";
 
 /** What a group's parameters have of their own; what is absent is the optimizer's. */
 export interface ParameterGroup {

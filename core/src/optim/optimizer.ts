@@ -4,7 +4,8 @@ import { ArgumentError, TreeError } from "../errors.ts";
 import { carrierOf } from "../ir/dtype.ts";
 import { filled } from "../nn/initializers.ts";
 import { atOneLine } from "../ir/site.ts";
-import { cast, Tensor, tensor, tree } from "../tensor/index.ts";
+import { cast, Tensor, tensor } from "../tensor/index.ts";
+import * as tree from "../tensor/tree.ts";
 
 /** A rate or count: a number, or a scalar tensor. An argument of a jitted function that is typed `number` is traced, so it may
  *  change without another trace. */

@@ -71,15 +71,11 @@ export type VjpRule<A extends readonly unknown[], Y, K = Y> = (
 export type JvpRule<A extends readonly unknown[], Y> = (tangents: A, result: Y, ...args: A) => Y;
 
 /** What f's derivative may have beside the reverse rule. */
-export interface CustomOptions<A extends readonly unknown[], Y> extends RegionOptions {
+export interface CustomOptions<A extends readonly unknown[], Y, K = Y> extends RegionOptions {
   /** The forward derivative. Without one it is made of the reverse rule. */
   readonly jvp?: JvpRule<A, Y>;
-}
-
-/** The same for a rule that is given more than f's result. */
-export interface KeepingOptions<A extends readonly unknown[], Y, K> extends CustomOptions<A, Y> {
-  /** Stands for f where a gradient is asked for: f's result, and a tree of tensors that is kept for the rule. */
-  readonly forward: (...args: A) => readonly [result: Y, kept: K];
+  /** Stands for f where a gradient is asked for: f's result, and a tree of tensors that is kept for the rule. Without it the result is. */
+  readonly forward?: (...args: A) => readonly [result: Y, kept: K];
 }
 
 /** f with a derivative rule of one's own. The rule is traced too, so it may itself be differentiated; it may use its arguments
@@ -94,22 +90,12 @@ export interface KeepingOptions<A extends readonly unknown[], Y, K> extends Cust
  *  const expm1 = customVjp((x: Tensor) => x.exp().sub(1), rule, {
  *    forward: (x) => [x.exp().sub(1), x.exp()],
  *  }); */
-export function customVjp<A extends readonly unknown[], Y>(
-  f: (...args: A) => Y,
-  rule: VjpRule<A, Y>,
-  options?: CustomOptions<A, Y>,
-): (...args: A) => Y;
-export function customVjp<A extends readonly unknown[], Y, K>(
+export const customVjp = <A extends readonly unknown[], Y, K = Y>(
   f: (...args: A) => Y,
   rule: VjpRule<A, Y, K>,
-  options: KeepingOptions<A, Y, K>,
-): (...args: A) => Y;
-export function customVjp<A extends readonly unknown[], Y, K>(
-  f: (...args: A) => Y,
-  rule: VjpRule<A, Y, K | Y>,
-  options: CustomOptions<A, Y> & Partial<KeepingOptions<A, Y, K>> = {},
-): (...args: A) => Y {
-  return unit(f, options, (fn, inputs, traced, args, signature) => {
+  options: CustomOptions<A, Y, K> = {},
+): ((...args: A) => Y) =>
+  unit(f, options, (fn, inputs, traced, args, signature) => {
     if (!customRules.has(fn)) {
       const forward = options.forward && traceForward(fn, options.forward, args, signature);
       if (forward) extended.set(forward.fn, fn);
@@ -121,7 +107,6 @@ export function customVjp<A extends readonly unknown[], Y, K>(
     }
     return called(fn, inputs);
   });
-}
 
 /** What computes something that could be kept. */
 const isValue = (n: Node): boolean => !isTuple(n.type) && define<Op>(n.op).role !== "leaf";
@@ -238,7 +223,7 @@ interface Forward {
 
 function traceForward<A extends readonly unknown[], Y, K>(
   fn: Fn,
-  forward: KeepingOptions<A, Y, K>["forward"],
+  forward: (...args: A) => readonly [Y, K],
   args: A,
   signature: Signature,
 ): Forward {
@@ -261,7 +246,7 @@ const typesText = (nodes: readonly Node[]): string => nodes.map((n) => typeText(
 /** The rule as a function of the body's parameters, what was kept and cotangents; it gives a gradient for every parameter. */
 function traceRule<A extends readonly unknown[], Y, K>(
   fn: Fn,
-  rule: VjpRule<A, Y, K | Y>,
+  rule: VjpRule<A, Y, K>,
   output: unknown,
   forward: Forward | undefined,
   args: A,
@@ -271,7 +256,7 @@ function traceRule<A extends readonly unknown[], Y, K>(
   const [p, r] = [fn.params.length, residuals.length];
   const made = trace(`${fn.name}.rule`, plainTypes([...fn.params, ...residuals, ...fn.results]), (values) => {
     const inner = argumentsTree(args, signature, values);
-    const kept = rebuild(forward ? forward.output : output, values.slice(p, p + r)) as K | Y;
+    const kept = rebuild(forward ? forward.output : output, values.slice(p, p + r)) as K;
     const given = rule(rebuild(output, values.slice(p + r)) as Y, kept, ...inner);
     const byPath = new Map(tensors(args.map((_, i) => given[i] ?? null)).map(({ path, tensor }) => [path, tensor]));
     const { leaves, entries } = signature;

@@ -16,7 +16,7 @@ export function fmod(a: number, b: number): number {
 export const math = { exp: Math.exp, log: Math.log, sin: Math.sin, cos: Math.cos, tanh: Math.tanh, erf, pow, fmod };
 
 /** The same as an expression in JavaScript. */
-export const mathText = `{
+export const mathText = (): string => `{
   exp: Math.exp, log: Math.log, sin: Math.sin, cos: Math.cos, tanh: Math.tanh,
   erf: ${erf.toString()},
   pow: ${pow.toString()},

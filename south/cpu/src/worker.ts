@@ -222,7 +222,7 @@ export function serving(
 // Tools that name functions for stack traces call `__name`.
 const prelude = "const __name = (f) => f;";
 const called = (tell: string): string =>
-  `(${serving.toString()})(${JSON.stringify(layout)}, ${JSON.stringify(field)}, ${mathText}, ${tell})`;
+  `(${serving.toString()})(${JSON.stringify(layout)}, ${JSON.stringify(field)}, ${mathText()}, ${tell})`;
 
 /** The program of a worker thread of Node, Deno or Bun, which is sent each `Start`. */
 export const threadProgram = (): string => `${prelude}

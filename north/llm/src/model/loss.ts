@@ -1,25 +1,28 @@
 /** The loss of a language model: the mean cross entropy of the next tokens. Logits of all positions are by far the largest tensors of a
- *  step where the vocabulary is large, so there they are made for a few positions at a time, and again in the backward pass. */
+ *  step where the vocabulary is large, so there they are made for a few positions at a time, and what they mean for the gradients is
+ *  worked out while they are there (Hsu et al. 2024, "Liger Kernel", arXiv:2410.10989, §3.2): none is kept, none is made twice. */
 
 import {
   add,
   ArgumentError,
   concat,
+  customVjp,
   data,
   div,
   equal,
   full,
   mul,
   nn,
-  remat,
   reshape,
   scan,
   ShapeError,
   sum,
   type Tensor,
-  tensor,
+  tree,
+  valueAndGrad,
   where,
   zeros,
+  zerosLike,
 } from "sinan";
 import type { LlamaConfig } from "../config.ts";
 import { head, type HeadParts, type Llama, trunk } from "./llama.ts";
@@ -33,7 +36,7 @@ export interface LossOptions {
   /** "sum" is Σ weight · nats, for those who divide by a sum over several batches. Default: "mean". */
   readonly reduction?: "mean" | "sum";
   /** Positions whose logits are there at once; `false` for all. By default as many as make 16 MiB from a vocabulary of 16,384 on, below
-   *  it all. The peak of memory falls by most of two times the logits, and the output layer's forward product is made twice. */
+   *  it all. The peak of memory falls by most of two times the logits. */
   readonly chunk?: number | false | undefined;
 }
 
@@ -91,22 +94,65 @@ function inChunks(parts: HeadParts, x: Tensor, targets: Tensor, weights: Tensor 
     const padded = padding === 0 ? flat : concat([flat, zeros([padding, ...inner], { dtype: t.dtype })], 0);
     return reshape(padded, [count, rows, ...inner]);
   };
-  const stacked: Chunk = {
-    x: cut(x, [parts.config.hiddenSize]),
-    targets: cut(targets, []),
-    weights: given && cut(given, []),
-  };
-  const step = (total: Tensor, c: Chunk): readonly [Tensor, null] => [
-    add(total, again(parts, c.x, c.targets, c.weights).cast(total.dtype)),
-    null,
-  ];
-  return scan(step, tensor(0, { dtype: x.dtype === "f64" ? "f64" : "f32" }), stacked)[0];
+  return ofChunks(parts, cut(x, [parts.config.hiddenSize]), cut(targets, []), given && cut(given, []));
 }
 
 interface Chunk {
   readonly x: Tensor;
   readonly targets: Tensor;
   readonly weights: Tensor | null;
+}
+
+/** What a gradient is asked of. */
+interface Moving {
+  readonly parts: readonly Tensor[];
+  readonly x: Tensor;
+  readonly weights: Tensor | null;
+}
+
+const start = (x: Tensor): Tensor => zeros([], { dtype: x.dtype === "f64" ? "f64" : "f32" });
+
+/** The sum over stacked chunks. Its forward pass, where a gradient is asked for, has the gradients too; they wait for the cotangent. */
+const ofChunks = customVjp(
+  (parts: HeadParts, x: Tensor, targets: Tensor, weights: Tensor | null): Tensor =>
+    scan(
+      (total: Tensor, c: Chunk) => [add(total, ofPositions(parts, c.x, c.targets, c.weights).cast(total.dtype)), null],
+      start(x),
+      { x, targets, weights },
+    )[0],
+  (g, kept: Moving, parts) => {
+    const times = (t: Tensor): Tensor => mul(t, g.cast(t.dtype));
+    const { x, weights } = tree.map(times, { x: kept.x, weights: kept.weights });
+    return [withFloats(parts, kept.parts.map(times)), x, null, weights];
+  },
+  {
+    name: "logits",
+    forward: (parts, x, targets, weights) => {
+      const floats = tree.tensors(parts).flatMap(({ tensor: t }) => (isFloat(t) ? [t] : []));
+      const step = (
+        [total, sums]: readonly [Tensor, readonly Tensor[]],
+        c: Chunk,
+      ): readonly [readonly [Tensor, readonly Tensor[]], Omit<Moving, "parts">] => {
+        const [value, moved] = valueAndGrad((m: Moving) =>
+          ofPositions(withFloats(parts, m.parts), m.x, c.targets, m.weights),
+        )({ parts: floats, x: c.x, weights: c.weights });
+        return [
+          [add(total, value.cast(total.dtype)), tree.map(add, sums, moved.parts)],
+          { x: moved.x, weights: moved.weights },
+        ];
+      };
+      const [[total, sums], moved] = scan(step, [start(x), floats.map((t) => zerosLike(t))], { x, targets, weights });
+      return [total, { parts: sums, ...moved }];
+    },
+  },
+);
+
+const isFloat = (t: Tensor): boolean => ["f64", "f32", "f16", "bf16"].includes(t.dtype);
+
+/** The parts with other tensors for those that have gradients: weights in blocks have none. */
+function withFloats(parts: HeadParts, floats: readonly Tensor[]): HeadParts {
+  let i = 0;
+  return tree.map((t) => (isFloat(t) ? (floats[i++] ?? t) : t), parts);
 }
 
 /** Logits of 16 bits are wide enough to be made, not to be summed. */
@@ -122,6 +168,3 @@ function ofPositions(parts: HeadParts, x: Tensor, targets: Tensor, weights: Tens
   const each = nn.crossEntropy(logits, targets, { reduction: "none", ignoreIndex: data.ignoreIndex });
   return sum(where(equal(weights, 0), 0, mul(each, weights)));
 }
-
-/** The same, computed again in the backward pass. */
-const again = remat(ofPositions, { name: "logits" });

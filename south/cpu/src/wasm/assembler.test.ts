@@ -43,7 +43,7 @@ const immediateOf: { readonly [kind: string]: readonly (number | readonly number
 
 test("every instruction of the table is valid and wabt reads it back under its own name", async () => {
   const module = wasmModule(checked);
-  module.memory({ min: 1, max: 1, shared: true });
+  module.importMemory("env", "memory", { min: 1, max: 1, shared: true });
   for (const name of opNames) {
     const { operands, results, immediate } = opcodes[name];
     module.fn(operands, results, (f, ...params) => {
@@ -72,7 +72,7 @@ test("every instruction of the table is valid and wabt reads it back under its o
 
 test("offset and alignment arrive as given", async () => {
   const module = wasmModule(checked);
-  module.memory({ min: 1 });
+  module.importMemory("env", "memory", { min: 1 });
   module.fn(["i32"], [], (f, address) => {
     f.get(address);
     f.op("v128.load", 0xffff_fff0, 4);
@@ -230,7 +230,7 @@ test("a SIMD loop with a scalar rest computes what JavaScript computes", () => {
 test("checking changes no byte", () => {
   const bytes = [stackChecker, undefined].map((check) => {
     const module = wasmModule({ check });
-    module.memory({ min: 1 });
+    module.importMemory("env", "memory", { min: 1 });
     module.fn(["i32", "f32", "i32", "i32", "i32"], [], (f, n = 0, a = 0, x = 0, y = 0, z = 0) =>
       axpy(f, n, a, x, y, z),
     );
@@ -254,9 +254,27 @@ test("a released local is handed out again, and only for its own type", () => {
   });
 });
 
-test("control: if with a result, a loop that carries values, return, recursion before the body is known", () => {
+test("control: if with a result, a loop that carries values, return, recursion", () => {
   const module = wasmModule(checked);
-  const factorial = module.declare(["i64"], ["i64"], { name: "factorial", export: true });
+  module.fn(
+    ["i64"],
+    ["i64"],
+    (f, n = 0) => {
+      f.get(n);
+      f.op("i64.eqz");
+      f.if(["i64"]);
+      f.i64(1);
+      f.else();
+      f.get(n);
+      f.get(n);
+      f.i64(1);
+      f.op("i64.sub");
+      f.call(0);
+      f.op("i64.mul");
+      f.end();
+    },
+    { name: "factorial", export: true },
+  );
   module.fn(
     ["i32"],
     ["i32"],
@@ -291,20 +309,6 @@ test("control: if with a result, a loop that carries values, return, recursion b
     },
     { export: "triangle" },
   );
-  module.define(factorial, (f, n = 0) => {
-    f.get(n);
-    f.op("i64.eqz");
-    f.if(["i64"]);
-    f.i64(1);
-    f.else();
-    f.get(n);
-    f.get(n);
-    f.i64(1);
-    f.op("i64.sub");
-    f.call(factorial);
-    f.op("i64.mul");
-    f.end();
-  });
   const bytes = module.bytes();
   assert.equal(run(bytes, "factorial")(20n), 2432902008176640000n);
   assert.deepEqual(
@@ -317,7 +321,7 @@ test("control: if with a result, a loop that carries values, return, recursion b
 test("imported functions and select", () => {
   const module = wasmModule(checked);
   const twice = module.importFunction("env", "twice", ["f64"], ["f64"]);
-  const next = module.fn(["f64"], ["f64"], (f, x = 0) => {
+  const body = (f: FunctionBody, x = 0): void => {
     f.get(x);
     f.call(twice);
     f.f64(0.5);
@@ -325,8 +329,8 @@ test("imported functions and select", () => {
     f.f64(0);
     f.op("f64.lt");
     f.select();
-  });
-  module.export("next", next);
+  };
+  module.fn(["f64"], ["f64"], body, { export: "next" });
   const call = run(module.bytes(), "next", { env: { twice: (x: number) => 2 * x } });
   assert.equal(call(-3), -6);
   assert.equal(call(3), 0.5);
@@ -372,17 +376,11 @@ test("equal function types are stored once, and a trap shows the kernel's name",
 
 test("a module's own mistakes are typed errors", () => {
   const module = wasmModule();
-  module.memory({ min: 1 }, "memory");
-  assert.throws(() => module.memory({ min: 1 }), ArgumentError);
-  assert.throws(() => wasmModule().memory({ min: 1, shared: true }), ArgumentError);
-  assert.throws(() => wasmModule().memory({ min: 2, max: 1 }), ArgumentError);
-  assert.throws(() => module.export("f", 0), ArgumentError);
-  const f = module.declare([], [], { name: "later", export: true });
-  assert.throws(() => module.export("later", f), ArgumentError);
+  assert.throws(() => wasmModule().importMemory("env", "m", { min: 1, shared: true }), ArgumentError);
+  assert.throws(() => wasmModule().importMemory("env", "m", { min: 2, max: 1 }), ArgumentError);
+  module.fn([], [], () => undefined, { name: "once", export: true });
+  assert.throws(() => module.fn([], [], () => undefined, { export: "once" }), ArgumentError);
   assert.throws(() => module.importFunction("env", "late", [], []), ArgumentError);
-  assert.throws(() => module.bytes(), VerifyError);
-  module.define(f, () => undefined);
-  assert.throws(() => module.define(f, () => undefined), ArgumentError);
   assert.ok(WebAssembly.validate(module.bytes()));
 });
 

@@ -1,8 +1,8 @@
-/** Builds a WebAssembly module's bytes directly, without text in between: types, imports, functions, memory, exports
+/** Builds a WebAssembly module's bytes directly, without text in between: types, imports, functions, exports
  *  and the names that a trap's stack shows. Imports come before functions, so an index is final when given out.
  *  Source: WebAssembly core specification 3.0, chapter 5.5. */
 
-import { ArgumentError, VerifyError } from "sinan/south";
+import { ArgumentError } from "sinan/south";
 import { type BodyOf, FunctionBody, type FunctionType, type ModuleScope, valTypeCode } from "./body.ts";
 import { ByteWriter } from "./bytes.ts";
 import type { ValType } from "./opcodes.ts";
@@ -35,28 +35,24 @@ export type Emit = (body: FunctionBody, ...params: number[]) => void;
 export interface WasmModule {
   /** Returns its index, by which loads and stores name it. */
   importMemory(module: string, name: string, limits: MemoryLimits): number;
-  memory(limits: MemoryLimits, exportName?: string): void;
   importFunction(module: string, name: string, params: readonly ValType[], results: readonly ValType[]): number;
-  /** Emits a function; `emit` gets the body and the indices of the parameters. Returns the function's index. */
+  /** Emits a function; `emit` gets the body and the indices of the parameters, and may call what has an index, itself too. Returns
+   *  the function's index. */
   fn(params: readonly ValType[], results: readonly ValType[], emit: Emit, options?: FunctionOptions): number;
-  /** A function to call before its body is known; `define` gives the body. */
-  declare(params: readonly ValType[], results: readonly ValType[], options?: FunctionOptions): number;
-  define(index: number, emit: Emit): void;
-  export(name: string, functionIndex: number): void;
   /** A custom section of this text. */
   note(name: string, text: string): void;
   /** The finished module, in memory of its own. More may be added and `bytes` called again. */
   bytes(): Uint8Array<ArrayBuffer>;
 }
 
-const section = { custom: 0, type: 1, import: 2, function: 3, memory: 5, export: 7, code: 10 } as const;
+const section = { custom: 0, type: 1, import: 2, function: 3, export: 7, code: 10 } as const;
 const external = { function: 0, memory: 2 } as const;
 const MAX_PAGES = 65536;
 
 interface Definition {
   readonly type: number;
   readonly name: string;
-  body: ByteWriter | undefined;
+  readonly body: ByteWriter;
 }
 
 /** An empty module.
@@ -78,7 +74,6 @@ export function wasmModule(options: ModuleOptions = {}): WasmModule {
   const exports = list();
   const exportNames = new Set<string>();
   const notes: ByteWriter[] = [];
-  let memoryEntry: ByteWriter | undefined;
   let memoryCount = 0;
 
   const scope: ModuleScope = {
@@ -105,22 +100,14 @@ export function wasmModule(options: ModuleOptions = {}): WasmModule {
     exports.entries.u32(index);
   }
 
-  const self: WasmModule = {
+  return {
     importMemory(module, name, limits) {
-      if (memoryEntry) throw new ArgumentError("wasm module: it has a memory of its own; import others before it");
       imports.count++;
       imports.entries.name(module);
       imports.entries.name(name);
       imports.entries.byte(external.memory);
       writeLimits(imports.entries, limits);
       return memoryCount++;
-    },
-
-    memory(limits, exportName) {
-      if (memoryEntry) throw new ArgumentError("wasm module: it has a memory of its own already");
-      memoryEntry = new ByteWriter(16);
-      writeLimits(memoryEntry, limits);
-      if (exportName !== undefined) addExport(exportName, external.memory, memoryCount);
     },
 
     importFunction(module, name, params, results) {
@@ -138,39 +125,18 @@ export function wasmModule(options: ModuleOptions = {}): WasmModule {
       return importedFunctions.push({ type, name: `${module}.${name}` }) - 1;
     },
 
-    fn(params, results, emit, functionOptions) {
-      const index = self.declare(params, results, functionOptions);
-      self.define(index, emit);
-      return index;
-    },
-
-    declare(params, results, functionOptions = {}) {
+    fn(params, results, emit, functionOptions = {}) {
       const index = importedFunctions.length + definitions.length;
       const exportName = functionOptions.export === true ? functionOptions.name : functionOptions.export;
       const name = functionOptions.name ?? exportName ?? `function ${index}`;
       if (functionOptions.export !== undefined) addExport(exportName ?? name, external.function, index);
-      definitions.push({ type: scope.typeIndex(params, results), name, body: undefined });
+      const type = { params, results };
+      const written = new ByteWriter(1024);
+      definitions.push({ type: scope.typeIndex(params, results), name, body: written });
+      const body = options.check?.(scope, name, type) ?? new FunctionBody(scope, name, type);
+      emit(body, ...params.keys());
+      body.finish(written);
       return index;
-    },
-
-    define(index, emit) {
-      const definition = definitions[index - importedFunctions.length];
-      const type = definition && types[definition.type];
-      if (definition === undefined || type === undefined) {
-        throw new ArgumentError(`wasm module: function ${index} was not declared`);
-      }
-      if (definition.body) throw new ArgumentError(`wasm module: function "${definition.name}" is defined twice`);
-      const body = options.check?.(scope, definition.name, type) ?? new FunctionBody(scope, definition.name, type);
-      emit(body, ...type.params.keys());
-      definition.body = new ByteWriter(1024);
-      body.finish(definition.body);
-    },
-
-    export(name, functionIndex) {
-      if (scope.functionType(functionIndex) === undefined) {
-        throw new ArgumentError(`wasm module: export "${name}": there is no function ${functionIndex}`);
-      }
-      addExport(name, external.function, functionIndex);
     },
 
     note(name, text) {
@@ -196,27 +162,17 @@ export function wasmModule(options: ModuleOptions = {}): WasmModule {
         names.entries.u32(index);
         names.entries.name(name);
       }
-      for (const { type, name, body } of definitions) {
-        if (body === undefined) {
-          throw new VerifyError(`wasm module: function "${name}" was declared but never defined`);
-        }
+      for (const { type, body } of definitions) {
         functions.count++;
         functions.entries.u32(type);
         code.count++;
         code.entries.bytes(body.written());
       }
-      const memories = list();
-      if (memoryEntry) {
-        memories.count = 1;
-        memories.entries.bytes(memoryEntry.written());
-      }
-
       const out = new ByteWriter(code.entries.length + 1024);
       out.bytes([0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00]);
       writeSection(out, section.type, typeList);
       writeSection(out, section.import, imports);
       writeSection(out, section.function, functions);
-      writeSection(out, section.memory, memories);
       writeSection(out, section.export, exports);
       writeSection(out, section.code, code);
       for (const content of notes) {
@@ -227,7 +183,6 @@ export function wasmModule(options: ModuleOptions = {}): WasmModule {
       return out.written().slice();
     },
   };
-  return self;
 }
 
 /** Entries of a section, whose count is written before them. */

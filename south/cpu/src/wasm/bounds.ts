@@ -13,9 +13,10 @@ export const maddFlops = 2 * rows * vectors * 4 * steps;
 /** One call runs a register tile of 6 × 8, as the kernels have it, over its operands once. */
 export function maddLoop(): () => void {
   const module = wasmModule();
-  module.memory({ min: 1 });
+  module.importMemory("env", "memory", { min: 1 });
   emit(module);
-  const { run } = new WebAssembly.Instance(new WebAssembly.Module(module.bytes())).exports;
+  const env = { memory: new WebAssembly.Memory({ initial: 1 }) };
+  const { run } = new WebAssembly.Instance(new WebAssembly.Module(module.bytes()), { env }).exports;
   if (typeof run !== "function") throw new TypeError("the loop exports no function");
   const [a, b, c] = [0, 4 * rows * steps, 4 * (rows + 4 * vectors) * steps];
   return () => void run(a, b, c);

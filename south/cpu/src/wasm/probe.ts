@@ -28,7 +28,7 @@ export const relaxedSimd: Sample = () => {
 
 export const threads: Sample = () => {
   const module = wasmModule();
-  module.memory({ min: 1, max: 1, shared: true });
+  module.importMemory("env", "memory", { min: 1, max: 1, shared: true });
   module.fn(["i32", "i32"], ["i32"], (f, address, count) => {
     f.get(address);
     f.get(count);
@@ -39,7 +39,7 @@ export const threads: Sample = () => {
 
 export const bulkMemory: Sample = () => {
   const module = wasmModule();
-  module.memory({ min: 1 });
+  module.importMemory("env", "memory", { min: 1 });
   module.fn(["i32", "i32", "i32"], [], (f, to, value, length) => {
     f.get(to);
     f.get(value);
