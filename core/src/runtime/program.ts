@@ -117,6 +117,8 @@ function latin1(bytes: Uint8Array): string {
 const largeBytes = 2 ** 20;
 
 export interface Loaded {
+  /** Whether a result that takes over no argument's memory is large. */
+  readonly isLarge: boolean;
   readonly plan: Plan;
   readonly executables: readonly Executable[];
   readonly conduct: Conduct | undefined;
@@ -145,7 +147,6 @@ interface Compiled {
 export class Program {
   readonly fn: Fn;
   readonly #stream: Stream;
-  readonly #large: boolean;
   readonly #types: readonly TensorType[];
   readonly #bytes: readonly number[];
   readonly #compile: (fn: Fn, hardware: HardwareModel) => Plan;
@@ -159,7 +160,6 @@ export class Program {
     this.#compile = compile;
     this.#types = fn.results.map((r) => r.type as TensorType);
     this.#bytes = this.#types.map(typeBytes);
-    this.#large = this.#bytes.reduce((sum, bytes) => sum + bytes, 0) >= largeBytes;
     this.#compiled = this.#compileFor(stream.hardware);
   }
 
@@ -178,8 +178,13 @@ export class Program {
     const plan = this.#compile(this.fn, hardware);
     return Promise.all(plan.artifacts.map((a) => load(this.#stream, a))).then(
       (executables) => {
-        const together = sharing(plan, this.#bytes, hardware.limits.alignment);
-        compiled.loaded = { plan, executables, conduct: conductOf(plan), together };
+        compiled.loaded = {
+          plan,
+          executables,
+          conduct: conductOf(plan),
+          together: sharing(plan, this.#bytes, hardware.limits.alignment),
+          isLarge: plan.reuse.some((from, j) => from < 0 && (this.#bytes[j] as number) >= largeBytes),
+        };
         watch.by?.compiled?.(this);
       },
       (cause: unknown) => {
@@ -224,7 +229,7 @@ export class Program {
   run(args: readonly (Buffer | number)[], donated: ReadonlySet<number> = none, takeSite?: () => Site): Buffer[] {
     const stream = this.#stream;
     const compiled = this.#current();
-    const site = this.#large ? takeSite?.() : undefined;
+    const site = (compiled.loaded?.isLarge ?? true) ? takeSite?.() : undefined;
     const outputs = this.#types.map((type, i) => new Buffer(type, stream, site, this.#bytes[i]));
     const inputs: Buffer[] = [];
     for (const a of args)

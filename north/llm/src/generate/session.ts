@@ -2,6 +2,7 @@
  *  The cache has a fixed capacity, a power of two, and prompts are padded to one, so a few compiled steps serve all lengths. Rows
  *  begin at the cache's first place and end where they end: what is behind is not read. */
 import { ArgumentError, DisposedError, NonFiniteError, type Tensor, tensor, tree } from "sinan";
+import type { LlamaConfig } from "../config.ts";
 import type { LayerCache, RopeTables } from "../model/attention.ts";
 import { type Llama, ropeTables } from "../model/llama.ts";
 import type { Chosen } from "./choose.ts";
@@ -54,6 +55,8 @@ export class Session {
   readonly model: Llama;
   /** Positions that the cache holds of each sequence. */
   readonly capacity: number;
+  /** That of the model, of which each reading looks through it for parameters without a value. */
+  readonly #config: LlamaConfig;
   readonly #overflow: Overflow;
   readonly #rows: readonly Row[];
   #state: { readonly rope: RopeTables; caches: readonly LayerCache[]; seen: Tensor | null } | null;
@@ -70,6 +73,7 @@ export class Session {
       throw new ArgumentError(`a session: expected from 1 to 65536 rows, got ${rows}`);
     this.#overflow = checkOverflow(overflow);
     this.model = model;
+    this.#config = config;
     this.capacity = Math.min(powerOfTwo(wanted, smallestCapacity), most);
     this.#rows = Array.from({ length: rows }, () => ({ tokens: [], forgotten: 0 }));
     const shape = [rows, config.numKeyValueHeads, this.capacity, config.headDim];
@@ -128,7 +132,7 @@ export class Session {
    *  @throws like `next` */
   async step(given: readonly (readonly number[])[], sampling: Sampling = {}): Promise<(Choice | null)[]> {
     const { rows, model } = this;
-    const { config } = model;
+    const config = this.#config;
     const state = this.#state;
     if (!state) throw new DisposedError("a session was used after dispose");
     if (given.length !== rows)
@@ -188,7 +192,7 @@ export class Session {
     return given.map(({ length }, r) => {
       if (length === 0) return null;
       const id = Number(tokens[r]);
-      if (id >= this.model.config.vocabSize)
+      if (id >= this.#config.vocabSize)
         throw new NonFiniteError(
           `position ${this.tokens(r).length}: the model's logits are NaN, so there is no next token`,
           { hint: "check the weights" },
@@ -226,7 +230,7 @@ export class Session {
 
   /** The tokens that the rows have, as a mask of the vocabulary. */
   #newSeen(): Tensor {
-    const { vocabSize } = this.model.config;
+    const { vocabSize } = this.#config;
     const mask = new Uint8Array(this.rows * vocabSize);
     this.#rows.forEach(({ tokens }, r) => {
       for (const id of tokens) mask[r * vocabSize + id] = 1;

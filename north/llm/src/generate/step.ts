@@ -79,6 +79,15 @@ function step(
   return { ...choose(logits, processing, place, noted, logprobs), caches: after.caches, seen: noted };
 }
 
+/** Configurations do not change. */
+const texts = new WeakMap<LlamaConfig, string>();
+
+function textOf(config: LlamaConfig): string {
+  const known = texts.get(config) ?? JSON.stringify(config);
+  texts.set(config, known);
+  return known;
+}
+
 const steps = new Map<string, (input: StepInput) => StepOutput>();
 
 /** What decides which program a step is. */
@@ -102,7 +111,7 @@ export function stepFor({
   logprobs,
 }: StepKind): (input: StepInput) => StepOutput {
   const structure = JSON.stringify(processing, (_, value: unknown) => (typeof value === "number" ? 0 : value));
-  const key = [JSON.stringify(config), rows, isSingle, capacity, structure, logprobs].join(" ");
+  const key = [textOf(config), rows, isSingle, capacity, structure, logprobs].join(" ");
   const known = steps.get(key);
   if (known) return known;
   const time = symbol("time", { hi: capacity });
