@@ -244,7 +244,7 @@ async function readFiles(files: Files, path: string, manifest: Manifest, { group
     if (expected.kind === "tensors" && groups !== undefined && !groups.includes(stem)) continue;
     const file = joinPath(path, name);
     const bytes = await readPresent(files, file);
-    checkBytes(file, bytes, expected);
+    checkBytes(files, file, bytes, expected);
     switch (expected.kind) {
       case "tensors":
         tensors[stem] = readSafetensors(bytes).tensors;
@@ -267,11 +267,11 @@ async function readFiles(files: Files, path: string, manifest: Manifest, { group
 
 const damaged = { hint: "The checkpoint is damaged: take another, or write it again." };
 
-function checkBytes(file: string, bytes: Uint8Array, expected: ManifestFile): void {
+function checkBytes(files: Files, file: string, bytes: Uint8Array, expected: ManifestFile): void {
   if (bytes.length !== expected.bytes) {
     throw new FormatError(`${file}: the manifest says ${expected.bytes} bytes, the file has ${bytes.length}`, damaged);
   }
-  const hash = sha256().update(bytes).hex();
+  const hash = (files.sha256 ?? sha256)().update(bytes).hex();
   if (hash !== expected.sha256) {
     throw new FormatError(`${file}: SHA-256: the manifest says ${expected.sha256}, the file has ${hash}`, damaged);
   }
@@ -332,7 +332,7 @@ function partsOf({ step, tensors, documents = {}, blobs = {}, meta = null }: Che
 
 /** Writes a file piece by piece, hashing what is written on the way. */
 async function writePart(files: Files, path: string, { kind, chunks }: Part): Promise<ManifestFile> {
-  const digest = sha256();
+  const digest = (files.sha256 ?? sha256)();
   let bytes = 0;
   function* pieces(): Generator<Uint8Array> {
     for (const chunk of chunks) {

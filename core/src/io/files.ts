@@ -3,6 +3,7 @@
 
 import { FileError } from "../errors.ts";
 import type { RandomAccess } from "./safetensors.ts";
+import type { Sha256 } from "./sha256.ts";
 
 /** What is at a path, and its size. */
 export interface FileStat {
@@ -50,6 +51,8 @@ export interface Files {
   stat(path: string): Promise<FileStat>;
   /** Makes the entries of a directory durable. */
   fsyncDirectory(path: string): Promise<void>;
+  /** SHA-256 as the system has it, where that is faster than ours. */
+  readonly sha256?: () => Sha256;
   /** Takes the lock of that name or rejects with code EEXIST if a live owner has it; that of a dead one is taken over. */
   lock(path: string): Promise<FileLock>;
 }

@@ -15,6 +15,8 @@ import {
   openSafetensors,
   randomAccess,
   replaceFile,
+  type Sha256,
+  sha256Hex,
   writeSafetensors,
 } from "sinan";
 import { nodeFiles } from "./node.ts";
@@ -312,3 +314,10 @@ async function output({ stdout, stderr }: ChildProcess): Promise<string> {
   for (const stream of [stdout, stderr]) if (stream) for await (const data of stream) all += String(data);
   return all;
 }
+
+test("its hash is that of the core, however the bytes come", () => {
+  const bytes = Uint8Array.from({ length: 100_000 }, (_, i) => (i * i) % 251);
+  const own = (nodeFiles().sha256 as () => Sha256)();
+  for (let at = 0; at < bytes.length; at += 999) own.update(bytes.subarray(at, at + 999));
+  assert.equal(own.hex(), sha256Hex(bytes));
+});
