@@ -1,6 +1,11 @@
 /** What the native tier takes a compiler's macros for. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { topological } from "../core/src/ir/fn.ts";
+import { lower } from "../core/src/kernel/lower.ts";
+import { group, hardware } from "../core/src/kernel/kernel.fixture.ts";
+import { exp } from "../core/src/ops/build.ts";
+import { cCodegen } from "../south/cpu/src/native/codegen.ts";
 import { nativeHardware } from "../south/cpu/src/native/hardware.ts";
 
 const of = (...names: readonly string[]) => nativeHardware(new Map(names.map((name) => [name, "1"])));
@@ -19,4 +24,23 @@ test("registers are those of the widest instructions that a compiler's macros na
   assert.ok(wide.features.includes("avx512vnni"));
   const arm = of("__aarch64__", "__ARM_NEON", "__ARM_FEATURE_DOTPROD");
   assert.deepEqual([arm.lanes, arm.vectorRegisters, arm.features], [4, 32, ["fma", "neon", "dotprod"]]);
+});
+
+test("exp is scaled by one operation where the processor has it, and otherwise by two products", () => {
+  const kernel = lower(group([["f32", [64]]], (x) => exp(x)));
+  const opsFor = (...features: readonly string[]) => {
+    const expanded = cCodegen.share?.(kernel, { ...hardware, features }) ?? kernel;
+    return new Set(topological(expanded.results).map((n) => n.op));
+  };
+  assert.deepEqual(
+    [["sse2"], ["fma"], ["fma", "avx512f"]].map((features) => {
+      const ops = opsFor(...features);
+      return [ops.has("exp"), ops.has("fma"), ops.has("scale"), ops.has("shr")];
+    }),
+    [
+      [true, false, false, false],
+      [false, true, false, true],
+      [false, true, true, false],
+    ],
+  );
 });

@@ -6,6 +6,7 @@ import { tensorType } from "../ir/type.ts";
 import { build, min } from "../ops/build.ts";
 import { addIndex, constIndex, flattenIndex, knownDims, mulIndex } from "../ops/indexing.ts";
 import { makeNest, makeRange, type Item } from "./nests.ts";
+import { withPicked } from "./picked.ts";
 import type { Rows } from "./rows.ts";
 
 /** Blocks of rows: many enough to be shared evenly, few enough that their scratch memory is small. */
@@ -46,7 +47,7 @@ export function lowerRows({ fn, rows, kept }: Rows, { outputs, newRange, evaluat
     const start = mulIndex(results[0] ? row : block, size);
     const place = (at: readonly Node[]): Node => addIndex(start, flattenIndex(at, rest));
     const ranges = rest.map((d) => newRange(d, "loop"));
-    const value = evaluator(made)(node, [row, ...ranges]);
+    const value = withPicked(evaluator(made)(node, [row, ...ranges]));
     made.set(node, (at) => build("load", [own, place(at.slice(1))], {}));
     const stores = (results.length > 0 ? results : [own]).map((to) => build("store", [to, place(ranges), value], {}));
     return makeNest(

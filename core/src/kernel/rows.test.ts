@@ -6,7 +6,23 @@ import { type Fn, topological } from "../ir/fn.ts";
 import { dimsOf, type Node, type ReduceKind } from "../ir/node.ts";
 import { parse } from "../ir/parse.ts";
 import { print } from "../ir/print.ts";
-import { add, div, exp, expand, mul, reduce, reduceKeep, reshape, rsqrt, scalar, sub } from "../ops/build.ts";
+import {
+  add,
+  div,
+  eq,
+  exp,
+  expand,
+  iota,
+  mul,
+  reduce,
+  reduceKeep,
+  reshape,
+  rsqrt,
+  scalar,
+  sub,
+  where,
+} from "../ops/build.ts";
+import { evaluateKernel } from "./evaluate.ts";
 import { check, group, hardware } from "./kernel.fixture.ts";
 import { schedule } from "./heuristics.ts";
 import { lower } from "./lower.ts";
@@ -85,4 +101,32 @@ test("values of a row that nothing reads any more give their memory to later one
   // Two arrays of a row for each of 32 blocks, and a few numbers.
   assert.ok(elements.reduce<number>((sum, d) => sum + Number(d), 0) < 32 * (3 * 40 + 8), elements.join(" "));
   check(chain, undefined, scheduled, 1e-6);
+});
+
+test("a sum that picks an element of its row is a load, 0 outside of the row, and +0 for −0", () => {
+  const fn = group(
+    [
+      ["f32", [4, 8]],
+      ["i32", [4]],
+    ],
+    (x, ids) => {
+      const isIt = eq(iota("i32", [4, 8], 1), expand(reshape(ids, [4, 1]), [4, 8]));
+      const kept = reduce("sum", where(isIt, x, expand(reshape(scalar(0, "f32"), [1, 1]), [4, 8])), [1]);
+      return add(kept, reduce("max", x, [1]));
+    },
+  );
+  const kernel = lower(fn);
+  const sums = topological(kernel.results).filter((n) => n.op === "accumulate" && n.attr.kind === "sum");
+  assert.deepEqual(sums, []);
+  const x = Float64Array.from({ length: 32 }, (_, i) => i - 40);
+  x[5] = -0;
+  x[8] = Number.POSITIVE_INFINITY;
+  const ids = Int32Array.of(5, 7, -1, 8);
+  const most = [-0, Number.POSITIVE_INFINITY, -17, -9];
+  const picked = [0, -25, 0, 0];
+  const got = evaluateKernel(scheduled(kernel), [x, Float64Array.from(ids)])[0] as Float64Array;
+  assert.deepEqual(
+    [...got],
+    most.map((m, i) => m + (picked[i] as number)),
+  );
 });

@@ -40,7 +40,7 @@ export const cCodegen: Codegen = {
   level: "loops",
   share: (kernel, { features }) => {
     const shared = shareTiles(kernel);
-    return features.includes("fma") ? expandFused(shared) : shared;
+    return features.includes("fma") ? expandFused(shared, features.includes("avx512f")) : shared;
   },
   render(fn, hardware) {
     const kernel = renderNative(fn, hardware);
