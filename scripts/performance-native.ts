@@ -34,7 +34,8 @@ const cnnTried =
   "The gradients of a convolution's input are computed for the padded image, whose border is then cut away: up to 2.25 times the work on images of 4²; its weight gradients run at 130 to 200 GFLOP/s.";
 const peakTried =
   "303 MB are tensors; Node, the packages and koffi are some 110 MB, the rest V8's heap after compiling. What held device memory for the collector's sake takes none any more.";
-const startTried = "The build of the kernels is a part of it, some seconds once; the steps alone gain more.";
+const startTried =
+  "The build of the kernels is a part of it where they are not cached, some seconds once. A step is 7 ms on both threads, of which some 1.5 are JavaScript between the kernels, as in WebAssembly; kernels alone take a fifth to a quarter of WebAssembly's time. Hashing of checkpoints takes a seventh of what it did.";
 
 const quantised = ["q4_0", "q8_0", "bf16"].flatMap((format) =>
   ["4096x4096", "11008x4096"].map((size) => `${format}-${size}-b1/read`),

@@ -12,10 +12,11 @@ const source = /^(?!.*\.(test|fixture|d)\.ts$).*\.[jt]s$/;
  *  @param own   the address of this file, which lies in `native` among the sources of the processor's package
  *  @param core  that of the file `south` of the core, among its sources
  *  @returns undefined where they are not files of their own, as in a bundle, and nothing can be said */
-export function sourcesHash(own = import.meta.url, core = import.meta.resolve("sinan/south")): string | undefined {
+export function sourcesHash(own = import.meta.url, core?: string): string | undefined {
   try {
     const home = path.dirname(fileURLToPath(own));
-    const entry = path.parse(fileURLToPath(core));
+    // Not every host resolves names, and a bundle may have none left.
+    const entry = path.parse(fileURLToPath(core ?? import.meta.resolve("sinan/south")));
     if (path.parse(own).name !== "sources" || path.basename(home) !== "native" || entry.name !== "south")
       return undefined;
     const hash = createHash("sha256").update(process.version);
