@@ -7,11 +7,14 @@ import { compile } from "../core/src/compiler/compile.ts";
 import { evaluate } from "../core/src/interpreter/evaluate.ts";
 import { encode } from "../core/src/interpreter/value.ts";
 import type { Fn } from "../core/src/ir/fn.ts";
+import { dtypes } from "../core/src/ir/dtype.ts";
 import { dimsOf, dtypeOf, type Node, type Op } from "../core/src/ir/node.ts";
 import { group, sample } from "../core/src/kernel/kernel.fixture.ts";
 import { wideTiles } from "../core/src/kernel/wide-tile.ts";
 import { attention } from "../core/src/ops/attention.ts";
-import { dot } from "../core/src/ops/build.ts";
+import { blockDot } from "../core/src/ops/block-dot.ts";
+import { blocks } from "../core/src/ops/blocks.ts";
+import { cast, dot } from "../core/src/ops/build.ts";
 import { openStream } from "../core/src/runtime/devices.ts";
 import type { HardwareModel } from "../core/src/runtime/hardware.ts";
 import { register } from "../core/src/runtime/registry.ts";
@@ -88,6 +91,31 @@ test("products of prime sizes, packed and not, and attention", { skip }, () => {
     ),
   );
   check([...products, ...attentions].map(filled));
+});
+
+/** Bytes, or codes of blocks, whose rows and columns end within a vector, and k within four. */
+test("products of bytes, and of blocks with rows of 8 bits", { skip }, () => {
+  const layouts = [0, 1].map((layout) => {
+    const [m, n, k] = [9, 29, 47];
+    return group(
+      [[m, k] as const, layout === 1 ? ([n, k] as const) : ([k, n] as const)].map(
+        (d, i) => [i === 0 ? "u8" : "i8", d] as const,
+      ),
+      (a, b) => dot(cast(a, "i32"), cast(b, "i32"), { contract: [[1], [layout === 1 ? 1 : 0]], batch: [[], []] }),
+    );
+  });
+  const coded = (["q8_0", "q4_0"] as const).map((dtype) =>
+    group(
+      [
+        ["i8", [9, 96]],
+        ["f32", [9, 3]],
+        ["i32", [9, 3]],
+        ["u8", [29, (96 / 32) * dtypes[dtype].bytes]],
+      ],
+      (codes, scales, zeros, bytes) => blockDot(codes, scales, zeros, blocks(bytes, dtype)),
+    ),
+  );
+  check([...layouts, ...coded, ...layouts].map(filled));
 });
 
 for (let from = 0; from < samples.length; from += together) {

@@ -1,10 +1,11 @@
 /** Products with weights of few bits: x [batch, in] f32 by [out, in] in ggml's blocks or bf16, at the widths of a LLaMA of 7 billion, for
- *  one token, a few and a prompt. A call multiplies by several copies of the weights, which are more than caches hold. At batch 1 what
- *  counts is how fast weights are read, so there is a second figure (`…/read`) beside what the memory gives. */
+ *  one token, a few and a prompt. A call multiplies by several copies of the weights, which are more than caches hold. Beside blocks x is
+ *  rounded to 8 bits, as llama.cpp does; as it is it has a row of its own (`…/float`). At batch 1 what counts is how fast weights are read,
+ *  so there is a figure of that (`…/read`) beside what the memory gives. */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { dequantize, jit, key, nn, quantize, random, type Tensor } from "sinan";
+import { type Activations, jit, key, nn, quantize, quantizedLinear, random, type Tensor } from "sinan";
 import { beside, type Figure } from "../figure.ts";
 import type { Cases } from "../main.ts";
 import { type Pair, summary } from "../mean.ts";
@@ -94,30 +95,40 @@ export const cases: Cases = async function* ({ threads, peers, seconds, quick })
   const pairs: Pair[] = [];
   for (const one of all) {
     const { name, format, out, from, batch, copies } = one;
-    const call = jit(
-      (x: Tensor, ws: readonly Tensor[]) =>
-        ws.map((w) => nn.functional.linear(x, format === "bf16" ? w.cast("f32") : dequantize(w))),
-      { name },
-    );
     const x = input(one);
     const ws = Array.from({ length: copies }, (_, copy) => weights(one, copy));
-    const [first] = call(x, ws);
-    await compare(name, first as Tensor, measured);
-    const run = async (): Promise<void> => {
-      const results = call(x, ws);
-      await (results.at(-1) as Tensor).at(0, 0).item();
-      for (const r of results) r.dispose();
-    };
-    const taken = median(await times(run, { seconds, atLeast: 3 })) / copies;
-    for (const w of [x, ...ws]) w.dispose();
     const figure = { bench: "gemm-quant", device, threads } as const;
     const theirs = ofCase(measured, name);
-    const value = (2 * out * from * batch) / taken / 1e9;
-    pairs.push({ name, ours: value, theirs });
-    yield* beside({ ...figure, case: name, value, unit: "GFLOP/s" }, theirs);
-    if (batch > 1) continue;
-    const read = (out * from * bits[format]) / 8 / taken / 1e9;
-    yield* beside({ ...figure, case: `${name}/read`, value: read, unit: "GB/s" }, ofCase(measured, "read"));
+    const timed = async (activations: Activations): Promise<number> => {
+      const call = jit(
+        (y: Tensor, weightsOf: readonly Tensor[]) =>
+          weightsOf.map((w) =>
+            format === "bf16" ? nn.functional.linear(y, w.cast("f32")) : quantizedLinear(y, w, null, { activations }),
+          ),
+        { name: `${name}-${activations}` },
+      );
+      const [first] = call(x, ws);
+      await compare(name, first as Tensor, measured);
+      const run = async (): Promise<void> => {
+        const results = call(x, ws);
+        await (results.at(-1) as Tensor).at(0, 0).item();
+        for (const r of results) r.dispose();
+      };
+      return median(await times(run, { seconds, atLeast: 3 })) / copies;
+    };
+    const speed = (taken: number): number => (2 * out * from * batch) / taken / 1e9;
+    const taken = await timed(format === "bf16" ? "float" : "int8");
+    pairs.push({ name, ours: speed(taken), theirs });
+    yield* beside({ ...figure, case: name, value: speed(taken), unit: "GFLOP/s" }, theirs);
+    if (batch === 1) {
+      const read = (out * from * bits[format]) / 8 / taken / 1e9;
+      yield* beside({ ...figure, case: `${name}/read`, value: read, unit: "GB/s" }, ofCase(measured, "read"));
+    }
+    if (format !== "bf16") {
+      const value = speed(await timed("float"));
+      yield* beside({ ...figure, case: `${name}/float`, value, unit: "GFLOP/s" }, theirs);
+    }
+    for (const w of [x, ...ws]) w.dispose();
   }
   yield* summary({ bench: "gemm-quant", device, threads, unit: "GFLOP/s" }, pairs, {
     mean: "geometric-mean",

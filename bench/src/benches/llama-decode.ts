@@ -6,8 +6,8 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { cpuDriver } from "@sinan/cpu";
 import { pieceBytes, reading } from "@sinan/cpu/bounds";
-import { llama, type Llama, llamaConfig, llamaConfigToJson, Session } from "@sinan/llm";
-import { jit, key, nn, quantize, tensor, type Tensor, tree } from "sinan";
+import { llama, type Llama, llamaConfig, llamaConfigToJson, quantizeLlama, Session } from "@sinan/llm";
+import { type Activations, jit, key, nn, tensor, type Tensor } from "sinan";
 import type { Device } from "sinan/south";
 import { beside, type Figure } from "../figure.ts";
 import type { Cases } from "../main.ts";
@@ -33,18 +33,13 @@ type Format = keyof typeof blockBytes;
 /** Of the magnitudes of the scores behind the prompt: llama.cpp keeps keys and values in f16, and beside blocks rounds to 8 bits. */
 const tolerance = { f32: 0.002, q4_0: 0.05 } as const;
 
-/** The cases were `token` before there were several formats. */
+/** The cases were `token` before there were several formats. Beside blocks activations are rounded to 8 bits, as llama.cpp does. */
 const caseOf = (format: Format): string => (format === "f32" ? "token" : `token-${format}`);
 
 const isMatrix = (name: string): boolean => name.endsWith("_proj.weight") || name === "lm_head.weight";
 
-/** The model with its matrices in blocks; of its embedding a token reads one row. */
-function inFormat(model: Llama, format: Format): Llama {
-  if (format === "f32") return model;
-  const named = Object.entries(nn.namedParameters(model));
-  const matrices = new Set(named.filter(([name]) => isMatrix(name)).map(([, w]) => w));
-  return tree.map((w) => (matrices.has(w) ? quantize(w, format) : w), model);
-}
+const inFormat = (model: Llama, format: Format, activations: Activations): Llama =>
+  format === "f32" ? model : quantizeLlama(model, format, { activations });
 
 async function peersOf(
   model: Llama,
@@ -86,23 +81,31 @@ export const cases: Cases = async function* ({ threads, peers, seconds, quick })
   const device = await openCpu(threads);
   const fresh = llama(config).init(key(0));
   for (const format of Object.keys(blockBytes) as Format[]) {
-    const model = inFormat(fresh, format);
+    const model = inFormat(fresh, format, "int8");
     let bytes = 0;
     for (const [name, w] of Object.entries(nn.namedParameters(model))) {
       await w.data();
       if (isMatrix(name)) bytes += (w.size / 32) * blockBytes[format];
     }
     const measured = peers ? await peersOf(model, format, { threads, seconds, isQuick: quick }) : [];
-    await compare(model, format, measured);
-    const read = device === "cpu-wasm" ? await reader(threads, Math.ceil(bytes / pieceBytes)) : undefined;
-    const { taken, bound } = await decode(model, seconds, read);
-    const figure = { bench: "llama-decode", case: caseOf(format), device, threads, unit: "tokens/s" } as const;
-    // The first ones compile.
-    const perSecond = (each: readonly number[]): number => 1 / median(each.slice(2));
-    const memory = read
-      ? [{ name: "memory", version: `${(bytes / 2 ** 20).toFixed(0)} MiB`, value: perSecond(bound) }]
-      : [];
-    yield* beside({ ...figure, value: perSecond(taken) }, [...memory, ...ofCase(measured, caseOf(format))]);
+    const name = caseOf(format);
+    // The unrounded case has a row of its own.
+    const all = [
+      [name, model] as const,
+      ...(format === "f32" ? [] : [[`${name}/float`, inFormat(fresh, format, "float")] as const]),
+    ];
+    for (const [of, own] of all) {
+      await compare(own, format, measured);
+      const read = device === "cpu-wasm" ? await reader(threads, Math.ceil(bytes / pieceBytes)) : undefined;
+      const { taken, bound } = await decode(own, seconds, read);
+      const figure = { bench: "llama-decode", case: of, device, threads, unit: "tokens/s" } as const;
+      // The first ones compile.
+      const perSecond = (each: readonly number[]): number => 1 / median(each.slice(2));
+      const memory = read
+        ? [{ name: "memory", version: `${(bytes / 2 ** 20).toFixed(0)} MiB`, value: perSecond(bound) }]
+        : [];
+      yield* beside({ ...figure, value: perSecond(taken) }, [...memory, ...ofCase(measured, name)]);
+    }
   }
 };
 

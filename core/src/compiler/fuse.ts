@@ -55,7 +55,10 @@ export function fuse(fn: Fn): Fusion {
   for (const n of order) {
     if (runsFunctions(n)) n.src.forEach(need);
     const { rereads } = define<Op>(n.op);
-    if (rereads) n.src.forEach((s) => needsMaterial(s, flops, rereads === "unmasked") && need(firstComputed(s)));
+    if (rereads)
+      n.src.forEach(
+        (s) => needsMaterial(s, flops, rereads === "unmasked") && need(rereads === "casts" ? s : firstComputed(s)),
+      );
   }
 
   for (let i = order.length - 1; i >= 0; i--) {

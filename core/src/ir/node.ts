@@ -77,6 +77,8 @@ export interface RareAttrs {
   /** What a tensor of blocks is kept as, u8, and the tensor made of such bytes. */
   bytes: None;
   blocks: { readonly dtype: DType };
+  /** The product of rows of 8-bit codes, with a scale and what their weights' zero point takes away for each block, and rows of blocks. */
+  blockDot: None;
   expm1: None;
   log1p: None;
   exp2: None;

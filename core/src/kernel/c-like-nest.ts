@@ -11,6 +11,8 @@ import { topological } from "../ir/fn.ts";
 import { dtypeOf, type Node, tensorTypeOf } from "../ir/node.ts";
 import { affine, constIndex, subIndex } from "../ops/indexing.ts";
 import type { CLike } from "./c-like.ts";
+import { quadOf } from "./byte-product.ts";
+import { Quads } from "./c-like-quads.ts";
 import { Lanes, type Needs, one, only, type ScalarOp, type Text } from "./c-like-lanes.ts";
 import { runsOf } from "./c-like-copies.ts";
 import { pathTo, Reach } from "./c-like-reach.ts";
@@ -30,7 +32,7 @@ import {
 } from "./c-like-text.ts";
 import { Totals } from "./c-like-totals.ts";
 import { type AccumulateNode, loadsIn, type NestNode, type RangeNode, type StoreNode } from "./nests.ts";
-import { substitutions } from "./substitute.ts";
+import { substitute, substitutions } from "./substitute.ts";
 
 /** A text in the making: the language, and the helpers that it turns out to need. */
 export interface Writing {
@@ -71,6 +73,7 @@ export class NestText {
   readonly #reach: Reach;
   readonly #ahead: Ahead;
   readonly #totals: Totals;
+  readonly #quads: Quads | undefined;
   /** Loads that are columns of blocks, and the names of the columns of each block where they are known. */
   readonly #columns = new Map<Node, Column>();
   readonly #turned = new Map<Block, Map<Node, readonly string[]>>();
@@ -97,6 +100,17 @@ export class NestText {
     this.#reach = new Reach(this.#lane, this.#lanes.hasCodes);
     this.#ahead = new Ahead(context.language, this.#reach, this.#lanes.width);
     this.#totals = new Totals(this.#lanes, this.#lane, context.helper);
+    this.#quads =
+      this.#lane &&
+      new Quads({
+        language: context.language,
+        needs: context.needs,
+        lane: this.#lane,
+        reach: this.#reach,
+        at: (n, places) => substitute([n], { range: (r) => places.get(r) })[0] as Node,
+        place: (buffer, index, at) => this.#place(buffer, index, at, undefined),
+        newName: () => `v${this.#count++}`,
+      });
   }
 
   /** An i32 scalar, and the lines before it. */
@@ -276,7 +290,7 @@ export class NestText {
     const pinned = own ? this.#pinned(root) : none;
     const find = (n: Node): Text | undefined => (pinned.has(n) ? own?.names : this.#reach.home(n, at).names)?.get(n);
     const isOpen = (m: Node): boolean => m.op !== "accumulate" && m.op !== "load" && find(m) === undefined;
-    const order = topological([root], (m) => isOpen(m) && this.#reach.codeOf(m) === undefined);
+    const order = topological([root], (m) => isOpen(m) && this.#reach.codeOf(m) === undefined && !this.#isPieced(m));
     for (const n of order) {
       if (n.op === "scratch" || (n.op === "param" && tensorTypeOf(n).dims.length > 0) || find(n) !== undefined)
         continue;
@@ -319,6 +333,13 @@ export class NestText {
     return pinned;
   }
 
+  /** Whether a short float is made of bytes that lie apart from those of other lanes: each lane's are read together. */
+  #isPieced(n: Node): boolean {
+    if (n.op !== "bitcast" || !this.#reach.varies(n)) return false;
+    const loads = loadsIn([n]);
+    return loads.length > 1 && loads.every((load) => load.src.length === 2 && !this.#isContiguous(load.src[1] as Node));
+  }
+
   #made(n: Node, at: Block, of: (n: Node) => Text, own: Own | undefined): Text {
     const { language, helper } = this.#context;
     const dtype = dtypeOf(n);
@@ -327,6 +348,11 @@ export class NestText {
       const values = this.#value(valuesOf(n, code, this.#lane), at, own);
       return this.#lanes.choice(values, this.#value(code.src[0] as Node, at, own), dtype);
     }
+    if (this.#isPieced(n))
+      return this.#lanes.pack(
+        dtype,
+        this.#inLanes(n).map((lane) => only(this.#value(lane, at, own))),
+      );
     switch (n.op) {
       case "const":
         return one(language.literal(n.attr.value, n.attr.dtype));
@@ -424,6 +450,8 @@ export class NestText {
     const level = this.#reach.levelOf(n);
     const serial = ranges.filter(isSerial);
     const last = serial.at(-1);
+    const four = this.#ofBytes(n, ranges, home, level);
+    if (four) return four;
     const written =
       last && this.#lane && goesAlongRows(n.src[0] as Node, last, this.#lane) ? points([last]) : undefined;
     const inside = this.#loops(home, level - 1, written ? serial.slice(0, -1) : serial);
@@ -456,6 +484,31 @@ export class NestText {
       for (const line of lines) addLine(home, level, line);
       return named;
     });
+  }
+
+  /** A sum of products of bytes, four of which are one step. */
+  #ofBytes(n: AccumulateNode, ranges: readonly RangeNode[], home: Block, level: number): Text | undefined {
+    const quad = quadOf(n);
+    const { language } = this.#context;
+    const [value] = n.src as [Node];
+    if (!quad || !this.#quads || !this.#reach.varies(value) || this.#stored.size === 0) return undefined;
+    const serial = ranges.filter((r) => r !== quad);
+    const last = serial.at(-1);
+    const isWritten = last !== undefined && last.attr.extent <= SHORT;
+    if (!serial.every(isSerial)) return undefined;
+    const steps = this.#instancesOf(value, isWritten ? points([last]) : [nowhere]);
+    if (!this.#quads.takes(steps, quad)) return undefined;
+    this.#quads.find(steps, quad);
+    const inside = this.#loops(home, level - 1, isWritten ? serial.slice(0, -1) : serial);
+    const first = this.#lanes.repeat(one(language.literal(0, "i32")), "i32");
+    const name = `a${this.#count++}`;
+    const running = { ...first, parts: [name] };
+    addLine(home, level - 1, language.variable(this.#lanes.type("i32"), name, only(first)));
+    for (const step of steps) {
+      const next = this.#quads.step(n, running, step, quad, inside);
+      addLine(inside, this.#reach.levelOf(step), `${name} = ${only(next)};`);
+    }
+    return running;
   }
 
   #loops(home: Block, level: number, ranges: readonly RangeNode[]): Block {

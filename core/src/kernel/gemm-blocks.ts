@@ -84,7 +84,7 @@ function isPacked(w: Node): boolean {
 }
 
 /** Whether so many neighbours along k are neighbours in memory, or the same, for each of the operand's loads. */
-function isAlong(w: Node, k: RangeNode, lanes: number): boolean {
+export function isAlong(w: Node, k: RangeNode, lanes: number): boolean {
   return loadsIn([w]).every((l) => {
     if (l.src.length > 2) return false;
     const { terms } = affine(l.src[1] as Node);

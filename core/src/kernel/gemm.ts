@@ -65,7 +65,7 @@ export function scheduleProduct(plan: Plan, i: number, pack: (plan: Plan, i: num
   collapseReduced(plan, i);
   collapseNeighbours(plan, i, outputIds(plan.nest(i)));
   const wide = wideRules(plan.hardware, lanes);
-  const next = wide?.packed(plan, i, lanes);
+  const next = wide?.packed(plan, i);
   if (next !== undefined) return next;
   const tile = chooseTile(plan, i, lanes);
   if (!tile) return i + 1;

@@ -70,7 +70,9 @@ function scheduleNest(plan: Plan, i: number): number {
   if (plan.nest(i).attr.order.some((id) => plan.range(i, id).attr.extent === 0)) return i + 1;
   if (sums.length === 0) return scheduleElementwise(plan, i);
   if (sums.some((n) => n.attr.product))
-    return sums.length === 1 ? scheduleProduct(plan, i, scheduleElementwise) : i + 1;
+    return sums.length === 1
+      ? scheduleProduct(plan, i, scheduleElementwise)
+      : (wideRules(plan.hardware, vectorLanes(plan.hardware))?.packed(plan, i) ?? i + 1);
   return sums.length === 1 ? scheduleReduction(plan, i, sums[0] as AccumulateNode) : i + 1;
 }
 

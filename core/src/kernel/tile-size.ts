@@ -54,7 +54,7 @@ export interface WideRules {
     of: { readonly m: number; readonly n: number; readonly lanes: number },
   ) => Side | undefined;
   /** Schedules nest i, if it is a product by weights of few bits, and returns the position behind. */
-  readonly packed: (plan: Plan, i: number, lanes: number) => number | undefined;
+  readonly packed: (plan: Plan, i: number) => number | undefined;
   /** Cuts the sum where the columns lie along it, so that as many of its steps as there are lanes read a block of them, which is
    *  turned in registers. */
   readonly turnBlocks: (plan: Plan, i: number, sum: AccumulateNode, columns: Columns) => void;

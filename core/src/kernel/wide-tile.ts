@@ -3,13 +3,21 @@ import type { Node, ReduceKind } from "../ir/node.ts";
 import { affine } from "../ops/indexing.ts";
 import { greatestDivisor, PANELS } from "./gemm.ts";
 import { schedulePacked } from "./gemm-blocks.ts";
-import { type AccumulateNode, loadsIn, type RangeNode, reaches } from "./nests.ts";
+import { scheduleBytes } from "./gemm-bytes.ts";
+import { type AccumulateNode, accumulatesIn, loadsIn, type RangeNode, reaches } from "./nests.ts";
+import { lanesOf } from "./plan.ts";
 import { side } from "./side-rows.ts";
 import { addWideRules, evenly, type TileShape, type TileSize, type WideRules } from "./tile-size.ts";
 
 /** From here on products on such machines have tiles of their own. */
 export const wideTiles = (): void =>
-  addWideRules({ tile: wideTile, liesAlong, side, panels, packed: schedulePacked, turnBlocks, narrower, isWindow });
+  addWideRules({ tile: wideTile, liesAlong, side, panels, packed, turnBlocks, narrower, isWindow });
+
+const packed: WideRules["packed"] = (plan, i) => {
+  const lanes = lanesOf(plan, i);
+  const isOneSum = accumulatesIn(plan.nest(i).src).length === 1;
+  return scheduleBytes(plan, i, lanes) ?? (isOneSum ? schedulePacked(plan, i, lanes) : undefined);
+};
 
 function wideTile(registers: number, { count, width, windowed, turned, long }: TileShape): TileSize {
   const isMany = registers >= 32;

@@ -30,6 +30,7 @@ import {
   slice,
   sub,
   where,
+  xor,
 } from "./build.ts";
 import type { RareFamily } from "./define.ts";
 import { load } from "./table.ts";
@@ -101,15 +102,32 @@ const formats: { readonly [D in BlockDType]: (b: Node) => Node } = {
   },
 };
 
-/** The values as an expression of the bytes. */
-function decoded(w: Node): Node {
-  const dtype = requireBlocks("dequantize", w);
+/** The formats whose blocks are codes around a zero point with one scale. */
+export type CodedDType = "q8_0" | "q4_0";
+
+/** The code, without a sign, that stands for 0. */
+export const zeroPoints: { readonly [D in CodedDType]: number } = { q8_0: 128, q4_0: 8 };
+
+/** The codes u8[rows, blocks, elements] and scales f32[rows, blocks] of w: its values are (code − zero point) · scale. */
+export function codesOf(w: Node, dtype: CodedDType): { readonly codes: Node; readonly scales: Node } {
+  const b = byBlocks(w, dtype);
+  const codes = dtype === "q8_0" ? xor(part(b, 2, 32), number(part(b, 2, 32), 128)) : flat(nibbles(b, 2, 1, 16));
+  return { codes, scales: reshape(half(b, 0), dimsOf(b).slice(0, 2)) };
+}
+
+/** The bytes as u8[rows, blocks, bytes]. */
+function byBlocks(w: Node, dtype: BlockDType): Node {
   const dims = knownDims(w);
   const { block, bytes: size } = dtypes[dtype];
   const count = dims.reduce((c, d) => c * d, 1);
   const n = (dims.at(-1) as number) / block;
-  const rows = n === 0 ? 0 : count / block / n;
-  return reshape(formats[dtype](reshape(bytes(w), [rows, n, size])), dims);
+  return reshape(bytes(w), [n === 0 ? 0 : count / block / n, n, size]);
+}
+
+/** The values as an expression of the bytes. */
+function decoded(w: Node): Node {
+  const dtype = requireBlocks("dequantize", w);
+  return reshape(formats[dtype](byBlocks(w, dtype)), knownDims(w));
 }
 
 export const blockOps = {

@@ -47,8 +47,8 @@ interface Common<O extends Op> {
    *  own, so nothing can follow it in its kernel. */
   readonly fusion?: "anchor" | "sink";
   /** It reads elements of its sources many times, so what computes there is stored first; for `unmasked` padding is too, so that no
-   *  condition stands between its loads. */
-  readonly rereads?: "values" | "unmasked";
+   *  condition stands between its loads, and for `casts` casts are. */
+  readonly rereads?: "values" | "unmasked" | "casts";
 
   // What the passes know themselves of the ops that every program has, an entry of a rare family brings along.
   readonly attrs?: AttrKinds<O>;

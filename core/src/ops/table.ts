@@ -8,6 +8,7 @@ import type { control } from "../control/ops.ts";
 import type { attentive } from "./attention.ts";
 import { contraction } from "./contraction.ts";
 import type { convolution } from "./convolution.ts";
+import type { blockDots } from "./block-dot.ts";
 import type { blockOps } from "./blocks.ts";
 import type { cumulative } from "./cumulative.ts";
 import type { OpDef } from "./define.ts";
@@ -35,6 +36,7 @@ type Rare = typeof attentive &
   typeof sorting &
   typeof special &
   typeof blockOps &
+  typeof blockDots &
   typeof machine &
   typeof names &
   typeof pooling;

@@ -65,6 +65,7 @@ export {
   type VjpRule,
 } from "./region.ts";
 export { type BlockDType, dequantize, fakeQuantize, quantize } from "./quantised.ts";
+export { type Activations, quantizedLinear, type QuantizedLinearOptions } from "./quantised-linear.ts";
 export * from "./shape.ts";
 export * from "./special.ts";
 export { splitBackward, type SplitBackwardOptions } from "./split-backward.ts";

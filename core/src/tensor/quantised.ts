@@ -93,10 +93,21 @@ const roundAway = (x: Tensor): Tensor => {
   return where(x.less(0), neg(up), up);
 };
 
-function bytes8(x: Tensor): Tensor {
+/** Codes of 8 bits of rows [..., 32], i8, and the scale of each before it is rounded to f16: [..., 1]. */
+function rounded8(x: Tensor): { readonly codes: Tensor; readonly d: Tensor } {
   const d = div(max(abs(x), -1, last), 127);
-  const q = cast(roundAway(mul(x, inverse(d))), "i8");
-  return concat([half(d), bitcast(q, "u8")], -1);
+  return { codes: cast(roundAway(mul(x, inverse(d))), "i8"), d };
+}
+
+function bytes8(x: Tensor): Tensor {
+  const { codes, d } = rounded8(x);
+  return concat([half(d), bitcast(codes, "u8")], -1);
+}
+
+/** What q8_0 keeps of rows [..., 32] of f32: codes, i8, and scales [..., 1] of f32. */
+export function codes8(x: Tensor): { readonly codes: Tensor; readonly scales: Tensor } {
+  const { codes, d } = rounded8(x);
+  return { codes, scales: cast(cast(d, "f16"), "f32") };
 }
 
 /** Nibbles [..., 2, length] side by side: the first of each two low. */

@@ -18,7 +18,7 @@ import {
 import type { LlamaConfig } from "../config.ts";
 import { norm } from "./norm.ts";
 import { plainAttention } from "./plain-attention.ts";
-import { projection, type Projection } from "./projection.ts";
+import { type ModelOptions, projection, type Projection } from "./projection.ts";
 
 /** cos and sin of the positions of a call, `[time, turning]` each, or `[batch, 1, time, turning]` where rows differ. */
 export interface RopeTables {
@@ -61,7 +61,7 @@ export interface LayerOutput {
   readonly cache: LayerCache | null;
 }
 
-export const attention = (config: LlamaConfig) => {
+export const attention = (config: LlamaConfig, options: ModelOptions) => {
   const {
     hiddenSize,
     numAttentionHeads: heads,
@@ -78,10 +78,14 @@ export const attention = (config: LlamaConfig) => {
   return nn.module(
     "attention",
     {
-      q_proj: projection(hiddenSize, heads * headDim, { std, bias }),
-      k_proj: projection(hiddenSize, groups * headDim, { std, bias }),
-      v_proj: projection(hiddenSize, groups * headDim, { std, bias }),
-      o_proj: projection(heads * headDim, hiddenSize, { std: std / Math.sqrt(2 * numHiddenLayers), bias: outputBias }),
+      q_proj: projection(hiddenSize, heads * headDim, { ...options, std, bias }),
+      k_proj: projection(hiddenSize, groups * headDim, { ...options, std, bias }),
+      v_proj: projection(hiddenSize, groups * headDim, { ...options, std, bias }),
+      o_proj: projection(heads * headDim, hiddenSize, {
+        ...options,
+        std: std / Math.sqrt(2 * numHiddenLayers),
+        bias: outputBias,
+      }),
       q_norm: normed(heads),
       k_norm: normed(groups),
       normsHeads: qkNorm === "head",

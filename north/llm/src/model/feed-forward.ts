@@ -2,16 +2,20 @@
 
 import { mul, nn, square, type Tensor } from "sinan";
 import type { Activation, LlamaConfig } from "../config.ts";
-import { projection } from "./projection.ts";
+import { type ModelOptions, projection } from "./projection.ts";
 
-export const feedForward = (config: LlamaConfig) => {
+export const feedForward = (config: LlamaConfig, options: ModelOptions) => {
   const { hiddenSize, intermediateSize, initializerRange: std, numHiddenLayers, mlpBias: bias } = config;
   return nn.module(
     "feedForward",
     {
-      gate_proj: config.gated ? projection(hiddenSize, intermediateSize, { std, bias }) : null,
-      up_proj: projection(hiddenSize, intermediateSize, { std, bias }),
-      down_proj: projection(intermediateSize, hiddenSize, { std: std / Math.sqrt(2 * numHiddenLayers), bias }),
+      gate_proj: config.gated ? projection(hiddenSize, intermediateSize, { ...options, std, bias }) : null,
+      up_proj: projection(hiddenSize, intermediateSize, { ...options, std, bias }),
+      down_proj: projection(intermediateSize, hiddenSize, {
+        ...options,
+        std: std / Math.sqrt(2 * numHiddenLayers),
+        bias,
+      }),
       activation: config.activation,
     },
     feed,

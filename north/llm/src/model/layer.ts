@@ -6,21 +6,22 @@ import type { LlamaConfig } from "../config.ts";
 import { attention, type LayerInput, type LayerOutput } from "./attention.ts";
 import { feedForward } from "./feed-forward.ts";
 import { norm } from "./norm.ts";
+import type { ModelOptions } from "./projection.ts";
 
 /** Norms have Hugging Face's names, by which `post_attention_layernorm` is the one before the feed-forward network unless there are
  *  some behind the branches. */
-export const decoderLayer = (config: LlamaConfig) => {
+export const decoderLayer = (config: LlamaConfig, options: ModelOptions) => {
   const { normPlace: place, parallel } = config;
   const made = (isThere: boolean): nn.Layer | null => (isThere ? norm(config, config.hiddenSize) : null);
   return nn.module(
     "llamaLayer",
     {
       input_layernorm: made(place !== "after"),
-      self_attn: attention(config),
+      self_attn: attention(config, options),
       post_attention_layernorm: made(place !== "before" || parallel !== "oneNorm"),
       pre_feedforward_layernorm: made(place === "both" && parallel !== "oneNorm"),
       post_feedforward_layernorm: made(place !== "before"),
-      mlp: feedForward(config),
+      mlp: feedForward(config, options),
       attention_dropout: nn.dropout(config.dropout),
       mlp_dropout: nn.dropout(config.dropout),
       place,

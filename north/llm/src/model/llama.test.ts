@@ -25,6 +25,7 @@ import { weightShapes } from "../weights/shapes.ts";
 import { withWeights } from "../weights/stored.ts";
 import { type Llama, llama } from "./llama.ts";
 import { loss } from "./loss.ts";
+import { quantizeLlama } from "./quantise.ts";
 import { parameterCount } from "./size.ts";
 
 const { cases } = loadCases("llama");
@@ -147,6 +148,25 @@ onEachDevice("matrices in blocks give the logits of the values that their blocks
   const [got, wanted] = [await logits(blocks), await logits(mapped((w) => dequantize(quantize(w, "q4_0"))))];
   got.forEach((value, i) => assert.ok(Math.abs(value - (wanted[i] ?? 0)) < 1e-5, `${i}: ${value}, not ${wanted[i]}`));
   assert.notDeepEqual(got, await logits(model));
+});
+
+onEachDevice("matrices in blocks, with activations as they are and in 8 bits", async () => {
+  const wide = { ...small, hiddenSize: 32, intermediateSize: 64, headDim: 16, tieWordEmbeddings: false };
+  const model = llama(llamaConfig("llama-tiny", wide)).init(key(0));
+  const logits = async (m: Llama): Promise<number[]> => Array.from(await m(someIds()).data(), Number);
+  const far = (a: readonly number[], b: readonly number[]): number =>
+    Math.max(...a.map((x, i) => Math.abs(x - (b[i] as number)))) / Math.max(...b.map(Math.abs));
+  const plain = await logits(model);
+  for (const dtype of ["q8_0", "q4_0"] as const) {
+    const [exact, rounded] = [quantizeLlama(model, dtype), quantizeLlama(model, dtype, { activations: "int8" })];
+    assert.equal(rounded.model.layers[0]?.mlp.up_proj.weight.dtype, dtype);
+    assert.equal(rounded.model.embed_tokens.weight, model.model.embed_tokens.weight);
+    const [a, b] = [await logits(exact), await logits(rounded)];
+    assert.notDeepEqual(a, b);
+    // Rounding to 8 bits moves logits less than what 4 bits of the weights do, about as much as 8 bits.
+    assert.ok(far(b, a) < 0.02, `${dtype}: ${far(b, a)}`);
+    assert.ok(far(a, plain) < (dtype === "q8_0" ? 0.02 : 0.3), `${dtype}: ${far(a, plain)}`);
+  }
 });
 
 for (const name of ["dropout", "attentionDropout"] as const)

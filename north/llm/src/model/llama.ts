@@ -8,7 +8,7 @@ import type { LayerCache, LayerInput, LayerOutput, Past, RopeTables } from "./at
 import { decoderLayer } from "./layer.ts";
 import { norm } from "./norm.ts";
 import { longest, placed, type TokenInput } from "./positions.ts";
-import { projection } from "./projection.ts";
+import { type ModelOptions, projection } from "./projection.ts";
 
 /** A language model, its weights to be drawn by `init(key)` or read from a file. Called with ids i32 `[batch, time]`, or a record with
  *  the documents that they belong to, it gives logits `[batch, time, vocabulary]`; a ShapeError for ids of other rank, or longer than
@@ -18,7 +18,7 @@ import { projection } from "./projection.ts";
  *  "Language Models are Unsupervised Multitask Learners", §2.3); norms begin as ones, biases as zeros.
  *
  *  @example const model = llama(llamaConfig("llama-tiny")).init(key(0)); */
-export const llama = (config: LlamaConfig) => {
+export const llama = (config: LlamaConfig, options: ModelOptions = {}) => {
   const { vocabSize, hiddenSize, numHiddenLayers, initializerRange: std, headBias: bias } = config;
   const initializer = nn.initializers.normal({ std });
   return nn.module(
@@ -33,10 +33,10 @@ export const llama = (config: LlamaConfig) => {
             : null,
         embed_norm: config.embeddingNorm ? norm(config, hiddenSize) : null,
         embedding_dropout: nn.dropout(config.dropout),
-        layers: Array.from({ length: numHiddenLayers }, () => decoderLayer(config)),
+        layers: Array.from({ length: numHiddenLayers }, () => decoderLayer(config, options)),
         norm: norm(config, hiddenSize),
       },
-      lm_head: config.tieWordEmbeddings ? null : projection(hiddenSize, vocabSize, { std, bias }),
+      lm_head: config.tieWordEmbeddings ? null : projection(hiddenSize, vocabSize, { ...options, std, bias }),
     },
     logits,
   );

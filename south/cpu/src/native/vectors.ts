@@ -8,9 +8,11 @@ import {
   type Needs,
   type Op,
   type ReduceKind,
+  type ScalarOp,
   type VectorOp,
   type Vectors,
 } from "sinan/south";
+import { byteHelper } from "./byte-dots.ts";
 import { parametersOf, types } from "./c-types.ts";
 import { instructions } from "./instructions.ts";
 import { widened } from "./widen.ts";
@@ -214,6 +216,8 @@ function helper(
   lanes: number,
   needs: Needs,
 ): string | undefined {
+  const ofBytes = byteHelper(name, op, lanes, needs);
+  if (ofBytes !== undefined) return ofBytes;
   const element = elementOf(dtype);
   const result = op.startsWith("total_") ? "" : needs.type(element, lanes);
   const memory = types[element] ?? "";
@@ -268,7 +272,7 @@ function helper(
       const params = letters.map((a) => `${result} ${a}`).join(", ");
       const whole = isFloat(dtype) ? floatBody(op, dtype, lanes, needs) : wholeBody(op, dtype, lanes, needs);
       if (whole !== undefined) return define(result, name, params, whole);
-      const lane = `${needs.scalar(op, dtype, from)}(${letters.map((a) => `${a}[i]`).join(", ")})`;
+      const lane = `${needs.scalar(op as ScalarOp, dtype, from)}(${letters.map((a) => `${a}[i]`).join(", ")})`;
       const scalar = laneWise(result, name, params, lanes, lane);
       const machine = instructions(op, dtype, lanes);
       return machine === undefined

@@ -1,0 +1,66 @@
+/** Products of integers of 8 bits in 32: exact on the native tier for every pair of signs, layout and size, with any number of threads. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { type DType, device, jit, matmul, tensor, type Tensor } from "../core/src/index.ts";
+import { noNative } from "./devices.ts";
+
+const sizes = [
+  [13, 37, 64],
+  [1, 40, 36],
+  [9, 23, 41],
+] as const;
+const pairs = [
+  ["i8", "i8"],
+  ["u8", "i8"],
+  ["i8", "u8"],
+  ["u8", "u8"],
+] as const;
+
+/** Bytes in which the extremes of both kinds are frequent. */
+function bytes(dtype: DType, count: number, seed: number): number[] {
+  const extremes = dtype === "i8" ? [-128, 127] : [0, 255];
+  let state = seed;
+  return Array.from({ length: count }, () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    const byte = state >>> 24;
+    return state % 5 === 0 ? (extremes[byte & 1] as number) : dtype === "i8" ? byte - 128 : byte;
+  });
+}
+
+/** How x [m, k] and w lie. */
+const layouts = ["x, w [n, k]", "x, w [k, n]", "x [k, m], w [k, n]"] as const;
+
+async function product(threads: number): Promise<void> {
+  await device("cpu:native", { options: { threads, grain: 1 } });
+  for (const [m, n, k] of sizes)
+    for (const [a, b] of pairs) {
+      const x = bytes(a, m * k, 1);
+      const w = bytes(b, n * k, 2);
+      const wanted = Array.from({ length: m * n }, (_, i) => {
+        const [row, column] = [Math.floor(i / n), i % n];
+        let sum = 0;
+        for (let t = 0; t < k; t++) sum += (x[row * k + t] as number) * (w[column * k + t] as number);
+        return sum;
+      });
+      const across = (of: readonly number[], rows: number): number[] =>
+        Array.from({ length: rows * k }, (_, i) => of[(i % rows) * k + Math.floor(i / rows)] as number);
+      {
+        // Each pair of signs has one layout at each size, and all of them after three.
+        const layout =
+          (sizes.findIndex((size) => size[0] === m) + pairs.findIndex((pair) => pair[0] === a && pair[1] === b)) % 3;
+        const name = layouts[layout];
+        const left =
+          layout === 2 ? tensor(across(x, m), { shape: [k, m], dtype: a }) : tensor(x, { shape: [m, k], dtype: a });
+        const right =
+          layout === 0 ? tensor(w, { shape: [n, k], dtype: b }) : tensor(across(w, n), { shape: [k, n], dtype: b });
+        const multiply = jit((p: Tensor, q: Tensor) =>
+          matmul((layout === 2 ? p.transpose() : p).cast("i32"), (layout === 0 ? q.transpose() : q).cast("i32")),
+        );
+        const got = Array.from(await multiply(left, right).data(), Number);
+        assert.deepEqual(got, wanted, `${a} · ${b}, [${m}, ${n}, ${k}], ${name}, ${threads} threads`);
+      }
+    }
+}
+
+test("every pair of signs, layout and size is exact", { skip: noNative }, () => product(1));
+test("so it is with 5 threads", { skip: noNative }, () => product(5));
