@@ -31,8 +31,10 @@ function addFolder(folder: string, hash: ReturnType<typeof createHash>): void {
   const entries = readdirSync(folder, { withFileTypes: true }).sort((a, b) => (a.name < b.name ? -1 : 1));
   for (const entry of entries) {
     const file = path.join(folder, entry.name);
-    if (entry.isDirectory()) addFolder(file, hash);
-    else if (source.test(entry.name)) {
+    if (entry.isSymbolicLink()) throw new Error("a link may lead anywhere");
+    if (entry.isDirectory()) {
+      if (entry.name !== "node_modules") addFolder(file, hash);
+    } else if (source.test(entry.name)) {
       const bytes = readFileSync(file);
       hash.update(`${entry.name} ${bytes.length} `).update(bytes);
     }
