@@ -2,6 +2,7 @@
  *  thread's share is a run of neighbours, which read the same panels, and may begin and end anywhere. */
 import type { Fn } from "../ir/fn.ts";
 import {
+  type AccumulateNode,
   accumulatesIn,
   kernelNode,
   makeNest,
@@ -20,6 +21,8 @@ import { substitute } from "./substitute.ts";
 
 /** Tiles that are enough to share; no more loops become one then. */
 const ENOUGH = 512;
+/** Loops of at most so many steps are written out. */
+const SHORT = 8;
 /** Operations of a tile that are worth finding out which one it is. */
 const LEAST = 2000;
 
@@ -33,9 +36,12 @@ export function shareTiles(kernel: Fn): Fn {
   );
 }
 
+/** Whether a sum has no short loops. Those are written out, of which GCC 12 makes nothing in minutes behind an index that is a remainder. */
+const isLong = (sum: AccumulateNode): boolean => sum.src.slice(1).every((r) => (r as RangeNode).attr.extent > SHORT);
+
 function shareProduct(nest: NestNode): NestNode {
   const sums = accumulatesIn(nest.src);
-  if (!sums.some((sum) => sum.attr.product)) return nest;
+  if (!sums.some((sum) => sum.attr.product) || !sums.every(isLong)) return nest;
   const of = sums.map((sum) => rangesIn([sum]));
   const loops = outputLoops(nest).filter((r) => r.attr.kind === "loop");
   const shared: RangeNode[] = [];
