@@ -162,7 +162,7 @@ function scheduleReduction(plan: Plan, i: number, first: AccumulateNode): number
       lanes: outer || dtypeOf(value) === "bool" ? 1 : Math.min(lanes, parts),
     });
   // A cache line at a time, where a row is more than that; long expressions have enough to do with the partial sums of one vector.
-  const isLong = topological([value]).length > 48;
-  const side = parts > 1 && (isLong || parts > PARTS) ? 1 : 4;
+  // Of short ones with more sums than there are registers, these wait in the first cache for less time than rows take to come.
+  const side = parts > 1 && topological([value]).length > (parts > PARTS ? 16 : 48) ? 1 : 4;
   return outer ? vectorizeLoop(plan, i, along.attr.id, lanes, plan.choose("side", side)) : i + 1;
 }
