@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { frozenPlan } from "../core/src/compiler/frozen-plan.ts";
+import { explain } from "../core/src/explain/index.ts";
 import {
   changeTier,
   device,
@@ -148,6 +149,8 @@ onEachDevice("what is captured stays, and its panels count as memory of the call
     w.dispose();
     return more;
   };
+  const said = await explain(jit(linear, { frozen: frozen(1) }), zeros([1, 512]), random.normal(key(14), [512, 512]));
+  assert.match(said.toText("kernels"), /weights packed once/);
   const more = await held();
   assert.ok(more >= bytes && more < 2 * bytes, `${more} bytes`);
 });

@@ -111,7 +111,7 @@ function splitGroup(group: Fn, hardware: HardwareModel, kept: readonly boolean[]
   let split: Split | undefined;
   if (ahead) {
     const main = renderLoops(ahead.main, codegen, hardware, ahead.choose);
-    groups.set(main, { fn: group, by });
+    groups.set(main, { fn: group, by, ahead });
     const artifact = renderLoops(ahead.pack, codegen, hardware, undefined);
     split = { main, weights: ahead.weights, pack: { type: ahead.panels, kernel: ahead.pack, artifact } };
   }

@@ -9,7 +9,14 @@ import { watched } from "../runtime/watch.ts";
 import type { Choose } from "../kernel/plan.ts";
 import { type Tuning, tuned } from "./tuning.ts";
 
-export const groups = new WeakMap<Artifact, { readonly fn: Fn; readonly by: Tuning | undefined }>();
+interface Made {
+  readonly fn: Fn;
+  readonly by: Tuning | undefined;
+  /** Of one that finds its weights packed: the kernel before it was scheduled, and who decides for it. */
+  readonly ahead?: { readonly main: Fn; readonly choose: Choose };
+}
+
+export const groups = new WeakMap<Artifact, Made>();
 
 /** The loops of a group as its kernel is made of them. */
 export const lowered = (group: Fn): Fn => groupRules()?.lower(group) ?? lower(group);

@@ -1,5 +1,5 @@
 /** The kernels of a plan, as data for people: what they compute and move, how they are scheduled, whose lines they are. */
-import { groupOf, lowered, tuningOf } from "../compiler/kernels.ts";
+import { groupOf, groups, lowered, tuningOf } from "../compiler/kernels.ts";
 import { known, sizeOf } from "../ir/dim.ts";
 import { type Fn, nodesOf, topological } from "../ir/fn.ts";
 import { dimsOf, type Node } from "../ir/node.ts";
@@ -52,15 +52,19 @@ export function schedulesOf(
       const group = groupOf(artifact);
       if (!group || !isScheduled) return [executables[k], { schedule: [], choices: [] }];
       const choices = new Map<string, ChoiceReport>();
-      const chooser = tuningOf(artifact)?.chooser(group, hardware);
-      const options = schedule(lowered(group), hardware, (name, heuristic) => {
+      const ahead = groups.get(artifact)?.ahead;
+      const chooser = ahead?.choose ?? tuningOf(artifact)?.chooser(group, hardware);
+      const options = schedule(ahead?.main ?? lowered(group), hardware, (name, heuristic) => {
         const value = chooser?.(name, heuristic) ?? heuristic;
         if (!choices.has(name)) choices.set(name, { name, value, heuristic });
         return value;
       });
       return [
         executables[k],
-        { schedule: [...foldText(group), ...options.map(optionText)], choices: [...choices.values()] },
+        {
+          schedule: [...(ahead ? ["weights packed once"] : []), ...foldText(group), ...options.map(optionText)],
+          choices: [...choices.values()],
+        },
       ];
     }),
   );
