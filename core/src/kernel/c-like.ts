@@ -11,6 +11,7 @@ import type { Writing } from "./c-like-nest.ts";
 import { partsOf } from "./c-like-parts.ts";
 import { fail } from "./c-like-text.ts";
 import { kernelNode } from "./nests.ts";
+import { nearIndices } from "./near-indices.ts";
 import { isHostScalar } from "./value-at.ts";
 
 /** A buffer or scalar of a kernel: its name in the text, and its place among the buffers or the scalars. */
@@ -99,10 +100,11 @@ export interface KernelText {
  *  @param fused  whether sums of products take one rounding a step (`fma`)
  *  @throws VerifyError for an op or dtype that the language has no rule for */
 export function renderCLike(
-  kernel: Fn,
+  given: Fn,
   language: CLike,
   { fused = false }: { readonly fused?: boolean } = {},
 ): KernelText {
+  const kernel = nearIndices(given);
   const definitions = new Map<string, string>();
   const context: Writing = {
     language,

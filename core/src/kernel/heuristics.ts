@@ -24,7 +24,7 @@ import {
   vectorizeLoop,
   vectorLanes,
 } from "./plan.ts";
-import { isWide, wideRules } from "./tile-size.ts";
+import { wideRules } from "./tile-size.ts";
 
 /** The fewest partial sums of a reduction. Part of what results are, bit for bit: see the header. */
 const PARTS = 8;
@@ -83,8 +83,7 @@ function scheduleElementwise(plan: Plan, i: number): number {
   if (last === undefined) return i + 1;
   const most = lanesOf(plan, i);
   const { extent } = plan.range(i, last).attr;
-  // A short loop is one vector where there are vectors of its length.
-  const lanes = isWide(plan.hardware, most) && extent < most && [4, 8].includes(extent) ? extent : most;
+  const lanes = wideRules(plan.hardware, most)?.lanes(extent, most) ?? most;
   if (follows(plan.nest(i))) {
     const next = orders ? orders.recurrence(plan, i, last) : i + 1;
     if (next !== undefined) return next;
@@ -128,11 +127,12 @@ function scheduleReduction(plan: Plan, i: number, first: AccumulateNode): number
   collapseNeighbours(plan, i, ids);
   const sum = (): AccumulateNode => accumulatesIn(plan.nest(i).src)[0] as AccumulateNode;
   const left = (): RangeNode[] => sum().src.slice(1) as RangeNode[];
-  const terms = left().reduce((c, r) => c * r.attr.extent, 1);
+  const extents = left().map((r) => r.attr.extent);
+  const terms = extents.reduce((c, e) => c * e, 1);
   const blocked = first.attr.kind === "sum" && isFloat(dtypeOf(first)) && terms > LONG;
   const wide = vectorLanes(plan.hardware);
-  const extents = left().map((r) => r.attr.extent);
-  const isWindow = wideRules(plan.hardware, wide)?.isWindow(first.attr.kind, extents);
+  const rules = wideRules(plan.hardware, wide);
+  const isWindow = rules?.isWindow(first.attr.kind, extents);
   const parts = plan.choose("parts", isWindow ? 1 : partialSums(extents, wide));
   // Partial sums along the innermost range are those along all of them only if no round ends within it.
   if (left().length > 1 && (blocked || (parts > 1 && (left().at(-1) as RangeNode).attr.extent % parts !== 0)))
@@ -152,7 +152,9 @@ function scheduleReduction(plan: Plan, i: number, first: AccumulateNode): number
     lanes > 1 &&
     along.attr.extent >= lanes &&
     // So few terms have no partial sums for the lanes of a vector: its lanes are results.
-    (parts === 1 || contiguousLoads(value, along) >= contiguousLoads(value, reduced));
+    (parts === 1 ||
+      (rules?.isAcross(value, along, reduced, parts) ??
+        contiguousLoads(value, along) >= contiguousLoads(value, reduced)));
   if (parts > 1)
     plan.add({
       option: "accumulateParts",

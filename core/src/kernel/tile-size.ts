@@ -3,9 +3,9 @@
  *  A step of a tile of r rows and v vectors reads v vectors of the one operand and r elements of the other, and does r·v fused
  *  multiply-adds: r·v accumulators, v vectors and one repeated element are to fit into the registers, and more than eight
  *  accumulators are needed to hide what an addition takes. */
-import type { ReduceKind } from "../ir/node.ts";
+import type { Node, ReduceKind } from "../ir/node.ts";
 import type { HardwareModel } from "../runtime/hardware.ts";
-import type { AccumulateNode } from "./nests.ts";
+import type { AccumulateNode, RangeNode } from "./nests.ts";
 import type { Plan } from "./plan.ts";
 
 /** A register tile, in rows and vectors. */
@@ -60,8 +60,12 @@ export interface WideRules {
   readonly turnBlocks: (plan: Plan, i: number, sum: AccumulateNode, columns: Columns) => void;
   /** How many panels, of so many rows or columns, are packed at a time. */
   readonly panels: (count: number, length: number) => number;
+  /** The lanes of a loop's vectors. */
+  readonly lanes: (extent: number, most: number) => number;
   /** The lanes of narrower vectors for the last iterations of a loop; 0 where they are too few to matter. */
   readonly narrower: (left: number, extent: number, lanes: number) => number;
+  /** Whether the lanes of a sum are results, along a range of the output, rather than terms, in runs of so many of the reduced range. */
+  readonly isAcross: (value: Node, along: RangeNode, reduced: RangeNode, run: number) => boolean;
   /** Whether a reduction is the most or least of a small window: the same in any order, its loops stay as they are. */
   readonly isWindow: (kind: ReduceKind, extents: readonly number[]) => boolean;
 }

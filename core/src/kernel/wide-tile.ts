@@ -4,6 +4,7 @@ import { affine } from "../ops/indexing.ts";
 import { greatestDivisor, PANELS } from "./gemm.ts";
 import { schedulePacked } from "./gemm-blocks.ts";
 import { scheduleBytes } from "./gemm-bytes.ts";
+import { contiguousRuns } from "./near-indices.ts";
 import { type AccumulateNode, accumulatesIn, loadsIn, type RangeNode, reaches } from "./nests.ts";
 import { lanesOf } from "./plan.ts";
 import { side } from "./side-rows.ts";
@@ -11,7 +12,18 @@ import { addWideRules, evenly, type TileShape, type TileSize, type WideRules } f
 
 /** From here on products on such machines have tiles of their own. */
 export const wideTiles = (): void =>
-  addWideRules({ tile: wideTile, liesAlong, side, panels, packed, turnBlocks, narrower, isWindow });
+  addWideRules({
+    tile: wideTile,
+    liesAlong,
+    side,
+    panels,
+    lanes: lanesOfLoop,
+    packed,
+    turnBlocks,
+    narrower,
+    isAcross,
+    isWindow,
+  });
 
 const packed: WideRules["packed"] = (plan, i) => {
   const lanes = lanesOf(plan, i);
@@ -57,12 +69,24 @@ function panels(count: number, length: number): number {
   return Math.min(even < PANELS ? LOW_PANELS : even, count);
 }
 
+/** A short loop is one vector where there are vectors of its length. */
+const lanesOfLoop = (extent: number, most: number): number =>
+  extent < most && [4, 8].includes(extent) ? extent : most;
+
 /** Loops of more vectors have more to do than their last iterations. */
 const FEW_VECTORS = 8;
 
 function narrower(left: number, extent: number, lanes: number): number {
   if (left < 4 || extent >= FEW_VECTORS * lanes) return 0;
   return left >= lanes ? lanes : left >= 8 ? 8 : 4;
+}
+
+/** What is the same for all terms is read once. */
+function isAcross(value: Node, along: RangeNode, reduced: RangeNode, run: number): boolean {
+  const across = loadsIn([value]).filter(
+    ({ src: [, index] }) => reaches(index as Node, reduced) && affine(index as Node).terms.get(along) === 1,
+  );
+  return across.length >= contiguousRuns(value, reduced, run);
 }
 
 const isWindow = (kind: ReduceKind, extents: readonly number[]): boolean =>
