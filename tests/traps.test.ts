@@ -165,6 +165,13 @@ onEachDevice("a row that is masked whole gets no attention, and gives no gradien
   await close(grad((x: Tensor) => logSumExp(x))(nothing), [0, 0]);
 });
 
+onEachDevice("a log-sum-exp of an infinity is one, and nothing flows to the other terms", async () => {
+  const x = tensor([Infinity, 0, 100]);
+  await close(logSumExp(x), [Infinity]);
+  // eˣ⁻ʸ as IEEE has it: ∞ − ∞ is NaN, as PyTorch's gradient is there.
+  await close(grad((t: Tensor) => logSumExp(t))(x), [Number.NaN, 0, 0]);
+});
+
 onEachDevice("a sum of 10⁸ terms loses nothing", async (t, on) => {
   if (on !== "cpu" && on !== "native") return t.skip("10⁸ terms are for the fast device");
   const parity = arange(1e8).mod(2);

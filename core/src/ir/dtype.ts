@@ -181,3 +181,11 @@ export function roundEven(x: number): number {
   if (rest < 0.5 || (rest === 0.5 && floor % 2 === 0)) return floor;
   return floor === -1 ? -0 : floor + 1;
 }
+
+/** The largest finite value of a float dtype. */
+export const largest: { readonly [D in DType]?: number } = {
+  f16: 65504,
+  bf16: 2 ** 127 * (2 - 2 ** -7),
+  f32: 2 ** 127 * (2 - 2 ** -23),
+  f64: Number.MAX_VALUE,
+};

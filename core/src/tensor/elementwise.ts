@@ -1,7 +1,7 @@
 /** More element-wise functions, composed of the common ones: rounding towards zero, tests, logic of any dtype, and safe forms of
  *  what overflows or is undefined somewhere. Functions, not methods, so that a bundle without them has nothing of them. */
 import { ArgumentError } from "../errors.ts";
-import { type DType, isFloat } from "../ir/dtype.ts";
+import { isFloat, largest } from "../ir/dtype.ts";
 import {
   abs,
   add,
@@ -79,14 +79,6 @@ export const fmod = (a: Operand, b: Operand): Tensor => {
 
 /** Whether an element is infinite, of either sign. */
 export const isInf = (x: Operand): Tensor => equal(abs(x), Number.POSITIVE_INFINITY);
-
-/** The largest finite value of a float dtype. */
-const largest: { readonly [D in DType]?: number } = {
-  f16: 65504,
-  bf16: 2 ** 127 * (2 - 2 ** -7),
-  f32: 2 ** 127 * (2 - 2 ** -23),
-  f64: Number.MAX_VALUE,
-};
 
 /** x with numbers in the place of NaN (0 unless told) and of the infinities (the largest of the dtype unless told). */
 export const nanToNum = (

@@ -1,7 +1,7 @@
 /** Reductions and products. An axis may be one, several or (by default) all; `keepDims` leaves them as axes of 1. */
 import { ShapeError } from "../errors.ts";
 import { type Dim, known, sizeOf } from "../ir/dim.ts";
-import { type DType, dtypes, isFloat } from "../ir/dtype.ts";
+import { type DType, dtypes, isFloat, largest } from "../ir/dtype.ts";
 import { dimsOf, type Node, type ReduceKind } from "../ir/node.ts";
 import { typeText } from "../ir/type.ts";
 import * as build from "../ops/build.ts";
@@ -118,14 +118,14 @@ export const logSumExp: Reduce = (x, axes, { keepDims = false } = {}) => {
 const topOf = (x: Tensor, axes?: Axes): Tensor =>
   result(() => build.stopGradient(max(x, axes, { keepDims: true }).node));
 
-/** The largest element, which log-sum-exp subtracts; 0 where it is infinite, so that ∞ − ∞ does not arise. */
+/** The largest element, which log-sum-exp subtracts; a finite number in its place where it is infinite, so that ∞ − ∞ does not arise. */
 const shiftOf = (x: Tensor, axes?: Axes): Tensor => {
   const m = topOf(x, axes);
-  return where(
-    result(() => build.lt(build.abs(m.node), build.constantLike(m.node, Number.POSITIVE_INFINITY))),
-    m,
-    0,
-  );
+  const most = largest[m.dtype] ?? Number.POSITIVE_INFINITY;
+  return result(() => {
+    const isMore = build.lt(build.constantLike(m.node, Number.NEGATIVE_INFINITY), m.node);
+    return build.where(isMore, build.min(m.node, build.constantLike(m.node, most)), build.zerosLike(m.node));
+  });
 };
 
 /** exp x / Σ exp x over an axis, without overflow. NaN in all of a row that holds ∞, or nothing but −∞, as PyTorch has it. */
