@@ -120,21 +120,19 @@ export function renderCLike(
   };
   const { arguments: args, scratchBytes, names } = argumentsOf(kernel);
   const parts = within(kernelNode(kernel).scope, () => partsOf(kernel, names, context));
+  const made = parts.map(({ lines }) => {
+    const body = lines.map((line) => `  ${line}`).join("\n");
+    const used = new Set(body.match(/\b[bst]\d+\b/g));
+    const isUsed = (a: Argument): boolean => used.has(a.name);
+    return {
+      buffers: args.buffers.filter(isUsed),
+      scratch: args.scratch.filter(isUsed),
+      scalars: args.scalars.filter(isUsed),
+      body,
+    };
+  });
   const functions = (name: string): string =>
-    parts
-      .map(({ lines }, i) => {
-        const body = lines.map((line) => `  ${line}`).join("\n");
-        const used = new Set(body.match(/\b[bst]\d+\b/g));
-        const isUsed = (a: Argument): boolean => used.has(a.name);
-        return language.fn({
-          name: symbolOf(name, i),
-          buffers: args.buffers.filter(isUsed),
-          scratch: args.scratch.filter(isUsed),
-          scalars: args.scalars.filter(isUsed),
-          body,
-        });
-      })
-      .join("\n");
+    made.map((own, i) => language.fn({ name: symbolOf(name, i), ...own })).join("\n");
   const unnamed = functions("");
   const digest = [1, 2].map((seed) => (hashText(unnamed, seed) >>> 0).toString(16).padStart(8, "0")).join("");
   const name = `k_${kernel.name.replaceAll(/\W/g, "_")}_${digest}`;
