@@ -77,6 +77,10 @@ test("a slow peer is asked three times, one that lacks the case or fails at it o
     const ask = (of: string) => inTurn(() => setTimeout(1), [counted], of, { seconds: 0.02, threads: 1 });
     assert.ok(((await ask("60")).theirs[0]?.value ?? 0) >= 0.05);
     assert.equal(turns, 3);
+    turns = 0;
+    const late = { seconds: 0.1, threads: 1, mostSeconds: 0.02 };
+    assert.equal((await inTurn(() => setTimeout(1), [counted], "30", late)).theirs.length, 1);
+    assert.equal(turns, 1, "when the time of all is over, nobody is asked again");
     for (const missing of ["lacks", "fails"]) {
       turns = 0;
       assert.deepEqual([(await ask(missing)).theirs, turns], [[], 1], missing);

@@ -18,18 +18,24 @@ interface Timed {
   readonly theirs: readonly (Peer & { readonly check: number })[];
 }
 
-/** @param seconds  for each of us */
+/** @param seconds  for each of us
+ *  @param mostSeconds  of them all: when they are over, no other round begins */
 export async function inTurn(
   ours: () => Promise<void>,
   peers: readonly CalledPeer[],
   of: string,
-  { seconds, threads }: { readonly seconds: number; readonly threads: number },
+  {
+    seconds,
+    threads,
+    mostSeconds = Number.POSITIVE_INFINITY,
+  }: { readonly seconds: number; readonly threads: number; readonly mostSeconds?: number },
 ): Promise<Timed> {
+  const end = performance.now() + 1000 * mostSeconds;
   const all = [
     async (share: number): Promise<Turn> => ({ times: await turnOf(ours, share), check: Number.NaN }),
     ...peers.map((peer) => (share: number) => peer.turn(of, share)),
   ].map((turn) => ({ turn, times: [] as number[], check: Number.NaN, left: seconds, isDone: false }));
-  for (let round = 0; round < rounds; round++)
+  for (let round = 0; round < rounds && (round === 0 || performance.now() < end); round++)
     for (const one of all) {
       if (one.isDone) continue;
       if (threads > 1) await setTimeout(restMs);
