@@ -232,6 +232,7 @@ export function unmarked(node: Node): Node {
   }
 }
 
+/** Whether a parameter is a number of the host's, which a kernel is given by value. */
 export const isHostScalar = (p: Node): boolean => {
   const { dims, space } = tensorTypeOf(p);
   return space === "host" && dims.length === 0;

@@ -229,6 +229,7 @@ export const take = (x: Tensor, indices: Tensor, axis = 0): Tensor =>
   result(() => build.gather(x.node, indices.node, axisOf("take", x.rank, axis)));
 
 /** x with updates added to, or put in place of, the slices that the indices name; an index outside is dropped.
+ *  Of an x that is donated, or that nothing else reads, only those slices are written; otherwise all of it is copied.
  *  @param updates  the dims of `take(x, indices, axis)` */
 export const scatter = (
   x: Tensor,
