@@ -31,7 +31,7 @@ const decodeTried =
 const inferTried =
   "Weights are packed once (`frozen`, as ONNX Runtime does), before at each call: on one thread the network of linear layers took 155 µs at batch 1, then 95, at batch 8 256 and then 150, the small encoder 5.7 ms and then 4.6, all level with ONNX Runtime or ahead. Convolutions whose rows are short, and those that go by steps of two, have channels as lanes (ResNet-18 at 224²: 26 ms, then 20; ONNX Runtime 16). On two threads the shortest of these calls are mostly waking and waiting.";
 const cnnTried =
-  "The gradients of a convolution's input are computed for the padded image, whose border is then cut away: up to 2.25 times the work on images of 4²; its weight gradients run at 130 to 200 GFLOP/s.";
+  "The gradients of a convolution's input leave its padding out, those of its weights are as fast as the convolution, and the sums of batch norm read vectors. What is left: the remainders of a strided convolution's gradient are made of windows filled up with zeros (16 steps for 9), each padded image is a copy, and a norm reads its image once for each of its sums.";
 const peakTried =
   "303 MB are tensors; Node, the packages and koffi are some 110 MB, the rest V8's heap after compiling. What held device memory for the collector's sake takes none any more.";
 const startTried =
