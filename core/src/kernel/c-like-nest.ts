@@ -5,18 +5,17 @@
  *  where the language has them, and instances where it has none. */
 import { Ahead } from "./c-like-ahead.ts";
 import { valuesOf } from "./c-like-codes.ts";
-import { identityOf } from "../interpreter/contraction.ts";
-import type { DType } from "../ir/dtype.ts";
+import { Columns } from "./c-like-columns.ts";
 import { topological } from "../ir/fn.ts";
 import { dtypeOf, type Node, tensorTypeOf } from "../ir/node.ts";
 import { affine, constIndex, subIndex } from "../ops/indexing.ts";
 import type { CLike } from "./c-like.ts";
-import { quadOf } from "./byte-product.ts";
-import { Quads } from "./c-like-quads.ts";
-import { Lanes, type Needs, one, only, type ScalarOp, type Text } from "./c-like-lanes.ts";
+import { Lanes, one, only, type Text } from "./c-like-lanes.ts";
 import { runsOf } from "./c-like-copies.ts";
 import { pathTo, Reach } from "./c-like-reach.ts";
-import { type Column, columnsIn, goesAlongRows, turned } from "./c-like-turned.ts";
+import { type Share, sharedLoop } from "./c-like-shares.ts";
+import { Sums } from "./c-like-sums.ts";
+import { goesAlongRows } from "./c-like-turned.ts";
 import {
   addLine,
   type Block,
@@ -30,34 +29,15 @@ import {
   type Point,
   points,
 } from "./c-like-text.ts";
-import { Totals } from "./c-like-totals.ts";
-import { type AccumulateNode, loadsIn, type NestNode, type RangeNode, type StoreNode } from "./nests.ts";
-import { substitute, substitutions } from "./substitute.ts";
-
-/** A text in the making: the language, and the helpers that it turns out to need. */
-export interface Writing {
-  readonly language: CLike;
-  readonly fused: boolean;
-  readonly typeOf: (dtype: DType) => string;
-  /** The name of a helper, which is then defined. */
-  readonly helper: (op: ScalarOp, dtype: DType, from: DType) => string;
-  readonly needs: Needs;
-}
-
-/** The iterations of shared loops that are to be run, as expressions. */
-export interface Share {
-  readonly begin: string;
-  readonly end: string;
-}
+import { SHORT, type Writing } from "./c-like-writing.ts";
+import { loadsIn, type NestNode, type RangeNode, type StoreNode } from "./nests.ts";
+import { substitutions } from "./substitute.ts";
 
 /** Index arithmetic up to this length stands where it is used. */
 const shortText = 40;
 /** Nodes of a nest whose innermost loop may be written out. */
 const longest = 100;
 const widths: ReadonlySet<number> = new Set([2, 4, 8, 16, 32]);
-
-/** Loops of a sum of at most so many steps are to have no loop at run time: what depends on the step alone is then known. */
-const SHORT = 8;
 
 export class NestText {
   readonly #arguments: ReadonlyMap<Node, string>;
@@ -72,11 +52,8 @@ export class NestText {
   readonly #lanes: Lanes;
   readonly #reach: Reach;
   readonly #ahead: Ahead;
-  readonly #totals: Totals;
-  readonly #quads: Quads | undefined;
-  /** Loads that are columns of blocks, and the names of the columns of each block where they are known. */
-  readonly #columns = new Map<Node, Column>();
-  readonly #turned = new Map<Block, Map<Node, readonly string[]>>();
+  readonly #columns: Columns | undefined;
+  readonly #sums: Sums;
   #count = 0;
 
   constructor(
@@ -99,18 +76,20 @@ export class NestText {
     this.#lanes = new Lanes(this.#lane?.attr.extent ?? 1, vectors, context.needs);
     this.#reach = new Reach(this.#lane, this.#lanes.hasCodes);
     this.#ahead = new Ahead(context.language, this.#reach, this.#lanes.width);
-    this.#totals = new Totals(this.#lanes, this.#lane, context.helper);
-    this.#quads =
-      this.#lane &&
-      new Quads({
-        language: context.language,
-        needs: context.needs,
-        lane: this.#lane,
-        reach: this.#reach,
-        at: (n, places) => substitute([n], { range: (r) => places.get(r) })[0] as Node,
-        place: (buffer, index, at) => this.#place(buffer, index, at, undefined),
-        newName: () => `v${this.#count++}`,
-      });
+    const newName = (letter: string): string => `${letter}${this.#count++}`;
+    const place = (buffer: Node, index: Node, at: Block): readonly [string, string] =>
+      this.#place(buffer, index, at, undefined);
+    const shared = { writing: context, lanes: this.#lanes, reach: this.#reach, stored: this.#stored, newName, place };
+    const inLanes = (n: Node): Node[] => this.#inLanes(n);
+    this.#columns = this.#lane && new Columns({ ...shared, lane: this.#lane, ahead: this.#ahead, inLanes });
+    this.#sums = new Sums({
+      ...shared,
+      lane: this.#lane,
+      columns: this.#columns,
+      value: (n, at) => this.#value(n, at),
+      instancesOf: (n, all) => this.#instancesOf(n, all),
+      named: (n, text, lines) => this.#named(n, text, lines),
+    });
   }
 
   /** An i32 scalar, and the lines before it. */
@@ -126,10 +105,10 @@ export class NestText {
     const serial = outputs.filter(isSerial);
     const written = this.#isWritten(nest, serial.at(-1)) ? serial.splice(-1) : [];
     for (const r of serial) at = at.inner = newBlock(r, at);
-    const instances = points([...outputs.filter((r) => this.#isUnrolled(r)), ...written]);
+    const instances = points([...outputs.filter((r) => r !== this.#lane && !isSerial(r)), ...written]);
     const stores = this.#instances(nest.src, instances) as StoreNode[][];
     const level = nest.src.reduce((most, store) => Math.max(most, this.#reach.levelOf(store)), 0);
-    this.#findColumns(stores.flat());
+    this.#columns?.find(stores.flat());
     const { copy } = this.#context.language;
     const runs = copy && !this.#lane ? runsOf(stores) : stores.map((instance) => ({ instance, copies: 1 }));
     for (const { instance, copies } of runs)
@@ -151,16 +130,6 @@ export class NestText {
     if (!lane || loop?.attr.kind !== "loop" || this.#reach.levelOf(nest.src[0] as Node) > 0) return false;
     if (this.#readsOwn) return false;
     return topological(nest.src).length <= longest && nest.src.some((s) => goesAlongRows(s.src[2] as Node, loop, lane));
-  }
-
-  #isUnrolled(r: RangeNode): boolean {
-    return r !== this.#lane && !isSerial(r);
-  }
-
-  #findColumns(roots: readonly Node[]): void {
-    if (!this.#lane) return;
-    for (const [load, column] of columnsIn(roots, this.#lane))
-      if (!this.#stored.has(load.src[0] as Node) && this.#lanes.isWhole(dtypeOf(load))) this.#columns.set(load, column);
   }
 
   /** The nodes where ranges have the values of each of these points, all of the same ranges. */
@@ -365,7 +334,7 @@ export class NestText {
       case "load":
         return this.#load(n, at, own);
       case "accumulate":
-        return this.#accumulate(n, at);
+        return this.#sums.of(n, at);
       default: {
         const args = n.src.map(of);
         if (n.op === "where") {
@@ -401,147 +370,13 @@ export class NestText {
       const lanes = this.#lanes.load(pointer, dtype);
       return this.#lanes.select(condition, lanes, one(language.literal(0, dtype)), dtype, language.select);
     }
-    const column = this.#columns.get(n);
-    if (column) return { element: this.#lanes.elementOf(dtype), parts: [this.#column(column, at)] };
+    const column = this.#columns?.of(n, at);
+    if (column !== undefined) return { element: this.#lanes.elementOf(dtype), parts: [column] };
     return this.#lanes.pack(
       dtype,
       this.#inLanes(n).map((lane) => only(this.#value(lane, at, own))),
     );
   }
-
-  /** A column of a block, which is turned where it is first known. */
-  #column({ first, place }: Column, at: Block): string {
-    const home = this.#reach.home(first, at);
-    const known = this.#turned.get(home) ?? new Map<Node, readonly string[]>();
-    this.#turned.set(home, known);
-    let names = known.get(first);
-    if (!names) known.set(first, (names = this.#turn(first, home)));
-    return names[place] as string;
-  }
-
-  #turn(first: Node, home: Block): string[] {
-    const [buffer, index] = first.src as [Node, Node];
-    const dtype = dtypeOf(first);
-    const type = this.#lanes.type(this.#lanes.elementOf(dtype));
-    const level = this.#reach.levelOf(first);
-    const named = (text: string): string => {
-      const name = `v${this.#count++}`;
-      addLine(home, level, this.#context.language.constant(type, name, text));
-      return name;
-    };
-    // All lanes go on by one block of each row.
-    const ask = this.#ahead.stream(first, home, this.#lanes.width);
-    const rows = this.#inLanes(index).map((row) => {
-      const [base, offset] = this.#place(buffer, row, home, undefined);
-      ask?.(`${base} + ${offset}`);
-      return named(only(this.#lanes.load(() => `${base} + ${offset}`, dtype)));
-    });
-    return turned(rows, (a, b, distance, upper) => named(this.#lanes.exchange(dtype, a, b, distance, upper)));
-  }
-
-  /** The loops of an accumulate, which others of its level share, then its partial results as one. */
-  #accumulate(n: AccumulateNode, at: Block): Text {
-    const { language } = this.#context;
-    const dtype = dtypeOf(n);
-    const ranges = n.src.slice(1).filter((r): r is RangeNode => r.op === "range");
-    const identity = one(language.literal(identityOf(n.attr.kind, dtype), dtype));
-    if (ranges.some((r) => r.attr.extent === 0)) return identity;
-    const home = this.#reach.home(n, at);
-    const level = this.#reach.levelOf(n);
-    const serial = ranges.filter(isSerial);
-    const last = serial.at(-1);
-    const four = this.#ofBytes(n, ranges, home, level);
-    if (four) return four;
-    const written =
-      last && this.#lane && goesAlongRows(n.src[0] as Node, last, this.#lane) ? points([last]) : undefined;
-    const inside = this.#loops(home, level - 1, written ? serial.slice(0, -1) : serial);
-    const isAcross = this.#lane !== undefined && ranges.includes(this.#lane);
-    const side = ranges.filter((r) => !isSerial(r));
-    const sides = points(side.filter((r) => r !== this.#lane));
-    const rows = this.#instancesOf(n.src[0] as Node, sides).map((value) => {
-      const steps = this.#instancesOf(value, written ?? [nowhere]);
-      if (written) this.#findColumns(steps);
-      const isVector = isAcross || this.#reach.varies(value);
-      const first = isVector ? this.#lanes.repeat(identity, dtype) : identity;
-      if (inside === home) return steps.reduce((sum, step) => this.#step(n, sum, step, inside), first);
-      const type = first.element === undefined ? this.#context.typeOf(dtype) : this.#lanes.type(first.element);
-      const running = { ...first, parts: first.parts.map(() => `a${this.#count++}`) };
-      first.parts.forEach((part, i) => {
-        addLine(home, level - 1, language.variable(type, running.parts[i] as string, part));
-      });
-      for (const step of steps) {
-        const next = this.#step(n, running, step, inside);
-        next.parts.forEach((part, i) => {
-          addLine(inside, this.#reach.levelOf(step), `${running.parts[i]} = ${part};`);
-        });
-      }
-      return running;
-    });
-    if (!isAcross) return this.#totals.halves(n.attr.kind, rows, dtype);
-    return this.#totals.across(n.attr.kind, rows, side, dtype, (text) => {
-      const lines: string[] = [];
-      const named = this.#named(n, text, lines);
-      for (const line of lines) addLine(home, level, line);
-      return named;
-    });
-  }
-
-  /** A sum of products of bytes, four of which are one step. */
-  #ofBytes(n: AccumulateNode, ranges: readonly RangeNode[], home: Block, level: number): Text | undefined {
-    const quad = quadOf(n);
-    const { language } = this.#context;
-    const [value] = n.src as [Node];
-    if (!quad || !this.#quads || !this.#reach.varies(value) || this.#stored.size === 0) return undefined;
-    const serial = ranges.filter((r) => r !== quad);
-    const last = serial.at(-1);
-    const isWritten = last !== undefined && last.attr.extent <= SHORT;
-    if (!serial.every(isSerial)) return undefined;
-    const steps = this.#instancesOf(value, isWritten ? points([last]) : [nowhere]);
-    if (!this.#quads.takes(steps, quad)) return undefined;
-    this.#quads.find(steps, quad);
-    const inside = this.#loops(home, level - 1, isWritten ? serial.slice(0, -1) : serial);
-    const first = this.#lanes.repeat(one(language.literal(0, "i32")), "i32");
-    const name = `a${this.#count++}`;
-    const running = { ...first, parts: [name] };
-    addLine(home, level - 1, language.variable(this.#lanes.type("i32"), name, only(first)));
-    for (const step of steps) {
-      const next = this.#quads.step(n, running, step, quad, inside);
-      addLine(inside, this.#reach.levelOf(step), `${name} = ${only(next)};`);
-    }
-    return running;
-  }
-
-  #loops(home: Block, level: number, ranges: readonly RangeNode[]): Block {
-    let block = home;
-    for (const r of ranges) {
-      const siblings = (block.loops[level] ??= []);
-      let next = siblings.find((b) => b.range === r);
-      if (!next) siblings.push((next = newBlock(r, block)));
-      block = next;
-    }
-    return block;
-  }
-
-  #step({ attr }: AccumulateNode, running: Text, value: Node, inside: Block): Text {
-    const dtype = dtypeOf(value);
-    if (this.#context.fused && attr.product && value.op === "mul" && (dtype === "f32" || dtype === "f64")) {
-      const factors = value.src.map((s) => this.#value(s, inside));
-      if (running.element !== undefined) return this.#lanes.apply("fma", dtype, [...factors, running]);
-      return one(`${this.#context.helper("fma", dtype, dtype)}(${[...factors, running].map(only).join(", ")})`);
-    }
-    return this.#totals.combined(attr.kind, running, this.#value(value, inside), dtype);
-  }
-}
-
-/** Parallel loops are one, of which a share is run; each finds its index in that of the one. */
-function sharedLoop({ loop }: CLike, { begin, end }: Share, shared: readonly RangeNode[], range: RangeNode): string {
-  if (shared.length < 2) return loop(indexName(range), end, begin);
-  const at = shared.indexOf(range);
-  const inside = shared.slice(at + 1).reduce((n, r) => n * r.attr.extent, 1);
-  const quotient = inside === 1 ? "tile" : `tile / ${inside}`;
-  const index = at === 0 ? quotient : `${quotient} % ${range.attr.extent}`;
-  const own = loop(indexName(range), `${index} + 1`, index);
-  return at === 0 ? `${loop("tile", end, begin)} ${own}` : own;
 }
 
 /** Names and statements of an instance, of values that are made where they stand. */

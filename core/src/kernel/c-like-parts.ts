@@ -3,7 +3,9 @@
 import type { Fn } from "../ir/fn.ts";
 import type { Node } from "../ir/node.ts";
 import { areApart } from "./apart.ts";
-import { NestText, type Share, type Writing } from "./c-like-nest.ts";
+import { NestText } from "./c-like-nest.ts";
+import type { Share } from "./c-like-shares.ts";
+import type { Writing } from "./c-like-writing.ts";
 import { indexName, outputLoops } from "./c-like-text.ts";
 import { bodyOf, type Item, itemsOf, rangeOfLoop, type StoreNode } from "./nests.ts";
 import { workOf } from "./parallel.ts";

@@ -7,7 +7,7 @@ import { type Fn, topological } from "../ir/fn.ts";
 import { dtypeOf, type Node, tensorTypeOf } from "../ir/node.ts";
 import { within } from "../ir/scope.ts";
 import type { Needs, ScalarOp, VectorOp, Vectors } from "./c-like-lanes.ts";
-import type { Writing } from "./c-like-nest.ts";
+import type { Writing } from "./c-like-writing.ts";
 import { partsOf } from "./c-like-parts.ts";
 import { fail } from "./c-like-text.ts";
 import { kernelNode } from "./nests.ts";

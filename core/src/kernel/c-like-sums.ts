@@ -1,0 +1,144 @@
+/** Accumulates as text: the loops of a sum, its partial results, its steps. */
+import { identityOf } from "../interpreter/contraction.ts";
+import { dtypeOf, type Node } from "../ir/node.ts";
+import { quadOf } from "./byte-product.ts";
+import type { Columns } from "./c-like-columns.ts";
+import { one, only, type Text } from "./c-like-lanes.ts";
+import { Quads } from "./c-like-quads.ts";
+import { addLine, type Block, isSerial, newBlock, type Point, points } from "./c-like-text.ts";
+import { Totals } from "./c-like-totals.ts";
+import { goesAlongRows } from "./c-like-turned.ts";
+import { type Nest, SHORT } from "./c-like-writing.ts";
+import type { AccumulateNode, RangeNode } from "./nests.ts";
+import { substitute } from "./substitute.ts";
+
+interface Tools extends Nest {
+  readonly lane: RangeNode | undefined;
+  readonly columns: Columns | undefined;
+  /** The text that stands for a node's value, as seen from a block. */
+  readonly value: (n: Node, at: Block) => Text;
+  /** The node where ranges have the values of each of these points. */
+  readonly instancesOf: (n: Node, all: readonly Point[]) => Node[];
+  /** Names for a value's parts, whose definitions are added to the lines. */
+  readonly named: (n: Node, text: Text, lines: string[]) => Text;
+}
+
+const nowhere: Point = new Map();
+
+export class Sums {
+  readonly #nest: Tools;
+  readonly #totals: Totals;
+  readonly #quads: Quads | undefined;
+
+  constructor(nest: Tools) {
+    this.#nest = nest;
+    const { writing, lane, lanes, reach, place, newName } = nest;
+    const { language, needs, helper } = writing;
+    this.#totals = new Totals(lanes, lane, helper);
+    this.#quads =
+      lane &&
+      new Quads({
+        language,
+        needs,
+        lane,
+        reach,
+        at: (n, places) => substitute([n], { range: (r) => places.get(r) })[0] as Node,
+        place,
+        newName: () => newName("v"),
+      });
+  }
+
+  /** The loops of an accumulate, which others of its level share, then its partial results as one. */
+  of(n: AccumulateNode, at: Block): Text {
+    const { language } = this.#nest.writing;
+    const dtype = dtypeOf(n);
+    const ranges = n.src.slice(1).filter((r): r is RangeNode => r.op === "range");
+    const identity = one(language.literal(identityOf(n.attr.kind, dtype), dtype));
+    if (ranges.some((r) => r.attr.extent === 0)) return identity;
+    const home = this.#nest.reach.home(n, at);
+    const level = this.#nest.reach.levelOf(n);
+    const serial = ranges.filter(isSerial);
+    const last = serial.at(-1);
+    const four = this.#ofBytes(n, ranges, home, level);
+    if (four) return four;
+    const written =
+      last && this.#nest.lane && goesAlongRows(n.src[0] as Node, last, this.#nest.lane) ? points([last]) : undefined;
+    const inside = this.#loops(home, level - 1, written ? serial.slice(0, -1) : serial);
+    const isAcross = this.#nest.lane !== undefined && ranges.includes(this.#nest.lane);
+    const side = ranges.filter((r) => !isSerial(r));
+    const sides = points(side.filter((r) => r !== this.#nest.lane));
+    const rows = this.#nest.instancesOf(n.src[0] as Node, sides).map((value) => {
+      const steps = this.#nest.instancesOf(value, written ?? [nowhere]);
+      if (written) this.#nest.columns?.find(steps);
+      const isVector = isAcross || this.#nest.reach.varies(value);
+      const first = isVector ? this.#nest.lanes.repeat(identity, dtype) : identity;
+      if (inside === home) return steps.reduce((sum, step) => this.#step(n, sum, step, inside), first);
+      const type =
+        first.element === undefined ? this.#nest.writing.typeOf(dtype) : this.#nest.lanes.type(first.element);
+      const running = { ...first, parts: first.parts.map(() => this.#nest.newName("a")) };
+      first.parts.forEach((part, i) => {
+        addLine(home, level - 1, language.variable(type, running.parts[i] as string, part));
+      });
+      for (const step of steps) {
+        const next = this.#step(n, running, step, inside);
+        next.parts.forEach((part, i) => {
+          addLine(inside, this.#nest.reach.levelOf(step), `${running.parts[i]} = ${part};`);
+        });
+      }
+      return running;
+    });
+    if (!isAcross) return this.#totals.halves(n.attr.kind, rows, dtype);
+    return this.#totals.across(n.attr.kind, rows, side, dtype, (text) => {
+      const lines: string[] = [];
+      const named = this.#nest.named(n, text, lines);
+      for (const line of lines) addLine(home, level, line);
+      return named;
+    });
+  }
+
+  /** A sum of products of bytes, four of which are one step. */
+  #ofBytes(n: AccumulateNode, ranges: readonly RangeNode[], home: Block, level: number): Text | undefined {
+    const quad = quadOf(n);
+    const { language } = this.#nest.writing;
+    const [value] = n.src as [Node];
+    if (!quad || !this.#quads || !this.#nest.reach.varies(value) || this.#nest.stored.size === 0) return undefined;
+    const serial = ranges.filter((r) => r !== quad);
+    const last = serial.at(-1);
+    const isWritten = last !== undefined && last.attr.extent <= SHORT;
+    if (!serial.every(isSerial)) return undefined;
+    const steps = this.#nest.instancesOf(value, isWritten ? points([last]) : [nowhere]);
+    if (!this.#quads.takes(steps, quad)) return undefined;
+    this.#quads.find(steps, quad);
+    const inside = this.#loops(home, level - 1, isWritten ? serial.slice(0, -1) : serial);
+    const first = this.#nest.lanes.repeat(one(language.literal(0, "i32")), "i32");
+    const name = this.#nest.newName("a");
+    const running = { ...first, parts: [name] };
+    addLine(home, level - 1, language.variable(this.#nest.lanes.type("i32"), name, only(first)));
+    for (const step of steps) {
+      const next = this.#quads.step(n, running, step, quad, inside);
+      addLine(inside, this.#nest.reach.levelOf(step), `${name} = ${only(next)};`);
+    }
+    return running;
+  }
+
+  #loops(home: Block, level: number, ranges: readonly RangeNode[]): Block {
+    let block = home;
+    for (const r of ranges) {
+      const siblings = (block.loops[level] ??= []);
+      let next = siblings.find((b) => b.range === r);
+      if (!next) siblings.push((next = newBlock(r, block)));
+      block = next;
+    }
+    return block;
+  }
+
+  #step({ attr }: AccumulateNode, running: Text, value: Node, inside: Block): Text {
+    const dtype = dtypeOf(value);
+    if (this.#nest.writing.fused && attr.product && value.op === "mul" && (dtype === "f32" || dtype === "f64")) {
+      const factors = value.src.map((s) => this.#nest.value(s, inside));
+      if (running.element !== undefined) return this.#nest.lanes.apply("fma", dtype, [...factors, running]);
+      return one(`${this.#nest.writing.helper("fma", dtype, dtype)}(${[...factors, running].map(only).join(", ")})`);
+    }
+    return this.#totals.combined(attr.kind, running, this.#nest.value(value, inside), dtype);
+  }
+}
