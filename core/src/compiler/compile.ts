@@ -10,6 +10,7 @@ import type { Artifact } from "../runtime/driver.ts";
 import type { HardwareModel } from "../runtime/hardware.ts";
 import { watched } from "../runtime/watch.ts";
 import { type Place, type Plan, type Slot, type Step, typeBytes } from "../runtime/program.ts";
+import { groupRules } from "../kernel/group-rules.ts";
 import { absorb } from "./absorb.ts";
 import { canonicalDots } from "./canonical.ts";
 import { fuse } from "./fuse.ts";
@@ -188,18 +189,21 @@ class Linker {
       const buffers = inputs.filter((v) => v >= 0);
       const made = roots.map((r) => this.#value(r));
       roots.forEach((r, i) => at.set(r, made[i] as number));
+      // As its kernel is made now: the group may be of a time, and a device, before there were such rules.
+      const over = groupRules()?.isOver(group.fn);
+      const inPlace = over ? buffers.slice(0, 1) : group.inPlace.map(valueOf);
       const artifact = this.#render(group.fn, roots);
       this.#steps.push({
         kernel: this.#kernel(artifact),
         values: [...buffers, ...made],
         scalars: inputs.filter((v) => v < 0).map((v) => -1 - v),
-        over: group.over,
+        over,
       });
       this.#uses.push({
         reads: buffers,
         writes: made,
         // An argument that a region was given twice may be read in another way too.
-        inPlace: group.inPlace.map(valueOf).filter((v) => buffers.filter((b) => b === v).length === 1),
+        inPlace: inPlace.filter((v) => buffers.filter((b) => b === v).length === 1),
         scratch: artifact.scratchBytes,
         work: workOf(
           group.anchor,

@@ -7,7 +7,6 @@ import { dimsOf, type Node, type NodeOf } from "../ir/node.ts";
 import { currentScope, remake, type Scope, within } from "../ir/scope.ts";
 import { isTuple, tensorType, type TensorType } from "../ir/type.ts";
 import { reshape } from "../ops/build.ts";
-import { groupRules } from "../kernel/group-rules.ts";
 import { rowFusion } from "../kernel/row-fusion.ts";
 import { define, newScope } from "../ops/table.ts";
 
@@ -26,8 +25,6 @@ export interface GroupFn {
   readonly inputs: readonly Node[];
   /** Inputs that may share memory with a result: read only at the place that is written. */
   readonly inPlace: readonly Node[];
-  /** Whether the kernel has to find the first input where its result will be. */
-  readonly over?: boolean | undefined;
 }
 
 /** A reshape is the same bytes: the node that holds them. */
@@ -69,8 +66,7 @@ export function groupFn({ roots, anchor, rows }: Group, stored: ReadonlySet<Node
             ?.overwritten(fn)
             .flatMap((i) => inputs[i] ?? []) ?? [],
       };
-    const over = groupRules()?.isOver(fn);
-    return { fn, anchor, inputs, inPlace: anchor ? inputs.slice(0, over ? 1 : 0) : readInPlace(roots, all), over };
+    return { fn, anchor, inputs, inPlace: anchor ? [] : readInPlace(roots, all) };
   });
 }
 
