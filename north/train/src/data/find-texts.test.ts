@@ -4,7 +4,8 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import test from "node:test";
 import { ArgumentError, FileError, sha256Hex } from "sinan";
-import { cacheDirectory, findTexts, nativeSha256 } from "./find-texts.ts";
+import { nativeSha256 } from "../files/native-sha256.ts";
+import { cacheDirectory, findTexts } from "./find-texts.ts";
 
 test("files, directories and patterns stand for texts, each once and in order", async (t) => {
   const directory = await mkdtemp(path.join(tmpdir(), "sinan-"));

@@ -1,10 +1,9 @@
 /** Texts of the file system by path, directory or pattern, and what is kept beside them under Node. */
-import { createHash } from "node:crypto";
 import fs from "node:fs/promises";
 import { homedir } from "node:os";
 import path from "node:path";
 import process from "node:process";
-import { ArgumentError, fileError, type Sha256 } from "sinan";
+import { ArgumentError, fileError } from "sinan";
 import { nodeFiles } from "../files/index.ts";
 import { attempt } from "../files/system-error.ts";
 import { type TextFile, textFile } from "./text-file.ts";
@@ -56,17 +55,4 @@ export async function cacheDirectory(): Promise<string> {
   const directory = path.join(base && path.isAbsolute(base) ? base : path.join(homedir(), ".cache"), "sinan");
   await attempt("create the directory", directory, () => fs.mkdir(directory, { recursive: true, mode: 0o700 }));
   return directory;
-}
-
-/** SHA-256 by the system's library: several times as fast as the core's own. */
-export function nativeSha256(): Sha256 {
-  const hash = createHash("sha256");
-  const digest: Sha256 = {
-    update(bytes) {
-      hash.update(bytes);
-      return digest;
-    },
-    hex: () => hash.digest("hex"),
-  };
-  return digest;
 }

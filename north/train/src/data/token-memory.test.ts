@@ -9,7 +9,7 @@ import test from "node:test";
 import { fileURLToPath } from "node:url";
 import { nodeFiles } from "../files/index.ts";
 import { byteTokenizer } from "../fixtures/bytes.ts";
-import { nativeSha256 } from "./find-texts.ts";
+import { nativeSha256 } from "../files/native-sha256.ts";
 import { textFile } from "./text-file.ts";
 import { openTokens } from "./token-cache.ts";
 import { tokenSource } from "./token-source.ts";

@@ -1,12 +1,12 @@
 /** `Files` over node:fs. Each write is followed by fsync and each change of a directory can be made durable, so a
  *  checkpoint survives power loss as far as the disk tells the truth. */
 
-import { createHash } from "node:crypto";
 import type { Stats } from "node:fs";
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
-import { fileError, type Files, type Sha256 } from "sinan";
+import { fileError, type Files } from "sinan";
 import { lockFile } from "./lock.ts";
+import { nativeSha256 } from "./native-sha256.ts";
 import { attempt, codeOf } from "./system-error.ts";
 
 /** The most that one system call is asked for; Linux itself stops at 2 GiB. */
@@ -87,22 +87,9 @@ export function nodeFiles(): Files {
         };
       }),
     fsyncDirectory,
-    sha256,
+    sha256: nativeSha256,
     lock: (path) => attempt("lock", path, () => lockFile(path)),
   };
-}
-
-/** OpenSSL's: several times as fast as one in JavaScript. */
-function sha256(): Sha256 {
-  const hash = createHash("sha256");
-  const digest: Sha256 = {
-    update(bytes) {
-      hash.update(bytes);
-      return digest;
-    },
-    hex: () => hash.digest("hex"),
-  };
-  return digest;
 }
 
 async function fill(file: FileHandle, path: string, offset: number, length: number): Promise<Uint8Array> {
