@@ -33,7 +33,7 @@ const inferTried =
 const cnnTried =
   "The gradients of a convolution's input leave its padding out, those of its weights are as fast as the convolution, and the sums of batch norm read vectors. What is left: the remainders of a strided convolution's gradient are made of windows filled up with zeros (16 steps for 9), each padded image is a copy, and a norm reads its image once for each of its sums.";
 const peakTried =
-  "303 MB are tensors; Node, the packages and koffi are some 110 MB, the rest V8's heap after compiling, which varies: the whole was 512 to 523 MB in one session and 556 to 566 in the next.";
+  "303 MB are tensors; Node, the packages and koffi are some 110 MB, V8's heap some 30 to 60 more: a process that compiles the step has a heap of 120 MB, one that finds its kernels' texts of 60. With the cache of kernels grew what listing it took, 90 MB with 29,000 entries; a lookup reads one of 256 folders now. Zeros of an optimizer's state are filled on the device, and no array of them is made.";
 const startTried =
   "The build of the kernels is a part of it where they are not cached, some seconds once. A step is 5 ms on both threads, of which some 1.5 are JavaScript between the kernels, as in WebAssembly. Hashing of checkpoints takes a seventh of what it did.";
 

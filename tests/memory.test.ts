@@ -6,15 +6,18 @@ import {
   device,
   grad,
   jit,
+  key,
   memory,
+  nn,
   OutOfMemoryError,
+  random,
   type SinanError,
   type Tensor,
   tensor,
   valueAndGrad,
   zeros,
 } from "../core/src/index.ts";
-import { deviceNames } from "./devices.ts";
+import { deviceNames, onEachDevice } from "./devices.ts";
 
 const steps = 2000;
 const size = 2048;
@@ -159,4 +162,23 @@ test("temporaries of a step share one arena: a deep chain of products needs a fe
   assert.ok(Math.abs((await chain(x).at(0, 0).item()) - 1) < 1e-3);
   const matrix = 4 * side * side;
   assert.ok(memory().peak <= 8 * matrix, `${memory().peak / matrix} matrices`);
+});
+
+onEachDevice("constants with memory of their own are whole while other work is under way", async () => {
+  const { constant } = nn.initializers;
+  // What they are written over was something else before.
+  for (let round = 0; round < 3; round++) {
+    const busy = Array.from({ length: 4 }, (_, i) => random.normal(key(i), [257, 33]).exp());
+    for (const b of busy) b.buffer();
+    const made = [0, 1, -1].map((value) => constant(value)(key(0), [257, 33], "f32"));
+    const bytes = constant(-1)(key(0), [65], "i8");
+    for (const [i, value] of [0, 1, -1].entries())
+      assert.ok(
+        (await made[i]?.data())?.every((x) => x === value),
+        `${value} in round ${round}`,
+      );
+    assert.ok((await bytes.data()).every((x) => x === -1));
+    assert.equal((await constant(0)(key(0), [0, 3], "f32").data()).length, 0);
+    assert.ok(Number.isFinite(await busy[0]?.sum().item()));
+  }
 });

@@ -1,7 +1,7 @@
 /** How parameters begin: functions of a key, dims and dtype. A linear map's weight is `[out, in]`. */
 import type { DType } from "../ir/dtype.ts";
 import { cast } from "../tensor/arithmetic.ts";
-import { fromBytes } from "../tensor/create.ts";
+import { fromBytes, ofByte } from "../tensor/create.ts";
 import { encode } from "../tensor/dtypes.ts";
 import * as random from "../tensor/random.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -16,20 +16,24 @@ export const constant =
     filled(dims, value, dtype);
 
 /** A constant with memory of its own, where equal lazy constants would share theirs. */
-export const filled = (dims: readonly number[], value: number, dtype: DType): Tensor =>
-  fromBytes(
+export function filled(dims: readonly number[], value: number, dtype: DType): Tensor {
+  const element = encode(dtype, [value]);
+  const [byte = 0] = element;
+  if (element.every((other) => other === byte)) return ofByte(dtype, dims, byte);
+  return fromBytes(
     dtype,
     dims,
     repeated(
-      encode(dtype, [value]),
+      element,
       dims.reduce((a, b) => a * b, 1),
     ),
   );
+}
 
 /** The bytes of one element so many times. */
 function repeated(element: Uint8Array, count: number): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(element.length * count);
-  if (bytes.length === 0 || element.every((byte) => byte === 0)) return bytes;
+  if (bytes.length === 0) return bytes;
   bytes.set(element);
   for (let done = element.length; done < bytes.length; done *= 2) bytes.copyWithin(done, 0, done);
   return bytes;

@@ -222,9 +222,9 @@ export class Stream {
     this.schedule([], [buffer], null, () => {
       this.allocate(buffer);
       const { device } = this;
-      const idle = device.hardware.unified && this.#passed === this.#clock;
-      if (idle && buffer.place.memory.view) {
-        buffer.place.memory.view().set(own);
+      const view = this.#idleView(buffer);
+      if (view) {
+        view.set(own);
         buffer.submitted();
         return;
       }
@@ -240,6 +240,25 @@ export class Stream {
       device.wait({ timeline: this.#timeline, value: buffer.fence }).then(done, done);
     });
     return buffer;
+  }
+
+  /** A new buffer of so many times this byte: nothing is made of it in the host's memory. */
+  filled(type: TensorType, byte: number): Buffer {
+    const buffer = new Buffer(type, this);
+    this.schedule([], [buffer], null, () => {
+      this.allocate(buffer);
+      const view = this.#idleView(buffer);
+      if (view) view.fill(byte);
+      else this.submit([{ kind: "fill", to: buffer.place, byte }], [], [buffer]);
+      buffer.submitted();
+    });
+    return buffer;
+  }
+
+  /** Memory that the host may write to at once, as no work is under way. */
+  #idleView({ place: { memory, offset, bytes } }: Buffer): Uint8Array | undefined {
+    const idle = this.device.hardware.unified && this.#passed === this.#clock;
+    return idle ? memory.view?.().subarray(offset, offset + bytes) : undefined;
   }
 
   /** A copy of a buffer's bytes, once they are there. Gives the collector a turn now and then.

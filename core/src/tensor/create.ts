@@ -66,10 +66,15 @@ const isList = (v: Nested): v is readonly Nested[] => Array.isArray(v);
 export const fromBytes = (dtype: DType, shape: readonly number[], bytes: Uint8Array): Tensor =>
   located(() => uploaded(dtype, shape, bytes));
 
+/** A tensor of storage bytes that are all the same, with memory of its own. */
+export const ofByte = (dtype: DType, shape: readonly number[], byte: number): Tensor =>
+  located(() => {
+    const type = tensorType(dtype, checkShape(shape));
+    return new Tensor(leaf(type, defaultStream().filled(type, byte)));
+  });
+
 function uploaded(dtype: DType, shape: readonly number[], bytes: Uint8Array): Tensor {
-  if (shape.some((n) => !Number.isSafeInteger(n) || n < 0))
-    throw new ShapeError(`a shape is made of whole numbers of at least 0, got [${shape.join(", ")}]`);
-  const need = byteSize(dtype, known(sizeOf(shape), "fromBytes"));
+  const need = byteSize(dtype, known(sizeOf(checkShape(shape)), "fromBytes"));
   if (bytes.length !== need)
     throw new ShapeError(`${dtype}[${shape.join(", ")}] takes ${need} bytes, got ${bytes.length}`);
   const type = tensorType(dtype, shape);
@@ -94,7 +99,7 @@ export const zerosLike = (x: Tensor): Tensor => zeros(x.dims, { dtype: x.dtype }
 /** Ones of the shape and dtype of another tensor. */
 export const onesLike = (x: Tensor): Tensor => ones(x.dims, { dtype: x.dtype });
 
-function checkShape(shape: readonly Dim[]): readonly Dim[] {
+function checkShape<D extends Dim>(shape: readonly D[]): readonly D[] {
   for (const d of shape)
     if (typeof d === "number" && (!Number.isSafeInteger(d) || d < 0))
       throw new ShapeError(`a shape is made of whole numbers of at least 0, got [${shape.map(String).join(", ")}]`);

@@ -1,12 +1,13 @@
 /** Units of C become shared objects by the compiler that is here, and are found again. */
 import assert from "node:assert/strict";
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, test } from "node:test";
 import { ArgumentError, ToolchainError } from "sinan/south";
 import { build } from "./build.ts";
 import { type Compiler, findCompiler } from "./compiler.ts";
+import { inCache } from "./fake-compiler.fixture.ts";
 import { objectFault } from "./object-file.ts";
 import { openStore } from "./store.ts";
 
@@ -49,7 +50,7 @@ test("a unit becomes a shared object, and is there the next time", { skip }, asy
 });
 
 test("what the compiler refuses is an error with its words, and leaves nothing behind", { skip }, async () => {
-  const before = readdirSync(store.directory ?? "");
+  const before = inCache(store.directory ?? "");
   await assert.rejects(
     build(compiler, [{ name: "wrong", text: "int f( { return 0; }" }], { store, flags }),
     (error) => {
@@ -59,6 +60,6 @@ test("what the compiler refuses is an error with its words, and leaves nothing b
       return true;
     },
   );
-  assert.deepEqual(readdirSync(store.directory ?? ""), before);
+  assert.deepEqual(inCache(store.directory ?? ""), before);
   await assert.rejects(build(compiler, [{ name: "../x", text: "" }], { store, flags }), ArgumentError);
 });

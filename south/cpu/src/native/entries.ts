@@ -1,5 +1,6 @@
 /** One thing in the cache is one file whose name says everything of it: `NAME.KEY.SUM.so`, the key of what it was made from and the
- *  SHA-256 of its bytes. So it appears whole by a single rename, and is read only if it is this user's own and has that sum. */
+ *  SHA-256 of its bytes. So it appears whole by a single rename, and is read only if it is this user's own and has that sum. It lies in one
+ *  of 256 folders, `KE/NAME.KEY.SUM.so`: who looks for it reads few other names, however many years the cache is of. */
 import { createHash } from "node:crypto";
 import { constants } from "node:fs";
 import path from "node:path";
@@ -23,7 +24,14 @@ export interface EntryName {
 
 const pattern = /^([\w-]{1,64})\.([0-9a-f]{40})\.([0-9a-f]{64})\.(so|dylib|dll|json)$/;
 
-export const entryFile = ({ name, key, sum, extension }: EntryName): string => `${name}.${key}.${sum}.${extension}`;
+const folderOf = (key: string): string => key.slice(0, 2);
+
+/** Whether a folder of the cache is one of entries. */
+export const isFolder = (name: string): boolean => /^[0-9a-f]{2}$/.test(name);
+
+/** Where it lies in the cache. */
+export const entryFile = ({ name, key, sum, extension }: EntryName): string =>
+  path.join(folderOf(key), `${name}.${key}.${sum}.${extension}`);
 
 /** @returns undefined for files that are not the cache's */
 export function parseEntry(file: string): EntryName | undefined {
@@ -78,16 +86,15 @@ export interface Candidate {
   readonly sum: string;
 }
 
-/** Entries of a directory, by key. */
-export function listEntries(files: FileLayer, directory: string): Map<string, Candidate[]> {
-  const found = new Map<string, Candidate[]>();
-  for (const name of files.readdirSync(directory)) {
-    const entry = parseEntry(name);
-    if (entry === undefined) continue;
-    const candidate = { file: path.join(directory, name), sum: entry.sum };
-    const same = found.get(entry.key);
-    if (same) same.push(candidate);
-    else found.set(entry.key, [candidate]);
+/** The entries of a cache that have this key. */
+export function entriesOf(files: FileLayer, directory: string, key: string): Candidate[] {
+  const folder = path.join(directory, folderOf(key));
+  try {
+    return files.readdirSync(folder).flatMap((name) => {
+      const entry = name.includes(key) ? parseEntry(name) : undefined;
+      return entry?.key === key ? [{ file: path.join(folder, name), sum: entry.sum }] : [];
+    });
+  } catch {
+    return []; // nothing was ever kept in it
   }
-  return found;
 }

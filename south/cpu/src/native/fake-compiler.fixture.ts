@@ -1,12 +1,13 @@
 /** Compilers that do what a test wants, as shell scripts. A unit's text is itself a script: it finds `$out`, the file that it should
  *  make, and `$object`, a file that passes for a shared object. */
 import assert from "node:assert/strict";
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import process from "node:process";
 import { after } from "node:test";
 import { type Compiler, findCompiler } from "./compiler.ts";
+import { isFolder } from "./entries.ts";
 import { openStore } from "./store.ts";
 
 /** A directory that is gone after the tests of the file. */
@@ -15,6 +16,12 @@ export function temporary(): string {
   after(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
 }
+
+/** All that lies in a cache, by its path there; but for the folders of its entries. */
+export const inCache = (directory: string): string[] =>
+  readdirSync(directory, { recursive: true, encoding: "utf8" })
+    .filter((name) => !isFolder(name))
+    .sort();
 
 /** Why none of this works here. */
 export const noShell = process.platform === "win32" ? "there is no shell for scripts" : false;

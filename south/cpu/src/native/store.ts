@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import process from "node:process";
 import { ArgumentError } from "sinan/south";
-import { type Candidate, entryFile, type EntryName, listEntries, readEntry, sumOf } from "./entries.ts";
+import { type Candidate, entriesOf, entryFile, type EntryName, readEntry, sumOf } from "./entries.ts";
 import { type FileLayer, flush, systemFiles, wordsOf } from "./file-layer.ts";
 import { cachePath, type Environment, privateDirectory } from "./private-directory.ts";
 import { sweep, trim } from "./trim.ts";
@@ -48,8 +48,6 @@ export interface Store {
   readonly directory: string | undefined;
   /** What there is for each key, each checked before it is returned: a damaged or foreign entry is removed and counts as none. */
   find(keys: readonly string[]): (Found | undefined)[];
-  /** Looks up one key after another among the entries that are there now. */
-  finder(): (key: string) => Found | undefined;
   /** Makes entries of these bytes, as far as that can be done at once: who finds one missing, or broken by a crash, makes it again. */
   note(entries: readonly Noted[]): void;
   workplace(): Workplace;
@@ -95,12 +93,9 @@ export function openStore({
     else [directory, writable] = [found.path, true];
   }
 
-  const finder = (): ((key: string) => Found | undefined) => {
-    const entries = attempt(() => (directory === undefined ? undefined : listEntries(files, directory)));
-    return (key) => {
-      const own = ofThisRun.get(key);
-      return whole([...(own ? [own] : []), ...(entries?.get(key) ?? [])]);
-    };
+  const find = (key: string): Found | undefined => {
+    const own = ofThisRun.get(key);
+    return whole([...(own ? [own] : []), ...(directory === undefined ? [] : entriesOf(files, directory, key))]);
   };
   /** The first of an entry's files that is what its name says; others go. */
   const whole = (candidates: readonly Candidate[]): Found | undefined => {
@@ -130,9 +125,9 @@ export function openStore({
         const to = path.join(directory, entryFile(entry));
         files.chmodSync(file, 0o600);
         await flush(files, file);
-        files.renameSync(file, to);
+        moveIn(files, file, to);
         inUse.add(to);
-        await flush(files, directory, true).catch(() => undefined); // a crash now loses the entry, not its meaning
+        await flush(files, path.dirname(to), true).catch(() => undefined); // a crash now loses the entry, not its meaning
         return to;
       } catch (error) {
         giveUp(error);
@@ -153,7 +148,7 @@ export function openStore({
       for (const { made, bytes } of entries) {
         const file = path.join(place.path, made.name);
         files.writeFileSync(file, bytes, { mode: 0o600 });
-        files.renameSync(file, path.join(directory, entryFile({ ...made, sum: sumOf(bytes) })));
+        moveIn(files, file, path.join(directory, entryFile({ ...made, sum: sumOf(bytes) })));
       }
     } catch (error) {
       giveUp(error);
@@ -164,8 +159,7 @@ export function openStore({
   return {
     files,
     directory,
-    find: (keys) => keys.map(finder()),
-    finder,
+    find: (keys) => keys.map(find),
     note,
     workplace,
     keep,
@@ -177,6 +171,12 @@ export function openStore({
       attempt(() => sweep(files, place, "work"));
     },
   };
+}
+
+/** Gives a file its place, in a folder that may not be there yet. */
+function moveIn(files: FileLayer, file: string, to: string): void {
+  files.mkdirSync(path.dirname(to), { recursive: true, mode: 0o700 });
+  files.renameSync(file, to);
 }
 
 const usualMegabytes = 512;

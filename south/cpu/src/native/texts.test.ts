@@ -1,11 +1,11 @@
 /** Kernels' texts that an earlier process left: when they are found, and when they are made anew. */
 import assert from "node:assert/strict";
-import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 import { pathToFileURL } from "node:url";
 import { type Artifact, type Fn, type HardwareModel, parse } from "sinan/south";
-import { noShell as skip, temporary } from "./fake-compiler.fixture.ts";
+import { inCache, noShell as skip, temporary } from "./fake-compiler.fixture.ts";
 import { sourcesHash } from "./sources.ts";
 import { openStore } from "./store.ts";
 import { Texts } from "./texts.ts";
@@ -44,7 +44,7 @@ test("a kernel is made once, whoever asks for it later and whatever line it is o
   assert.ok(makes(directory));
   assert.ok(!makes(directory));
   assert.ok(!makes(directory, { fn: group("exp(%0) : f32[8]  // other.ts:2:2") }));
-  assert.equal(readdirSync(directory).length, 1);
+  assert.equal(inCache(directory).length, 1);
 });
 
 test("another group, processor, tuning or compiler is another kernel", () => {
@@ -61,7 +61,7 @@ test("a text that is not what it was is made again", () => {
   for (const damage of ["", "{}", "x".repeat(100)]) {
     const directory = newPath();
     makes(directory);
-    const [name = ""] = readdirSync(directory);
+    const [name = ""] = inCache(directory);
     writeFileSync(path.join(directory, name), damage);
     assert.ok(makes(directory));
     assert.ok(!makes(directory));
@@ -79,7 +79,7 @@ test("where nothing is kept, or nobody knows whose sources these are, each proce
     one.save();
     assert.equal(made, 1);
   }
-  assert.deepEqual(readdirSync(directory), []);
+  assert.deepEqual(inCache(directory), []);
 });
 
 test("the sources of the compiler are told apart by what is in them", { skip }, () => {

@@ -9,8 +9,6 @@ export class Texts {
   readonly #store: Store;
   /** Of the program that makes the texts; undefined where that is not known, and nothing is kept. */
   readonly #sources: string | undefined;
-  /** What was there when the first kernel was asked for. */
-  #find: ReturnType<Store["finder"]> | undefined;
   #made: Noted[] = [];
 
   constructor(store: Store, sources: string | undefined) {
@@ -21,8 +19,7 @@ export class Texts {
   readonly cached: NonNullable<Codegen["cached"]> = (group, hardware, tuning, make) => {
     if (this.#sources === undefined) return make();
     const key = keyOf("text", this.#sources, hardware, tuning ?? "", print(group, false));
-    this.#find ??= this.#store.finder();
-    const found = this.#find(key);
+    const [found] = this.#store.find([key]);
     if (found) return JSON.parse(Buffer.from(found.bytes).toString("utf8")) as Artifact;
     const artifact = make();
     const name = group.name.replaceAll(/\W/g, "_").slice(0, 64) || "kernel";

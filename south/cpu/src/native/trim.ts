@@ -2,24 +2,46 @@
  *  Nothing but the cache's own files is touched, wherever its directory lies. */
 import path from "node:path";
 import process from "node:process";
-import { parseEntry } from "./entries.ts";
+import { isFolder, parseEntry } from "./entries.ts";
 import { codeOf, type FileLayer } from "./file-layer.ts";
 
-/** Removes entries until the rest has no more than `bytes`, or only those in use are left. */
+/** Of the bound, what is left when it was passed: a cache that is full is not looked at in whole at each build. */
+const kept = 7 / 8;
+
+/** If there are more than `bytes`, removes entries until an eighth of that is free, or only those in use are left. */
 export function trim(files: FileLayer, directory: string, bytes: number, inUse: ReadonlySet<string>): void {
-  const entries = files
-    .readdirSync(directory)
-    .filter((name) => parseEntry(name) !== undefined)
-    .flatMap((name) => sized(files, path.join(directory, name)));
-  let total = entries.reduce((sum, { size }) => sum + size, 0);
-  for (const { file, size } of entries.sort((a, b) => a.used - b.used)) {
-    if (total <= bytes) break;
+  let total = 0;
+  for (const { size } of entriesIn(files, directory)) total += size; // first without holding on to any of thousands
+  if (total <= bytes) return;
+  for (const { file, size } of [...entriesIn(files, directory)].sort((a, b) => a.used - b.used)) {
+    if (total <= bytes * kept) break;
     if (inUse.has(file)) continue;
     if (remove(files, file)) total -= size;
   }
 }
 
-function sized(files: FileLayer, file: string): { file: string; size: number; used: number }[] {
+interface Sized {
+  readonly file: string;
+  readonly size: number;
+  readonly used: number;
+}
+
+/** The entries of all folders, and those that versions without folders left beside them. */
+function* entriesIn(files: FileLayer, directory: string): Generator<Sized> {
+  const folders = files.readdirSync(directory).filter(isFolder);
+  for (const folder of [directory, ...folders.map((name) => path.join(directory, name))])
+    for (const name of namesIn(files, folder)) if (parseEntry(name)) yield* sized(files, path.join(folder, name));
+}
+
+function namesIn(files: FileLayer, folder: string): string[] {
+  try {
+    return files.readdirSync(folder);
+  } catch {
+    return []; // it is called like a folder of entries, and is none
+  }
+}
+
+function sized(files: FileLayer, file: string): Sized[] {
   try {
     const { size, mtimeMs } = files.lstatSync(file);
     return [{ file, size, used: mtimeMs }];
