@@ -8,11 +8,11 @@ import process from "node:process";
 import type { Fn } from "../core/src/ir/fn.ts";
 import { tensorTypeOf } from "../core/src/ir/node.ts";
 import { type KernelText, renderCLike } from "../core/src/kernel/c-like.ts";
-import { shareTiles } from "../core/src/kernel/shared-tiles.ts";
 import type { Artifact, Codegen } from "../core/src/runtime/driver.ts";
 import type { Launch, Plan, Slot } from "../core/src/runtime/program.ts";
 import { c, cFlags } from "../south/cpu/src/native/c.ts";
-import { nativeHardware } from "../south/cpu/src/native/hardware.ts";
+import { cCodegen } from "../south/cpu/src/native/codegen.ts";
+import { type NativeHardware, nativeHardware } from "../south/cpu/src/native/hardware.ts";
 import { nativeUnit, renderNative } from "../south/cpu/src/native/render.ts";
 
 /** The machine's C compiler, if there is one. */
@@ -20,14 +20,32 @@ export const compiler: string | undefined = [process.env["CC"], "cc", "gcc", "cl
   .filter((name) => name !== undefined && name !== "")
   .find((name) => spawnSync(name as string, ["--version"], { stdio: "ignore" }).status === 0);
 
-/** Flags for the machine that this runs on, where the compiler knows it. */
-function machineFlags(): readonly string[] {
-  const asked = spawnSync(compiler as string, ["-march=native", "-dM", "-E", "-"], { input: "", encoding: "utf8" });
-  if (asked.status !== 0) return [];
+/** How plans become a program, and how that is started. */
+export interface Way {
+  /** The compiler with its flags. */
+  readonly compile: readonly string[];
+  /** What stands before the program's path: an emulator. */
+  readonly run?: readonly string[];
+  /** Buffers have nothing around them but what sanitizers watch. */
+  readonly bare?: boolean;
+}
+
+/** What a compiler says of the processor that these flags are for; undefined where it does not take them. */
+export function hardwareOf(command: readonly string[], vectorBits?: number): NativeHardware | undefined {
+  const [program = "", ...flags] = command;
+  const asked = spawnSync(program, [...flags, "-dM", "-E", "-"], { input: "", encoding: "utf8" });
+  if (asked.status !== 0) return undefined;
   const macros = new Map(
     [...asked.stdout.matchAll(/^#define (\w+) ?(.*)$/gm)].map(([, name, value]) => [name as string, value as string]),
   );
-  return ["-march=native", ...nativeHardware(macros).flags];
+  return nativeHardware(macros, vectorBits);
+}
+
+/** The compiler for the machine that this runs on, where it knows it. */
+function own(): readonly string[] {
+  const command = [compiler as string, "-march=native"];
+  const hardware = hardwareOf(command);
+  return hardware ? [...command, ...hardware.flags] : command.slice(0, 1);
 }
 
 const kernels = new WeakMap<Artifact, Fn>();
@@ -36,7 +54,7 @@ const kernels = new WeakMap<Artifact, Fn>();
 export const keepKernels: Codegen = {
   name: "c11",
   level: "loops",
-  share: shareTiles,
+  share: (kernel, hardware) => cCodegen.share?.(kernel, hardware) ?? kernel,
   render: (kernel) => {
     const { scratchBytes } = renderCLike(kernel, c);
     const artifact = { codegen: "c11", name: kernel.name, code: "", scratchBytes };
@@ -123,33 +141,36 @@ export function noSanitizers(): string | false {
   }
 }
 
+const ownWay = (): Way => ({ compile: [...own(), "-O2"] });
+
+/** Under the sanitizers. */
+export const sanitized = (): Way => ({ compile: [...own(), ...sanitizers], bare: true });
+
 /** Runs the plans.
  *  @param fused  whether sums of products take one rounding a step
- *  @param isChecked  under the sanitizers; buffers then have nothing around them but what these watch
  *  @returns the bytes of each plan's outputs
  *  @throws Error with the compiler's words, or if a kernel wrote beside an output */
-export function runPlans(cases: readonly PlanCase[], fused: boolean, isChecked = false): Uint8Array[][] {
+export function runPlans(cases: readonly PlanCase[], fused: boolean, way: Way = ownWay()): Uint8Array[][] {
   const texts = cases.map(
     ({ plan, lanes }) => new Map(plan.artifacts.map((a) => [a, rendered(kernels.get(a) as Fn, lanes, fused)])),
   );
   const text = nativeUnit(texts.flatMap((own) => [...own.values()]));
   const functions = cases.map(({ plan }, i) => planText(plan, i, texts[i] as (typeof texts)[number]));
   const table = `static void (*const plans[])(char **, char **, const double *) = { ${cases.map((_, i) => `plan${i}`).join(", ")} };`;
-  const around = isChecked ? 0 : guard;
+  const around = way.bare ? 0 : guard;
   const source = [text, includes, ...functions, table, main(cases, around)].join("\n");
   const folder = mkdtempSync(path.join(tmpdir(), "sinan-c-"));
   try {
     const [from, to] = [path.join(folder, "plans.c"), path.join(folder, "plans")];
     writeFileSync(from, source);
-    const how = isChecked ? sanitizers : ["-O2"];
-    const built = spawnSync(compiler as string, [...how, ...machineFlags(), ...cFlags, "-o", to, from, "-lm"], {
-      encoding: "utf8",
-    });
+    const [program = "", ...flags] = way.compile;
+    const built = spawnSync(program, [...flags, ...cFlags, "-o", to, from, "-lm"], { encoding: "utf8" });
     if (built.status !== 0) throw new Error(`the C compiler refuses the kernels:\n${built.stderr.slice(0, 4000)}`);
     const input = Buffer.concat(
       cases.flatMap(({ inputs }) => inputs.map((x) => (typeof x === "number" ? double(x) : x))),
     );
-    const ran = spawnSync(to, { input, maxBuffer: 2 ** 28 });
+    const [started, ...words] = [...(way.run ?? []), to];
+    const ran = spawnSync(started, words, { input, maxBuffer: 2 ** 28 });
     if (ran.status !== 0)
       throw new Error(`the kernels failed: ${ran.signal ?? ran.status}\n${String(ran.stderr).slice(0, 4000)}`);
     // A Buffer's slices are views.

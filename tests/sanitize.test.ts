@@ -20,7 +20,7 @@ import type { HardwareModel } from "../core/src/runtime/hardware.ts";
 import { register } from "../core/src/runtime/registry.ts";
 import { arbitrarySample, type Sample } from "./arbitrary/graphs.ts";
 import { controlOps, wholeGraphOps } from "./arbitrary/ops.ts";
-import { keepKernels, noSanitizers, runPlans } from "./c-plans.ts";
+import { keepKernels, noSanitizers, runPlans, sanitized } from "./c-plans.ts";
 
 const skip = noSanitizers();
 const asked = process.env["SINAN_SANITIZE"];
@@ -60,7 +60,7 @@ function check(some: readonly Sample[], missing = 0): void {
     const outputBytes = evaluate(fn, args).map((v) => encode(v).length - missing);
     return { plan: compile(fn, ofLanes(lanes)), lanes, inputs, outputBytes };
   });
-  runPlans(cases, true, true);
+  runPlans(cases, true, sanitized());
 }
 
 const filled = (fn: Fn): Sample => ({ fn, args: fn.params.map((p, i) => sample(dtypeOf(p), dimsOf(p), i)) });

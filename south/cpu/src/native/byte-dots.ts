@@ -1,6 +1,7 @@
 /** Products of bytes in C: four of each lane are added to it by one instruction of AVX512-VNNI, AVX-VNNI or NEON's dot product, and by widening
  *  elsewhere; and how bytes come into lanes. The sums wrap, as i32 does, and are the same everywhere. */
 import type { Needs, VectorOp } from "sinan/south";
+import { chosen } from "./lane-text.ts";
 
 type Signs = "us" | "ss" | "uu";
 /** What makes lanes of memory. */
@@ -19,11 +20,6 @@ export function byteHelper(name: string, op: VectorOp, lanes: number, needs: Nee
 /** x86 names its vectors by their bits. */
 const prefixes: Readonly<Record<number, string>> = { 16: "_mm512", 8: "_mm256", 4: "_mm" };
 const sizes: Readonly<Record<number, string>> = { 16: "512", 8: "256", 4: "128" };
-
-const chosen = (choices: readonly (readonly [condition: string, text: string])[], otherwise: string): string =>
-  choices.length === 0
-    ? otherwise
-    : `${choices.map(([condition, text], i) => `#${i === 0 ? "if" : "elif"} ${condition}\n${text}\n`).join("")}#else\n${otherwise}\n#endif`;
 
 /** The instruction multiplies bytes without a sign by such with one. A factor that has the other kind of sign is moved by 128, and the sum by
  *  as many times what the other factors add up to, which several sums have in common. */

@@ -15,6 +15,7 @@ import { type NativeHardware, nativeHardware } from "./hardware.ts";
 import { type Builder, NativeKernels } from "./kernels.ts";
 import { openPool } from "./pool.ts";
 import { poolText } from "./pool-text.ts";
+import { isOpen, scalableText, vectorBits } from "./scalable.ts";
 import { sourcesHash } from "./sources.ts";
 import { openStore, type Store } from "./store.ts";
 import { Texts } from "./texts.ts";
@@ -42,10 +43,12 @@ async function find(): Promise<Found | string> {
   const store = openStore({ onWarning: warn });
   const compiler = await findCompiler({ store });
   if ("refused" in compiler) return compiler.text;
-  const facts = nativeHardware(new Map(Object.entries(compiler.macros)));
   try {
-    const unit: Unit = { name: "threads", text: poolText };
-    const [built] = await build(compiler, [unit], { store, flags: ["-std=gnu11", "-O2", "-pthread"] });
+    const units: Unit[] = [{ name: "threads", text: poolText }];
+    if (isOpen(compiler.macros)) units.push({ name: "scalable", text: scalableText });
+    const [built, scalable] = await build(compiler, units, { store, flags: ["-std=gnu11", "-O2", "-pthread"] });
+    const bits = scalable && vectorBits(ffi.open(scalable.path));
+    const facts = nativeHardware(new Map(Object.entries(compiler.macros)), bits);
     const texts = new Texts(store, sourcesHash());
     return built ? { store, texts, compiler, ffi, facts, pool: built.path } : "the threads' program was not built";
   } catch (error) {
