@@ -24,6 +24,9 @@ export interface WindowSteps {
   readonly dilations: readonly number[];
 }
 
+/** An axis of an array in memory: what neighbours along it are apart, its length, how many of its first and of its last elements are 0. */
+export type Edge = readonly [stride: number, extent: number, low: number, high: number];
+
 /** The attributes of ops whose entries are loaded with the module of their builders: see `ops/rare.ts`. A new one begins here. */
 export interface RareAttrs {
   /** q [batch, heads, T, D], k [batch, kvHeads, S, D], v [batch, kvHeads, S, E], a mask where there is one. Causal: query i sees
@@ -41,8 +44,13 @@ export interface RareAttrs {
   argsort: { readonly axis: number; readonly descending: boolean };
 
   /** Over the last axes of x [images, groups, channels, ...space], with so many zeros before and after each, and w [groups, out,
-   *  channels, ...window]. */
-  conv: WindowSteps & { readonly low: readonly number[]; readonly high: readonly number[] };
+   *  channels, ...window]. `zeros`: how many elements before each axis of x, then after each, are zeros that x has in memory; no list where
+   *  nobody knows of any. */
+  conv: WindowSteps & {
+    readonly low: readonly number[];
+    readonly high: readonly number[];
+    readonly zeros: readonly number[];
+  };
   /** The derivative of a convolution's weights, windows of `sizes`, from x and the cotangent [images, groups, out, ...windows]. */
   convWeights: Attrs["conv"] & { readonly sizes: readonly number[] };
   /** What the elements of windows over the last axes combine to. */
@@ -178,8 +186,9 @@ export interface Attrs extends RareAttrs {
   scratch: { readonly id: number; readonly type: TensorType };
   load: None;
   store: None;
-  /** `product`: the sum of a `dot`, in order of its steps whatever the schedule, where a fused multiply-add is allowed. */
-  accumulate: { readonly kind: ReduceKind; readonly product?: true };
+  /** `product`: the sum of a `dot`, in order of its steps whatever the schedule, where a fused multiply-add is allowed. `edges`: where the
+   *  first factor, as it lies in memory, is known to be 0. */
+  accumulate: { readonly kind: ReduceKind; readonly product?: true; readonly edges?: readonly Edge[] };
   /** One loop nest: the order of its ranges from the outermost, by id. */
   nest: { readonly order: readonly number[] };
   /** Nests and loops that run in turn, once for each iteration of an outer range below a limit. */

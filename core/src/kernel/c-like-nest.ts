@@ -23,13 +23,14 @@ import {
   indexName,
   isSerial,
   linesOf,
+  loopText,
   newBlock,
   operators,
   outputLoops,
   type Point,
   points,
 } from "./c-like-text.ts";
-import { SHORT, type Writing } from "./c-like-writing.ts";
+import type { Writing } from "./c-like-writing.ts";
 import { loadsIn, type NestNode, type RangeNode, type StoreNode } from "./nests.ts";
 import { substitutions } from "./substitute.ts";
 
@@ -165,11 +166,9 @@ export class NestText {
 
   #text(shared: readonly RangeNode[]): string[] {
     const { language } = this.#context;
-    return linesOf(this.#root, (range) => {
-      const { extent, kind } = range.attr;
-      if (this.#share && kind === "parallel") return sharedLoop(language, this.#share, shared, range);
-      const loop = language.loop(indexName(range), extent);
-      return kind === "reduce" && extent <= SHORT && language.unrolled ? language.unrolled(loop, extent) : loop;
+    return linesOf(this.#root, (range, block) => {
+      if (this.#share && range.attr.kind === "parallel") return sharedLoop(language, this.#share, shared, range);
+      return loopText(language, range, block);
     });
   }
 

@@ -5,10 +5,11 @@ import { quadOf } from "./byte-product.ts";
 import type { Columns } from "./c-like-columns.ts";
 import { one, only, type Text } from "./c-like-lanes.ts";
 import { Quads } from "./c-like-quads.ts";
-import { addLine, type Block, isSerial, newBlock, type Point, points } from "./c-like-text.ts";
+import { addLine, type Block, indexName, isSerial, newBlock, type Point, points, SHORT } from "./c-like-text.ts";
 import { Totals } from "./c-like-totals.ts";
+import { guardOf, spanOf } from "./edges.ts";
 import { goesAlongRows } from "./c-like-turned.ts";
-import { type Nest, SHORT } from "./c-like-writing.ts";
+import type { Nest } from "./c-like-writing.ts";
 import type { AccumulateNode, RangeNode } from "./nests.ts";
 import { substitute } from "./substitute.ts";
 
@@ -24,6 +25,12 @@ interface Tools extends Nest {
 }
 
 const nowhere: Point = new Map();
+
+const isShort = ({ attr }: RangeNode): boolean => attr.extent <= SHORT;
+
+/** A guard as text. Where loops are written out it is decided by the compiler. */
+const conditionOf = (index: string, { from, to }: { readonly from: number; readonly to: number }): string =>
+  `${index} >= ${from} && ${index} < ${to}`;
 
 export class Sums {
   readonly #nest: Tools;
@@ -63,7 +70,7 @@ export class Sums {
     if (four) return four;
     const written =
       last && this.#nest.lane && goesAlongRows(n.src[0] as Node, last, this.#nest.lane) ? points([last]) : undefined;
-    const inside = this.#loops(home, level - 1, written ? serial.slice(0, -1) : serial);
+    const inside = this.#loops(home, level - 1, written ? serial.slice(0, -1) : serial, n);
     const isAcross = this.#nest.lane !== undefined && ranges.includes(this.#nest.lane);
     const side = ranges.filter((r) => !isSerial(r));
     const sides = points(side.filter((r) => r !== this.#nest.lane));
@@ -81,8 +88,11 @@ export class Sums {
       });
       for (const step of steps) {
         const next = this.#step(n, running, step, inside);
+        const guard = last && isShort(last) ? guardOf(n, step, last) : undefined;
         next.parts.forEach((part, i) => {
-          addLine(inside, this.#nest.reach.levelOf(step), `${running.parts[i]} = ${part};`);
+          const line = `${running.parts[i]} = ${part};`;
+          const guarded = last && guard ? `if (${conditionOf(indexName(last), guard)}) { ${line} }` : line;
+          addLine(inside, this.#nest.reach.levelOf(step), guarded);
         });
       }
       return running;
@@ -109,7 +119,7 @@ export class Sums {
     const steps = this.#nest.instancesOf(value, isWritten ? points([last]) : [nowhere]);
     if (!this.#quads.takes(steps, quad)) return undefined;
     this.#quads.find(steps, quad);
-    const inside = this.#loops(home, level - 1, isWritten ? serial.slice(0, -1) : serial);
+    const inside = this.#loops(home, level - 1, isWritten ? serial.slice(0, -1) : serial, n);
     const first = this.#nest.lanes.repeat(one(language.literal(0, "i32")), "i32");
     const name = this.#nest.newName("a");
     const running = { ...first, parts: [name] };
@@ -121,15 +131,31 @@ export class Sums {
     return running;
   }
 
-  #loops(home: Block, level: number, ranges: readonly RangeNode[]): Block {
+  #loops(home: Block, level: number, ranges: readonly RangeNode[], sum: AccumulateNode): Block {
     let block = home;
-    for (const r of ranges) {
+    ranges.forEach((r, at) => {
       const siblings = (block.loops[level] ??= []);
       let next = siblings.find((b) => b.range === r);
       if (!next) siblings.push((next = newBlock(r, block)));
+      this.#bound(next, block, r, ranges.slice(at), sum);
       block = next;
-    }
+    });
     return block;
+  }
+
+  /** Says where the loop of a sum begins and ends, if it leaves zeros out. Short innermost ones are written out whole. */
+  #bound(loop: Block, around: Block, r: RangeNode, inside: readonly RangeNode[], sum: AccumulateNode): void {
+    const isKnown = (atom: Node): boolean => {
+      const free = this.#nest.reach.freeOf(atom);
+      return !this.#nest.reach.varies(atom) && !inside.some((own) => free.has(own));
+    };
+    const span = inside.length === 1 && isShort(r) ? undefined : spanOf(sum, r, isKnown);
+    const { select } = this.#nest.writing.language;
+    const text = (bound: Node): string => only(this.#nest.value(bound, around));
+    const begin = span?.begin && text(span.begin);
+    const end = span?.end && text(span.end);
+    loop.begins.add(begin && select(`${begin} > 0`, begin, "0"));
+    loop.ends.add(end && select(`${end} < ${r.attr.extent}`, end, `${r.attr.extent}`));
   }
 
   #step({ attr }: AccumulateNode, running: Text, value: Node, inside: Block): Text {

@@ -2,6 +2,7 @@
 import { VerifyError } from "../errors.ts";
 import { topological } from "../ir/fn.ts";
 import type { Node, Op, ReduceKind } from "../ir/node.ts";
+import type { CLike } from "./c-like.ts";
 import type { Text } from "./c-like-lanes.ts";
 import type { NestNode, RangeNode } from "./nests.ts";
 
@@ -36,6 +37,9 @@ export interface Block {
   readonly pointers: Map<string, string>;
   /** Behind all values: the next output loop. */
   inner: Block | undefined;
+  /** What the sums in it say of where its loop begins and ends; what they do not agree on does not count. */
+  readonly begins: Set<string | undefined>;
+  readonly ends: Set<string | undefined>;
 }
 
 export const newBlock = (range?: RangeNode, parent?: Block): Block => ({
@@ -46,6 +50,8 @@ export const newBlock = (range?: RangeNode, parent?: Block): Block => ({
   names: new Map(),
   pointers: new Map(),
   inner: undefined,
+  begins: new Set(),
+  ends: new Set(),
 });
 
 /** Adds a line behind the values that need accumulates of so many levels. */
@@ -55,14 +61,26 @@ export function addLine(block: Block, level: number, line: string): void {
 
 /** A block's lines.
  *  @param loop  what stands before the body of a range's loop */
-export function linesOf(block: Block, loop: (range: RangeNode) => string): string[] {
+export function linesOf(block: Block, loop: (range: RangeNode, block: Block) => string): string[] {
   const lines: string[] = [];
   for (let level = 0; level < Math.max(block.values.length, block.loops.length); level++) {
     for (const line of block.values[level] ?? []) lines.push(line);
     for (const inner of block.loops[level] ?? []) for (const line of linesOf(inner, loop)) lines.push(line);
   }
   if (block.inner) for (const line of linesOf(block.inner, loop)) lines.push(line);
-  return block.range ? [`${loop(block.range)} {`, ...lines.map((line) => `  ${line}`), "}"] : lines;
+  return block.range ? [`${loop(block.range, block)} {`, ...lines.map((line) => `  ${line}`), "}"] : lines;
+}
+
+/** Loops of a sum of at most so many steps are to have no loop at run time: what depends on the step alone is then known. */
+export const SHORT = 8;
+
+/** The head of a loop, from where to where its sums say. A short one of a sum is to be compiled step by step. */
+export function loopText(language: CLike, range: RangeNode, { begins, ends }: Block): string {
+  const { extent, kind } = range.attr;
+  const [begin, end] = [begins, ends].map((all) => (all.size === 1 ? [...all][0] : undefined));
+  const loop = language.loop(indexName(range), end ?? extent, begin);
+  const isWhole = begin === undefined && end === undefined;
+  return isWhole && kind === "reduce" && extent <= SHORT && language.unrolled ? language.unrolled(loop, extent) : loop;
 }
 
 export type Point = ReadonlyMap<Node, number>;

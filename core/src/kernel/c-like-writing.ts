@@ -16,9 +16,6 @@ export interface Writing {
   readonly needs: Needs;
 }
 
-/** Loops of a sum of at most so many steps are to have no loop at run time: what depends on the step alone is then known. */
-export const SHORT = 8;
-
 /** What a nest lends to what writes a part of it. */
 export interface Nest {
   readonly writing: Writing;

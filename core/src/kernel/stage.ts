@@ -90,7 +90,10 @@ export function stage(site: Site, operand: 0 | 1, id: number, tile: number): rea
   const index = flattenIndex([...around, ...others, divIndex(along, tile), ...reduces, modIndex(along, tile)], dims);
   const staged = build("load", [scratch, index], {});
   const factors = product.src.map((s, i) => (i === operand ? staged : s));
-  const replaced = build("accumulate", [build("mul", factors, {}), ...reduces], sum.attr);
+  // The first operand's zeros are elsewhere in a panel.
+  const { kind, product: isProduct } = sum.attr;
+  const attr = operand === 0 ? { kind, ...(isProduct ? { product: isProduct } : {}) } : sum.attr;
+  const replaced = build("accumulate", [build("mul", factors, {}), ...reduces], attr);
   const stores = substitute(site.nest.src, { range: () => undefined, node: (n) => (n === sum ? replaced : undefined) });
   return [...packs, makeNest(stores, site.nest.attr.order)];
 }

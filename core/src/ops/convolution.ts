@@ -11,7 +11,7 @@ import { dot } from "../interpreter/contraction.ts";
 import { permuted } from "../interpreter/layout.ts";
 import * as movement from "../interpreter/movement.ts";
 import { sizeOfDims, type Value } from "../interpreter/value.ts";
-import { type Attrs, dimsOf, dtypeOf, type Node, type NodeOf } from "../ir/node.ts";
+import { type Attrs, dimsOf, dtypeOf, type Edge, type Node, type NodeOf } from "../ir/node.ts";
 import { tensorType, typeText } from "../ir/type.ts";
 import type { Making } from "../kernel/value-at.ts";
 import { build, flip, mul, pad, permute, reshape, scalar, slice, where } from "./build.ts";
@@ -32,11 +32,16 @@ import {
 } from "./sliding.ts";
 import { canonicalRules, load } from "./table.ts";
 
-export const conv = (x: Node, w: Node, { strides, dilations, low, high }: Steps): Node =>
-  build("conv", [x, w], { strides, dilations, low: low ?? strides.map(() => 0), high: high ?? strides.map(() => 0) });
+/** Without what is not said: no padding, and no zeros that are known. */
+function whole({ strides, dilations, low, high, zeros = [] }: Steps): Attrs["conv"] {
+  const none = strides.map(() => 0);
+  return { strides, dilations, low: low ?? none, high: high ?? none, zeros };
+}
 
-export const convWeights = (x: Node, g: Node, { strides, dilations, low, high, sizes }: Attrs["convWeights"]): Node =>
-  build("convWeights", [x, g], { strides, dilations, low, high, sizes });
+export const conv = (x: Node, w: Node, steps: Steps): Node => build("conv", [x, w], whole(steps));
+
+export const convWeights = (x: Node, g: Node, { sizes, ...steps }: Steps & Pick<Attrs["convWeights"], "sizes">): Node =>
+  build("convWeights", [x, g], { ...whole(steps), sizes });
 
 /** Σ g[n, g, o, (i − k·d) / s] · w[g, o, c, k] over o and k, where the quotient is whole, for i in `start` … `start + size − 1`: what
  *  a convolution does to its image when it is transposed. Its elements i = q·s + r of one remainder r are a convolution of stride
@@ -161,7 +166,23 @@ const unpadded = <A extends Attrs["conv"]>(attr: A): A => ({
   ...attr,
   low: attr.low.map(() => 0),
   high: attr.high.map(() => 0),
+  zeros: [...attr.low, ...attr.high],
 });
+
+/** The sum of products, which knows where x is zeros. */
+function summed(x: Node, { zeros }: Attrs["conv"]): Attrs["accumulate"] {
+  const space = knownDims(x).slice(3);
+  const edges = space.map(
+    (extent, a): Edge => [
+      space.slice(a + 1).reduce((n, d) => n * d, 1),
+      extent,
+      zeros[a] ?? 0,
+      zeros[space.length + a] ?? 0,
+    ],
+  );
+  const known = edges.filter(([, , low, high]) => low + high > 0);
+  return { kind: "sum", product: true, ...(known.length > 0 ? { edges: known } : {}) };
+}
 
 function widened(x: Value, { low, high }: Attrs["conv"], exact: boolean): Value {
   const dims = x.dims.map((d, i) => d + (low[i - 3] ?? 0) + (high[i - 3] ?? 0));
@@ -187,7 +208,7 @@ export const convolution = {
     arity: 2,
     flops: 2,
     claimable: true,
-    attrs: { strides: "integers", dilations: "integers", low: "integers", high: "integers" },
+    attrs: { strides: "integers", dilations: "integers", low: "integers", high: "integers", zeros: "integers" },
     infer: ([x, w], attr) => {
       const [a, b] = [x as Node, w as Node];
       const dtype = requireKinds("conv", [a, b], ["float", "int", "uint"]);
@@ -225,7 +246,7 @@ export const convolution = {
         .map((d) => newRange(d, "reduce")) as [Node, ...Node[]];
       const a = yield* seen(x, y.attr, { around: [n, group, c], p, k, mask });
       const b = yield { node: w, at: [group, out, c, ...k], mask };
-      return accumulated({ kind: "sum", product: true }, mul(a, b), [c, ...k]);
+      return accumulated(summed(x, y.attr), mul(a, b), [c, ...k]);
     },
     evaluate: (y, [x, w], exact) => {
       const [source, weights] = [x as Value, w as Value];
@@ -258,7 +279,14 @@ export const convolution = {
     arity: 2,
     flops: 2,
     claimable: true,
-    attrs: { strides: "integers", dilations: "integers", low: "integers", high: "integers", sizes: "integers" },
+    attrs: {
+      strides: "integers",
+      dilations: "integers",
+      low: "integers",
+      high: "integers",
+      zeros: "integers",
+      sizes: "integers",
+    },
     infer: ([x, g], attr) => {
       const [a, b] = [x as Node, g as Node];
       const dtype = requireKinds("convWeights", [a, b], ["float", "int", "uint"]);
@@ -301,7 +329,7 @@ export const convolution = {
       const [n, ...p] = [images, ...counts].map((d) => newRange(d, "reduce")) as [Node, ...Node[]];
       const a = yield* seen(x, y.attr, { around: [n, group, c], p, k, mask });
       const b = yield { node: g, at: [n, group, out, ...p], mask };
-      return accumulated({ kind: "sum", product: true }, mul(a, b), [n, ...p]);
+      return accumulated(summed(x, y.attr), mul(a, b), [n, ...p]);
     },
     evaluate: (y, [x, g], exact) => {
       const [image, cotangent] = [widened(x as Value, y.attr, exact), g as Value];

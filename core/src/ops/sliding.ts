@@ -8,8 +8,8 @@ import { typeText } from "../ir/type.ts";
 import { build } from "./build.ts";
 import { addIndex, knownDims, mulIndex } from "./indexing.ts";
 
-/** Windows' steps, and what a convolution pads with. */
-export type Steps = WindowSteps & Partial<Pick<Attrs["conv"], "low" | "high">>;
+/** Windows' steps, what a convolution pads with, and where its source is padded already. */
+export type Steps = WindowSteps & Partial<Pick<Attrs["conv"], "low" | "high" | "zeros">>;
 
 export const ones = (n: number): number[] => Array.from({ length: n }, () => 1);
 export const all = (n: number, value: number): number[] => Array.from({ length: n }, () => value);
