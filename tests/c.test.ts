@@ -17,7 +17,7 @@ import { lower } from "../core/src/kernel/lower.ts";
 import { applySchedule } from "../core/src/kernel/schedule.ts";
 import { wideTiles } from "../core/src/kernel/wide-tile.ts";
 import { attention } from "../core/src/ops/attention.ts";
-import { dot } from "../core/src/ops/build.ts";
+import { cast, dot } from "../core/src/ops/build.ts";
 import { openStream } from "../core/src/runtime/devices.ts";
 import type { HardwareModel } from "../core/src/runtime/hardware.ts";
 import { register } from "../core/src/runtime/registry.ts";
@@ -177,6 +177,28 @@ test("memory is asked for ahead where it is read once", () => {
   assert.match(textOf(1, 0), /__builtin_prefetch\(.* \+ \(r\d+ < 632 \? 2400 : -\d+\), 0, 0\);/);
   // Four tiles of rows read the columns in turn.
   assert.doesNotMatch(textOf(24, 0), /__builtin_prefetch/);
+});
+
+test("narrow weights are asked for in the order in which they lie", () => {
+  const textOf = (lanes: number): string => {
+    const fn = group(
+      [
+        ["f32", [1, 1024]],
+        ["bf16", [4096, 1024]],
+      ],
+      (x, w) => dot(x, cast(w, "f32"), { contract: [[1], [1]], batch: [[], []] }),
+    );
+    return functionsOf(compile(fn, ofLanes(lanes)), lanes);
+  };
+  // 8 KiB ahead.
+  assert.match(textOf(16), /__builtin_prefetch\(p\d+ \+ 0 \+ 4096\);/);
+  // Of two rows at a time, in both what lies behind each other.
+  const both = [...textOf(8).matchAll(/__builtin_prefetch\(p(\d+) \+ (\d+) \+ 4096\);/g)].map(([, p, at]) => [p, at]);
+  assert.deepEqual(both, [
+    ["11", "0"],
+    ["11", "8"],
+  ]);
+  assert.match(textOf(8), /\*p9 = p5 \+ r4 \* 64;/);
 });
 
 test("blocks of memory that are turned in registers give the interpreter's bits in C", { skip }, () => {

@@ -48,3 +48,14 @@ for (const format of formats)
     for (const threads of [2, 5])
       assert.deepEqual((await all(format, { threads, grain: 1 })).together, one.together, `${threads} threads`);
   });
+
+test("rows of weights that are read one after another give a row the bits that it has in a batch", {
+  skip: noNative,
+}, async () => {
+  await device("cpu:native", { options: { threads: 2, grain: 1 } });
+  const x = random.normal(key(1), [2, 4096]);
+  // More than a second cache holds.
+  const w = random.normal(key(2), [521, 4096]).cast("bf16");
+  const single = await Promise.all([0, 1].map((i) => numbers(product(x.at(i).reshape([1, 4096]), w))));
+  assert.deepEqual(single.flat(), await numbers(product(x, w)));
+});

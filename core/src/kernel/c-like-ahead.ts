@@ -4,7 +4,7 @@ import { pathTo, type Reach } from "./c-like-reach.ts";
 import { addLine, type Block, indexName } from "./c-like-text.ts";
 import { byteSize, dtypes } from "../ir/dtype.ts";
 import { dtypeOf, type Node } from "../ir/node.ts";
-import { affine } from "../ops/indexing.ts";
+import { addIndex, affine, constIndex, mulIndex } from "../ops/indexing.ts";
 
 /** A loop over more bytes than this asks for what it reads so many bytes ahead. */
 const longStream = 2048;
@@ -12,6 +12,8 @@ const ahead = 512;
 /** Narrow numbers are decoded in less time than memory answers in: so many bytes of them, or up to three times as many, are asked for before they are
  *  read. It is a quarter of a first cache. */
 const inFlight = 8192;
+/** Rows side by side that are too few to be many things to wait for at a time are asked for one behind the other. */
+const fewRows = 2;
 /** Rows at least so many bytes apart are soon on other pages, which no processor foresees. */
 const farApart = 1024;
 export class Ahead {
@@ -61,24 +63,38 @@ export class Ahead {
   }
 
   /** Asks memory for what coming iterations of the loop around a sum will read of narrow numbers: they are read so fast that a processor
-   *  that notices by itself comes late. */
-  narrow(load: Node, index: Node, place: string, at: Block): void {
+   *  that notices by itself comes late.
+   *  @param place  a pointer to an element, and the offset behind it */
+  narrow(load: Node, index: Node, place: (index: Node) => readonly [string, string], at: Block): void {
     const { prefetch } = this.#language;
     const home = this.#reach.home(load, at);
     if (!prefetch || home.range?.attr.kind !== "reduce" || dtypes[dtypeOf(load)].bytes > 2) return;
     const path = pathTo(home).flatMap(({ range }) => range ?? []);
-    const { terms } = affine(index);
+    const { terms, constant } = affine(index);
     const along = path.find(({ attr }) => attr.kind === "reduce");
     const around = path.findLast(({ attr }) => attr.kind !== "reduce");
     const [step = 0, stride = 0] = [along, around].map((range) => range && terms.get(range));
     if (!along || stride <= 0) return;
-    const ask = (on: string | number): void => addLine(home, this.#reach.levelOf(load), prefetch(`${place} + ${on}`));
+    const ask = (of: Node, on: string | number): void =>
+      addLine(home, this.#reach.levelOf(load), prefetch(`${place(of).join(" + ")} + ${on}`));
     const bytes = stride * byteSize(dtypeOf(load), 1);
-    if (bytes <= 3 * inFlight || step <= 0) return ask(stride * Math.ceil(inFlight / bytes));
+    const iterationsOn = stride * Math.ceil(inFlight / bytes);
+    const row = step * along.attr.extent;
+    const rows = stride / row;
+    if (step > 0 && rows === fewRows) {
+      const inRow = path
+        .filter(({ attr }) => attr.kind === "reduce")
+        .map((range): [Node, number] => [range, terms.get(range) ?? 0]);
+      const number = Math.floor(constant / row);
+      const shift = number * (this.#width - row) + (rows - 1) * (constant % row);
+      const further = inRow.reduce((sum, [range, by]) => addIndex(sum, mulIndex(range, (rows - 1) * by)), index);
+      return ask(addIndex(further, constIndex(shift)), iterationsOn);
+    }
+    if (bytes <= 3 * inFlight || step <= 0) return ask(index, iterationsOn);
     // Rows of the next iteration would be gone again before they are read: further on in each of these, which lie within the stride.
     const { extent } = along.attr;
     const iterations = Math.ceil((inFlight / bytes) * extent);
     const on = iterations * step;
-    ask(`(${indexName(along)} < ${extent - iterations} ? ${on} : ${on + stride - extent * step})`);
+    ask(index, `(${indexName(along)} < ${extent - iterations} ? ${on} : ${on + stride - extent * step})`);
   }
 }

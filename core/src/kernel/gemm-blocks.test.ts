@@ -73,3 +73,14 @@ test("any sizes are the interpreter's product", () => {
     { numRuns: 40 },
   );
 });
+
+test("for one row of x, rows of weights are read one after another where they are more than a cache holds", () => {
+  const tile = (kernel: Fn, model: HardwareModel): number[] =>
+    nestsOf(scheduled(lower(kernel), model)).flatMap((nest) =>
+      [...rangesIn(nest.src).values()].filter((r) => r.attr.kind === "unroll").map((r) => r.attr.extent),
+    );
+  assert.deepEqual(tile(product(1, 4096, 1024), avx512), []);
+  assert.deepEqual(tile(product(1, 4096, 1024), avx2), [2]);
+  assert.deepEqual(tile(product(1, 4096, 2048, "i8"), avx512), [2]);
+  assert.deepEqual(tile(product(1, 64, 1024), avx512), [4], "a matrix that stays in a cache");
+});

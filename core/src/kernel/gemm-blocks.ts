@@ -8,6 +8,7 @@
  *  Lanes along k read codes and x as they lie, and a block's scale is the same for all of them. A tile of r rows and c columns decodes
  *  c vectors for r·c fused multiply-adds. Columns go in blocks that stay in a cache while all rows pass. */
 import { topological } from "../ir/fn.ts";
+import { byteSize } from "../ir/dtype.ts";
 import { dtypeOf, type Node } from "../ir/node.ts";
 import { affine } from "../ops/indexing.ts";
 import {
@@ -36,6 +37,12 @@ const GROUP = 32;
 const LARGE = 256;
 /** Columns of a block. */
 const BLOCK = 64;
+/** Columns of a tile, at most. */
+const COLUMNS = 4;
+/** Bytes of weights that a core reads from memory while one addition follows another. */
+const WHILE_ADDING = 32;
+/** Of the second cache, where nothing is known of it. */
+const SECOND = 2 ** 19;
 
 const sumOf = (nest: NestNode): AccumulateNode => accumulatesIn(nest.src)[0] as AccumulateNode;
 
@@ -61,8 +68,22 @@ export function schedulePacked(plan: Plan, i: number, lanes: number): number | u
   const registers = plan.hardware.limits.vectorRegisters >= 32 ? 24 : 8;
   const count = m === undefined ? 1 : plan.range(i, m).attr.extent;
   const rows = evenly(count, registers / 4);
-  const columns = Math.min(4, Math.floor(registers / rows));
+  const columns =
+    count === 1
+      ? streams(plan, i, k.attr.extent, n, product.src[operand] as Node, lanes)
+      : Math.min(COLUMNS, Math.floor(registers / rows));
   return tileColumns(plan, i, { m, n, rows, columns });
+}
+
+/** Rows of weights that are read at a time for one row of x: memory gives them fastest in the order in which they lie. Blocks take longer
+ *  to decode than memory to answer, and what is in a cache is waited for less long than sums are. */
+function streams(plan: Plan, i: number, k: number, n: number | undefined, w: Node, lanes: number): number {
+  const [load, ...more] = loadsIn([w]);
+  if (!load || more.length > 0) return COLUMNS;
+  const bytes = byteSize(dtypeOf(load), 1);
+  const near = plan.hardware.memory.find((level) => level.name === "l2")?.bytes ?? SECOND;
+  const columns = n === undefined ? 1 : plan.range(i, n).attr.extent;
+  return columns * k * bytes > near ? Math.max(1, Math.min(COLUMNS, WHILE_ADDING / (lanes * bytes))) : COLUMNS;
 }
 
 /** Cuts the rounds over k in blocks, and those in halves, so that each part of an index within a block is a range of its own. */
