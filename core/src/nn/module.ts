@@ -78,6 +78,7 @@ interface Own {
   readonly kind: Kind;
   readonly name: string;
   readonly children: Parts;
+  readonly tree: TreeNode[typeof treeNode];
   /** The first child without a value. */
   readonly missing: string | undefined;
 }
@@ -137,7 +138,10 @@ function make(kind: Kind, parts: Parts, name: string): unknown {
     children[k] = child;
     if (missing === undefined && hasParameter(child)) missing = k;
   }
-  return assemble({ kind, name, children, missing });
+  Object.freeze(children);
+  // A module by itself has no place; the one that holds it gives it one.
+  const rebuild = (changed: Parts): unknown => make(kind, changed, "");
+  return assemble({ kind, name, children, missing, tree: { children, rebuild, key: kind.key, known: {} } });
 }
 
 function assemble(parts: Own): unknown {
@@ -158,11 +162,7 @@ function prototypeOf(name: string, children: readonly string[], settings: Parts)
     },
   });
   return Object.create(Function.prototype, {
-    [treeNode]: getter((self) => {
-      const { kind, children } = self[own];
-      // A module by itself has no place; the one that holds it gives it one.
-      return { children, rebuild: (parts: Parts) => make(kind, parts, ""), key: kind.key };
-    }),
+    [treeNode]: getter((self) => self[own].tree),
     [moduleName]: getter((self) => self[own].name),
     init: { value: initialise },
     ...Object.fromEntries(Object.entries(settings).map(([k, value]) => [k, { value, enumerable: true }])),
@@ -191,9 +191,9 @@ const isModule = (x: unknown): x is Owner => typeof x === "function" && own in x
 function placed(part: unknown, path: string): unknown {
   if (isModule(part)) return part[own].name === path ? part : assemble({ ...part[own], name: path });
   if (part instanceof Tensor || part instanceof Parameter) return part;
-  if (Array.isArray(part)) return part.map((p, i) => placed(p, `${path}.${i}`));
+  if (Array.isArray(part)) return Object.freeze(part.map((p, i) => placed(p, `${path}.${i}`)));
   if (part !== null && typeof part === "object" && Object.getPrototypeOf(part) === Object.prototype)
-    return Object.fromEntries(Object.entries(part).map(([k, v]) => [k, placed(v, `${path}.${k}`)]));
+    return Object.freeze(Object.fromEntries(Object.entries(part).map(([k, v]) => [k, placed(v, `${path}.${k}`)])));
   return part;
 }
 

@@ -7,6 +7,7 @@ import type { Site } from "../ir/site.ts";
 import { type TensorType, typeText } from "../ir/type.ts";
 import type { Memory, Region } from "./driver.ts";
 import type { Failure } from "./failure.ts";
+import { changed } from "./kept.ts";
 import type { Pool } from "./pool.ts";
 import type { Stream } from "./stream.ts";
 
@@ -70,6 +71,8 @@ export class Buffer {
   readonly stream: Stream;
   /** Nodes that have it as their value; those that the collector took are counted too. */
   holders = 0;
+  /** Whether somebody goes by its being there as it is. */
+  isKept = false;
   /** The user's line that made it, for messages about memory. */
   readonly site: Site | undefined;
   /** The point on the stream's timeline at which its contents are there. */
@@ -144,6 +147,7 @@ export class Buffer {
 
   fail(failure: Failure): void {
     this.#failure = failure;
+    this.#tell();
   }
 
   /** Its place even after `donate` or an early `release`, for the work that makes it and the call that takes it. */
@@ -162,13 +166,19 @@ export class Buffer {
   /** Marks it used up, at the call that took it; the memory goes when that call's work is submitted. */
   donate(): void {
     this.#donated = true;
+    this.#tell();
     this.#gone = "it was donated to a jitted call; use the call's result instead";
+  }
+
+  #tell(): void {
+    if (this.isKept) changed();
   }
 
   /** Frees at once, or when the last who holds it lets go. Twice is harmless. */
   release(): void {
     this.#gone ??= "it was disposed";
     this.#released = true;
+    this.#tell();
     if (this.#waiting === 0) this.#leave();
   }
 }

@@ -4,6 +4,9 @@ import type { Json } from "../io/json.ts";
 import type { Fn } from "../ir/fn.ts";
 import type { Node } from "../ir/node.ts";
 import type { HardwareModel } from "./hardware.ts";
+import type { Launch } from "./program.ts";
+
+export type { Launch };
 
 /** A way to reach devices: says what there is, and opens it. */
 export interface Driver {
@@ -73,6 +76,21 @@ export type Command =
   | { readonly kind: "engineRun"; readonly executable: Executable; readonly regions: readonly Region[] }
   | { readonly kind: "collective"; readonly op: string; readonly regions: readonly Region[] };
 
+/** Where the values of a call lie. */
+export interface Places {
+  /** Of an argument; or the number that it is. */
+  readonly input: (index: number) => Region | number;
+  readonly inputs: number;
+  readonly outputs: readonly Region[];
+  /** Of temporaries. */
+  readonly blocks: readonly Memory[];
+  /** Arguments that lie where they lay in every call that gave the same list. */
+  readonly sure: { readonly from: number; readonly values: readonly unknown[] } | undefined;
+}
+
+/** Makes the commands of one call of a program; undefined where it leaves that to the caller. */
+export type Commander = (places: Places) => readonly Command[] | undefined;
+
 /** Why a device is no longer there. */
 export interface Loss {
   readonly reason: string;
@@ -125,6 +143,8 @@ export interface Device {
   wait(fence: Fence, timeoutMs?: number): Promise<void>;
   /** The value that the fence's timeline has reached. @throws what `wait` would reject with, if the work failed */
   poll(fence: Fence): bigint;
+  /** Makes the commands of a program's calls, where the device has a faster way than to be told each anew. */
+  commander?(launches: readonly Launch[], executables: readonly Executable[]): Commander | undefined;
   map?(memory: Memory, from: Device): Memory | null;
   capture?(commands: readonly Command[]): Executable;
   /** Makes kernels in another of its tiers from here on: `hardware` is then another one. "auto" is the fastest that the

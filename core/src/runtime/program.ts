@@ -7,8 +7,9 @@ import type { Fn } from "../ir/fn.ts";
 import type { Site } from "../ir/site.ts";
 import type { TensorType } from "../ir/type.ts";
 import { Buffer } from "./buffer.ts";
-import type { Artifact, Command, Executable, Memory, Region } from "./driver.ts";
+import type { Artifact, Command, Commander, Executable, Memory, Region } from "./driver.ts";
 import type { HardwareModel } from "./hardware.ts";
+import type { Sure } from "./kept.ts";
 import type { Stream } from "./stream.ts";
 import { watch } from "./watch.ts";
 
@@ -122,6 +123,8 @@ export interface Loaded {
   readonly plan: Plan;
   readonly executables: readonly Executable[];
   readonly conduct: Conduct | undefined;
+  /** The device's way to make the commands of a call. */
+  readonly commander: Commander | undefined;
   /** Lists of outputs that share a block of memory. */
   readonly together: readonly Shared[];
 }
@@ -178,10 +181,14 @@ export class Program {
     const plan = this.#compile(this.fn, hardware);
     return Promise.all(plan.artifacts.map((a) => load(this.#stream, a))).then(
       (executables) => {
+        const conduct = conductOf(plan);
         compiled.loaded = {
           plan,
           executables,
-          conduct: conductOf(plan),
+          conduct,
+          commander: conduct
+            ? undefined
+            : this.#stream.device.commander?.(plan.steps as readonly Launch[], executables),
           together: sharing(plan, this.#bytes, hardware.limits.alignment),
           isLarge: plan.reuse.some((from, j) => from < 0 && (this.#bytes[j] as number) >= largeBytes),
         };
@@ -225,39 +232,53 @@ export class Program {
     return this.#stream;
   }
 
-  /** Runs it. Donated inputs (by index) must not be used again: their memory may become an output's. */
-  run(args: readonly (Buffer | number)[], donated: ReadonlySet<number> = none, takeSite?: () => Site): Buffer[] {
+  /** Runs it. Donated inputs (by index) must not be used again: their memory may become an output's.
+   *  @param sure  inputs that are known to be there, none of them donated */
+  run(
+    args: readonly (Buffer | number)[],
+    donated: ReadonlySet<number> = none,
+    takeSite?: () => Site,
+    sure?: Sure,
+  ): Buffer[] {
     const stream = this.#stream;
     const compiled = this.#current();
     const site = (compiled.loaded?.isLarge ?? true) ? takeSite?.() : undefined;
     const outputs = this.#types.map((type, i) => new Buffer(type, stream, site, this.#bytes[i]));
     const inputs: Buffer[] = [];
-    for (const a of args)
-      if (typeof a !== "number") {
-        a.check();
-        inputs.push(a);
-      }
+    for (let i = 0; i < args.length; i++) {
+      if (sure && i === sure.from) i += sure.values.length;
+      const a = args[i];
+      if (typeof a !== "object") continue;
+      a.check();
+      inputs.push(a);
+    }
     for (const i of donated) {
       const arg = args[i];
       if (arg instanceof Buffer) arg.donate();
     }
     const ready = compiled.loaded && !compiled.loaded.conduct ? null : compiled.loading;
-    stream.schedule(inputs, outputs, ready, () =>
-      this.#launch(compiled.loaded as Loaded, args, donated, inputs, outputs),
-    );
+    const launch = () => this.#launch(compiled.loaded as Loaded, args, donated, inputs, outputs, sure);
+    stream.schedule(inputs, outputs, ready, launch, sure?.values);
     return outputs;
   }
 
   #launch(
-    { plan, executables, conduct, together }: Loaded,
+    { plan, executables, conduct, commander, together }: Loaded,
     args: readonly (Buffer | number)[],
     donated: ReadonlySet<number>,
     inputs: readonly Buffer[],
     outputs: readonly Buffer[],
+    sure: Sure | undefined,
   ): Promise<void> | undefined {
     watch.by?.ran?.(this);
     const { pool } = this.#stream;
-    const given = args.map((a) => (typeof a === "number" ? null : a.place));
+    // A donated argument gives its place away below; those that are sure keep theirs.
+    const isSure = (i: number): boolean => sure !== undefined && i >= sure.from && i < sure.from + sure.values.length;
+    const given = args.map((a, i) => (typeof a === "number" || isSure(i) ? null : a.place));
+    const input = (i: number): Region | number => {
+      const a = args[i] as Buffer | number;
+      return given[i] ?? (typeof a === "number" ? a : a.place);
+    };
     const blocks: Memory[] = [];
     let isGoing = false;
     const finish = () => {
@@ -287,7 +308,7 @@ export class Program {
       const region = (slot: Slot): Region => {
         const { bytes } = slot;
         if (slot.kind === "temporary") return { memory: blocks[slot.block] as Memory, offset: slot.offset, bytes };
-        const place = (slot.kind === "input" ? given[slot.index] : out[slot.index]) as Region;
+        const place = (slot.kind === "input" ? input(slot.index) : out[slot.index]) as Region;
         return place.bytes === bytes ? place : { memory: place.memory, offset: place.offset, bytes };
       };
       const scalar = (i: number): number => args[i] as number;
@@ -297,7 +318,7 @@ export class Program {
         const going = conduct({
           plan,
           executables,
-          input: (i) => given[i] as Region,
+          input: (i) => input(i) as Region,
           output: (j) => out[j] as Region,
           scalar,
           blocks,
@@ -308,8 +329,12 @@ export class Program {
         isGoing = going !== undefined;
         return going?.finally(finish);
       }
-      const commands: Command[] = [];
-      for (const step of plan.steps as readonly Launch[]) addCommands(commands, step, executables, region, scalar);
+      let commands = commander?.({ input, inputs: args.length, outputs: out, blocks, sure });
+      if (!commands) {
+        const all: Command[] = [];
+        for (const step of plan.steps as readonly Launch[]) addCommands(all, step, executables, region, scalar);
+        commands = all;
+      }
       this.#stream.submit(commands, inputs, outputs);
       return undefined;
     } finally {

@@ -80,12 +80,14 @@ export class Stream {
     if (this.#open) this.#open.pool.budget = Math.min(bytes, this.#open.device.hardware.limits.maxBytes);
   }
 
-  /** Runs `task` in its turn, after `ready`. If it, or what it depends on, fails, the outputs carry the failure. */
+  /** Runs `task` in its turn, after `ready`. If it, or what it depends on, fails, the outputs carry the failure.
+   *  @param also  inputs that are known to be there */
   schedule(
     inputs: readonly Buffer[],
     outputs: readonly Buffer[],
     ready: Promise<unknown> | null,
     task: () => Promise<void> | undefined | void,
+    also: readonly (Buffer | number)[] = [],
   ): void {
     const run = () => {
       const failed = inputs.find((b) => b.failure)?.failure;
@@ -101,10 +103,11 @@ export class Stream {
       }
       return;
     }
+    const held = [...inputs, ...also.filter((a) => typeof a !== "number")];
     const done = () => {
-      for (const b of inputs) b.letGo();
+      for (const b of held) b.letGo();
     };
-    for (const b of inputs) b.hold();
+    for (const b of held) b.hold();
     const before = this.#tail;
     const ticket = ++this.#tickets;
     this.#tail = (async () => {
@@ -177,6 +180,11 @@ export class Stream {
     } finally {
       device.free(staging);
     }
+  }
+
+  /** Whether the work that makes a buffer has passed. */
+  hasMade(buffer: Buffer): boolean {
+    return buffer.allocated && !buffer.failure && !buffer.gone && buffer.fence <= this.#passed;
   }
 
   /** The highest point known to have passed without failure. */

@@ -16,6 +16,7 @@ import { isTuple, type TensorType, typeEqual } from "../ir/type.ts";
 import { define, newScope } from "../ops/table.ts";
 import type { Buffer } from "../runtime/buffer.ts";
 import { defaultStream } from "../runtime/devices.ts";
+import type { Sure } from "../runtime/kept.ts";
 import type { Program } from "../runtime/program.ts";
 import type { Stream } from "../runtime/stream.ts";
 import { asPending, cone, deepest, type Pending, setOnDeep } from "./pending.ts";
@@ -193,10 +194,13 @@ function learn(stream: Stream, outline: Outline, order: readonly Pending[]): Flu
 }
 
 /** The one device on which all buffers lie; the default one for a graph without any. */
-export function streamOf(args: readonly (Buffer | number)[]): Stream {
+export function streamOf(args: readonly (Buffer | number)[], sure?: Sure): Stream {
   let stream: Stream | undefined;
-  for (const a of args) {
-    if (typeof a === "number") continue;
+  const [from, until] = sure ? [sure.from + 1, sure.from + sure.values.length] : [0, 0];
+  for (let i = 0; i < args.length; i++) {
+    const a = args[i] as Buffer | number;
+    // Those that are sure are all where the first of them is.
+    if (typeof a === "number" || (i >= from && i < until)) continue;
     if (stream && a.stream !== stream)
       throw new DeviceError(`tensors on ${stream.name} and on ${a.stream.name} meet in one computation`, {
         hint: "move one with await tensor.to(device)",

@@ -12,6 +12,7 @@ import { build } from "../ops/build.ts";
 import { newScope } from "../ops/table.ts";
 import type { Buffer } from "../runtime/buffer.ts";
 import type { HardwareModel } from "../runtime/hardware.ts";
+import type { Sure } from "../runtime/kept.ts";
 import { type Loaded, type Plan, Program, typeBytes } from "../runtime/program.ts";
 import type { Stream } from "../runtime/stream.ts";
 import { Tensor } from "./tensor.ts";
@@ -108,11 +109,16 @@ class FrozenProgram extends Program {
     return (this.#next ??= frozenProgram(this.#settings));
   }
 
-  override run(args: readonly (Buffer | number)[], donated?: ReadonlySet<number>, takeSite?: () => Site): Buffer[] {
+  override run(
+    args: readonly (Buffer | number)[],
+    donated?: ReadonlySet<number>,
+    takeSite?: () => Site,
+    sure?: Sure,
+  ): Buffer[] {
     const later = this.#later();
-    if (later) return later.run(args, donated, takeSite);
+    if (later) return later.run(args, donated, takeSite, sure);
     const panels = this.#packed.map(({ input, by }) => panelsOf(args[input] as Buffer, by));
-    return super.run([...args, ...panels], donated, takeSite);
+    return super.run([...args, ...panels], donated, takeSite, sure);
   }
 
   override loaded(): Promise<Loaded> {

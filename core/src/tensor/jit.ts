@@ -9,13 +9,14 @@ import { currentScope } from "../ir/scope.ts";
 import { located, takeSite } from "../ir/site.ts";
 import { type TensorType, tensorType } from "../ir/type.ts";
 import type { Buffer } from "../runtime/buffer.ts";
+import type { Sure } from "../runtime/kept.ts";
 import type { Program } from "../runtime/program.ts";
 import type { Stream } from "../runtime/stream.ts";
 import { encode } from "./dtypes.ts";
 import type { Frozen, Make } from "./frozen.ts";
 import { flush, streamOf } from "./flush.ts";
 import { isPending, isTransforming, lazyScope, leaf } from "./pending.ts";
-import { matches, type Pattern, patternOf, valueOf } from "./repeat.ts";
+import { matches, nothingFound, type Pattern, patternOf, valueOf } from "./repeat.ts";
 import { Tensor } from "./tensor.ts";
 import { type Entry, nameOf, type Signature, signatureOf, traceCall } from "./signature.ts";
 import type { Symbols } from "./symbolic.ts";
@@ -140,9 +141,10 @@ export function jit<A extends readonly unknown[], Y>(
     if (currentScope() !== lazyScope || isTransforming()) return f(...args);
     if (recent) {
       const again = recent;
-      const inputs: (Buffer | number)[] = [];
-      if (matches(again.pattern, args, inputs) && addCaptured(again.traced, inputs))
-        return located(() => execute(again, inputs, name)) as Y;
+      const found = nothingFound();
+      const { args: inputs } = found;
+      if (matches(again.pattern, args, found) && addCaptured(again.traced, inputs))
+        return located(() => execute(again, inputs, name, found.sure)) as Y;
     }
     const { entry, signature } = prepare(args);
     return located(() => execute(entry, argumentsOf(entry.traced, signature, name), name)) as Y;
@@ -177,10 +179,11 @@ function donatedInputs({ leaves, entries }: Signature, isDonated: (path: string)
   return donated;
 }
 
-function execute(compiled: Compiled, args: readonly (Buffer | number)[], name: string): unknown {
+function execute(compiled: Compiled, args: readonly (Buffer | number)[], name: string, given?: Sure): unknown {
   const { traced, donated, build } = compiled;
+  const sure = given && !holdsAny(given, donated) ? given : undefined;
   checkDonation(args, donated, name);
-  const outputs = programOf(compiled, args).run(args, donated, takeSite);
+  const outputs = programOf(compiled, args, sure).run(args, donated, takeSite, sure);
   const own = outputs.length - traced.assigned.length;
   traced.assigned.forEach((t, i) => {
     const buffer = outputs[own + i] as Buffer;
@@ -190,9 +193,15 @@ function execute(compiled: Compiled, args: readonly (Buffer | number)[], name: s
   return build(results.map((buffer) => new Tensor(leaf(buffer.type, buffer))));
 }
 
-function programOf(compiled: Compiled, args: readonly (Buffer | number)[]): Program {
+/** Whether donated arguments are among those. */
+function holdsAny({ from, values }: Sure, donated: ReadonlySet<number>): boolean {
+  for (const i of donated) if (i >= from && i < from + values.length) return true;
+  return false;
+}
+
+function programOf(compiled: Compiled, args: readonly (Buffer | number)[], sure?: Sure): Program {
   const { traced, donated, fit, tune, make, program } = compiled;
-  const on = streamOf(args);
+  const on = streamOf(args, sure);
   if (program?.on === on) return program.run;
   const run = make(traced.fn, on, donated, fit, tune);
   compiled.program = { on, run };
@@ -245,8 +254,12 @@ function bufferOf(t: Tensor): Buffer {
   return streamOf([]).upload(type, encode(t.dtype, [value]));
 }
 
+/** Comparisons that take no longer than a table. */
+const fewPairs = 4096;
+
 function checkDonation(args: readonly (Buffer | number)[], donated: ReadonlySet<number>, name: string): void {
   if (donated.size === 0) return;
+  if (donated.size * args.length < fewPairs && areApart(args, donated)) return;
   const seen = new Map<Buffer, number>();
   args.forEach((a, i) => {
     if (typeof a === "number") return;
@@ -259,6 +272,15 @@ function checkDonation(args: readonly (Buffer | number)[], donated: ReadonlySet<
     if (donated.has(i) && a.gone) throw new DisposedError(`${name}: input ${i} was donated before`);
     seen.set(a, i);
   });
+}
+
+/** Whether each donated argument is there and given only once. Nothing of the others is read. */
+function areApart(args: readonly (Buffer | number)[], donated: ReadonlySet<number>): boolean {
+  for (const i of donated) {
+    const a = args[i];
+    if (typeof a !== "object" || a.gone || args.indexOf(a) !== i || args.indexOf(a, i + 1) >= 0) return false;
+  }
+  return true;
 }
 
 function retraceMessage(name: string, count: number, before: Signature, now: Signature): string {

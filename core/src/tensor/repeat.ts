@@ -4,8 +4,9 @@
 import { dimEqual } from "../ir/dim.ts";
 import type { TensorType } from "../ir/type.ts";
 import type { Buffer } from "../runtime/buffer.ts";
+import { keep, type Sure } from "../runtime/kept.ts";
 import { Tensor } from "./tensor.ts";
-import { childrenOf, isPlain, type TreeNode, treeNode } from "./tree.ts";
+import { childrenOf, isNode, isPlain, type TreeNode, treeNode } from "./tree.ts";
 
 /** The shape of a tree of arguments. Parts stand in the order in which trees are flattened. */
 export type Pattern =
@@ -30,8 +31,20 @@ export function patternOf(tree: unknown, isStatic: (path: string) => boolean, pa
   return isPlain(tree) ? record : { kind: "node", key: (tree as TreeNode)[treeNode].key, children: record };
 }
 
-/** Whether a tree is of the pattern; its varying leaves are added to `into`. */
-export function matches(pattern: Pattern, tree: unknown, into: (Buffer | number)[]): boolean {
+/** What matching finds on its way. */
+export interface Found {
+  /** The varying leaves. */
+  readonly args: (Buffer | number)[];
+  /** Those of a node that is known from calls before. */
+  sure: Sure | undefined;
+  /** How many nodes that never change are around the part that is looked at. */
+  inside: number;
+}
+
+export const nothingFound = (): Found => ({ args: [], sure: undefined, inside: 0 });
+
+/** Whether a tree is of the pattern; what varies is added to `into`. */
+export function matches(pattern: Pattern, tree: unknown, into: Found): boolean {
   switch (pattern.kind) {
     case "tensor": {
       if (!(tree instanceof Tensor)) return false;
@@ -42,11 +55,11 @@ export function matches(pattern: Pattern, tree: unknown, into: (Buffer | number)
         if (!sameType(type, pattern.type)) return false;
         pattern.type = type;
       }
-      into.push(settled);
+      into.args.push(settled);
       return true;
     }
     case "number":
-      return typeof tree === "number" && into.push(tree) > 0;
+      return typeof tree === "number" && into.args.push(tree) > 0;
     case "fixed":
       return Object.is(pattern.value, tree);
     case "list": {
@@ -58,9 +71,9 @@ export function matches(pattern: Pattern, tree: unknown, into: (Buffer | number)
     case "record":
       return isPlain(tree) && matchesRecord(pattern.keys, pattern.parts, tree, into);
     case "node": {
-      const own = tree !== null && (typeof tree === "object" || typeof tree === "function") && treeNode in tree;
-      if (!own) return false;
-      const { key, children } = (tree as TreeNode)[treeNode];
+      if (!isNode(tree)) return false;
+      const { key, children, known } = tree[treeNode];
+      if (known && into.inside === 0 && !into.sure) return matchesAgain(pattern, tree, into);
       return key === pattern.key && matches(pattern.children, children, into);
     }
     default:
@@ -68,11 +81,51 @@ export function matches(pattern: Pattern, tree: unknown, into: (Buffer | number)
   }
 }
 
+/** The same for a node that never changes: known from its last calls, or learnt. */
+function matchesAgain(pattern: Pattern & { readonly kind: "node" }, tree: TreeNode, into: Found): boolean {
+  const { key, children, known = {} } = tree[treeNode];
+  const from = into.args.length;
+  if (known.like === pattern && known.kept?.values) {
+    const { values } = known.kept;
+    into.sure = { from, values };
+    for (const value of values) into.args.push(value);
+    return true;
+  }
+  into.inside++;
+  const isLike = key === pattern.key && matches(pattern.children, children, into);
+  into.inside--;
+  if (!isLike) return false;
+  known.times = known.like === pattern ? (known.times ?? 0) + 1 : 0;
+  known.like = pattern;
+  if (known.times > 0) {
+    const values = into.args.slice(from);
+    if (areThere(values) && keepsAll(tree)) {
+      known.kept = keep(values);
+      known.times = 0;
+    }
+  }
+  return true;
+}
+
+/** Whether values begin with a buffer, and all buffers are of its device and have their contents. */
+function areThere(values: readonly (Buffer | number)[]): boolean {
+  const [first] = values;
+  if (typeof first !== "object") return false;
+  return values.every((v) => typeof v === "number" || (v.stream === first.stream && v.stream.hasMade(v)));
+}
+
+/** Whether nothing but the tensors of a tree can change, which then tell of it. */
+function keepsAll(tree: unknown): boolean {
+  if (tree instanceof Tensor) return tree.keep();
+  const isOpen = isNode(tree) ? !tree[treeNode].known : childrenOf(tree) && !Object.isFrozen(tree);
+  return !isOpen && (childrenOf(tree) ?? []).every(([, part]) => keepsAll(part));
+}
+
 function matchesRecord(
   keys: readonly string[],
   parts: readonly Pattern[],
   tree: Readonly<Record<string, unknown>>,
-  into: (Buffer | number)[],
+  into: Found,
 ): boolean {
   if (Object.keys(tree).length !== keys.length) return false;
   for (let i = 0; i < keys.length; i++) {

@@ -9,6 +9,7 @@ import { located } from "../ir/site.ts";
 import { type TensorType, tensorType, typeText } from "../ir/type.ts";
 import type { Buffer } from "../runtime/buffer.ts";
 import { openStream } from "../runtime/devices.ts";
+import { changed } from "../runtime/kept.ts";
 import { decode, encode, type TypedArray } from "./dtypes.ts";
 import { flush } from "./flush.ts";
 import { asPending, isPending, isTransforming, leaf } from "./pending.ts";
@@ -29,6 +30,7 @@ export const captures = (scope: Scope): scope is CapturingScope => "capture" in 
 export class Tensor {
   #node: Node;
   #disposed = false;
+  #isKept = false;
 
   /** @internal */
   constructor(node: Node) {
@@ -101,6 +103,12 @@ export class Tensor {
     return value !== null && typeof value !== "number" ? value : undefined;
   }
 
+  /** Makes it tell when it has another value, or is disposed of.
+   *  @internal */
+  keep(): boolean {
+    return (this.#isKept = true);
+  }
+
   /** A copy of the values, row-major: Float32Array for f32, f16 and bf16, Uint8Array of 0 and 1 for bool, and so on.
    *  @throws (as a rejection) what made the computation fail: KernelError, OutOfMemoryError, DeviceLostError */
   async data(): Promise<TypedArray> {
@@ -170,6 +178,7 @@ export class Tensor {
   /** Another value under this handle, for the executor of a traced `assign`.
    *  @internal */
   rebind(node: Node): void {
+    if (this.#isKept) changed();
     asPending(this.#node).handles--;
     asPending(node).handles++;
     this.#node = node;
@@ -180,6 +189,7 @@ export class Tensor {
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
+    if (this.#isKept) changed();
     if (isPending(this.#node)) asPending(this.#node).drop();
   }
 

@@ -2,6 +2,7 @@
  *  the order in which somebody happened to write their keys. */
 import { TreeError } from "../errors.ts";
 import { located } from "../ir/site.ts";
+import type { Kept } from "../runtime/kept.ts";
 import { Tensor } from "./tensor.ts";
 
 /** A class or function that is a node of trees says how to take it apart and put it together. */
@@ -14,10 +15,22 @@ export interface TreeNode {
     rebuild(children: Readonly<Record<string, unknown>>): unknown;
     /** What of it, beside the leaves, a trace depends on: two values of equal text trace alike. */
     readonly key: string;
+    /** Where nothing of the node ever changes but the values of its tensors: what calls know of it. */
+    readonly known?: Known;
   };
 }
 
-const isNode = (x: unknown): x is TreeNode =>
+/** What is known of a node that was given to calls. */
+export interface Known {
+  /** What it was last found to be like, and how often in turn. */
+  like?: object;
+  times?: number;
+  /** Its varying leaves. */
+  kept?: Kept;
+}
+
+/** Whether something says itself what is a part of it. */
+export const isNode = (x: unknown): x is TreeNode =>
   x !== null && (typeof x === "object" || typeof x === "function") && treeNode in x;
 /** Whether something is an object literal, whose fields are parts of a tree. */
 export const isPlain = (x: unknown): x is Record<string, unknown> => {

@@ -6,11 +6,13 @@ import {
   type Artifact,
   type Building,
   type Command,
+  type Commander,
   type Device,
   type Executable,
   type Fence,
   Fences,
   type HardwareModel,
+  type Launch as ProgramLaunch,
   type Loss,
   type Memory,
   type MemorySpace,
@@ -83,6 +85,9 @@ export interface Tier {
   /** Who is told of what is built. */
   tell: ((building: Building) => void) | undefined;
   load(artifact: Artifact): Promise<Executable>;
+  /** Whether it made these commands itself, of memory that is there. */
+  hasMade(commands: readonly Command[]): boolean;
+  readonly commander: NonNullable<Device["commander"]>;
 }
 
 class CpuDevice implements Device {
@@ -181,12 +186,17 @@ class CpuDevice implements Device {
     return artifact.codegen === this.#tier?.codegen ? this.#tier.load(artifact) : this.#kernels.load(artifact);
   }
 
+  commander(launches: readonly ProgramLaunch[], executables: readonly Executable[]): Commander | undefined {
+    return this.#tier?.commander(launches, executables);
+  }
+
   submit(queue: Queue, commands: readonly Command[], wait: readonly Fence[], signal: Fence): void {
     this.#open();
     // Memory that is freed from here on still serves what was submitted.
-    const failure = commands.some((c) => regionsOf(c).some(isFreed))
-      ? new DeviceError("cpu: a command uses memory that was freed")
-      : undefined;
+    const failure =
+      !this.#tier?.hasMade(commands) && commands.some((c) => regionsOf(c).some(isFreed))
+        ? new DeviceError("cpu: a command uses memory that was freed")
+        : undefined;
     const submission: Submission = { commands, signal, waiting: wait.length, after: [], failure };
     const temporary = this.#gather?.(this.#arenas, submission) ?? [];
     this.#queues[queue].push(submission);

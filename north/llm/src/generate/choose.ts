@@ -56,19 +56,21 @@ export interface Chosen {
 }
 
 /** @param logits   `[rows, vocabulary]`
+ *  @param place    where something is drawn
  *  @param seen     bool like the logits: tokens that a row has already; where there is a penalty
  *  @param logprobs how many of the likeliest are told with the chosen one; null for not even that */
 export function choose(
   given: Tensor,
   processing: Processing,
-  { keys, position }: Place,
+  place: Place | null,
   seen: Tensor | null,
   logprobs: number | null,
 ): Chosen {
   const logits = widened(given);
   const scores = processed(logits, processing, seen);
   // The largest of scores + Gumbel noise is a draw from their softmax (Gumbel 1954; Maddison et al. 2014, §2).
-  const noisy = processing.draw ? add(scores, vmap(noise(scores.dims[1] as number))(keys, position)) : scores;
+  const noisy =
+    processing.draw && place ? add(scores, vmap(noise(scores.dims[1] as number))(place.keys, place.position)) : scores;
   const size = scores.dims[1] as number;
   const largest = max(logits, -1);
   const token = where(equal(largest, largest), argmax(noisy, -1), size);

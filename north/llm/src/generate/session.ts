@@ -7,7 +7,7 @@ import type { LayerCache, RopeTables } from "../model/attention.ts";
 import { type Llama, ropeTables } from "../model/llama.ts";
 import type { Chosen } from "./choose.ts";
 import { checkOverflow, checkTokens, ContextError, type Overflow, type Sampling, samplingOf } from "./options.ts";
-import { processingOf, stepFor } from "./step.ts";
+import { isSameKind, processingOf, type Step, stepFor, type StepKind } from "./step.ts";
 
 const smallestCapacity = 64;
 const smallestPrompt = 16;
@@ -144,29 +144,19 @@ export class Session {
     if (longest === 0) throw new ArgumentError("a session: expected a token for at least one row, got none");
 
     const time = longest === 1 ? 1 : Math.min(powerOfTwo(longest, smallestPrompt), this.capacity);
-    const ids = new Int32Array(rows * time);
-    const at = new Int32Array(3 * rows);
-    const keys = new Uint32Array(2 * rows);
-    fed.forEach((tokens, r) => {
-      const row = this.#rows[r] as Row;
-      ids.set(tokens, r * time);
-      at[r] = row.tokens.length;
-      at[rows + r] = tokens.length;
-      at[2 * rows + r] = Math.max(0, row.forgotten + row.tokens.length + tokens.length - 1);
-      const seed = settings.seeds[r] as number;
-      keys.set([Math.floor(seed / 2 ** 32), seed >>> 0], 2 * r);
-    });
+    const isSingle = time === 1;
     const processing = processingOf(settings);
     if (processing.penalty === null) this.#forgetSeen();
     else state.seen ??= this.#newSeen();
-    const inputs = {
-      ids: tensor(ids, { shape: [rows, time] }),
-      at: tensor(at, { shape: [3, rows] }),
-      keys: tensor(keys, { shape: [rows, 2] }),
-    };
     const { rope, caches, seen } = state;
     const { logprobs } = settings;
-    const run = stepFor({ config, rows, isSingle: time === 1, capacity: this.capacity, processing, logprobs });
+    // Each tensor costs a microsecond or more: a single token takes one, and what draws nothing has no keys.
+    const inputs = {
+      ids: isSingle ? null : tensor(this.#padded(fed, time), { shape: [rows, time], dtype: "i32" }),
+      at: tensor(this.#placesOf(fed, isSingle), { shape: [isSingle ? 4 : 3, rows], dtype: "i32" }),
+      keys: processing.draw ? tensor(keysOf(settings.seeds), { shape: [rows, 2], dtype: "u32" }) : null,
+    };
+    const run = this.#stepFor({ config, rows, isSingle, capacity: this.capacity, processing, logprobs });
     const after = run({ model, ...inputs, rope, caches, seen, processing });
     state.caches = after.caches;
     state.seen = after.seen;
@@ -174,8 +164,40 @@ export class Session {
     try {
       return await this.#read(after, given, logprobs);
     } finally {
-      for (const { tensor: t } of tree.tensors([inputs, after.token, after.logprobs])) t.dispose();
+      for (const t of [inputs.ids, inputs.at, inputs.keys, after.token]) t?.dispose();
+      for (const { tensor: t } of tree.tensors(after.logprobs)) t.dispose();
     }
+  }
+
+  #padded(fed: readonly (readonly number[])[], time: number): Int32Array {
+    const ids = new Int32Array(this.rows * time);
+    fed.forEach((tokens, r) => ids.set(tokens, r * time));
+    return ids;
+  }
+
+  /** Where each row's tokens begin, how many there are, and the place of the last in its whole text; a single one itself. */
+  #placesOf(fed: readonly (readonly number[])[], isSingle: boolean): Int32Array {
+    const { rows } = this;
+    const at = new Int32Array((isSingle ? 4 : 3) * rows);
+    fed.forEach((tokens, r) => {
+      const row = this.#rows[r] as Row;
+      at[r] = row.tokens.length;
+      at[rows + r] = tokens.length;
+      at[2 * rows + r] = Math.max(0, row.forgotten + row.tokens.length + tokens.length - 1);
+      if (isSingle) at[3 * rows + r] = tokens[0] ?? 0;
+    });
+    return at;
+  }
+
+  /** The step of the last call, where it was one of the same kind. */
+  #recent: { readonly kind: StepKind; readonly run: Step } | undefined;
+
+  #stepFor(kind: StepKind): Step {
+    const recent = this.#recent;
+    if (recent && isSameKind(recent.kind, kind)) return recent.run;
+    const run = stepFor(kind);
+    this.#recent = { kind, run };
+    return run;
   }
 
   async #read(
@@ -252,6 +274,13 @@ export class Session {
   [Symbol.dispose](): void {
     this.dispose();
   }
+}
+
+/** u32 `[rows, 2]` */
+function keysOf(seeds: readonly number[]): Uint32Array {
+  const keys = new Uint32Array(2 * seeds.length);
+  seeds.forEach((seed, r) => keys.set([Math.floor(seed / 2 ** 32), seed >>> 0], 2 * r));
+  return keys;
 }
 
 function powerOfTwo(n: number, least: number): number {

@@ -37,12 +37,13 @@ export function processingOf({ temperature, topK, topP, minP, repetitionPenalty 
 
 interface StepInput {
   readonly model: Llama;
-  /** i32 `[rows, time]`, padded behind. */
-  readonly ids: Tensor;
-  /** i32 `[3, rows]`: where a row's tokens begin, how many of them count, and the place of the last in its whole text. */
+  /** i32 `[rows, time]`, padded behind; null for single tokens. */
+  readonly ids: Tensor | null;
+  /** i32 `[3, rows]`: where a row's tokens begin, how many of them count, and the place of the last in its whole text; `[4, rows]`
+   *  with single tokens. */
   readonly at: Tensor;
-  /** u32 `[rows, 2]`: of each row's seed. */
-  readonly keys: Tensor;
+  /** u32 `[rows, 2]`: of each row's seed; null where nothing is drawn. */
+  readonly keys: Tensor | null;
   /** Of all positions of the cache. */
   readonly rope: RopeTables;
   readonly caches: readonly LayerCache[];
@@ -58,9 +59,10 @@ interface StepOutput extends Chosen {
 
 /** What padding writes lies behind the last token: no query looks there before a later token has overwritten it. */
 function step(
-  { model, ids, at, keys, rope, caches, seen, processing }: StepInput,
+  { model, ids: given, at, keys, rope, caches, seen, processing }: StepInput,
   logprobs: number | null,
 ): StepOutput {
+  const ids = given ?? reshape(at.at(3), [-1, 1]);
   const [rows, time] = ids.dims as [number, Dim];
   const [start, count, position] = [at.at(0), at.at(1), at.at(2)];
   const within = reshape(iota([time], 0), [1, time]);
@@ -75,7 +77,7 @@ function step(
   const logits = reshape(head(model, final), [rows, -1]);
   // An id outside of the vocabulary is not noted.
   const noted = seen && putAlongAxis(seen, where(less(within, counts), ids, model.config.vocabSize), true, 1);
-  const place = { keys, position: cast(position, "u32") };
+  const place = keys && { keys, position: cast(position, "u32") };
   return { ...choose(logits, processing, place, noted, logprobs), caches: after.caches, seen: noted };
 }
 
@@ -88,7 +90,7 @@ function textOf(config: LlamaConfig): string {
   return known;
 }
 
-const steps = new Map<string, (input: StepInput) => StepOutput>();
+const steps = new Map<string, Step>();
 
 /** What decides which program a step is. */
 export interface StepKind {
@@ -100,16 +102,23 @@ export interface StepKind {
   readonly logprobs: number | null;
 }
 
+/** A compiled step. */
+export type Step = (input: StepInput) => StepOutput;
+
+/** Whether two of one model and cache are one program: numbers of the processing are its inputs. */
+export function isSameKind(a: StepKind, b: StepKind): boolean {
+  if (a.isSingle !== b.isSingle || a.logprobs !== b.logprobs) return false;
+  const [p, q] = [a.processing, b.processing];
+  if ((p.penalty === null) !== (q.penalty === null)) return false;
+  if (p.draw === null || q.draw === null) return p.draw === q.draw;
+  const { topK, tail, minP } = p.draw;
+  const has = (x: unknown): boolean => x !== null;
+  return has(topK) === has(q.draw.topK) && has(tail) === has(q.draw.tail) && has(minP) === has(q.draw.minP);
+}
+
 /** One step for prompts of any length and one for single tokens, shared by all sessions: prompts are traced once, and compiled for
  *  each power of two. */
-export function stepFor({
-  config,
-  rows,
-  isSingle,
-  capacity,
-  processing,
-  logprobs,
-}: StepKind): (input: StepInput) => StepOutput {
+export function stepFor({ config, rows, isSingle, capacity, processing, logprobs }: StepKind): Step {
   const structure = JSON.stringify(processing, (_, value: unknown) => (typeof value === "number" ? 0 : value));
   const key = [textOf(config), rows, isSingle, capacity, structure, logprobs].join(" ");
   const known = steps.get(key);

@@ -47,13 +47,11 @@ export type Llama = ReturnType<typeof llama>;
 
 /** The configuration as a part of the module: no leaf of its tree, but what a trace depends on. Trees take an object apart
  *  if it is a plain one, so this one has a prototype. */
-const asPart = (config: LlamaConfig): LlamaConfig & TreeNode => Object.assign(Object.create(part) as TreeNode, config);
-
-const part: TreeNode = {
-  get [treeNode]() {
-    return { children: {}, rebuild: () => this, key: JSON.stringify(this) };
-  },
-};
+function asPart(config: LlamaConfig): LlamaConfig & TreeNode {
+  const part = Object.assign(Object.create({}) as LlamaConfig, config);
+  const value = { children: {}, rebuild: () => part, key: JSON.stringify(config), known: {} };
+  return Object.defineProperty(part, treeNode, { value }) as LlamaConfig & TreeNode;
+}
 
 interface Parts {
   readonly config: LlamaConfig;

@@ -4,6 +4,7 @@ import { test } from "node:test";
 import type { Arenas } from "../arenas.ts";
 import type { Ground, Submission, Workers } from "../submission.ts";
 import { Calls } from "./calls.ts";
+import { Commanders } from "./commander.ts";
 import { NativeExecutable } from "./executable.ts";
 import type { Pool } from "./pool.ts";
 
@@ -34,6 +35,7 @@ function rig(milliseconds: number) {
     pool as unknown as Pool,
     wasm as unknown as Workers,
     ground as unknown as Ground,
+    new Commanders(),
     { threads: 2, grain },
   );
   let value = 0n;

@@ -14,8 +14,10 @@ import {
   type Submission,
   type Workers,
 } from "../submission.ts";
+import type { Commanders, Last } from "./commander.ts";
 import { NativeExecutable } from "./executable.ts";
 import type { Pool } from "./pool.ts";
+import type { Written } from "./list.ts";
 import { sharesOf } from "./shares.ts";
 
 /** A submission that the pool has. */
@@ -44,6 +46,7 @@ export class Calls implements Workers {
   readonly #pool: Pool;
   readonly #wasm: Workers;
   readonly #ground: Ground;
+  readonly #commanders: Commanders;
   readonly #threads: number;
   readonly #grain: number;
   /** In order. */
@@ -57,12 +60,14 @@ export class Calls implements Workers {
     pool: Pool,
     wasm: Workers,
     ground: Ground,
+    commanders: Commanders,
     { threads, grain }: { readonly threads: number; readonly grain: number },
   ) {
     this.#arenas = arenas;
     this.#pool = pool;
     this.#wasm = wasm;
     this.#ground = ground;
+    this.#commanders = commanders;
     this.#threads = threads;
     this.#grain = grain;
   }
@@ -187,9 +192,33 @@ export class Calls implements Workers {
   /** Writes the commands for the pool; returns about how many operations they are. */
   #encode(commands: readonly Command[]): number {
     const pool = this.#pool;
+    // A trace tells launches apart by numbers, which a list that was kept would have again.
+    const last = this.#listener ? undefined : this.#commanders.of(commands);
+    if (last?.list && !last.list.isBusy) return this.#encodeAgain(commands, last, last.list);
     pool.begin();
+    const at: (readonly [number, number])[] = [];
     let work = 0;
-    for (const command of commands) work += this.#encodeOne(command, pool);
+    for (const command of commands) {
+      if (last) at.push(pool.place);
+      work += this.#encodeOne(command, pool);
+    }
+    if (last && !last.list) Object.assign(last, { list: pool.keep(), listed: commands, at: [...at, pool.place], work });
+    return work;
+  }
+
+  /** The same of commands of which some were written before: all are launches, those at one place of one kernel. */
+  #encodeAgain(commands: readonly Command[], last: Last, list: Written): number {
+    const { listed, at, work } = last;
+    last.list = undefined; // until all of it is written
+    for (let i = 0; i < commands.length; i++) {
+      const command = commands[i] as Command;
+      if (command === listed[i]) continue;
+      this.#pool.goTo(list, ...(at[i] as Last["at"][number]));
+      this.#encodeOne(command, this.#pool);
+    }
+    this.#pool.goTo(list, ...(at[commands.length] as Last["at"][number]));
+    last.listed = commands;
+    last.list = list;
     return work;
   }
 

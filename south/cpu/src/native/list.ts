@@ -24,6 +24,9 @@ export interface Written {
   readonly of: (Executable | undefined)[];
   /** Which launch each step is a part of. */
   readonly launches: number[];
+  /** Whether it stays as it is for later runs, and whether one of them is under way. */
+  isKept: boolean;
+  isBusy: boolean;
 }
 
 /** What arrays begin with: too many for V8 to keep them among its objects, where they would move. */
@@ -52,11 +55,31 @@ export class List {
   }
 
   begin(): void {
+    if (this.#now.isKept) this.#now = this.#spare.pop() ?? this.#blank();
     const now = this.#now;
     now.count = 0;
     now.mostSpans = 0;
     this.#end = 0;
     this.#addressCount = 0;
+  }
+
+  /** Keeps what is written for later runs. */
+  keep(): Written {
+    this.#now.isKept = true;
+    return this.#now;
+  }
+
+  /** Goes on with a list that was kept, to write anew what begins there. What follows must be as many steps and numbers as before. */
+  goTo(written: Written, step: number, number: number): void {
+    if (!this.#now.isKept) this.#spare.push(this.#now);
+    this.#now = written;
+    written.count = step;
+    this.#end = number;
+  }
+
+  /** Where the next step and its numbers will be. */
+  get place(): readonly [step: number, number: number] {
+    return [this.#now.count, this.#end];
   }
 
   /** The buffers and scalars of the launches that follow. */
@@ -143,6 +166,8 @@ export class List {
       mostSpans: 0,
       of: [],
       launches: [],
+      isKept: false,
+      isBusy: false,
     };
   }
 
@@ -157,12 +182,14 @@ export class List {
   /** What is written, to keep until it is given back; the list goes on in other arrays. */
   take(withSpans: boolean): Written {
     const taken = this.written(withSpans);
+    taken.isBusy = true;
     this.#now = this.#spare.pop() ?? this.#blank();
     this.begin();
     return taken;
   }
 
   giveBack(written: Written): void {
-    this.#spare.push(written);
+    written.isBusy = false;
+    if (!written.isKept) this.#spare.push(written);
   }
 }

@@ -12,6 +12,12 @@ export interface Pool {
   addressOf(memory: WebAssembly.Memory): number;
   /** Begins a list. */
   begin(): void;
+  /** Keeps the list for later runs. */
+  keep(): Written;
+  /** Goes on with a list that was kept: its steps from one on are written anew, as many as there were, with as many numbers. */
+  goTo(written: Written, step: number, number: number): void;
+  /** Where the next step of the list and its numbers will be. */
+  readonly place: readonly [step: number, number: number];
   /** The buffers and scalars of the launches that follow. */
   with(addresses: readonly number[], scalars: readonly number[]): void;
   /** Calls `void part(char *const *buffers, const double *scalars, int64_t begin, int64_t end)` so that each iteration from 0 to
@@ -121,6 +127,18 @@ class NativePool implements Pool {
 
   begin(): void {
     this.#list.begin();
+  }
+
+  keep(): Written {
+    return this.#list.keep();
+  }
+
+  goTo(written: Written, step: number, number: number): void {
+    this.#list.goTo(written, step, number);
+  }
+
+  get place(): readonly [step: number, number: number] {
+    return this.#list.place;
   }
 
   with(addresses: readonly number[], scalars: readonly number[]): void {

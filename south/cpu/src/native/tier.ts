@@ -8,6 +8,7 @@ import { build, type Built, type Progress, type Unit } from "./build.ts";
 import { cFlags } from "./c.ts";
 import { Calls } from "./calls.ts";
 import { cCodegen, codegenName } from "./codegen.ts";
+import { Commanders } from "./commander.ts";
 import { type Compiler, findCompiler } from "./compiler.ts";
 import { cacheLevels } from "./facts.ts";
 import { type Ffi, findFfi } from "./ffi.ts";
@@ -91,15 +92,18 @@ export async function openNative({
   register({ codegen: { ...cCodegen, cached: ready.texts.cached } });
   const threads = options.shared ? options.threads : 1;
   const pool = openPool(ready.ffi, ready.pool, { threads });
+  const commanders = new Commanders();
   const kernels = new NativeKernels(builderOf(ready), 4 * availableParallelism(), (cause) => {
     warn(`the processor goes on in WebAssembly: ${lineOf(cause)}`);
     use(undefined);
   });
   return {
     hardware: hardwareOf(hardware, ready),
-    workers: new Calls(arenas, pool, workers, ground, { threads, grain: options.grain }),
+    workers: new Calls(arenas, pool, workers, ground, commanders, { threads, grain: options.grain }),
     codegen: codegenName,
     load: (artifact) => kernels.load(artifact),
+    hasMade: (commands) => commanders.of(commands) !== undefined,
+    commander: (launches, executables) => commanders.commander(launches, executables),
     get tell() {
       return kernels.tell;
     },
