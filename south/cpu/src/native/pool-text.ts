@@ -1,6 +1,7 @@
 /** The runtime of the native tier, in C: threads that share the steps of a list. What a step does lies in arrays of doubles, which hold
  *  addresses exactly, so that a list of any length is one foreign call. C11 with POSIX threads; Linux's futex where there is one. */
 
+import { chunksText } from "./chunks-text.ts";
 import { waitingText } from "./waiting-text.ts";
 
 /** Numbers of a step: what it is, the address of a function, iterations (bytes of a copy or fill), the chunks that they are cut into, where
@@ -11,9 +12,8 @@ export const stepKinds = { launch: 0, copy: 1, fill: 2 } as const;
 /** Numbers of a stretch of a trace: step, thread, begin and end in nanoseconds. The first four of a trace say how many follow. */
 export const spanNumbers = 4;
 
-export const poolText: string = String.raw`/* Runs lists of steps by a few threads. A step begins when the one before it is done; a thread takes chunks of a stripe of
-   its own, and then those that others have left. */
-${waitingText}
+export const poolText: string = String.raw`/* Runs lists of steps by a few threads. A step begins when the one before it is done; its chunks are shared. */
+${waitingText}${chunksText}
 #include <dlfcn.h>
 #include <pthread.h>
 #include <signal.h>
@@ -30,7 +30,7 @@ enum { launch = 0, copy = 1, fill = 2 };
 enum { stack_bytes = 8 << 20 };
 /* Operations for which a thread that sleeps is woken: that takes some microseconds, and it comes some tens later. Where it has
    lost its core of late it may do so for milliseconds, in which all wait for it. */
-static const double wake_work = 1 << 22, late_wake_work = 1LL << 32;
+static const double wake_work = 1 << 20, late_wake_work = 1LL << 32;
 
 struct list {
   const double *steps, *numbers;
@@ -41,15 +41,11 @@ struct list {
 
 struct pool;
 struct member {
+  /* Its chunks that nobody has taken yet. What a step is may be read by who has taken one: it stays until that is done. */
+  _Alignas(64) untaken untaken;
   struct pool *pool;
   pthread_t thread;
   int32_t index;
-};
-
-/* Neighbouring chunks, most of them for one thread, and how many of them nobody has taken yet. What a step is may be read by who has taken
-   one: it stays until that is done. */
-struct stripe {
-  _Alignas(64) word untaken;
 };
 
 struct pool {
@@ -57,12 +53,15 @@ struct pool {
   _Alignas(64) word bell;
   word sleepers;
   word stopping;
-  /* The chunks that are not done yet, and whether the running thread sleeps until they are. */
+  /* The chunks that are not done yet, whether the running thread sleeps until they are, and when a thread that it waits for is late. */
   _Alignas(64) word left;
   word waiting;
+  _Atomic int64_t late_at;
   /* The step under way. */
   _Alignas(64) int32_t kind;
-  uint32_t chunks, stripes;
+  uint32_t chunks;
+  /* How many threads have chunks of their own. */
+  word seats;
   int64_t extent;
   part *function;
   char **buffers;
@@ -80,9 +79,7 @@ struct pool {
   int32_t threads, workers;
   int32_t is_started, has_runner;
   uint32_t forks;
-  struct member runner;
-  /* One for each thread. */
-  struct stripe *own;
+  /* The first one is the thread that runs lists. */
   struct member members[];
 };
 
@@ -100,19 +97,6 @@ static void settle(void) {
 #endif
 }
 
-/* floor(extent * i / chunks), without the product of large numbers. */
-static int64_t cut(int64_t extent, int64_t chunks, int64_t i) {
-  return extent / chunks * i + extent % chunks * i / chunks;
-}
-
-/* Where a chunk of a stripe begins. Few chunks are of one length. Of more, each is a little shorter than the one before it, down to
-   next to nothing (Tzen & Ni 1993, "Trapezoid self-scheduling"): threads that do not come at one time, or are not equally fast, end at
-   about the same. */
-static int64_t cut_stripe(int64_t extent, int64_t chunks, int64_t i) {
-  if (chunks == extent || chunks < 8) return cut(extent, chunks, i);
-  return cut(extent, chunks * chunks, i * (2 * chunks - i));
-}
-
 static void run_range(struct pool *p, int64_t begin, int64_t end) {
   switch (p->kind) {
     case launch: p->function(p->buffers, p->scalars, begin, end); break;
@@ -121,18 +105,20 @@ static void run_range(struct pool *p, int64_t begin, int64_t end) {
   }
 }
 
-/* A thread reads memory that lies side by side: processors foresee what comes next of two halves of a matrix, which are read a quarter
-   faster than chunks in turn. */
-static uint32_t chunks_of(struct pool *p, uint32_t stripe) {
-  return (uint32_t)(cut(p->chunks, p->stripes, stripe + 1) - cut(p->chunks, p->stripes, stripe));
-}
-
-static void run_chunk(struct pool *p, uint32_t stripe, uint32_t chunk) {
-  /* Of copies and fills, whole lines of the cache. */
-  int64_t unit = p->kind == launch ? 1 : 64, extent = (p->extent + unit - 1) / unit, chunks = chunks_of(p, stripe);
-  int64_t first = cut(extent, p->stripes, stripe), length = cut(extent, p->stripes, stripe + 1) - first;
-  int64_t begin = (first + cut_stripe(length, chunks, chunk)) * unit, end = (first + cut_stripe(length, chunks, chunk + 1)) * unit;
-  if (end > p->extent) end = p->extent;
+static void run_chunk(struct pool *p, int64_t seat, int64_t chunk) {
+  int64_t begin, end;
+  if (p->kind == launch) {
+    int64_t seats = atomic_load_explicit(&p->seats, memory_order_relaxed);
+    int64_t first = cut(p->chunks, seats, seat), last = cut(p->chunks, seats, seat + 1);
+    begin = cut_launch(p->extent, p->chunks, first, last, chunk);
+    end = cut_launch(p->extent, p->chunks, first, last, chunk + 1);
+  } else {
+    /* Whole lines of the cache. */
+    int64_t lines = (p->extent + 63) / 64;
+    begin = cut(lines, p->chunks, chunk) * 64;
+    end = cut(lines, p->chunks, chunk + 1) * 64;
+    if (end > p->extent) end = p->extent;
+  }
   if (begin < end) run_range(p, begin, end);
 }
 
@@ -145,29 +131,26 @@ static void keep_span(struct pool *p, int32_t thread, int64_t begin) {
   span[3] = (double)now_ns();
 }
 
-/* Takes chunks of the step under way, those of this thread's stripe first, until there are no more. The step is not done, and so not
-   another one, before what was taken is. */
-static void share(struct pool *p, int32_t thread) {
-  uint32_t done = 0;
+/* Takes chunks of the step under way until there are no more. The step is not done, and so not another one, before what was taken is.
+   @returns how many */
+static uint32_t share(struct pool *p, int32_t thread) {
+  uint32_t done = 0, seats = atomic_load_explicit(&p->seats, memory_order_relaxed);
   int64_t begin = 0;
-  for (int32_t i = 0; i < p->threads; i++) {
-    uint32_t stripe = (uint32_t)((thread + i) % p->threads);
-    word *left = &p->own[stripe].untaken;
-    uint32_t untaken = atomic_load_explicit(left, memory_order_relaxed);
-    while (untaken) {
-      if (!atomic_compare_exchange_weak_explicit(left, &untaken, untaken - 1, memory_order_acquire, memory_order_relaxed))
-        continue;
+  for (uint32_t i = 0; i <= seats; i++) {
+    uint32_t seat = i == 0 ? (uint32_t)thread : i - 1;
+    for (int64_t chunk; (chunk = take_chunk(&p->members[seat].untaken, i == 0)) >= 0;) {
       if (done++ == 0 && p->spans) begin = now_ns();
-      run_chunk(p, stripe, chunks_of(p, stripe) - untaken);
-      untaken = atomic_load_explicit(left, memory_order_relaxed);
+      run_chunk(p, seat, chunk);
     }
   }
-  if (done == 0) return;
+  if (done == 0) return 0;
   if (p->spans) keep_span(p, thread, begin);
   if (atomic_fetch_sub(&p->left, done) == done && atomic_load(&p->waiting)) {
+    int is_late = now_ns() > atomic_load_explicit(&p->late_at, memory_order_relaxed);
     word_wake(&p->left, 1);
-    came_late(&p->patience);
+    if (is_late) came_late(&p->patience);
   }
+  return done;
 }
 
 static void name_thread(const char *name) {
@@ -218,7 +201,7 @@ static int start_thread(struct member *member, void *(*body)(void *)) {
 static void start_workers(struct pool *p) {
   p->is_started = 1;
   while (p->workers < p->threads - 1) {
-    struct member *member = &p->members[p->workers];
+    struct member *member = &p->members[p->workers + 1];
     member->pool = p;
     member->index = p->workers + 1;
     if (!start_thread(member, work)) break;
@@ -228,20 +211,24 @@ static void start_workers(struct pool *p) {
 
 /* Lets others see the step and works with them until it is done. */
 static void run_shared(struct pool *p) {
-  uint32_t chunks = p->chunks;
+  uint32_t chunks = p->chunks, seats = chunks < (uint32_t)p->threads ? chunks : (uint32_t)p->threads;
   atomic_store_explicit(&p->left, chunks, memory_order_relaxed);
-  p->stripes = chunks < (uint32_t)p->threads ? chunks : (uint32_t)p->threads;
-  for (uint32_t i = 0; i < p->stripes; i++) atomic_store_explicit(&p->own[i].untaken, chunks_of(p, i), memory_order_release);
+  atomic_store_explicit(&p->seats, seats, memory_order_relaxed);
+  for (uint32_t seat = seats; seat-- > 0;) {
+    give_chunks(&p->members[seat].untaken, cut(chunks, seats, seat), cut(chunks, seats, (int64_t)seat + 1));
+  }
   atomic_fetch_add(&p->bell, 1);
   int64_t asleep = atomic_load(&p->sleepers);
   if (asleep && p->work >= (is_before(&p->patience.alone_until, now_ns()) ? late_wake_work : wake_work)) {
     int64_t wanted = (int64_t)chunks - 1 - (p->workers - asleep);
     if (wanted > 0) word_wake(&p->bell, (int)(wanted < asleep ? wanted : asleep));
   }
-  share(p, 0);
-  uint32_t left;
+  int64_t begin = now_ns();
+  uint32_t done = share(p, 0), left;
   while ((left = atomic_load_explicit(&p->left, memory_order_acquire))) {
-    if (changes(&p->patience, &p->left, left, patience_ns)) continue;
+    if (changes(&p->patience, &p->left, left, barrier_patience_ns)) continue;
+    int64_t t = now_ns();
+    atomic_store_explicit(&p->late_at, t + lost_ns + (done ? 4 * (t - begin) / done : 0), memory_order_relaxed);
     atomic_store(&p->waiting, 1);
     while ((left = atomic_load(&p->left))) word_wait(&p->left, left);
     atomic_store(&p->waiting, 0);
@@ -324,16 +311,14 @@ EXPORT double sinan_open(int32_t threads) {
   pthread_once(&once, settle);
   if (threads < 1) threads = 1;
   if (threads > most_threads) threads = most_threads;
-  size_t own = (sizeof(struct pool) + (size_t)threads * sizeof(struct member) + 63) / 64 * 64;
-  size_t bytes = own + (size_t)threads * sizeof(struct stripe);
-  struct pool *p = aligned_alloc(64, bytes);
+  size_t bytes = sizeof(struct pool) + (size_t)threads * sizeof(struct member);
+  struct pool *p = aligned_alloc(64, (bytes + 63) / 64 * 64);
   if (!p) return 0;
   memset(p, 0, bytes);
   p->threads = threads;
   p->patience.is_short = threads > count_cores();
   p->forks = atomic_load(&forks);
-  p->runner.pool = p;
-  p->own = (struct stripe *)((char *)p + own);
+  p->members[0].pool = p;
   return (double)(uintptr_t)p;
 }
 
@@ -351,7 +336,7 @@ EXPORT int32_t sinan_run(struct pool *p, const double *steps, int64_t count, con
 EXPORT double sinan_submit(struct pool *p, const double *steps, int64_t count, const double *numbers, double *spans) {
   if (p->forks != atomic_load(&forks)) return -1;
   if (!p->has_runner) {
-    if (!start_thread(&p->runner, run_queue)) return -1;
+    if (!start_thread(&p->members[0], run_queue)) return -1;
     p->has_runner = 1;
   }
   uint32_t submitted = atomic_load_explicit(&p->submitted, memory_order_relaxed);
@@ -380,12 +365,12 @@ EXPORT void sinan_close(struct pool *p, int32_t is_free) {
       p->queue[submitted % most_queued] = (struct list){.steps = &none, .numbers = &none};
       atomic_store(&p->submitted, submitted + 1);
       word_wake(&p->submitted, 1);
-      pthread_join(p->runner.thread, 0);
+      pthread_join(p->members[0].thread, 0);
       p->has_runner = 0;
     }
     atomic_fetch_add(&p->bell, 1);
     word_wake(&p->bell, INT32_MAX);
-    for (int32_t i = 0; i < p->workers; i++) pthread_join(p->members[i].thread, 0);
+    for (int32_t i = 0; i < p->workers; i++) pthread_join(p->members[i + 1].thread, 0);
     p->workers = 0;
   }
   if (is_free) {

@@ -16,15 +16,20 @@ export const waitingText: string = String.raw`#define _GNU_SOURCE
 
 typedef _Atomic uint32_t word;
 
-/* How long a thread that waits looks before it sleeps: waking one takes about as long, and longer where work came soon of late. Where others
-   want the cores it would only keep them from who it waits for. */
-enum { patience_ns = 40000, long_patience_ns = 400000, crowded_patience_ns = 2000, crowded_ns = 50000000, most_alone_ns = 800000000 };
+/* How long a thread that waits looks before it sleeps: waking one takes about as long, and longer where work came soon of late, or for those
+   that are at work. Where others want the cores it would only keep them from who it waits for. */
+enum { patience_ns = 40000, long_patience_ns = 1000000, barrier_patience_ns = 200000, crowded_patience_ns = 2000 };
+/* For how long others are thought to want the cores, and the longest time for which no thread is woken. */
+enum { crowded_ns = 50000000, most_alone_ns = 800000000 };
+/* Who has lost its core for so long lost it to another program, which has it for milliseconds. The system itself takes it for some hundredths
+   of one, some ten times a second, on a machine that does nothing else: no reason to wait otherwise. */
+enum { lost_ns = 700000 };
 
 struct patience {
   /* Whether there are more threads than cores. */
   int32_t is_short;
-  /* Until when other programs are thought to want the cores. */
-  _Atomic int64_t crowded_until;
+  /* When a thread that looked had last lost its core, and until when other programs are thought to want the cores. */
+  _Atomic int64_t lost, crowded_until;
   /* When a thread was last waited for that had lost its core; until when none is woken, and for how long that is. */
   _Atomic int64_t late, alone_until, alone_for;
 };
@@ -90,7 +95,7 @@ static _Thread_local long switched = -1;
 
 static int is_before(_Atomic int64_t *until, int64_t t) { return t < atomic_load_explicit(until, memory_order_relaxed); }
 
-/* Another thread sleeps until this one is done. Twice in a short time that this one had lost its core is no chance: threads that are woken are
+/* Another thread waited long for this one. Twice in a short time that this one had lost its core is no chance: threads that are woken are
    more of a burden than a help, for a while, and for a longer one if it was so shortly before. */
 static void came_late(struct patience *p) {
   long now = switches();
@@ -106,26 +111,28 @@ static void came_late(struct patience *p) {
   atomic_store_explicit(&p->alone_until, t + wait, memory_order_relaxed);
 }
 
+/* Who looks had lost its core. Once in a while that is a thread of the host, which collects garbage; others come again at once. */
+static void lost_core(struct patience *p, int64_t t) {
+  if (t - atomic_exchange_explicit(&p->lost, t, memory_order_relaxed) < crowded_ns)
+    atomic_store_explicit(&p->crowded_until, t + crowded_ns, memory_order_relaxed);
+}
+
 /* Looks for a while whether a word is no more what it was. Tells that it is, at once or in that while. */
 static int changes(struct patience *p, word *w, uint32_t seen, int64_t patient_ns) {
-  int64_t begin = 0, until = 0;
+  int64_t before = 0, until = 0;
   for (;;) {
     for (int i = 0; i < 16; i++) {
       if (atomic_load_explicit(w, memory_order_acquire) != seen) return 1;
       relax();
     }
     int64_t t = now_ns();
-    if (!until) {
-      begin = t;
-      until = t + (p->is_short || is_before(&p->crowded_until, t) ? crowded_patience_ns : patient_ns);
-    } else if (t >= until) {
-      long now = switches();
-      /* It took much longer than it was to: it was not running. */
-      if ((switched >= 0 && now != switched) || t - begin > patient_ns + 3 * patience_ns)
-        atomic_store_explicit(&p->crowded_until, t + crowded_ns, memory_order_relaxed);
-      switched = now;
+    if (!until) until = t + (p->is_short || is_before(&p->crowded_until, t) ? crowded_patience_ns : patient_ns);
+    else if (t - before > lost_ns) lost_core(p, t);
+    if (t >= until) {
+      switched = switches();
       return atomic_load_explicit(w, memory_order_acquire) != seen;
     }
+    before = t;
   }
 }
 
