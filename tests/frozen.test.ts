@@ -1,6 +1,7 @@
 /** Weights that are packed once: the same bits as without, whatever the shapes; packed anew for other values and never otherwise. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { compile } from "../core/src/compiler/compile.ts";
 import { frozenPlan } from "../core/src/compiler/frozen-plan.ts";
 import { explain } from "../core/src/explain/index.ts";
 import {
@@ -19,6 +20,11 @@ import {
   transpose,
   zeros,
 } from "../core/src/index.ts";
+import { print } from "../core/src/ir/print.ts";
+import { group, hardware } from "../core/src/kernel/kernel.fixture.ts";
+import { dot } from "../core/src/ops/build.ts";
+import type { Artifact, Codegen } from "../core/src/runtime/driver.ts";
+import { register } from "../core/src/runtime/registry.ts";
 import { watch } from "../core/src/runtime/watch.ts";
 import { callOf } from "../core/src/tensor/jit.ts";
 import { noNative, onEachDevice } from "./devices.ts";
@@ -181,4 +187,36 @@ test("a call goes on with what it packed when the device changes its tier", { sk
     for (let i = 0; i < 2; i++) await same(predict(x, w), plain(x, w), "in the native tier");
   });
   assert.equal(packs.length, 1);
+});
+
+test("kernels by frozen weights are found again where others are", () => {
+  const found = new Map<string, Artifact>();
+  let made = 0;
+  const codegen: Codegen = {
+    name: "kept",
+    level: "loops",
+    render: ({ name }) => ({ codegen: "kept", name, code: String(made++), scratchBytes: 0 }),
+    cached: (fn, _, tuning, make) => {
+      const asked = `${tuning} ${print(fn, false)}`;
+      const artifact = found.get(asked) ?? make();
+      found.set(asked, artifact);
+      return { ...artifact };
+    },
+  };
+  register({ codegen });
+  const product = group(
+    [
+      ["f32", [4, 40]],
+      ["f32", [40, 33]],
+    ],
+    (x, w) => dot(x, w, { contract: [[1], [0]], batch: [[], []] }),
+  );
+  const codes = ["one", "another"].map((process) => {
+    const model = { ...hardware, id: process, codegens: [codegen.name] };
+    const { plan, packed } = frozenPlan(compile(product, model), 2, model, new Set([1]));
+    return [...plan.artifacts, ...packed.map(({ artifact }) => artifact)].map(({ name, code }) => [name, code]);
+  });
+  assert.equal(codes[0]?.length, 2);
+  assert.deepEqual(codes[1], codes[0]);
+  assert.equal(made, 3, "the whole product, the one by panels, and what packs them");
 });

@@ -12,6 +12,7 @@ import type { HardwareModel } from "../runtime/hardware.ts";
 import { type Launch, type Plan, type Slot, type Step, typeBytes } from "../runtime/program.ts";
 import { codegenFor } from "../runtime/registry.ts";
 import { groupOf, groups, lowered, renderLoops } from "./kernels.ts";
+import type { Choose } from "../kernel/plan.ts";
 import { tuned } from "./tuning.ts";
 
 /** An input behind the function's own: what a kernel packs of one of those. */
@@ -110,9 +111,14 @@ function splitGroup(group: Fn, hardware: HardwareModel, kept: readonly boolean[]
   const ahead: PackedAhead | undefined = packAhead(lowered(group), { hardware, choose, isKept });
   let split: Split | undefined;
   if (ahead) {
-    const main = renderLoops(ahead.main, codegen, hardware, ahead.choose);
+    /** Of the two kernels. They follow from the group and from what is kept of it. */
+    const made = (part: string, kernel: Fn, chooses: Choose | undefined): Artifact => {
+      const make = (): Artifact => renderLoops(kernel, codegen, hardware, chooses);
+      return codegen.cached?.(group, hardware, `${by?.hash} ${part} ${kept.join(" ")}`, make) ?? make();
+    };
+    const main = made("packed", ahead.main, ahead.choose);
     groups.set(main, { fn: group, by, ahead });
-    const artifact = renderLoops(ahead.pack, codegen, hardware, undefined);
+    const artifact = made("packs", ahead.pack, undefined);
     split = { main, weights: ahead.weights, pack: { type: ahead.panels, kernel: ahead.pack, artifact } };
   }
   known.set(key, { group, split });

@@ -177,6 +177,6 @@ export interface Codegen {
   readonly share?: (kernel: Fn, hardware: HardwareModel) => Fn;
   render(fn: Fn, hardware: HardwareModel): Artifact;
   /** Finds again what was made of an equal group, or makes it: for those that keep what they made beyond the process.
-   *  @param tuning  the hash of what the schedule is chosen by, where that is more than the hardware */
+   *  @param tuning  what else it follows from: the hash of what the schedule is chosen by, which half it is of a product in two */
   readonly cached?: (group: Fn, hardware: HardwareModel, tuning: string | undefined, make: () => Artifact) => Artifact;
 }
