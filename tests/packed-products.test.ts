@@ -1,7 +1,20 @@
-/** Products by weights of few bits on the native tier: their values, one row alone and in a batch, and with any number of threads. */
+/** Products by weights of few bits on the native tier: their values, one row alone and in a batch, with any number of threads, and that the
+ *  weights are nowhere expanded. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { dequantize, device, jit, key, matmul, quantize, random, type Tensor } from "../core/src/index.ts";
+import {
+  dequantize,
+  device,
+  jit,
+  key,
+  matmul,
+  quantize,
+  quantizedLinear,
+  random,
+  softmax,
+  type Tensor,
+} from "../core/src/index.ts";
+import { callOf } from "../core/src/tensor/jit.ts";
 import { noNative } from "./devices.ts";
 
 const formats = ["q8_0", "q4_0", "q4_k", "bf16", "f16"] as const;
@@ -58,4 +71,39 @@ test("rows of weights that are read one after another give a row the bits that i
   const w = random.normal(key(2), [521, 4096]).cast("bf16");
   const single = await Promise.all([0, 1].map((i) => numbers(product(x.at(i).reshape([1, 4096]), w))));
   assert.deepEqual(single.flat(), await numbers(product(x, w)));
+});
+
+/** Bytes that a product keeps beside its operands and result: temporaries of the plan, scratch memory of its kernels, and arrays in their C. */
+async function kept(f: (x: Tensor, w: Tensor) => Tensor, x: Tensor, w: Tensor): Promise<number> {
+  const call = callOf.get(jit(f));
+  assert.ok(call);
+  const { blocks, artifacts } = await call([x, w]).program.plan();
+  assert.ok(artifacts.length > 0);
+  const arrays = artifacts.flatMap(({ codegen, code }) => {
+    assert.equal(codegen, "c");
+    return [...String(code).matchAll(/\b(?:char|float|double|u?int(?:8|16|32|64)_t|[a-z]+\d+x\d+) \w+\[(\d+)\]/g)];
+  });
+  return sum([...blocks, ...arrays.map(([, count]) => 8 * Number(count))]);
+}
+
+test("no weights of few bits are expanded in memory", { skip: noNative }, async () => {
+  await device("cpu:native");
+  const [n, k] = [512, 1024] as const;
+  const plain = random.normal(key(4), [n, k]);
+  const stored = await kept((y, w) => matmul(y, softmax(values(w)).transpose()), plain, quantize(plain, "q8_0"));
+  assert.ok(stored >= 4 * n * k, "what is stored is seen");
+  for (const m of [1, 8, 128]) {
+    const x = random.normal(key(5), [m, k]);
+    const byRows = (y: Tensor, w: Tensor): Tensor => matmul(y, values(w).transpose());
+    const rounded = (y: Tensor, w: Tensor): Tensor => quantizedLinear(y, w, null, { activations: "int8" });
+    const bytes = (y: Tensor, w: Tensor): Tensor => matmul(y.cast("i32"), w.cast("i32").transpose());
+    const stay: [string, number][] = [];
+    for (const format of formats)
+      stay.push([format, await kept(byRows, x, isShort(format) ? plain.cast(format) : quantize(plain, format))]);
+    for (const format of ["q8_0", "q4_0"] as const)
+      stay.push([`${format}, activations of 8 bits`, await kept(rounded, x, quantize(plain, format))]);
+    stay.push(["i8", await kept(bytes, x.mul(30).cast("i8"), plain.mul(30).cast("i8"))]);
+    // The activations of 8 bits with their scales are the most that any of them needs, and stay below 1.5 bytes an element of x.
+    for (const [what, most] of stay) assert.ok(most < 0.25 * n * k + 1.5 * m * k, `${what}, ${m} rows: ${most} bytes`);
+  }
 });
