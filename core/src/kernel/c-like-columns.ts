@@ -1,7 +1,6 @@
 /** Columns of blocks of memory as text: the rows of a block are loaded and turned where a column is first known. */
 import { dtypeOf, type Node } from "../ir/node.ts";
 import type { Ahead } from "./c-like-ahead.ts";
-import { only } from "./c-like-lanes.ts";
 import { addLine, type Block } from "./c-like-text.ts";
 import { type Column, columnsIn, turned } from "./c-like-turned.ts";
 import type { Nest } from "./c-like-writing.ts";
@@ -39,16 +38,16 @@ export class Columns {
   }
 
   /** A column of a block, which is turned where it is first known. */
-  #name({ first, place }: Column, at: Block): string {
+  #name({ first, place, count }: Column, at: Block): string {
     const home = this.#nest.reach.home(first, at);
     const known = this.#turned.get(home) ?? new Map<Node, readonly string[]>();
     this.#turned.set(home, known);
     let names = known.get(first);
-    if (!names) known.set(first, (names = this.#turn(first, home)));
+    if (!names) known.set(first, (names = this.#turn(first, count, home)));
     return names[place] as string;
   }
 
-  #turn(first: Node, home: Block): string[] {
+  #turn(first: Node, count: number, home: Block): string[] {
     const [buffer, index] = first.src as [Node, Node];
     const dtype = dtypeOf(first);
     const type = this.#nest.lanes.type(this.#nest.lanes.elementOf(dtype));
@@ -63,7 +62,7 @@ export class Columns {
     const rows = this.#nest.inLanes(index).map((row) => {
       const [base, offset] = this.#nest.place(buffer, row, home);
       ask?.(`${base} + ${offset}`);
-      return named(only(this.#nest.lanes.load(() => `${base} + ${offset}`, dtype)));
+      return named(this.#nest.lanes.loadFirst(`${base} + ${offset}`, dtype, count));
     });
     return turned(rows, (a, b, distance, upper) => named(this.#nest.lanes.exchange(dtype, a, b, distance, upper)));
   }

@@ -1,6 +1,7 @@
 /** Instances that copy neighbours in memory into scratch memory, as the packing of short panels does: one copy of several bytes. */
 import { dtypeOf, type Node } from "../ir/node.ts";
 import { affine } from "../ops/indexing.ts";
+import type { CLike } from "./c-like.ts";
 import type { StoreNode } from "./nests.ts";
 
 /** Instances in turn. Of a copy the first one stands for all of them. */
@@ -44,4 +45,16 @@ export function runsOf(instances: readonly (readonly StoreNode[])[]): Run[] {
     buffer = from;
   }
   return runs;
+}
+
+/** The text of so many copies, from the first on.
+ *  @param pointer  to an element of a buffer */
+export function copyText(
+  { src }: StoreNode,
+  count: number,
+  pointer: (buffer: Node, index: Node) => string,
+  copy: NonNullable<CLike["copy"]>,
+): string {
+  const [buffer, index, value] = src as [Node, Node, Node];
+  return copy(pointer(buffer, index), pointer(value.src[0] as Node, value.src[1] as Node), count, dtypeOf(buffer));
 }

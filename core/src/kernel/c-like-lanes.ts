@@ -1,68 +1,10 @@
 /** Lanes in a language with vectors: a value that varies along the nest's vector range is one or several vectors of registers' size,
  *  in the order of the lanes. Booleans are vectors of integers, 0 or −1, as wide as what was compared. */
 import { CODES } from "./c-like-codes.ts";
+import type { Needs, Vectors, VectorOp } from "./c-like-vectors.ts";
 import { type DType, dtypes, isFloat } from "../ir/dtype.ts";
 import { dtypeOf, type Node, type Op, type ReduceKind } from "../ir/node.ts";
 import { combiner, fail, operators } from "./c-like-text.ts";
-
-/** What a helper does: an op; `fma`, one rounding for a · b + c; `maxNumber` and `minNumber`, the first operand unless the second
- *  is greater, or lesser. */
-export type ScalarOp = Op | "fma" | "maxNumber" | "minNumber";
-
-/** What a vector's helper does beside. `allOf` repeats a scalar; `low`, `high` and `join` are halves of a vector; `select` takes a
- *  mask first; `lower_d` and `upper_d` take every other d lanes of two vectors in turn; `resize` gives a mask's lanes another width; `get` and `put` move the lanes of memory whose mask is set; `choice` is of the lanes
- *  of the one vector those that the other names; `total`
- *  combines the lanes in halves. Of four bytes for each lane: `dot4` adds their products to it, with and without signs; `spread4` repeats
- *  four of memory, `whole4` loads all, `rows4` loads four from each of rows so far apart, `turn4` sixteen, as four vectors, and `zip4` one
- *  for each lane from each of four rows. */
-export type VectorOp =
-  | ScalarOp
-  | "allOf"
-  | "low"
-  | "high"
-  | "join"
-  | `${"lower" | "upper"}_${number}`
-  | "select"
-  | "resize"
-  | "get"
-  | "put"
-  | "choice"
-  | `dot4_${"us" | "ss" | "uu"}`
-  | `${"spread" | "whole" | "rows" | "turn" | "zip"}4`
-  | `total_${ReduceKind}`;
-
-/** How a helper asks for what it is made of. */
-export interface Needs {
-  readonly type: (element: DType, lanes: number) => string;
-  readonly scalar: (op: ScalarOp, dtype: DType, from: DType) => string;
-  readonly vector: (op: VectorOp, dtype: DType, from: DType, lanes: number) => string;
-}
-
-/** What a language's vectors are. */
-export interface Vectors {
-  /** Of a register. */
-  readonly bytes: number;
-  /** Whether a lane can be chosen by the lanes of another vector, of which as many low bits count as number the lanes. */
-  readonly chooses: boolean;
-  /** The definition of the type of so many lanes. */
-  readonly type: (name: string, element: DType, lanes: number) => string;
-  /** The definition of a helper function; undefined where there is none.
-   *  @param from  the dtype of the argument, where that is not `dtype`: that of a cast, the mask's element */
-  readonly helper: (
-    name: string,
-    op: VectorOp,
-    dtype: DType,
-    from: DType,
-    lanes: number,
-    needs: Needs,
-  ) => string | undefined;
-  /** Lanes that lie side by side in memory, as a value to read or to assign to. */
-  readonly place: (pointer: string, type: string) => string;
-  readonly pack: (type: string, lanes: readonly string[]) => string;
-  readonly lane: (vector: string, i: number) => string;
-  /** A vector's bits under another type of the same size. */
-  readonly reinterpret: (type: string, value: string) => string;
-}
 
 /** A value as text: one for all lanes, or vectors. */
 export interface Text {
@@ -215,6 +157,22 @@ export class Lanes {
   exchange(dtype: DType, a: string, b: string, distance: number, upper: boolean): string {
     const element = elementOf(dtype);
     return this.#help(`${upper ? "upper" : "lower"}_${distance}`, element, element, [a, b]);
+  }
+
+  /** The first lanes, which lie side by side; the others are 0. Of a whole vector. */
+  loadFirst(pointer: string, dtype: DType, count: number): string {
+    const element = elementOf(dtype);
+    return count === this.width
+      ? only(this.load(() => pointer, dtype))
+      : this.#help(`take_${count}`, element, element, [pointer]);
+  }
+
+  /** What stores the first lanes of a whole vector. */
+  storeFirst(pointer: string, vector: string, dtype: DType, count: number): string {
+    const element = elementOf(dtype);
+    return count === this.width
+      ? `${this.#vectors.place(pointer, this.type(element))} = ${vector};`
+      : `${this.#help(`give_${count}`, element, element, [pointer, vector])};`;
   }
 
   /** What stores lanes side by side. */

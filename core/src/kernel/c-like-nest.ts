@@ -9,18 +9,19 @@ import { Columns } from "./c-like-columns.ts";
 import { topological } from "../ir/fn.ts";
 import { dtypeOf, type Node, tensorTypeOf } from "../ir/node.ts";
 import { affine, constIndex, subIndex } from "../ops/indexing.ts";
-import type { CLike } from "./c-like.ts";
 import { Lanes, one, only, type Text } from "./c-like-lanes.ts";
-import { runsOf } from "./c-like-copies.ts";
+import { copyText, runsOf } from "./c-like-copies.ts";
 import { pathTo, Reach } from "./c-like-reach.ts";
 import { type Share, sharedLoop } from "./c-like-shares.ts";
 import { Sums } from "./c-like-sums.ts";
+import { type StoreTools, storeTurned } from "./c-like-turned-stores.ts";
 import { goesAlongRows } from "./c-like-turned.ts";
 import {
   addLine,
   type Block,
   fail,
   indexName,
+  isNamed,
   isSerial,
   linesOf,
   loopText,
@@ -29,13 +30,12 @@ import {
   outputLoops,
   type Point,
   points,
+  shortIn,
 } from "./c-like-text.ts";
 import type { Writing } from "./c-like-writing.ts";
 import { loadsIn, type NestNode, type RangeNode, type StoreNode } from "./nests.ts";
 import { substitutions } from "./substitute.ts";
 
-/** Index arithmetic up to this length stands where it is used. */
-const shortText = 40;
 /** Nodes of a nest whose innermost loop may be written out. */
 const longest = 100;
 const widths: ReadonlySet<number> = new Set([2, 4, 8, 16, 32]);
@@ -55,6 +55,9 @@ export class NestText {
   readonly #ahead: Ahead;
   readonly #columns: Columns | undefined;
   readonly #sums: Sums;
+  readonly #tools: StoreTools;
+  /** Loops of sums that are to be none at run time. */
+  readonly #unrolled: ReadonlySet<Node>;
   #count = 0;
 
   constructor(
@@ -68,6 +71,7 @@ export class NestText {
     this.#context = context;
     this.#stored = new Set(stores.map((s) => s.src[0] as Node));
     this.#readsOwn = loadsIn(stores).some((load) => this.#stored.has(load.src[0] as Node));
+    this.#unrolled = shortIn(stores);
     const { vectors } = context.language;
     this.#lane =
       vectors &&
@@ -77,17 +81,21 @@ export class NestText {
     this.#lanes = new Lanes(this.#lane?.attr.extent ?? 1, vectors, context.needs);
     this.#reach = new Reach(this.#lane, this.#lanes.hasCodes);
     this.#ahead = new Ahead(context.language, this.#reach, this.#lanes.width);
-    const newName = (letter: string): string => `${letter}${this.#count++}`;
-    const place = (buffer: Node, index: Node, at: Block): readonly [string, string] =>
-      this.#place(buffer, index, at, undefined);
-    const shared = { writing: context, lanes: this.#lanes, reach: this.#reach, stored: this.#stored, newName, place };
-    const inLanes = (n: Node): Node[] => this.#inLanes(n);
-    this.#columns = this.#lane && new Columns({ ...shared, lane: this.#lane, ahead: this.#ahead, inLanes });
+    this.#tools = {
+      writing: context,
+      lanes: this.#lanes,
+      reach: this.#reach,
+      stored: this.#stored,
+      newName: (letter) => `${letter}${this.#count++}`,
+      place: (buffer, index, at) => this.#place(buffer, index, at, undefined),
+      value: (n, at) => this.#value(n, at),
+      inLanes: (n) => this.#inLanes(n),
+    };
+    this.#columns = this.#lane && new Columns({ ...this.#tools, lane: this.#lane, ahead: this.#ahead });
     this.#sums = new Sums({
-      ...shared,
+      ...this.#tools,
       lane: this.#lane,
       columns: this.#columns,
-      value: (n, at) => this.#value(n, at),
       instancesOf: (n, all) => this.#instancesOf(n, all),
       named: (n, text, lines) => this.#named(n, text, lines),
     });
@@ -111,18 +119,14 @@ export class NestText {
     const level = nest.src.reduce((most, store) => Math.max(most, this.#reach.levelOf(store)), 0);
     this.#columns?.find(stores.flat());
     const { copy } = this.#context.language;
-    const runs = copy && !this.#lane ? runsOf(stores) : stores.map((instance) => ({ instance, copies: 1 }));
+    const others = !this.#readsOwn && storeTurned(stores, this.#lane, at, this.#tools) ? [] : stores;
+    const runs = copy && !this.#lane ? runsOf(others) : others.map((instance) => ({ instance, copies: 1 }));
+    const pointer = (buffer: Node, index: Node): string => this.#place(buffer, index, at, undefined).join(" + ");
     for (const { instance, copies } of runs)
-      if (copy && copies > 1) addLine(at, level, this.#copies(instance[0] as StoreNode, copies, at, copy));
+      if (copy && copies > 1) addLine(at, level, copyText(instance[0] as StoreNode, copies, pointer, copy));
       else this.#stores(instance, at, level);
     const shared = outputs.filter((r) => r.attr.kind === "parallel");
     return ["{", ...this.#text(shared).map((line) => `  ${line}`), "}"];
-  }
-
-  #copies({ src }: StoreNode, count: number, at: Block, copy: NonNullable<CLike["copy"]>): string {
-    const [buffer, index, value] = src as [Node, Node, Node];
-    const pointer = (of: Node, to: Node): string => this.#place(of, to, at, undefined).join(" + ");
-    return copy(pointer(buffer, index), pointer(value.src[0] as Node, value.src[1] as Node), count, dtypeOf(buffer));
   }
 
   /** Whether the innermost loop is written out, so that what it reads along rows is read in blocks. */
@@ -168,7 +172,7 @@ export class NestText {
     const { language } = this.#context;
     return linesOf(this.#root, (range, block) => {
       if (this.#share && range.attr.kind === "parallel") return sharedLoop(language, this.#share, shared, range);
-      return loopText(language, range, block);
+      return loopText(language, range, block, this.#unrolled.has(range));
     });
   }
 
@@ -226,8 +230,16 @@ export class NestText {
     return (i) => `${base} + ${i === 0 ? offset : `${offset} + ${i}`}`;
   }
 
-  /** A buffer's name, or that of a pointer into it, and the index behind it. */
-  #place(buffer: Node, index: Node, at: Block, own: Own | undefined): readonly [string, string] {
+  /** A buffer's name, or that of a pointer into it, and the index behind it.
+   *  @param opaque  where elements are repeated over lanes: what iterations of a short loop read again is not to be kept in registers
+   *                 until then, of which there are too few */
+  #place(
+    buffer: Node,
+    index: Node,
+    at: Block,
+    own: Own | undefined,
+    opaque?: (pointer: string) => string,
+  ): readonly [string, string] {
     const { pointer } = this.#context.language;
     const pinned = own ? this.#pinned(index) : none;
     if (!pointer || pinned.size > 0) return [this.#bufferName(buffer), only(this.#value(index, at, own))];
@@ -249,6 +261,7 @@ export class NestText {
       if (known !== undefined) continue;
       block.pointers.set(text, name);
       addLine(block, level, pointer(dtypeOf(buffer), name, text));
+      if (opaque && this.#lane && block.range && this.#unrolled.has(block.range)) addLine(block, level, opaque(name));
     }
     return [name, String(constant)];
   }
@@ -357,7 +370,7 @@ export class NestText {
     const dtype = dtypeOf(n);
     const isMasked = mask !== undefined && this.#reach.varies(mask);
     if (!this.#reach.varies(index) && !isMasked) {
-      const loaded = language.load(...this.#place(buffer, index, at, own), dtype);
+      const loaded = language.load(...this.#place(buffer, index, at, own, language.opaque), dtype);
       return one(mask ? language.select(only(this.#value(mask, at, own)), loaded, language.literal(0, dtype)) : loaded);
     }
     if (this.#isContiguous(index)) {
@@ -387,14 +400,3 @@ interface Own {
 
 const none: ReadonlySet<Node> = new Set();
 const nowhere: Point = new Map();
-
-const isNamed = (n: Node, { element, parts }: Text): boolean =>
-  n.op !== "const" &&
-  n.op !== "param" &&
-  (n.op !== "range" || element !== undefined) &&
-  !(
-    element === undefined &&
-    (n.op === "add" || n.op === "mul") &&
-    dtypeOf(n) === "i32" &&
-    (parts[0] ?? "").length <= shortText
-  );

@@ -7,7 +7,8 @@
 import { byteOf, byteProduct, loadOf, TERMS } from "./byte-product.ts";
 import type { CLike } from "./c-like.ts";
 import { pathTo, type Reach } from "./c-like-reach.ts";
-import type { Needs, Text, VectorOp } from "./c-like-lanes.ts";
+import type { Text } from "./c-like-lanes.ts";
+import type { Needs, VectorOp } from "./c-like-vectors.ts";
 import { addLine, type Block } from "./c-like-text.ts";
 import { dtypeOf, type Node } from "../ir/node.ts";
 import { affine, addIndex, constIndex, mulIndex } from "../ops/indexing.ts";

@@ -1,10 +1,10 @@
 /** What text of scalars and text of lanes have in common: operators, refusals, and the loops that lines stand in. */
 import { VerifyError } from "../errors.ts";
 import { topological } from "../ir/fn.ts";
-import type { Node, Op, ReduceKind } from "../ir/node.ts";
+import { dtypeOf, type Node, type Op, type ReduceKind } from "../ir/node.ts";
 import type { CLike } from "./c-like.ts";
 import type { Text } from "./c-like-lanes.ts";
-import type { NestNode, RangeNode } from "./nests.ts";
+import { accumulatesIn, type NestNode, type RangeNode } from "./nests.ts";
 
 export function fail(why: string, hint: string): never {
   throw new VerifyError(`kernel as text: ${why}`, { hint });
@@ -75,12 +75,12 @@ export function linesOf(block: Block, loop: (range: RangeNode, block: Block) => 
 export const SHORT = 8;
 
 /** The head of a loop, from where to where its sums say. A short one of a sum is to be compiled step by step. */
-export function loopText(language: CLike, range: RangeNode, { begins, ends }: Block): string {
-  const { extent, kind } = range.attr;
+export function loopText(language: CLike, range: RangeNode, { begins, ends }: Block, isShort: boolean): string {
+  const { extent } = range.attr;
   const [begin, end] = [begins, ends].map((all) => (all.size === 1 ? [...all][0] : undefined));
   const loop = language.loop(indexName(range), end ?? extent, begin);
   const isWhole = begin === undefined && end === undefined;
-  return isWhole && kind === "reduce" && extent <= SHORT && language.unrolled ? language.unrolled(loop, extent) : loop;
+  return isWhole && isShort && language.unrolled ? language.unrolled(loop, extent) : loop;
 }
 
 export type Point = ReadonlyMap<Node, number>;
@@ -108,3 +108,36 @@ export function outputLoops(nest: NestNode): RangeNode[] {
 }
 
 export const indexName = ({ attr }: RangeNode): string => `r${attr.id}`;
+
+/** Index arithmetic up to this length stands where it is used. */
+const shortText = 40;
+
+/** Whether a value has a name of its own. */
+export const isNamed = (n: Node, { element, parts }: Text): boolean =>
+  n.op !== "const" &&
+  n.op !== "param" &&
+  (n.op !== "range" || element !== undefined) &&
+  !(
+    element === undefined &&
+    (n.op === "add" || n.op === "mul") &&
+    dtypeOf(n) === "i32" &&
+    (parts[0] ?? "").length <= shortText
+  );
+
+/** Loops of sums of at most so many steps are to be none at run time, up to so many steps together: code of more than a first cache is
+ *  slower than any loop. */
+const STEPS = 16;
+
+/** The innermost loops of the sums that are so short. */
+export function shortIn(stores: readonly Node[]): ReadonlySet<Node> {
+  const short = new Set<Node>();
+  for (const sum of accumulatesIn(stores)) {
+    let steps = 1;
+    for (const r of (sum.src.slice(1) as RangeNode[]).filter(isSerial).reverse()) {
+      steps *= r.attr.extent;
+      if (r.attr.extent > SHORT || steps > STEPS) break;
+      short.add(r);
+    }
+  }
+  return short;
+}

@@ -1,5 +1,6 @@
 /** How partial results of an accumulate become one. */
-import { type Lanes, one, only, type ScalarOp, type Text } from "./c-like-lanes.ts";
+import { type Lanes, one, only, type Text } from "./c-like-lanes.ts";
+import type { ScalarOp } from "./c-like-vectors.ts";
 import { combiner, operators } from "./c-like-text.ts";
 import type { DType } from "../ir/dtype.ts";
 import type { ReduceKind } from "../ir/node.ts";

@@ -11,9 +11,14 @@ export interface Column {
   /** The load of the block's first column. */
   readonly first: Node;
   readonly place: number;
+  /** Columns of the block: as many as there are lanes, or fewer. */
+  readonly count: number;
 }
 
-/** The columns of whole blocks among the loads below some nodes. */
+/** Fewer columns than this are loaded, or stored, lane by lane. */
+export const FEWEST_COLUMNS = 4;
+
+/** The columns of blocks among the loads below some nodes. */
 export function columnsIn(roots: readonly Node[], lane: RangeNode): Map<Node, Column> {
   const { extent } = lane.attr;
   const rows = new Map<string, Map<number, Node>>();
@@ -30,12 +35,27 @@ export function columnsIn(roots: readonly Node[], lane: RangeNode): Map<Node, Co
   }
   const found = new Map<Node, Column>();
   for (const row of rows.values())
-    for (const [constant, first] of [...row].sort(([a], [b]) => a - b)) {
-      const block = Array.from({ length: extent }, (_, i) => row.get(constant + i));
-      if (block.some((load) => load === undefined || found.has(load))) continue;
-      block.forEach((load, place) => found.set(load as Node, { first, place }));
+    for (const run of runsBeside([...row])) {
+      for (let at = 0; at < run.length; at += extent) {
+        const block = run.slice(at, at + extent) as [Node, ...Node[]];
+        const [first] = block;
+        const count = block.length;
+        if (count >= FEWEST_COLUMNS) block.forEach((load, place) => found.set(load, { first, place, count }));
+      }
     }
   return found;
+}
+
+/** What lies side by side, in runs. */
+export function runsBeside<T>(placed: readonly (readonly [at: number, what: T])[]): T[][] {
+  const runs: T[][] = [];
+  let next: number | undefined;
+  for (const [at, what] of [...placed].sort(([a], [b]) => a - b)) {
+    if (at === next) runs.at(-1)?.push(what);
+    else runs.push([what]);
+    next = at + 1;
+  }
+  return runs;
 }
 
 /** Whether the loop is as long as a vector and goes along rows in which lanes lie: its iterations, written out, read a block. */

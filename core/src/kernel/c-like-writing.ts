@@ -2,7 +2,8 @@
 import type { DType } from "../ir/dtype.ts";
 import type { Node } from "../ir/node.ts";
 import type { CLike } from "./c-like.ts";
-import type { Lanes, Needs, ScalarOp } from "./c-like-lanes.ts";
+import type { Lanes } from "./c-like-lanes.ts";
+import type { Needs, ScalarOp } from "./c-like-vectors.ts";
 import type { Reach } from "./c-like-reach.ts";
 import type { Block } from "./c-like-text.ts";
 

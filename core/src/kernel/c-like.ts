@@ -6,7 +6,7 @@ import { known } from "../ir/dim.ts";
 import { type Fn, topological } from "../ir/fn.ts";
 import { dtypeOf, type Node, tensorTypeOf } from "../ir/node.ts";
 import { within } from "../ir/scope.ts";
-import type { Needs, ScalarOp, VectorOp, Vectors } from "./c-like-lanes.ts";
+import type { Needs, ScalarOp, VectorOp, Vectors } from "./c-like-vectors.ts";
 import type { Writing } from "./c-like-writing.ts";
 import { partsOf } from "./c-like-parts.ts";
 import { fail } from "./c-like-text.ts";
@@ -42,6 +42,8 @@ export interface CLike {
   readonly select: (condition: string, yes: string, no: string) => string;
   /** A pointer to elements of a dtype; absent where elements are only reached by their number in a buffer. */
   readonly pointer?: (dtype: DType, name: string, value: string) => string;
+  /** A statement that keeps a compiler from knowing what a pointer has to do with others. */
+  readonly opaque?: (pointer: string) => string;
   /** A statement that asks for memory which will be read soon, and perhaps only once. It may lie behind all memory. */
   readonly prefetch?: (pointer: string, isOnce?: boolean) => string;
   /** Absent where lanes are to be written out. */

@@ -162,7 +162,10 @@ export function chooseTile(plan: Plan, i: number, lanes: number): Tile | undefin
     storesOf(nest).every((s) => affine(s.src[1] as Node).terms.get(plan.range(i, id)) === 1),
   );
   const both = [...free[0], ...free[1]];
-  const windowed = sumOf(nest).src.length > 2;
+  const isWindow = sumOf(nest).src.length > 2;
+  const steps = stored === undefined ? undefined : strideAlong(nest, free[0].includes(stored) ? 0 : 1, stored);
+  // Of a window of one element nothing is left but its steps.
+  const windowed = isWindow || (wide !== undefined && steps !== undefined && steps > 1 && steps < FAR);
   const across = stored === undefined || !windowed ? undefined : longest(free[free[0].includes(stored) ? 1 : 0]);
   // Short rows of an image fill few vectors, and elements that lie apart take several loads each; the channels, then, are the lanes,
   // and what they give is stored apart.
@@ -170,7 +173,8 @@ export function chooseTile(plan: Plan, i: number, lanes: number): Tile | undefin
     stored !== undefined &&
     across !== undefined &&
     ((extent(stored) < SHORT_ROW && extent(stored) % (2 * lanes) !== 0) ||
-      (wide !== undefined && !isContiguous(nest, free[0].includes(stored) ? 0 : 1, stored))) &&
+      (wide !== undefined &&
+        (wide.isRagged(extent(stored), lanes) || !isContiguous(nest, free[0].includes(stored) ? 0 : 1, stored)))) &&
     extent(across) >= 2 * lanes;
   const n = columnsFirst
     ? across
@@ -308,6 +312,8 @@ function registerTile(
     front.push(columns - 1);
   }
   vectorizeInstances(plan, i, columns, lanes);
+  // An element that is repeated over the lanes is so for all vectors at once.
+  const beside = columnsFirst && vectors > 1 ? plan.newest(i) - 1 : undefined;
   if (m !== undefined) {
     let row = m;
     if (plan.range(i, m).attr.extent > rows) {
@@ -330,7 +336,8 @@ function registerTile(
     ...outer,
     ...others,
     ...front.filter((id) => !outer.includes(id)),
-    ...order.filter((id) => !loops.includes(id)),
+    ...order.filter((id) => !loops.includes(id) && id !== beside),
+    ...order.filter((id) => id === beside),
   ];
   if (sorted.some((id, at) => id !== order[at])) plan.tries({ option: "reorder", nest: i, order: sorted });
   return i + 1;

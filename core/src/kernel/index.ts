@@ -9,7 +9,7 @@ export {
   renderCLike,
   unitOf,
 } from "./c-like.ts";
-export type { Needs, ScalarOp, VectorOp, Vectors } from "./c-like-lanes.ts";
+export type { Needs, ScalarOp, VectorOp, Vectors } from "./c-like-vectors.ts";
 export { evaluateKernel } from "./evaluate.ts";
 export { schedule, scheduled } from "./heuristics.ts";
 export { lower } from "./lower.ts";

@@ -15,6 +15,7 @@ export const wideTiles = (): void =>
   addWideRules({
     tile: wideTile,
     liesAlong,
+    isRagged,
     side,
     panels,
     lanes: lanesOfLoop,
@@ -24,6 +25,9 @@ export const wideTiles = (): void =>
     isAcross,
     isWindow,
   });
+
+/** More than a tenth. */
+const isRagged: WideRules["isRagged"] = (extent, lanes) => extent < 0.9 * lanes * Math.ceil(extent / lanes);
 
 const packed: WideRules["packed"] = (plan, i) => {
   const lanes = lanesOf(plan, i);
@@ -43,6 +47,9 @@ function wideTile(registers: number, { count, width, windowed, turned, long }: T
     const share = count === 1 ? Math.max(8, Math.floor(width / 4)) : width;
     return { rows: count, vectors: long ? 2 : turned ? 1 : Math.max(1, Math.min(beside(count), width, share)) };
   }
+  // Rows of an image that are whole tiles of two vectors leave nothing over.
+  const even = evenly(count, most);
+  if (windowed && isMany && count % even === 0 && 2 * even >= EVEN) return { rows: even, vectors: Math.min(2, width) };
   const best = 6;
   const vectors = Math.max(1, Math.min(long ? 2 : beside(best), width));
   // Few columns leave registers for more rows.
@@ -50,6 +57,9 @@ function wideTile(registers: number, { count, width, windowed, turned, long }: T
   const rows = Math.max(best, Math.min(isMany ? 14 : 12, tall));
   return { rows: windowed ? evenly(count, rows) : rows, vectors };
 }
+
+/** Accumulators of even tiles that are as good as the most. */
+const EVEN = 24;
 
 const evenBelow = (n: number): number => Math.floor(n / 2) * 2;
 

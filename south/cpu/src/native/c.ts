@@ -271,6 +271,7 @@ export const c: CLike = {
   loop: (index, extent, begin = "0") => `for (int64_t ${index} = ${begin}; ${index} < ${extent}; ${index}++)`,
   // Of rows far apart that are read once, lines would drive each other out of the caches' sets.
   prefetch: (pointer, isOnce = false) => `__builtin_prefetch(${pointer}${isOnce ? ", 0, 0" : ""});`,
+  opaque: (pointer) => `__asm__("" : "+r"(${pointer}));`,
   // Clang does so by itself.
   unrolled: (loop, extent) => `_Pragma("GCC unroll ${extent}") ${loop}`,
   index: (name) => `(int32_t)${name}`,

@@ -16,6 +16,7 @@ import { parametersOf, types } from "./c-types.ts";
 import { instructions } from "./instructions.ts";
 import { bytesOf, chosen, define, elementOf, laneWise, maskOf } from "./lane-text.ts";
 import { cast } from "./vector-casts.ts";
+import { exchanged, first, half, isExchange, isFirst, join } from "./vector-moves.ts";
 
 function type(name: string, element: DType, lanes: number): string {
   const size = bytesOf(element) * lanes;
@@ -51,57 +52,6 @@ function total(name: string, kind: ReduceKind, dtype: DType, element: DType, lan
   const pair = (a: string, b: string): string => combined(kind, dtype, needs, a, b, 1);
   lines.push(`return ${left === 2 ? pair(lane(0), lane(1)) : pair(pair(lane(0), lane(2)), pair(lane(1), lane(3)))};`);
   return define(types[element] ?? "", name, `${needs.type(element, lanes)} a`, lines.join(" "));
-}
-
-/** Half of a vector of twice as many lanes, or two as one. */
-function shuffled(
-  name: string,
-  result: string,
-  params: string,
-  args: string,
-  lanes: readonly number[],
-  loop: string,
-): string {
-  return `#if SINAN_SHUFFLES
-${define(result, name, params, `return __builtin_shufflevector(${args}, ${lanes.join(", ")});`)}
-#else
-${define(result, name, params, loop)}
-#endif`;
-}
-
-function half(name: string, element: DType, lanes: number, needs: Needs, from: 0 | 1): string {
-  const [whole, result] = [needs.type(element, lanes), needs.type(element, lanes / 2)];
-  const first = (from * lanes) / 2;
-  const places = Array.from({ length: lanes / 2 }, (_, i) => first + i);
-  const loop = `${result} y; SINAN_EACH(${lanes / 2}) y[i] = a[${first} + i]; return y;`;
-  return shuffled(name, result, `${whole} a`, "a, a", places, loop);
-}
-
-function join(name: string, element: DType, lanes: number, needs: Needs): string {
-  const [result, part] = [needs.type(element, lanes), needs.type(element, lanes / 2)];
-  const places = Array.from({ length: lanes }, (_, i) => i);
-  const loop = `${result} y; SINAN_EACH(${lanes / 2}) { y[i] = a[i]; y[${lanes / 2} + i] = b[i]; } return y;`;
-  return shuffled(name, result, `${part} a, ${part} b`, "a, b", places, loop);
-}
-
-const isExchange = (op: VectorOp): op is `${"lower" | "upper"}_${number}` => /^(lower|upper)_/.test(op);
-
-/** Every other `distance` lanes of two vectors in turn: the lower ones of each pair, or the upper ones. */
-function exchanged(
-  name: string,
-  element: DType,
-  lanes: number,
-  needs: Needs,
-  distance: number,
-  upper: boolean,
-): string {
-  const result = needs.type(element, lanes);
-  const places = Array.from({ length: lanes }, (_, l) => {
-    const isSecond = (l & distance) !== 0;
-    return (isSecond ? lanes + l - distance : l) + (upper ? distance : 0);
-  });
-  const loop = `${result} y; for (int i = 0; i < ${lanes}; i++) y[i] = i & ${distance} ? b[i - ${upper ? 0 : distance}] : a[i + ${upper ? distance : 0}]; return y;`;
-  return shuffled(name, result, `${result} a, ${result} b`, "a, b", places, loop);
 }
 
 function helper(
@@ -160,6 +110,7 @@ function helper(
     case "total_min":
       return total(name, op.slice("total_".length) as ReduceKind, dtype, from, lanes, needs);
     default: {
+      if (isFirst(op)) return first(name, op, element, lanes, needs);
       if (isExchange(op)) {
         const [half, distance] = op.split("_");
         return exchanged(name, element, lanes, needs, Number(distance), half === "upper");
