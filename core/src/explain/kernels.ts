@@ -152,6 +152,8 @@ function optionText(option: Option): string {
       return `vectorize ${option.lanes}`;
     case "accumulateParts":
       return `accumulateParts ${option.parts}`;
+    case "accumulateRows":
+      return `accumulateRows ${option.parts}`;
     case "accumulateBlocks":
       return `accumulateBlocks ${option.block}`;
     case "stage":

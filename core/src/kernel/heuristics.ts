@@ -155,6 +155,10 @@ function scheduleReduction(plan: Plan, i: number, first: AccumulateNode): number
     (parts === 1 ||
       (rules?.isAcross(value, along, reduced, parts) ??
         contiguousLoads(value, along) >= contiguousLoads(value, reduced)));
+  if (outer && parts > 1 && rules?.isByRows(sum(), along, reduced, parts) && plan.choose("rows", 1)) {
+    plan.add({ option: "accumulateRows", nest: i, range: reduced.attr.id, parts });
+    return i;
+  }
   if (parts > 1)
     plan.add({
       option: "accumulateParts",

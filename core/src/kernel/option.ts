@@ -31,6 +31,9 @@ export type Option =
   /** Sums of `block` iterations are kept in scratch by a nest before this one (two, where a shorter block is left), and added
    *  up here. */
   | { readonly option: "accumulateBlocks"; readonly nest: number; readonly range: number; readonly block: number }
+  /** The same partial accumulators of a sum, all kept in scratch and taken on by a row of terms at a time: two nests before this one, where
+   *  they are added up. */
+  | { readonly option: "accumulateRows"; readonly nest: number; readonly range: number; readonly parts: number }
   /** An operand of a product's sum is first packed, in panels of `tile` along a range: scratch[others][⌈range / tile⌉][reduced][tile],
    *  zeros beyond the range. One nest packs, two where the last panel is not full. */
   | {

@@ -7,6 +7,9 @@ import { schedule } from "./heuristics.ts";
 import { check, group, hardware } from "./kernel.fixture.ts";
 import { lower } from "./lower.ts";
 import { applySchedule } from "./schedule.ts";
+import { wideTiles } from "./wide-tile.ts";
+
+wideTiles();
 
 test("lowering gives the interpreter's result", () => {
   fc.assert(

@@ -5,7 +5,8 @@
  *  accumulators are needed to hide what an addition takes. */
 import type { Node, ReduceKind } from "../ir/node.ts";
 import type { HardwareModel } from "../runtime/hardware.ts";
-import type { AccumulateNode, RangeNode } from "./nests.ts";
+import type { AccumulateNode, NestNode, RangeNode } from "./nests.ts";
+import { refuse, type Site } from "./option.ts";
 import type { Plan } from "./plan.ts";
 
 /** A register tile, in rows and vectors. */
@@ -68,6 +69,10 @@ export interface WideRules {
   readonly narrower: (left: number, extent: number, lanes: number) => number;
   /** Whether the lanes of a sum are results, along a range of the output, rather than terms, in runs of so many of the reduced range. */
   readonly isAcross: (value: Node, along: RangeNode, reduced: RangeNode, run: number) => boolean;
+  /** The nests that `accumulateRows` makes. */
+  readonly sumRows: (site: Site, id: number, parts: number) => readonly NestNode[];
+  /** Whether sums along columns are taken row after row, in rounds of so many. */
+  readonly isByRows: (sum: AccumulateNode, along: RangeNode, reduced: RangeNode, parts: number) => boolean;
   /** Whether a reduction is the most or least of a small window: the same in any order, its loops stay as they are. */
   readonly isWindow: (kind: ReduceKind, extents: readonly number[]) => boolean;
 }
@@ -78,6 +83,10 @@ let wide: WideRules | undefined;
 export function addWideRules(rules: WideRules): void {
   wide = rules;
 }
+
+/** What `accumulateRows` makes of a nest. @throws ScheduleError where nobody added the rules */
+export const sumRows: WideRules["sumRows"] = (site, id, parts) =>
+  wide?.sumRows(site, id, parts) ?? refuse(site, "this is for wide vectors");
 
 /** The rules, if the registers hold more than the four lanes, or are more than the sixteen, of WebAssembly: arithmetic is then so
  *  fast that an operand that can be read where it lies is not worth a copy. */

@@ -1,5 +1,6 @@
 /** Register tiles of machines with vectors of more than four lanes, or more than sixteen registers. */
-import type { Node, ReduceKind } from "../ir/node.ts";
+import { byteSize } from "../ir/dtype.ts";
+import { dtypeOf, type Node, type ReduceKind } from "../ir/node.ts";
 import { affine } from "../ops/indexing.ts";
 import { greatestDivisor, PANELS } from "./gemm.ts";
 import { schedulePacked } from "./gemm-blocks.ts";
@@ -8,6 +9,7 @@ import { contiguousRuns } from "./near-indices.ts";
 import { type AccumulateNode, accumulatesIn, loadsIn, type RangeNode, reaches } from "./nests.ts";
 import { lanesOf } from "./plan.ts";
 import { side } from "./side-rows.ts";
+import { accumulateRows } from "./sum-rows.ts";
 import { addWideRules, evenly, type TileShape, type TileSize, type WideRules } from "./tile-size.ts";
 
 /** From here on products on such machines have tiles of their own. */
@@ -23,6 +25,8 @@ export const wideTiles = (): void =>
     turnBlocks,
     narrower,
     isAcross,
+    isByRows,
+    sumRows: accumulateRows,
     isWindow,
   });
 
@@ -97,6 +101,27 @@ function isAcross(value: Node, along: RangeNode, reduced: RangeNode, run: number
     ({ src: [, index] }) => reaches(index as Node, reduced) && affine(index as Node).terms.get(along) === 1,
   );
   return across.length >= contiguousRuns(value, reduced, run);
+}
+
+/** Fewer bytes of a row lie in the registers of one pass; partial sums of more bytes than this leave the second cache no room. */
+const SHORT_ROW = 256;
+const MOST_PARTIAL = 2 ** 18;
+/** Rounds that are worth clearing partial sums for, and adding them up. */
+const ENOUGH_ROUNDS = 8;
+
+/** Rows that are read whole and once, one behind the other. */
+function isByRows(sum: AccumulateNode, along: RangeNode, reduced: RangeNode, parts: number): boolean {
+  const rounds = reduced.attr.extent / parts;
+  const bytes = along.attr.extent * byteSize(dtypeOf(sum), 1);
+  return (
+    sum.attr.kind === "sum" &&
+    sum.src.length === 2 &&
+    Number.isInteger(rounds) &&
+    rounds >= ENOUGH_ROUNDS &&
+    bytes > SHORT_ROW &&
+    bytes * parts <= MOST_PARTIAL &&
+    loadsIn(sum.src).some(({ src: [, index] }) => affine(index as Node).terms.get(reduced) === along.attr.extent)
+  );
 }
 
 const isWindow = (kind: ReduceKind, extents: readonly number[]): boolean =>
