@@ -26,6 +26,7 @@ export { fuseRows } from "./compiler/join-rows.ts";
 export { tightenGroups } from "./compiler/tighten.ts";
 export { graphCodegen } from "./interpreter/codegen.ts";
 export { Fences } from "./interpreter/fences.ts";
+export { graphHardware } from "./interpreter/hardware.ts";
 export { type Group, knownSizes, launchGroup, loadGroup, type Regions } from "./interpreter/launch.ts";
 export { decode, encode, type Value, valueOf } from "./interpreter/value.ts";
 export { whole } from "./interpreter/whole.ts";

@@ -17,41 +17,10 @@ import type {
   Queue,
   Region,
 } from "../runtime/driver.ts";
-import type { HardwareModel } from "../runtime/hardware.ts";
 import { Fences } from "./fences.ts";
+import { graphHardware as hardware } from "./hardware.ts";
 import { type Group, knownSizes, launchGroup, loadGroup } from "./launch.ts";
 import { decode, encode, type Value } from "./value.ts";
-
-const hardware: HardwareModel = {
-  id: "interpreter",
-  driver: "interpreter",
-  kind: "interpreter",
-  vendor: "sinan",
-  available: true,
-  codegens: ["sinan-ir"],
-  dtypes: {
-    bool: "native",
-    u8: "emulated",
-    i8: "emulated",
-    u16: "emulated",
-    i16: "emulated",
-    i32: "native",
-    u32: "native",
-    i64: "emulated",
-    f16: "emulated",
-    bf16: "emulated",
-    f32: "native",
-    f64: "native",
-    q8_0: "emulated",
-    q4_0: "emulated",
-    q4_k: "emulated",
-  },
-  compute: [{ unit: "scalar", dtype: "f64", lanes: 1 }],
-  memory: [{ name: "host", bytes: 2 ** 34 }],
-  unified: true,
-  features: [],
-  limits: { alignment: 64, maxBuffers: 1024, maxBytes: 2 ** 32, vectorRegisters: 0, aliasing: true },
-};
 
 /** `{ exact: true }` leaves floats unrounded between kernels too: a buffer that a kernel wrote keeps, beside its bytes, the
  *  doubles that they were rounded from, and the next kernel reads those as long as the bytes are still the same. So a

@@ -3,31 +3,22 @@
  *  `fused-power.ts`. */
 import { type Fn, topological } from "../ir/fn.ts";
 import { dtypeOf, type Node } from "../ir/node.ts";
-import { within } from "../ir/scope.ts";
-import { abs, add, bitcast, div, eq, lt, max, min, mul, or, shl, shr, sub, where } from "../ops/build.ts";
+import { abs, add, bitcast, div, lt, max, min, mul, or, shl, shr, sub, where } from "../ops/build.ts";
 import { define } from "../ops/table.ts";
 import { fma, loadMachine, scale } from "../ops/machine.ts";
 import { f32, i32, withSignOf } from "./float.ts";
 import { fusedPower } from "./fused-power.ts";
 import { cosine, sine } from "./fused-trigonometry.ts";
-import { kernelNode, makeNest, replaceNests } from "./nests.ts";
-import { substitute } from "./substitute.ts";
-import { parts } from "./transcendental.ts";
+import { coefficients, expanded, logarithmAt, parts } from "./transcendental.ts";
 
 /** The kernel with those functions expanded, and ops that are made of them before.
  *  @param scales  whether the hardware has y · 2ⁿ */
 export function expandFused(kernel: Fn, scales = false): Fn {
   loadMachine();
   const made = topological(kernel.results).some((n) => define(n.op).expand);
-  const plain = made ? replaced(kernel, (n, src) => define(n.op).expand?.(src[0] as Node, src[1] as Node)) : kernel;
+  const plain = made ? expanded(kernel, (n, src) => define(n.op).expand?.(src[0] as Node, src[1] as Node)) : kernel;
   const scaled = scales ? scale : scaledInHalves;
-  return replaced(plain, (n, src) => expansion(n, src, scaled));
-}
-
-function replaced(kernel: Fn, node: (n: Node, src: readonly Node[]) => Node | undefined): Fn {
-  return within(kernelNode(kernel).scope, () =>
-    replaceNests(kernel, (nest) => [makeNest(substitute(nest.src, { range: () => undefined, node }), nest.attr.order)]),
-  );
+  return expanded(plain, (n, src) => expansion(n, src, scaled));
 }
 
 /** y · 2ⁿ, rounded once, for a whole n in −254 … 254. `shifted` is n and the number that rounds, where that is known. */
@@ -54,8 +45,6 @@ function expansion(n: Node, [x, y]: readonly Node[], scaled: Scaled): Node | und
       return undefined;
   }
 }
-
-const infinity = Number.POSITIVE_INFINITY;
 
 /** Horner's rule, the highest coefficient first. */
 const polynomial = (x: Node, [first, ...rest]: readonly number[]): Node =>
@@ -100,10 +89,7 @@ function boundedExponential(x: Node, scaled: Scaled): Node {
   const shifted = fma(x, f32(Math.LOG2E), f32(ROUND));
   const n = sub(shifted, f32(ROUND));
   const r = fma(n, f32(ln2 - Math.LN2), fma(n, f32(-ln2), x));
-  const p = polynomial(
-    r,
-    [1.98756915e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1],
-  );
+  const p = polynomial(r, coefficients.exp);
   const one = add(r, f32(1));
   const lost = sub(r, sub(one, f32(1)));
   return scaled(add(one, fma(p, mul(r, r), lost)), n, shifted);
@@ -114,27 +100,17 @@ function logarithm(x: Node): Node {
   const { e, m } = parts(x);
   const r = sub(m, f32(1));
   const z = mul(r, r);
-  const p = polynomial(
-    r,
-    [
-      7.0376836292e-2, -1.151461031e-1, 1.167699874e-1, -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1,
-      2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1,
-    ],
-  );
+  const p = polynomial(r, coefficients.log);
   const small = fma(z, f32(-0.5), fma(mul(p, r), z, mul(e, f32(-0.00021219444005469057))));
   const y = fma(e, f32(0.693359375), add(r, small));
-  const positive = where(eq(x, f32(infinity)), x, y);
-  return where(lt(f32(0), x), positive, where(eq(x, f32(0)), f32(-infinity), f32(Number.NaN)));
+  return logarithmAt(x, y);
 }
 
 /** Source: Cephes `tanhf` (Moshier 1992). */
 function hyperbolicTangent(x: Node, scaled: Scaled): Node {
   const a = abs(x);
   const z = mul(x, x);
-  const p = polynomial(
-    z,
-    [-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1],
-  );
+  const p = polynomial(z, coefficients.tanh);
   const near = fma(mul(p, z), a, a);
   const far = sub(f32(1), div(f32(2), add(boundedExponential(min(add(a, a), f32(89)), scaled), f32(1))));
   return withSignOf(where(lt(a, f32(0.625)), near, far), x);
@@ -144,10 +120,7 @@ function hyperbolicTangent(x: Node, scaled: Scaled): Node {
 function errorFunction(x: Node, scaled: Scaled): Node {
   const a = abs(x);
   const s = mul(a, a);
-  const p = polynomial(
-    s,
-    [-5.96761703e-4, 4.99119423e-3, -2.67681349e-2, 1.12819925e-1, -3.76125336e-1, 1.28379166e-1],
-  );
+  const p = polynomial(s, coefficients.erf);
   const near = fma(p, a, a);
   const t = max(minusSize(x), f32(-4));
   const q = polynomial(

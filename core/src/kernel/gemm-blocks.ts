@@ -11,6 +11,7 @@ import { topological } from "../ir/fn.ts";
 import { byteSize } from "../ir/dtype.ts";
 import { dtypeOf, type Node } from "../ir/node.ts";
 import { affine } from "../ops/indexing.ts";
+import { blockColumns, cutRows, movedTile, orderTiles } from "./cut-tiles.ts";
 import {
   type AccumulateNode,
   accumulatesIn,
@@ -126,37 +127,19 @@ function isFlat(atom: Node, k: RangeNode, lanes: number): boolean {
 
 const isMultiple = (n: Node | undefined, of: number): boolean => n?.op === "const" && n.attr.value % of === 0;
 
-const moved = (tile: Tile, ids: ReadonlyMap<number, number>): Tile => ({
-  ...tile,
-  m: tile.m === undefined ? undefined : ids.get(tile.m),
-  n: tile.n === undefined ? undefined : ids.get(tile.n),
-});
-
 /** Cuts the columns into whole tiles and what is left. */
 function tileColumns(plan: Plan, i: number, tile: Tile): number {
   const { n, columns } = tile;
-  if (n === undefined) return tileRows(plan, i, tile);
+  if (n === undefined) return cutRows(plan, i, tile, registerTile);
   const { extent } = plan.range(i, n).attr;
   const whole = Math.floor(extent / columns) * columns;
   const rest = whole > 0 && whole < extent ? plan.peel(i, n, whole) : undefined;
-  const next = tileRows(plan, i, whole > 0 ? tile : { ...tile, columns: extent });
-  return rest ? tileColumns(plan, next, moved(tile, rest)) : next;
-}
-
-/** Cuts the rows likewise. */
-function tileRows(plan: Plan, i: number, tile: Tile): number {
-  const { m, rows } = tile;
-  if (m === undefined) return registerTile(plan, i, tile);
-  const { extent } = plan.range(i, m).attr;
-  const whole = Math.floor(extent / rows) * rows;
-  const rest = whole > 0 && whole < extent ? plan.peel(i, m, whole) : undefined;
-  const next = registerTile(plan, i, whole > 0 ? tile : { ...tile, rows: extent });
-  return rest ? tileRows(plan, next, moved({ ...tile, rows: extent - whole }, rest)) : next;
+  const next = cutRows(plan, i, whole > 0 ? tile : { ...tile, columns: extent }, registerTile);
+  return rest ? tileColumns(plan, next, movedTile(tile, rest)) : next;
 }
 
 /** One nest of equal tiles: blocks of columns, rows, the columns of a block, k. */
 function registerTile(plan: Plan, i: number, { m, n, rows, columns }: Tile): number {
-  const front: number[] = [];
   const side: number[] = [];
   const cut = (id: number, factor: number): number | undefined => {
     const { extent } = plan.range(i, id).attr;
@@ -171,23 +154,8 @@ function registerTile(plan: Plan, i: number, { m, n, rows, columns }: Tile): num
   };
   const rowTiles = m === undefined ? undefined : cut(m, rows);
   const columnTiles = n === undefined ? undefined : cut(n, columns);
-  if (columnTiles !== undefined && rowTiles !== undefined) {
-    const { extent } = plan.range(i, columnTiles).attr;
-    let block = Math.min(extent, Math.floor(BLOCK / columns));
-    while (extent % block !== 0) block--;
-    if (block > 1 && block < extent) {
-      plan.add({ option: "split", nest: i, range: columnTiles, factor: block });
-      front.push(plan.newest(i) - 1, rowTiles, plan.newest(i));
-    } else front.push(columnTiles, rowTiles);
-  } else front.push(...[columnTiles, rowTiles].filter((id) => id !== undefined));
+  const front = blockColumns(plan, i, columnTiles, rowTiles, Math.floor(BLOCK / columns));
   for (const id of side) plan.tries({ option: "unroll", nest: i, range: id });
-  const { order } = plan.nest(i).attr;
-  const loops = outputIds(plan.nest(i)).filter((id) => plan.range(i, id).attr.kind === "loop");
-  const others = loops.filter((id) => !front.includes(id));
-  plan.tries({
-    option: "reorder",
-    nest: i,
-    order: [...others, ...front, ...order.filter((id) => !loops.includes(id))],
-  });
+  orderTiles(plan, i, front);
   return i + 1;
 }

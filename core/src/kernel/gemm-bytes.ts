@@ -7,6 +7,7 @@
 import { dtypeOf, type Node } from "../ir/node.ts";
 import { affine } from "../ops/indexing.ts";
 import { byteProduct, loadOf, TERMS } from "./byte-product.ts";
+import { blockColumns, cutRows, movedTile, orderTiles } from "./cut-tiles.ts";
 import { type AccumulateNode, accumulatesIn, type NestNode, type RangeNode, rangesIn } from "./nests.ts";
 import { outputIds, type Plan } from "./plan.ts";
 import { isAlong } from "./gemm-blocks.ts";
@@ -62,12 +63,6 @@ export function scheduleBytes(plan: Plan, i: number, most: number): number | und
   return tileColumns(plan, i, { m, n, rows, lanes });
 }
 
-const moved = (tile: Tile, ids: ReadonlyMap<number, number>): Tile => ({
-  ...tile,
-  m: tile.m === undefined ? undefined : ids.get(tile.m),
-  n: ids.get(tile.n) ?? tile.n,
-});
-
 /** Cuts the columns into whole vectors and what is left, for narrower ones; the last few are no vectors. */
 function tileColumns(plan: Plan, i: number, tile: Tile): number {
   const { n, lanes } = tile;
@@ -77,24 +72,12 @@ function tileColumns(plan: Plan, i: number, tile: Tile): number {
   if (whole === 0) return tileColumns(plan, i, { ...tile, lanes: lanes / 2 });
   const rest = whole < extent ? plan.peel(i, n, whole) : undefined;
   if (whole < extent && !rest) return i + 1;
-  const next = tileRows(plan, i, tile);
-  return rest ? tileColumns(plan, next, moved(tile, rest)) : next;
-}
-
-/** Cuts the rows into whole tiles and what is left. */
-function tileRows(plan: Plan, i: number, tile: Tile): number {
-  const { m, rows } = tile;
-  if (m === undefined) return registerTile(plan, i, tile);
-  const { extent } = plan.range(i, m).attr;
-  const whole = Math.floor(extent / rows) * rows;
-  const rest = whole > 0 && whole < extent ? plan.peel(i, m, whole) : undefined;
-  const next = registerTile(plan, i, whole > 0 ? tile : { ...tile, rows: extent });
-  return rest ? tileRows(plan, next, moved({ ...tile, rows: extent - whole }, rest)) : next;
+  const next = cutRows(plan, i, tile, registerTile);
+  return rest ? tileColumns(plan, next, movedTile(tile, rest)) : next;
 }
 
 /** One nest of equal tiles: blocks of columns, rows, the columns of a block, blocks of k. */
 function registerTile(plan: Plan, i: number, { m, n, rows, lanes }: Tile): number {
-  const front: number[] = [];
   let rowTiles = m;
   if (m !== undefined && plan.range(i, m).attr.extent > rows) {
     if (rows > 1) {
@@ -108,24 +91,9 @@ function registerTile(plan: Plan, i: number, { m, n, rows, lanes }: Tile): numbe
   }
   plan.add({ option: "vectorize", nest: i, range: n, lanes });
   const columnTiles = plan.range(i, n) ? undefined : plan.newest(i) - 1;
-  if (columnTiles !== undefined && rowTiles !== undefined) {
-    const { extent } = plan.range(i, columnTiles).attr;
-    let block = Math.min(extent, Math.floor(BLOCK / lanes));
-    while (extent % block !== 0) block--;
-    if (block > 1 && block < extent) {
-      plan.add({ option: "split", nest: i, range: columnTiles, factor: block });
-      front.push(plan.newest(i) - 1, rowTiles, plan.newest(i));
-    } else front.push(columnTiles, rowTiles);
-  } else front.push(...[columnTiles, rowTiles].filter((id) => id !== undefined));
+  const front = blockColumns(plan, i, columnTiles, rowTiles, Math.floor(BLOCK / lanes));
   cutTerms(plan, i);
-  const { order } = plan.nest(i).attr;
-  const loops = outputIds(plan.nest(i)).filter((id) => plan.range(i, id).attr.kind === "loop");
-  const others = loops.filter((id) => !front.includes(id));
-  plan.tries({
-    option: "reorder",
-    nest: i,
-    order: [...others, ...front, ...order.filter((id) => !loops.includes(id))],
-  });
+  orderTiles(plan, i, front);
   return i + 1;
 }
 

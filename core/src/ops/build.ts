@@ -12,7 +12,8 @@ const none = Object.freeze({});
 export const build = <O extends Op>(op: O, src: readonly Node[], attr: Attrs[O]): NodeOf<O> =>
   currentScope().make(op, src, attr);
 
-type Unary =
+/** Element-wise ops of one value. */
+export type Unary =
   | "neg"
   | "abs"
   | "sign"
@@ -27,7 +28,8 @@ type Unary =
   | "floor"
   | "round"
   | "not";
-type Binary =
+/** Of two. */
+export type Binary =
   | "add"
   | "sub"
   | "mul"

@@ -5,6 +5,7 @@ import { byteSize, type DType, dtypes, isFloat, roundEven } from "../ir/dtype.ts
 import { dtypeOf, type Node, type NodeOf, type Op, tensorTypeOf } from "../ir/node.ts";
 import { tensorType } from "../ir/type.ts";
 import {
+  type Binary,
   add,
   and,
   cast,
@@ -24,6 +25,7 @@ import {
   sub,
   where,
   zerosLike,
+  type Unary,
 } from "./build.ts";
 import { erf as erfOf } from "./erf.ts";
 import { type OpDef, type OpFamily, requireKinds, requireSameDims, type Scalar, type Vjp } from "./define.ts";
@@ -243,37 +245,4 @@ export const elementwise = {
   },
 } satisfies OpFamily<ElementwiseOp>;
 
-export type ElementwiseOp =
-  | "neg"
-  | "abs"
-  | "sign"
-  | "sqrt"
-  | "rsqrt"
-  | "exp"
-  | "log"
-  | "sin"
-  | "cos"
-  | "tanh"
-  | "erf"
-  | "floor"
-  | "round"
-  | "not"
-  | "add"
-  | "sub"
-  | "mul"
-  | "div"
-  | "idiv"
-  | "mod"
-  | "pow"
-  | "max"
-  | "min"
-  | "lt"
-  | "eq"
-  | "and"
-  | "or"
-  | "xor"
-  | "shl"
-  | "shr"
-  | "where"
-  | "cast"
-  | "bitcast";
+export type ElementwiseOp = Unary | Binary | "where" | "cast" | "bitcast";

@@ -1,37 +1,16 @@
 /** The driver "sim": one device, a new one at each opening. */
-import { DeviceError, type Driver, type HardwareModel } from "sinan/south";
+import { DeviceError, type Driver, graphHardware, type HardwareModel } from "sinan/south";
 import { SimDevice } from "./device.ts";
 import { type Settings, settingsFrom } from "./options.ts";
 
 const model = ({ memoryBytes, aliasing }: Settings): HardwareModel => ({
+  ...graphHardware,
   id: "sim",
   driver: "sim",
   kind: "simulated",
-  vendor: "sinan",
-  available: true,
-  codegens: ["sinan-ir"],
-  dtypes: {
-    bool: "native",
-    u8: "emulated",
-    i8: "emulated",
-    u16: "emulated",
-    i16: "emulated",
-    i32: "native",
-    u32: "native",
-    i64: "emulated",
-    f16: "emulated",
-    bf16: "emulated",
-    f32: "native",
-    f64: "native",
-    q8_0: "emulated",
-    q4_0: "emulated",
-    q4_k: "emulated",
-  },
-  compute: [{ unit: "scalar", dtype: "f64", lanes: 1 }],
   memory: [{ name: "device", bytes: memoryBytes }],
   unified: false,
-  features: [],
-  limits: { alignment: 64, maxBuffers: 1024, maxBytes: memoryBytes, vectorRegisters: 0, aliasing },
+  limits: { ...graphHardware.limits, maxBytes: memoryBytes, aliasing },
 });
 
 /** Options: see `SimOptions`. */
