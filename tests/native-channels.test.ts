@@ -2,7 +2,7 @@
  *  added to them. Their values, and the same bits with any number of threads and with weights that stay. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { conv2d, device, frozen, jit, key, maximum, random, type Tensor } from "../core/src/index.ts";
+import { conv2d, device, frozen, jit, key, maximum, maxPool, random, type Tensor } from "../core/src/index.ts";
 import { noNative } from "./devices.ts";
 
 interface Case {
@@ -31,6 +31,8 @@ const all = [
   made(1, 3, 56, 32, 7, 2),
   made(1, 16, 28, 32, 1, 2),
   made(1, 4, 28, 34, 3, 2),
+  // Weights of more than two second caches of 1 MB, and rows of 7, of which 4 and 3 are a tile.
+  made(1, 200, 7, 304, 3, 1),
 ];
 
 const sizeOut = ({ size, stride }: Case): number => Math.floor((size - 1) / stride) + 1;
@@ -102,4 +104,28 @@ test("convolutions have their values, the same bits with 1, 2 and 5 threads and 
     [1, true],
   ] as const)
     assert.deepEqual(await results(threads, kept), one);
+});
+
+test("pools whose windows go by steps of two take every other element, up to the last of a row", {
+  skip: noNative,
+}, async () => {
+  await device("cpu:native", { options: { threads: 1 } });
+  for (const size of [33, 39, 70]) {
+    const [planes, whole] = [3, Math.floor((size - 3) / 2) + 1];
+    const x = random.normal(key(size), [1, planes, size, size]);
+    const got = await numbers(jit((t: Tensor) => maxPool(t, 3, { stride: 2 }))(x));
+    const from = await numbers(x);
+    const most = Array.from({ length: planes * whole * whole }, (_, i) => {
+      const [plane, row, column] = [
+        Math.floor(i / whole / whole),
+        2 * (Math.floor(i / whole) % whole),
+        2 * (i % whole),
+      ];
+      const seen = [0, 1, 2].flatMap((k) =>
+        [0, 1, 2].map((l) => from[(plane * size + row + k) * size + column + l] as number),
+      );
+      return Math.max(...seen);
+    });
+    assert.deepEqual([...got], most);
+  }
 });

@@ -167,6 +167,13 @@ export class Lanes {
       : this.#help(`take_${count}`, element, element, [pointer]);
   }
 
+  /** Every other element from the first on, of a whole vector: of two vectors, which end where the last element does. */
+  loadEveryOther(pointer: (i: number) => string, dtype: DType): Text {
+    const parts = [0, this.width - 1].map((i) => only(this.load(() => pointer(i), dtype)));
+    const element = elementOf(dtype);
+    return { element, parts: [this.#help("every2", element, element, parts)] };
+  }
+
   /** What stores the first lanes of a whole vector. */
   storeFirst(pointer: string, vector: string, dtype: DType, count: number): string {
     const element = elementOf(dtype);

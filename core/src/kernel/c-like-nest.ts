@@ -5,10 +5,11 @@
  *  where the language has them, and instances where it has none. */
 import { Ahead } from "./c-like-ahead.ts";
 import { valuesOf } from "./c-like-codes.ts";
+import type { CLike } from "./c-like.ts";
 import { Columns } from "./c-like-columns.ts";
 import { topological } from "../ir/fn.ts";
 import { dtypeOf, type Node, tensorTypeOf } from "../ir/node.ts";
-import { affine, constIndex, subIndex } from "../ops/indexing.ts";
+import { affine, constIndex, mulIndex, subIndex } from "../ops/indexing.ts";
 import { Lanes, one, only, type Text } from "./c-like-lanes.ts";
 import { copyText, runsOf } from "./c-like-copies.ts";
 import { pathTo, Reach } from "./c-like-reach.ts";
@@ -196,7 +197,7 @@ export class NestText {
     if (!this.#reach.varies(index) && !isMasked)
       // All lanes go to one place: the last one stays.
       return [single(index, this.#lanes.extract(stored, dtype, this.#lanes.width - 1), condition)];
-    if (this.#isContiguous(index)) {
+    if (this.#stepOf(index) === 1) {
       const pointer = this.#pointerOf(buffer, index, at, own);
       const lines = this.#lanes.store(pointer, stored, dtype, isMasked ? condition : undefined);
       return lines.map((line) => guarded(isMasked ? undefined : condition, line));
@@ -216,16 +217,16 @@ export class NestText {
     );
   }
 
-  /** Whether lanes lie side by side in memory. */
-  #isContiguous(index: Node): boolean {
+  /** How far apart lanes lie in memory: 1 where they are side by side. */
+  #stepOf(index: Node): number | undefined {
     const { terms } = affine(index);
-    if (!this.#lane || terms.get(this.#lane) !== 1) return false;
-    return [...terms.keys()].every((atom) => atom === this.#lane || !this.#reach.varies(atom));
+    const isPlain = [...terms.keys()].every((atom) => atom === this.#lane || !this.#reach.varies(atom));
+    return this.#lane && isPlain ? terms.get(this.#lane) : undefined;
   }
 
   /** What stands for elements behind the first lane's. */
-  #pointerOf(buffer: Node, index: Node, at: Block, own: Own | undefined): (i: number) => string {
-    const first = this.#lane ? subIndex(index, this.#lane) : index;
+  #pointerOf(buffer: Node, index: Node, at: Block, own: Own | undefined, step = 1): (i: number) => string {
+    const first = this.#lane ? subIndex(index, mulIndex(this.#lane, step)) : index;
     const [base, offset] = this.#place(buffer, first, at, own);
     return (i) => `${base} + ${i === 0 ? offset : `${offset} + ${i}`}`;
   }
@@ -233,13 +234,7 @@ export class NestText {
   /** A buffer's name, or that of a pointer into it, and the index behind it.
    *  @param opaque  where elements are repeated over lanes: what iterations of a short loop read again is not to be kept in registers
    *                 until then, of which there are too few */
-  #place(
-    buffer: Node,
-    index: Node,
-    at: Block,
-    own: Own | undefined,
-    opaque?: (pointer: string) => string,
-  ): readonly [string, string] {
+  #place(buffer: Node, index: Node, at: Block, own?: Own, opaque?: CLike["opaque"]): readonly [string, string] {
     const { pointer } = this.#context.language;
     const pinned = own ? this.#pinned(index) : none;
     if (!pointer || pinned.size > 0) return [this.#bufferName(buffer), only(this.#value(index, at, own))];
@@ -318,7 +313,7 @@ export class NestText {
   #isPieced(n: Node): boolean {
     if (n.op !== "bitcast" || !this.#reach.varies(n)) return false;
     const loads = loadsIn([n]);
-    return loads.length > 1 && loads.every((load) => load.src.length === 2 && !this.#isContiguous(load.src[1] as Node));
+    return loads.length > 1 && loads.every((load) => load.src.length === 2 && this.#stepOf(load.src[1] as Node) !== 1);
   }
 
   #made(n: Node, at: Block, of: (n: Node) => Text, own: Own | undefined): Text {
@@ -373,7 +368,7 @@ export class NestText {
       const loaded = language.load(...this.#place(buffer, index, at, own, language.opaque), dtype);
       return one(mask ? language.select(only(this.#value(mask, at, own)), loaded, language.literal(0, dtype)) : loaded);
     }
-    if (this.#isContiguous(index)) {
+    if (this.#stepOf(index) === 1) {
       const condition = mask && this.#value(mask, at, own);
       const pointer = this.#pointerOf(buffer, index, at, own);
       const first = this.#lane ? subIndex(index, this.#lane) : index;
@@ -385,6 +380,8 @@ export class NestText {
     }
     const column = this.#columns?.of(n, at);
     if (column !== undefined) return { element: this.#lanes.elementOf(dtype), parts: [column] };
+    if (!mask && this.#stepOf(index) === 2 && dtype !== "bool" && this.#lanes.isWhole(dtype))
+      return this.#lanes.loadEveryOther(this.#pointerOf(buffer, index, at, own, 2), dtype);
     return this.#lanes.pack(
       dtype,
       this.#inLanes(n).map((lane) => only(this.#value(lane, at, own))),

@@ -8,7 +8,7 @@ export type ScalarOp = Op | "fma" | "maxNumber" | "minNumber";
 
 /** What a vector's helper does beside. `allOf` repeats a scalar; `low`, `high` and `join` are halves of a vector; `select` takes a
  *  mask first; `lower_d` and `upper_d` take every other d lanes of two vectors in turn; `resize` gives a mask's lanes another width; `get` and `put` move the lanes of memory whose mask is set; `choice` is of the lanes
- *  of the one vector those that the other names; `take_n` and `give_n` move the first n lanes from memory and to it; `total`
+ *  of the one vector those that the other names; `every2` takes every other lane of two that have one in common; `take_n` and `give_n` move the first n lanes from memory and to it; `total`
  *  combines the lanes in halves. Of four bytes for each lane: `dot4` adds their products to it, with and without signs; `spread4` repeats
  *  four of memory, `whole4` loads all, `rows4` loads four from each of rows so far apart, `turn4` sixteen, as four vectors, and `zip4` one
  *  for each lane from each of four rows. */
@@ -24,6 +24,7 @@ export type VectorOp =
   | "get"
   | "put"
   | "choice"
+  | "every2"
   | `${"take" | "give"}_${number}`
   | `dot4_${"us" | "ss" | "uu"}`
   | `${"spread" | "whole" | "rows" | "turn" | "zip"}4`

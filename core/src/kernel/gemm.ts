@@ -297,12 +297,9 @@ export function greatestDivisor(n: number, most: number): number {
 }
 
 /** One nest of equal tiles: blocks of rows, then columns, then the rows of a block, then k, with the tile's outputs side by side. */
-function registerTile(
-  plan: Plan,
-  i: number,
-  { m, n, lanes, rows, vectors, columnsFirst, side }: Tile,
-  block: number,
-): number {
+function registerTile(plan: Plan, i: number, tile: Tile, block: number): number {
+  const { m, n, lanes, rows, vectors, columnsFirst, side } = tile;
+  const rest = side?.peel(plan, i);
   const front: number[] = [];
   const width = lanes * vectors;
   let columns = n;
@@ -340,5 +337,5 @@ function registerTile(
     ...order.filter((id) => id === beside),
   ];
   if (sorted.some((id, at) => id !== order[at])) plan.tries({ option: "reorder", nest: i, order: sorted });
-  return i + 1;
+  return rest ? registerTile(plan, i + 1, moved(tile, rest), block) : i + 1;
 }

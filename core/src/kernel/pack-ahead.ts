@@ -103,7 +103,7 @@ function panelsOf(
     const count = tile.m === undefined ? 1 : plan.range(0, tile.m).attr.extent;
     const width = Math.ceil(plan.range(0, tile.n).attr.extent / lanes);
     const shape = { count, width, windowed: tile.windowed, turned: false, long: false };
-    const { rows, vectors: most } = tileSize(hardware, lanes, shape);
+    const { rows, vectors: most } = tile.side ?? tileSize(hardware, lanes, shape);
     const vectors = evenVectors(width, rows, most);
     const decided = { rows, vectors, packColumns: 0 };
     return { range: tile.n, tile: vectors * lanes, decided: new Map(Object.entries(decided)) };

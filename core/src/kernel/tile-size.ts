@@ -37,6 +37,8 @@ interface Columns {
 
 /** A tile that has the iterations of two ranges as rows. */
 export interface Side extends TileSize {
+  /** Cuts off what of the second range is no whole tile: the ids of the ranges of the nest behind; undefined where there is none. */
+  readonly peel: (plan: Plan, i: number) => ReadonlyMap<number, number> | undefined;
   /** Takes those of the second range into the tile. */
   readonly unroll: (plan: Plan, i: number) => void;
   /** The same where ranges have other ids. */

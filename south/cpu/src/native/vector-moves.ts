@@ -79,3 +79,11 @@ export function first(name: string, op: VectorOp, element: DType, lanes: number,
   if (element !== "f32" || lanes !== 16) return text;
   return `#if defined(__AVX512F__)\n${define(result, name, params, machine)}\n#else\n${text}\n#endif`;
 }
+
+/** Every other lane of two vectors in a row, the second of which begins with the last lane of the first. */
+export function everyOther(name: string, element: DType, lanes: number, needs: Needs): string {
+  const result = needs.type(element, lanes);
+  const places = Array.from({ length: lanes }, (_, l) => (2 * l < lanes ? 2 * l : 2 * l + 1));
+  const loop = `${result} y; for (int i = 0; i < ${lanes}; i++) y[i] = 2 * i < ${lanes} ? a[2 * i] : b[2 * i + 1 - ${lanes}]; return y;`;
+  return shuffled(name, result, `${result} a, ${result} b`, "a, b", places, loop);
+}

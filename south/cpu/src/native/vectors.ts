@@ -16,7 +16,7 @@ import { parametersOf, types } from "./c-types.ts";
 import { instructions } from "./instructions.ts";
 import { bytesOf, chosen, define, elementOf, laneWise, maskOf } from "./lane-text.ts";
 import { cast } from "./vector-casts.ts";
-import { exchanged, first, half, isExchange, isFirst, join } from "./vector-moves.ts";
+import { everyOther, exchanged, first, half, isExchange, isFirst, join } from "./vector-moves.ts";
 
 function type(name: string, element: DType, lanes: number): string {
   const size = bytesOf(element) * lanes;
@@ -76,6 +76,8 @@ function helper(
       return half(name, element, lanes, needs, 1);
     case "join":
       return join(name, element, lanes, needs);
+    case "every2":
+      return everyOther(name, element, lanes, needs);
     case "select":
       return choice(name, element, from, lanes, needs);
     case "resize":
