@@ -28,9 +28,14 @@ enum { step_numbers = 8, span_numbers = 4, most_queued = 4, most_threads = 256, 
 enum { launch = 0, copy = 1, fill = 2 };
 /* Kernels keep packed panels on the stack. */
 enum { stack_bytes = 8 << 20 };
-/* Operations for which a thread that sleeps is woken: that takes some microseconds, and it comes some tens later. Where it has
-   lost its core of late it may do so for milliseconds, in which all wait for it. */
-static const double wake_work = 1 << 20, late_wake_work = 1LL << 32;
+/* Operations for which a thread that sleeps is woken: that takes some microseconds, and it comes some ten later. Where others want the cores
+   it may take milliseconds, and where it has lost its own of late all may wait for it as long. */
+static const double wake_work = 1 << 20, crowded_wake_work = 1 << 28, late_wake_work = 1LL << 32;
+
+static double least_wake_work(struct patience *p) {
+  int64_t t = now_ns();
+  return is_before(&p->alone_until, t) ? late_wake_work : is_before(&p->crowded_until, t) ? crowded_wake_work : wake_work;
+}
 
 struct list {
   const double *steps, *numbers;
@@ -219,7 +224,7 @@ static void run_shared(struct pool *p) {
   }
   atomic_fetch_add(&p->bell, 1);
   int64_t asleep = atomic_load(&p->sleepers);
-  if (asleep && p->work >= (is_before(&p->patience.alone_until, now_ns()) ? late_wake_work : wake_work)) {
+  if (asleep && p->work >= least_wake_work(&p->patience)) {
     int64_t wanted = (int64_t)chunks - 1 - (p->workers - asleep);
     if (wanted > 0) word_wake(&p->bell, (int)(wanted < asleep ? wanted : asleep));
   }

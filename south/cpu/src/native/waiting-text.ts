@@ -25,13 +25,20 @@ enum { crowded_ns = 50000000, most_alone_ns = 800000000 };
    of one, some ten times a second, on a machine that does nothing else: no reason to wait otherwise. */
 enum { lost_ns = 700000 };
 
+/* The last times at which something happened. */
+struct events {
+  _Atomic int64_t last, before;
+};
+
 struct patience {
   /* Whether there are more threads than cores. */
   int32_t is_short;
-  /* When a thread that looked had last lost its core, and until when other programs are thought to want the cores. */
-  _Atomic int64_t lost, crowded_until;
-  /* When a thread was last waited for that had lost its core; until when none is woken, and for how long that is. */
-  _Atomic int64_t late, alone_until, alone_for;
+  /* When threads that looked had lost their cores, and until when other programs are thought to want the cores. */
+  struct events lost;
+  _Atomic int64_t crowded_until;
+  /* When threads were waited for that had lost their cores; until when none is woken, and for how long that is. */
+  struct events late;
+  _Atomic int64_t alone_until, alone_for;
 };
 
 static int64_t now_ns(void) {
@@ -95,26 +102,27 @@ static _Thread_local long switched = -1;
 
 static int is_before(_Atomic int64_t *until, int64_t t) { return t < atomic_load_explicit(until, memory_order_relaxed); }
 
-/* Another thread waited long for this one. Twice in a short time that this one had lost its core is no chance: threads that are woken are
-   more of a burden than a help, for a while, and for a longer one if it was so shortly before. */
+/* Something happens that may be chance: threads of the host collect garbage, the system does what it does. Three times in a short time is none.
+   @returns whether it is so */
+static int is_often(struct events *e, int64_t t) {
+  int64_t last = atomic_exchange_explicit(&e->last, t, memory_order_relaxed);
+  return t - atomic_exchange_explicit(&e->before, last, memory_order_relaxed) < crowded_ns;
+}
+
+/* Another thread waited long for this one, which had lost its core. If that is so often, threads that are woken are more of a burden than a
+   help, for a while, and for a longer one if it was so shortly before. */
 static void came_late(struct patience *p) {
   long now = switches();
   int is_late = switched >= 0 && now != switched;
   switched = now;
   if (!is_late) return;
-  int64_t t = now_ns(), before = atomic_exchange_explicit(&p->late, t, memory_order_relaxed);
-  if (t - before > crowded_ns || is_before(&p->alone_until, t)) return;
+  int64_t t = now_ns();
+  if (!is_often(&p->late, t) || is_before(&p->alone_until, t)) return;
   int64_t last = atomic_load_explicit(&p->alone_for, memory_order_relaxed);
   int is_again = t - atomic_load_explicit(&p->alone_until, memory_order_relaxed) < 2 * last;
   int64_t wait = !is_again ? crowded_ns : 2 * last < most_alone_ns ? 2 * last : most_alone_ns;
   atomic_store_explicit(&p->alone_for, wait, memory_order_relaxed);
   atomic_store_explicit(&p->alone_until, t + wait, memory_order_relaxed);
-}
-
-/* Who looks had lost its core. Once in a while that is a thread of the host, which collects garbage; others come again at once. */
-static void lost_core(struct patience *p, int64_t t) {
-  if (t - atomic_exchange_explicit(&p->lost, t, memory_order_relaxed) < crowded_ns)
-    atomic_store_explicit(&p->crowded_until, t + crowded_ns, memory_order_relaxed);
 }
 
 /* Looks for a while whether a word is no more what it was. Tells that it is, at once or in that while. */
@@ -127,7 +135,7 @@ static int changes(struct patience *p, word *w, uint32_t seen, int64_t patient_n
     }
     int64_t t = now_ns();
     if (!until) until = t + (p->is_short || is_before(&p->crowded_until, t) ? crowded_patience_ns : patient_ns);
-    else if (t - before > lost_ns) lost_core(p, t);
+    else if (t - before > lost_ns && is_often(&p->lost, t)) atomic_store_explicit(&p->crowded_until, t + crowded_ns, memory_order_relaxed);
     if (t >= until) {
       switched = switches();
       return atomic_load_explicit(w, memory_order_acquire) != seen;
