@@ -7,7 +7,7 @@ import { NestText } from "./c-like-nest.ts";
 import type { Share } from "./c-like-shares.ts";
 import type { Writing } from "./c-like-writing.ts";
 import { indexName, outputLoops } from "./c-like-text.ts";
-import { bodyOf, type Item, itemsOf, rangeOfLoop, type StoreNode } from "./nests.ts";
+import { accumulatesIn, bodyOf, type Item, itemsOf, rangeOfLoop, type StoreNode } from "./nests.ts";
 import { workOf } from "./parallel.ts";
 
 export interface Part {
@@ -57,6 +57,8 @@ function partOf(group: readonly Piece[], names: ReadonlyMap<Node, string>, conte
   if (group.every(({ extent }) => extent === 1))
     return { lines: group.flatMap(({ item }) => itemLines(item, names, context, undefined)), extent: 1, work };
   if (more.length === 0) return { lines: itemLines(first.item, names, context, share), extent: first.extent, work };
+  const side = sideBySide(group);
+  if (side) return { lines: sideLines(group, side, names, context), extent: side, work };
   const greatest = group.reduce((most, p) => Math.max(most, p.work / p.extent), 0);
   const lines: string[] = [];
   let before = 0;
@@ -75,6 +77,45 @@ function partOf(group: readonly Piece[], names: ReadonlyMap<Node, string>, conte
     before += extent * weight;
   }
   return { lines, extent: before, work };
+}
+
+/** Operations that are worth going from one nest to the next. */
+const TURN = 4096;
+
+/** How many iterations nests have that each go once through the same memory, as a copy and the borders around it do; undefined of others. */
+function sideBySide(group: readonly Piece[]): number | undefined {
+  const least = Math.min(...group.map(({ extent }) => extent));
+  const isMoved = ({ item, extent }: Piece): boolean =>
+    item.op === "nest" && accumulatesIn(item.src).length === 0 && extent % least === 0;
+  return least > 1 && group.every(isMoved) ? least : undefined;
+}
+
+/** Some iterations of each nest in turn: what one of them touches the next finds in the first cache. */
+function sideLines(
+  group: readonly Piece[],
+  extent: number,
+  names: ReadonlyMap<Node, string>,
+  context: Writing,
+): string[] {
+  const { language } = context;
+  const { begin, end } = language.share;
+  const work = group.reduce((sum, piece) => sum + piece.work, 0) / extent;
+  const step = Math.max(1, Math.min(extent, Math.round(TURN / work)));
+  const turns = step === 1 ? `${end} - ${begin}` : `(${end} - ${begin} + ${step - 1}) / ${step}`;
+  const i64 = context.typeOf("i64");
+  const [from, to] = ["from", "to"] as const;
+  const next = step === 1 ? `${from} + 1` : language.select(`${from} + ${step} < ${end}`, `${from} + ${step}`, end);
+  return [
+    `${language.loop("turn", turns)} {`,
+    `  ${language.constant(i64, from, step === 1 ? `${begin} + turn` : `${begin} + turn * ${step}`)}`,
+    `  ${language.constant(i64, to, next)}`,
+    ...group.flatMap(({ item, extent: own }) => {
+      const times = own === extent ? "" : ` * ${own / extent}`;
+      const share = { begin: `${from}${times}`, end: `${to}${times}` };
+      return itemLines(item, names, context, share).map((line) => `  ${line}`);
+    }),
+    "}",
+  ];
 }
 
 const isEmpty = (item: Item): boolean =>

@@ -141,6 +141,7 @@ function scheduleReduction(plan: Plan, i: number, first: AccumulateNode): number
     plan.add({ option: "accumulateBlocks", nest: i, range: (left()[0] as RangeNode).attr.id, block: BLOCK });
     return i;
   }
+  rules?.orderBlocks(plan, i);
   collapseNeighbours(plan, i, outputIds(plan.nest(i)));
   const reduced = left().at(-1) as RangeNode;
   const lanes = lanesOf(plan, i);

@@ -1,11 +1,12 @@
 /** Orders of loops that are speed alone, and change no bit: nests cut where masks change, rows of a recurrence side by side, transposed copies a cache line at a
  *  time. Whoever wants them calls `orderLoops`. */
 import { ScheduleError } from "../errors.ts";
+import { isFloat } from "../ir/dtype.ts";
 import { topological } from "../ir/fn.ts";
 import { dtypeOf, type Node } from "../ir/node.ts";
 import { affine } from "../ops/indexing.ts";
 import { addLoopOrders, strideOf } from "./heuristics.ts";
-import { loadsIn, type RangeNode } from "./nests.ts";
+import { loadsIn, type NestNode, type RangeNode, storesOf } from "./nests.ts";
 import { lanesOf, outputIds, type Plan, SHORT } from "./plan.ts";
 import { apply } from "./schedule.ts";
 import { isWide } from "./tile-size.ts";
@@ -27,9 +28,17 @@ function cutAtMasks(plan: Plan, i: number): boolean {
   return false;
 }
 
-/** Whether the innermost loop is so short that it will be written out, which leaves no condition on it. */
+/** Whether a nest computes nothing: what it stores lies in memory, or is a constant. */
+const isCopy = (nest: NestNode): boolean =>
+  topological(
+    storesOf(nest).map((s) => s.src[2] as Node),
+    (n) => n.op !== "load",
+  ).every((n) => n.op === "load" || n.op === "where" || !isFloat(dtypeOf(n)) || n.src.length === 0);
+
+/** Whether the innermost loop is so short that it will be written out, which leaves no condition on it. What is computed has vectors. */
 const isWrittenOut = (plan: Plan, i: number, { attr }: RangeNode): boolean =>
   isWide(plan.hardware, lanesOf(plan, i)) &&
+  isCopy(plan.nest(i)) &&
   attr.id === outputIds(plan.nest(i)).at(-1) &&
   attr.extent < Math.min(SHORT, lanesOf(plan, i)) &&
   attr.extent !== SHORT / 2;

@@ -75,6 +75,8 @@ export interface WideRules {
   readonly sumRows: (site: Site, id: number, parts: number) => readonly NestNode[];
   /** Whether sums along columns are taken row after row, in rounds of so many. */
   readonly isByRows: (sum: AccumulateNode, along: RangeNode, reduced: RangeNode, parts: number) => boolean;
+  /** Has the blocks of a long sum follow each other as they lie in memory: those of one run before those of another. */
+  readonly orderBlocks: (plan: Plan, i: number) => void;
   /** Whether a reduction is the most or least of a small window: the same in any order, its loops stay as they are. */
   readonly isWindow: (kind: ReduceKind, extents: readonly number[]) => boolean;
 }

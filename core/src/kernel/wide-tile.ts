@@ -10,6 +10,7 @@ import { type AccumulateNode, accumulatesIn, loadsIn, type RangeNode, reaches } 
 import { lanesOf } from "./plan.ts";
 import { side } from "./side-rows.ts";
 import { accumulateRows } from "./sum-rows.ts";
+import { orderBlocks } from "./block-order.ts";
 import { addWideRules, evenly, type TileShape, type TileSize, type WideRules } from "./tile-size.ts";
 
 /** From here on products on such machines have tiles of their own. */
@@ -27,6 +28,7 @@ export const wideTiles = (): void =>
     isAcross,
     isByRows,
     sumRows: accumulateRows,
+    orderBlocks,
     isWindow,
   });
 
