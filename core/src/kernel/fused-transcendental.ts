@@ -9,7 +9,15 @@ import { fma, loadMachine, scale } from "../ops/machine.ts";
 import { f32, i32, withSignOf } from "./float.ts";
 import { fusedPower } from "./fused-power.ts";
 import { cosine, sine } from "./fused-trigonometry.ts";
-import { coefficients, expanded, logarithmAt, parts } from "./transcendental.ts";
+import {
+  errorTerms,
+  expanded,
+  exponentialTerms,
+  logarithmAt,
+  logarithmTerms,
+  parts,
+  tangentTerms,
+} from "./transcendental.ts";
 
 /** The kernel with those functions expanded, and ops that are made of them before.
  *  @param scales  whether the hardware has y · 2ⁿ */
@@ -89,7 +97,7 @@ function boundedExponential(x: Node, scaled: Scaled): Node {
   const shifted = fma(x, f32(Math.LOG2E), f32(ROUND));
   const n = sub(shifted, f32(ROUND));
   const r = fma(n, f32(ln2 - Math.LN2), fma(n, f32(-ln2), x));
-  const p = polynomial(r, coefficients.exp);
+  const p = polynomial(r, exponentialTerms);
   const one = add(r, f32(1));
   const lost = sub(r, sub(one, f32(1)));
   return scaled(add(one, fma(p, mul(r, r), lost)), n, shifted);
@@ -100,7 +108,7 @@ function logarithm(x: Node): Node {
   const { e, m } = parts(x);
   const r = sub(m, f32(1));
   const z = mul(r, r);
-  const p = polynomial(r, coefficients.log);
+  const p = polynomial(r, logarithmTerms);
   const small = fma(z, f32(-0.5), fma(mul(p, r), z, mul(e, f32(-0.00021219444005469057))));
   const y = fma(e, f32(0.693359375), add(r, small));
   return logarithmAt(x, y);
@@ -110,7 +118,7 @@ function logarithm(x: Node): Node {
 function hyperbolicTangent(x: Node, scaled: Scaled): Node {
   const a = abs(x);
   const z = mul(x, x);
-  const p = polynomial(z, coefficients.tanh);
+  const p = polynomial(z, tangentTerms);
   const near = fma(mul(p, z), a, a);
   const far = sub(f32(1), div(f32(2), add(boundedExponential(min(add(a, a), f32(89)), scaled), f32(1))));
   return withSignOf(where(lt(a, f32(0.625)), near, far), x);
@@ -120,7 +128,7 @@ function hyperbolicTangent(x: Node, scaled: Scaled): Node {
 function errorFunction(x: Node, scaled: Scaled): Node {
   const a = abs(x);
   const s = mul(a, a);
-  const p = polynomial(s, coefficients.erf);
+  const p = polynomial(s, errorTerms);
   const near = fma(p, a, a);
   const t = max(minusSize(x), f32(-4));
   const q = polynomial(

@@ -76,15 +76,19 @@ function expansion(n: Node, [x, y]: readonly Node[]): Node | undefined {
 const infinity = Number.POSITIVE_INFINITY;
 
 /** Of polynomials on a small interval, the highest first: with fused multiply-adds they are the same. */
-export const coefficients = {
-  exp: [1.98756915e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1],
-  log: [
-    7.0376836292e-2, -1.151461031e-1, 1.167699874e-1, -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1,
-    2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1,
-  ],
-  tanh: [-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1],
-  erf: [-5.96761703e-4, 4.99119423e-3, -2.67681349e-2, 1.12819925e-1, -3.76125336e-1, 1.28379166e-1],
-} as const;
+export const exponentialTerms = [
+  1.98756915e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1,
+] as const;
+export const logarithmTerms = [
+  7.0376836292e-2, -1.151461031e-1, 1.167699874e-1, -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1,
+  2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1,
+] as const;
+export const tangentTerms = [
+  -5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1,
+] as const;
+export const errorTerms = [
+  -5.96761703e-4, 4.99119423e-3, -2.67681349e-2, 1.12819925e-1, -3.76125336e-1, 1.28379166e-1,
+] as const;
 
 /** 2ⁿ for an i32 in −126 … 127. */
 export const powerOfTwo = (n: Node): Node => bitcast(shl(add(n, i32(127)), i32(23)), "f32");
@@ -104,7 +108,7 @@ function exponential(x: Node): Node {
   const shifted = add(mul(bounded, f32(Math.LOG2E)), f32(1.5 * 2 ** 23));
   const n = sub(shifted, f32(1.5 * 2 ** 23));
   const r = sub(sub(bounded, mul(n, f32(0.693359375))), mul(n, f32(-0.00021219444005469057)));
-  const p = polynomial(r, coefficients.exp);
+  const p = polynomial(r, exponentialTerms);
   // 1 + r with what its rounding lost: sigmoid doubles the error where eˣ lies just above a power of two.
   const one = add(r, f32(1));
   const lost = sub(r, sub(one, f32(1)));
@@ -131,7 +135,7 @@ function logarithm(x: Node): Node {
   const { e, m } = parts(x);
   const r = sub(m, f32(1));
   const z = mul(r, r);
-  const p = polynomial(r, coefficients.log);
+  const p = polynomial(r, logarithmTerms);
   const small = sub(add(mul(mul(p, r), z), mul(e, f32(-0.00021219444005469057))), mul(z, f32(0.5)));
   const y = add(add(r, small), mul(e, f32(0.693359375)));
   return logarithmAt(x, y);
@@ -147,7 +151,7 @@ export function logarithmAt(x: Node, y: Node): Node {
 function hyperbolicTangent(x: Node): Node {
   const a = abs(x);
   const z = mul(x, x);
-  const p = polynomial(z, coefficients.tanh);
+  const p = polynomial(z, tangentTerms);
   const near = add(mul(mul(p, z), a), a);
   const far = sub(f32(1), div(f32(2), add(exponential(add(a, a)), f32(1))));
   return withSignOf(where(lt(a, f32(0.625)), near, far), x);
@@ -158,7 +162,7 @@ function hyperbolicTangent(x: Node): Node {
 function errorFunction(x: Node): Node {
   const a = abs(x);
   const s = mul(a, a);
-  const p = polynomial(s, coefficients.erf);
+  const p = polynomial(s, errorTerms);
   const near = add(mul(p, a), a);
   const t = min(a, f32(4));
   const q = polynomial(
