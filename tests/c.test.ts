@@ -21,7 +21,7 @@ import { cast, dot } from "../core/src/ops/build.ts";
 import { openStream } from "../core/src/runtime/devices.ts";
 import type { HardwareModel } from "../core/src/runtime/hardware.ts";
 import { register } from "../core/src/runtime/registry.ts";
-import { arbitrarySample, assertSameValues, type Sample } from "./arbitrary/graphs.ts";
+import { arbitrarySample, assertSameValues, everyDtype, type Sample } from "./arbitrary/graphs.ts";
 import { controlOps, exactOps, smoothOps, wholeGraphOps } from "./arbitrary/ops.ts";
 import { compiler, functionsOf, keepKernels, kernelPlan, runPlans } from "./c-plans.ts";
 import { magnitude, readsBitsOfNan, run } from "./pipeline.ts";
@@ -29,21 +29,6 @@ import { magnitude, readsBitsOfNan, run } from "./pipeline.ts";
 const skip = compiler === undefined ? "there is no C compiler (cc, gcc, clang, or the one that CC names)" : false;
 /** One seed for the samples: they are compiled together. */
 const seed = 20_261_126;
-
-const everyDtype: readonly DType[] = [
-  "f32",
-  "f64",
-  "i32",
-  "u32",
-  "bool",
-  "f16",
-  "bf16",
-  "i64",
-  "u8",
-  "i8",
-  "u16",
-  "i16",
-];
 
 /** Loops and choices are for the host, which these programs have none of. */
 const isPlanned = (op: Op): boolean => !(controlOps as readonly Op[]).includes(op);

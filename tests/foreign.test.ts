@@ -23,7 +23,7 @@ import { cast, dot } from "../core/src/ops/build.ts";
 import type { HardwareModel } from "../core/src/runtime/hardware.ts";
 import { register } from "../core/src/runtime/registry.ts";
 import { scalableText } from "../south/cpu/src/native/scalable.ts";
-import { arbitrarySample, assertSameValues, type Sample } from "./arbitrary/graphs.ts";
+import { arbitrarySample, assertSameValues, everyDtype, type Sample } from "./arbitrary/graphs.ts";
 import { controlOps, exactOps, smoothOps } from "./arbitrary/ops.ts";
 import { hardwareOf, keepKernels, runPlans, type Way } from "./c-plans.ts";
 import { magnitude, readsBitsOfNan } from "./pipeline.ts";
@@ -110,20 +110,6 @@ const modelOf = ({ lanes, vectorRegisters, features }: NonNullable<ReturnType<ty
 });
 
 const isPlanned = (op: Op): boolean => !(controlOps as readonly Op[]).includes(op);
-const everyDtype: readonly DType[] = [
-  "f32",
-  "f64",
-  "i32",
-  "u32",
-  "bool",
-  "f16",
-  "bf16",
-  "i64",
-  "u8",
-  "i8",
-  "u16",
-  "i16",
-];
 const seed = 20_261_126;
 
 /** One in so many samples of each kind; `npm run test:devices` has all. */

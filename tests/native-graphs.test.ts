@@ -13,7 +13,7 @@ import type { Node, Op } from "../core/src/ir/node.ts";
 import { print } from "../core/src/ir/print.ts";
 import { build } from "../core/src/ops/build.ts";
 import { openStream } from "../core/src/runtime/devices.ts";
-import { arbitrarySample, assertSameValues, type GraphOptions, type Sample } from "./arbitrary/graphs.ts";
+import { arbitrarySample, assertSameValues, everyDtype, type GraphOptions, type Sample } from "./arbitrary/graphs.ts";
 import { exactOps, smoothOps, wholeGraphOps } from "./arbitrary/ops.ts";
 import { noNative } from "./devices.ts";
 import { magnitude, readsBitsOfNan, run } from "./pipeline.ts";
@@ -44,7 +44,7 @@ const exact: readonly (readonly [string, GraphOptions])[] = [
   [
     "exactly rounded graphs of every dtype",
     {
-      dtypes: ["f32", "f64", "i32", "u32", "bool", "f16", "bf16", "i64", "u8", "i8", "u16", "i16"],
+      dtypes: everyDtype,
       ops: exactOps,
       maxNodes: 14,
     },

@@ -12,7 +12,7 @@ import type { Fn } from "../core/src/ir/fn.ts";
 import { print } from "../core/src/ir/print.ts";
 import { verify } from "../core/src/ir/verify.ts";
 import { openStream } from "../core/src/runtime/devices.ts";
-import { arbitrarySample, assertSameValues } from "./arbitrary/graphs.ts";
+import { arbitrarySample, assertSameValues, everyDtype } from "./arbitrary/graphs.ts";
 import { exactOps, smoothOps, wholeGraphOps } from "./arbitrary/ops.ts";
 import { magnitude, readsBitsOfNan, run } from "./pipeline.ts";
 
@@ -40,7 +40,7 @@ for (const { name, device, opened } of targets) {
   test(`${name}: exactly rounded graphs give the interpreter's bits`, async () => {
     const stream = await openStream(device, opened);
     const options = {
-      dtypes: ["f32", "f64", "i32", "u32", "bool", "f16", "bf16", "i64", "u8", "i8", "u16", "i16"],
+      dtypes: everyDtype,
       ops: exactOps,
       maxNodes: 14,
     } as const;

@@ -18,7 +18,7 @@ import { cast, dot } from "../core/src/ops/build.ts";
 import { openStream } from "../core/src/runtime/devices.ts";
 import type { HardwareModel } from "../core/src/runtime/hardware.ts";
 import { register } from "../core/src/runtime/registry.ts";
-import { arbitrarySample, type Sample } from "./arbitrary/graphs.ts";
+import { arbitrarySample, everyDtype, type Sample } from "./arbitrary/graphs.ts";
 import { controlOps, wholeGraphOps } from "./arbitrary/ops.ts";
 import { keepKernels, noSanitizers, runPlans, sanitized } from "./c-plans.ts";
 
@@ -45,7 +45,7 @@ const ofLanes = (lanes: number): HardwareModel => ({
 const isPlanned = (op: Op): boolean => !(controlOps as readonly Op[]).includes(op);
 const samples = fc.sample(
   arbitrarySample({
-    dtypes: ["f32", "f64", "i32", "u32", "bool", "f16", "bf16", "i64", "u8", "i8", "u16", "i16"],
+    dtypes: everyDtype,
     ops: wholeGraphOps.filter(isPlanned),
     maxNodes: 14,
   }),

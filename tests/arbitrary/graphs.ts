@@ -27,6 +27,22 @@ import { type Draw, drawFrom, matching, ofKind, pick, type Pool } from "./pool.t
 import { binaryOps, tensorOps, unaryOps } from "./ops.ts";
 import { isRare, rareStep } from "./rare.ts";
 
+/** The dtypes that are computed with. */
+export const everyDtype: readonly DType[] = [
+  "f32",
+  "f64",
+  "i32",
+  "u32",
+  "bool",
+  "f16",
+  "bf16",
+  "i64",
+  "u8",
+  "i8",
+  "u16",
+  "i16",
+];
+
 export interface GraphOptions {
   /** Dtypes of parameters and casts. */
   readonly dtypes?: readonly DType[];
