@@ -14,8 +14,20 @@ const ahead = 512;
 const inFlight = 8192;
 /** Rows side by side that are too few to be many things to wait for at a time are asked for one behind the other. */
 const fewRows = 2;
+/** Bytes that a window's panels are asked for ahead, where they are at least so many: more than a page, where a processor begins anew. */
+const panelAhead = 8192;
+const largePanels = 2 ** 18;
 /** Rows at least so many bytes apart are soon on other pages, which no processor foresees. */
 const farApart = 1024;
+
+/** Where a load's lanes lie. */
+interface Where {
+  readonly index: Node;
+  readonly first: Node;
+  readonly pointer: string;
+  readonly place: (index: Node) => readonly [string, string];
+}
+
 export class Ahead {
   readonly #language: CLike;
   readonly #reach: Reach;
@@ -28,6 +40,14 @@ export class Ahead {
     this.#width = width;
   }
 
+  /** Asks for what a load reads next, where no processor foresees it.
+   *  @param where  `first` is the index of the first lane, to which `pointer` points */
+  ask(load: Node, { index, first, pointer, place }: Where, at: Block): void {
+    if (this.rows(load, index, pointer, at)) return;
+    this.narrow(load, first, place, at);
+    this.panels(load, index, pointer, at);
+  }
+
   /** Asks for rows under each other; a processor foresees by itself what lies side by side.
    *  @returns whether it does */
   rows(load: Node, index: Node, place: string, at: Block): boolean {
@@ -37,6 +57,23 @@ export class Ahead {
     const ask = this.stream(load, home, stride);
     ask?.(place);
     return ask !== undefined;
+  }
+
+  /** Asks for what a window's sums read of packed weights, side by side and once. */
+  panels(load: Node, index: Node, place: string, at: Block): void {
+    const { prefetch } = this.#language;
+    const home = this.#reach.home(load, at);
+    const free = this.#reach.freeOf(load);
+    const path = pathTo(home).flatMap(({ range }) => range ?? []);
+    const [outer, inner] = path.slice(-2);
+    if (!prefetch || !outer || !inner || !path.every((r) => free.has(r))) return;
+    if (outer.attr.kind !== "reduce" || inner.attr.kind !== "reduce") return;
+    const { terms } = affine(index);
+    const [bytes, step] = [byteSize(dtypeOf(load), 1), terms.get(inner) ?? 0];
+    const isOneRow = bytes > 2 && step === this.#width && terms.get(outer) === step * inner.attr.extent;
+    const all = path.reduce((n, r) => n * r.attr.extent, step * bytes);
+    if (isOneRow && all >= largePanels)
+      addLine(home, this.#reach.levelOf(load), prefetch(`${place} + ${panelAhead / bytes}`));
   }
 
   /** How a long loop asks for what it reads next of rows of memory, each `step` elements on; undefined unless each element is read once:

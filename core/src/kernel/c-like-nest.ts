@@ -372,8 +372,8 @@ export class NestText {
       const condition = mask && this.#value(mask, at, own);
       const pointer = this.#pointerOf(buffer, index, at, own);
       const first = this.#lane ? subIndex(index, this.#lane) : index;
-      if (!mask && !this.#stored.has(buffer) && !this.#ahead.rows(n, index, pointer(0), at))
-        this.#ahead.narrow(n, first, (of) => this.#place(buffer, of, at, own), at);
+      const place = (of: Node): readonly [string, string] => this.#place(buffer, of, at, own);
+      if (!mask && !this.#stored.has(buffer)) this.#ahead.ask(n, { index, first, pointer: pointer(0), place }, at);
       if (!condition || isMasked) return this.#lanes.load(pointer, dtype, condition);
       const lanes = this.#lanes.load(pointer, dtype);
       return this.#lanes.select(condition, lanes, one(language.literal(0, dtype)), dtype, language.select);
