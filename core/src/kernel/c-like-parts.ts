@@ -7,7 +7,7 @@ import { NestText } from "./c-like-nest.ts";
 import type { Share } from "./c-like-shares.ts";
 import type { Writing } from "./c-like-writing.ts";
 import { indexName, outputLoops } from "./c-like-text.ts";
-import { accumulatesIn, bodyOf, type Item, itemsOf, rangeOfLoop, type StoreNode } from "./nests.ts";
+import { accumulatesIn, bodyOf, type Item, itemsOf, rangeOfLoop, type StoreNode, storesOf } from "./nests.ts";
 import { workOf } from "./parallel.ts";
 
 export interface Part {
@@ -85,8 +85,12 @@ const TURN = 4096;
 /** How many iterations nests have that each go once through the same memory, as a copy and the borders around it do; undefined of others. */
 function sideBySide(group: readonly Piece[]): number | undefined {
   const least = Math.min(...group.map(({ extent }) => extent));
+  // Panels that are packed lie apart, each in an order of its own.
   const isMoved = ({ item, extent }: Piece): boolean =>
-    item.op === "nest" && accumulatesIn(item.src).length === 0 && extent % least === 0;
+    item.op === "nest" &&
+    accumulatesIn(item.src).length === 0 &&
+    extent % least === 0 &&
+    storesOf(item).every(({ src: [buffer] }) => buffer?.op === "param");
   return least > 1 && group.every(isMoved) ? least : undefined;
 }
 
