@@ -1,7 +1,7 @@
 /** Products of f32 on the native tier: their values, and the same bits with any number of threads, wherever tiles are cut between them. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { device, jit, key, matmul, maximum, random, type Tensor, transpose } from "../core/src/index.ts";
+import { device, jit, key, matmul, maximum, random, slice, type Tensor, transpose } from "../core/src/index.ts";
 import { noNative } from "./devices.ts";
 
 /** Rows, columns and terms; what is left over of each, packed or not. */
@@ -72,4 +72,25 @@ test("products have their values, and the same bits with 1, 2 and 5 threads", { 
         `${layout}, ${m}×${n}×${k} on ${threads} threads`,
       );
   }
+});
+
+test("rows that are packed some at a time have the bits that they have alone", { skip: noNative }, async () => {
+  const [m, n, k] = [1300, 70, 1700];
+  const product = jit((x: Tensor, y: Tensor) => matmul(transpose(x), y));
+  const values = async (threads: number): Promise<readonly Float32Array[]> => {
+    await device("cpu:native", { options: { threads, grain: 1 } });
+    const [x, y] = [random.normal(key(1), [k, m]), random.normal(key(2), [k, n])];
+    const some = [
+      [0, 40],
+      [560, 600],
+      [m - 29, m],
+    ] as const;
+    const parts = some.map(
+      async ([from, to]) => [from * n, await numbers(product(x.at(slice(0, k), slice(from, to)), y))] as const,
+    );
+    const whole = await numbers(product(x, y));
+    for (const [at, part] of await Promise.all(parts)) assert.deepEqual(whole.slice(at, at + part.length), part);
+    return [whole];
+  };
+  assert.deepEqual(await values(2), await values(1));
 });

@@ -172,6 +172,7 @@ export function randomSchedule(kernel: Fn, numbers: readonly number[]): Option[]
       { option: "accumulateBlocks", nest, range, block: 3 },
       { option: "accumulateRows", nest, range, parts: 2 + choose(2) },
       { option: "stage", nest, operand: choose(2) as 0 | 1, range, tile: 4 },
+      { option: "stage", nest, operand: choose(2) as 0 | 1, range, tile: 4, into: choose(2) },
     ];
     const option = candidates[choose(candidates.length)] as Option;
     try {

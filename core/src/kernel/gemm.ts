@@ -93,19 +93,20 @@ export function scheduleProduct(plan: Plan, i: number, pack: (plan: Plan, i: num
       (tile.windowed && (strideAlong(plan.nest(main), repeated, m) ?? FAR) < FAR));
   const isApart =
     columnTiles > (wide ? FEW_WIDE_COLUMN_TILES : FEW_COLUMN_TILES) || !isContiguous(plan.nest(main), repeated, m);
-  if (plan.choose("packRows", +(!isRead && isApart)))
-    plan.add({
-      option: "stage",
-      nest: main,
-      operand: repeated,
-      range: m,
-      tile: wide && wide.liesAlong(sumOf(plan.nest(main)), repeated) ? 1 : tile.rows,
-    });
-  // The nests that pack lie between i and the product, behind which are as many as before.
-  let at = i;
-  while (plan.count() - at > before - i) at = packWide(plan, at, pack);
-  collapseReduced(plan, at);
-  return tileColumns(plan, at, tile);
+  const isPacked = plan.choose("packRows", +(!isRead && isApart)) === 1;
+  const panel = wide?.liesAlong(sumOf(plan.nest(main)), repeated) ? 1 : tile.rows;
+  const piece = (product: number, start: number, of: Tile, into?: number): number => {
+    let at = start;
+    const behind = plan.count() - product;
+    if (isPacked)
+      plan.add({ option: "stage", nest: product, operand: repeated, range: of.m as number, tile: panel, into });
+    // The nests that pack lie before the product.
+    while (plan.count() - at > behind) at = packWide(plan, at, pack);
+    collapseReduced(plan, at);
+    return tileColumns(plan, at, of);
+  };
+  const of = { product: main, start: i, tile, terms: steps };
+  return (isPacked ? wide?.inPieces(plan, of, piece, moved) : undefined) ?? piece(main, i, tile);
 }
 
 /** Schedules a nest that packs. Where panels are cut from rows, several at a time: one alone reads half a cache line of each row. */

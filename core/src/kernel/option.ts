@@ -35,13 +35,15 @@ export type Option =
    *  they are added up. */
   | { readonly option: "accumulateRows"; readonly nest: number; readonly range: number; readonly parts: number }
   /** An operand of a product's sum is first packed, in panels of `tile` along a range: scratch[others][⌈range / tile⌉][reduced][tile],
-   *  zeros beyond the range. One nest packs, two where the last panel is not full. */
+   *  zeros beyond the range, in the scratch memory `into`, which nothing reads any more, or in one of its own. One nest packs, two where
+   *  the last panel is not full. */
   | {
       readonly option: "stage";
       readonly nest: number;
       readonly operand: 0 | 1;
       readonly range: number;
       readonly tile: number;
+      readonly into?: number | undefined;
     };
 
 /** What an option works on. */

@@ -86,7 +86,7 @@ function rewrite(site: Site): readonly NestNode[] {
     case "accumulateRows":
       return sumRows(site, option.range, option.parts);
     case "stage":
-      return stage(site, option.operand, option.range, option.tile);
+      return stage(site, option);
     default:
       return option satisfies never;
   }

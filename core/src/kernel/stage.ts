@@ -1,24 +1,44 @@
 /** The options that give a kernel another nest and scratch memory between the two: packed panels, and sums of blocks. */
-import { dtypeOf, type Node } from "../ir/node.ts";
+import { topological } from "../ir/fn.ts";
+import { dtypeOf, type Node, tensorTypeOf } from "../ir/node.ts";
 import { tensorType } from "../ir/type.ts";
 import { build, lt, scalar, where } from "../ops/build.ts";
 import { addIndex, constIndex, divIndex, flattenIndex, modIndex, mulIndex } from "../ops/indexing.ts";
 import {
   accumulatesIn,
+  kernelNode,
+  loadsIn,
   makeNest,
   type NestNode,
+  nestsOf,
   nextIds,
   type RangeNode,
   rangesIn,
   reaches,
   reduceIds,
 } from "./nests.ts";
-import { reduced, refuse, type Site } from "./option.ts";
+import { type Option, reduced, refuse, type Site } from "./option.ts";
 import { substitute } from "./substitute.ts";
 
 function newScratch(site: Site, like: Node, dims: readonly number[]): Node {
   const count = dims.reduce((c, d) => c * d, 1);
   return build("scratch", [], { id: nextIds(site.kernel).scratch, type: tensorType(dtypeOf(like), [count]) });
+}
+
+/** Scratch memory that an option before made, where nothing from this nest on reads what lies there. */
+function usedScratch(site: Site, id: number, like: Node, dims: readonly number[]): Node {
+  const { kernel, option } = site;
+  const found = topological(kernel.results).find((n) => n.op === "scratch" && n.attr.id === id);
+  const isRead = loadsIn(nestsOf(kernel).slice(option.nest)).some((load) => load.src[0] === found);
+  const size = found && dtypeOf(found) === dtypeOf(like) ? (tensorTypeOf(found).dims[0] as number) : 0;
+  if (
+    !found ||
+    isRead ||
+    kernelNode(kernel).src.some((item) => item.op === "loop") ||
+    size < dims.reduce((c, d) => c * d, 1)
+  )
+    return refuse(site, `scratch memory ${id} is too small, or is read from here on`);
+  return found;
 }
 
 /** The output ranges of the nest on which a value depends, outermost first. */
@@ -40,8 +60,12 @@ const requireLoops = (site: Site, ranges: readonly RangeNode[]): void => {
  *  → for p, k, t: panel[p][k][t] = x(p·tile + t, k)
  *    for m, n: out = accumulate sum(panel[m / tile][k][m mod tile] · y(k, n)) over k
  *
+ *  Where there is memory of panels that are no longer read, these lie there.
  *  Source: Goto & van de Geijn 2008, "Anatomy of high-performance matrix multiplication", section 4. */
-export function stage(site: Site, operand: 0 | 1, id: number, tile: number): readonly NestNode[] {
+export function stage(
+  site: Site,
+  { operand, range: id, tile, into }: Extract<Option, { option: "stage" }>,
+): readonly NestNode[] {
   const sums = accumulatesIn(site.nest.src);
   const sum = sums[0];
   const product = sum?.src[0];
@@ -61,7 +85,7 @@ export function stage(site: Site, operand: 0 | 1, id: number, tile: number): rea
   const extents = (ranges: readonly RangeNode[]): number[] => ranges.map((r) => r.attr.extent);
   const { around } = site;
   const dims = [...extents(around), ...extents(others), panels, ...extents(reduces), tile];
-  const scratch = newScratch(site, x, dims);
+  const scratch = into === undefined ? newScratch(site, x, dims) : usedScratch(site, into, x, dims);
 
   const pack = (first: number, count: number, filled: number): NestNode => {
     const fresh = new Map([...others, ...reduces].map((r) => [r, site.newRange(r.attr.extent, "loop")]));

@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import type { DType } from "../ir/dtype.ts";
-import type { Fn } from "../ir/fn.ts";
+import { type Fn, topological } from "../ir/fn.ts";
+import { tensorTypeOf } from "../ir/node.ts";
 import { dot, mul } from "../ops/build.ts";
 import { conv, convWeights } from "../ops/convolution.ts";
 import { window } from "../ops/window.ts";
@@ -74,6 +75,22 @@ test("operands that are converted are packed as they lie", () => {
       [1, 64],
       [0, 1],
     ],
+  );
+});
+
+test("of many long rows as many are packed at a time as a third cache holds, in one place", () => {
+  const turned = group(
+    [
+      ["f32", [2048, 4096]],
+      ["f32", [2048, 256]],
+    ],
+    (x, y) => dot(x, y, { contract: [[0], [0]], batch: [[], []] }),
+  );
+  const kernel = applySchedule(lower(turned), schedule(lower(turned), avx512));
+  const sizes = topological(kernel.results).flatMap((n) => (n.op === "scratch" ? tensorTypeOf(n).dims : []));
+  assert.deepEqual(
+    sizes.toSorted((a, b) => Number(a) - Number(b)),
+    [256 * 2048, 576 * 2048],
   );
 });
 

@@ -35,6 +35,11 @@ interface Columns {
   readonly lanes: number;
 }
 
+/** A tile whose rows are packed, and their range. */
+interface PackedTile extends TileSize {
+  readonly m: number | undefined;
+}
+
 /** A tile that has the iterations of two ranges as rows. */
 export interface Side extends TileSize {
   /** Cuts off what of the second range is no whole tile: the ids of the ranges of the nest behind; undefined where there is none. */
@@ -63,6 +68,15 @@ export interface WideRules {
   /** Cuts the sum where the columns lie along it, so that as many of its steps as there are lanes read a block of them, which is
    *  turned in registers. */
   readonly turnBlocks: (plan: Plan, i: number, sum: AccumulateNode, columns: Columns) => void;
+  /** Packs and multiplies some rows of nest `product` at a time, and returns the position behind; undefined for all at once.
+   *  @param start  the first nest that is not scheduled yet
+   *  @param piece  does so with a nest, into scratch memory of an id, or into memory of its own */
+  readonly inPieces: <T extends PackedTile>(
+    plan: Plan,
+    of: { readonly product: number; readonly start: number; readonly tile: T; readonly terms: number },
+    piece: (product: number, start: number, tile: T, into?: number) => number,
+    moved: (tile: T, ids: ReadonlyMap<number, number>) => T,
+  ) => number | undefined;
   /** How many panels, of so many rows or columns, are packed at a time. */
   readonly panels: (count: number, length: number) => number;
   /** The lanes of a loop's vectors. */
