@@ -95,8 +95,7 @@ export function scheduleProduct(plan: Plan, i: number, pack: (plan: Plan, i: num
     columnTiles > (wide ? FEW_WIDE_COLUMN_TILES : FEW_COLUMN_TILES) || !isContiguous(plan.nest(main), repeated, m);
   const isPacked = plan.choose("packRows", +(!isRead && isApart)) === 1;
   const panel = wide?.liesAlong(sumOf(plan.nest(main)), repeated) ? 1 : tile.rows;
-  const piece = (product: number, start: number, of: Tile, into?: number): number => {
-    let at = start;
+  const piece = (product: number, at: number, of: Tile, into?: number): number => {
     const behind = plan.count() - product;
     if (isPacked)
       plan.add({ option: "stage", nest: product, operand: repeated, range: of.m as number, tile: panel, into });

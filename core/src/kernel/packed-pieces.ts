@@ -1,7 +1,10 @@
 /** Products of which some rows at a time are packed, multiplied, and forgotten, where all of them would be more than caches hold: memory would
  *  take what is packed, and give it back, in a tenth of the time of the whole product (Goto & van de Geijn 2008, section 4: the packed
  *  block stays in a cache). Pieces are nests behind each other, with panels in the same scratch memory. */
-import { nextIds } from "./nests.ts";
+import { topological } from "../ir/fn.ts";
+import { dtypeOf, tensorTypeOf } from "../ir/node.ts";
+import { kernelNode, loadsIn, nestsOf, nextIds } from "./nests.ts";
+import { refuse } from "./option.ts";
 import type { WideRules } from "./tile-size.ts";
 
 /** Bytes of packed rows that a third cache holds beside all else. */
@@ -29,4 +32,15 @@ export const inPieces: WideRules["inPieces"] = (plan, { product, start, tile, te
     at = piece(at, at, left, scratch);
   }
   return at;
+};
+
+export const usedScratch: WideRules["usedScratch"] = (site, id, like, dims) => {
+  const { kernel, option } = site;
+  const found = topological(kernel.results).find((n) => n.op === "scratch" && n.attr.id === id);
+  const isRead = loadsIn(nestsOf(kernel).slice(option.nest)).some((load) => load.src[0] === found);
+  const size = found && dtypeOf(found) === dtypeOf(like) ? (tensorTypeOf(found).dims[0] as number) : 0;
+  const isIn = kernelNode(kernel).src.some((item) => item.op === "loop");
+  if (!found || isRead || isIn || size < dims.reduce((c, d) => c * d, 1))
+    return refuse(site, `scratch memory ${id} is too small, or is read from here on`);
+  return found;
 };

@@ -1,16 +1,12 @@
 /** The options that give a kernel another nest and scratch memory between the two: packed panels, and sums of blocks. */
-import { topological } from "../ir/fn.ts";
-import { dtypeOf, type Node, tensorTypeOf } from "../ir/node.ts";
+import { dtypeOf, type Node } from "../ir/node.ts";
 import { tensorType } from "../ir/type.ts";
 import { build, lt, scalar, where } from "../ops/build.ts";
 import { addIndex, constIndex, divIndex, flattenIndex, modIndex, mulIndex } from "../ops/indexing.ts";
 import {
   accumulatesIn,
-  kernelNode,
-  loadsIn,
   makeNest,
   type NestNode,
-  nestsOf,
   nextIds,
   type RangeNode,
   rangesIn,
@@ -19,26 +15,11 @@ import {
 } from "./nests.ts";
 import { type Option, reduced, refuse, type Site } from "./option.ts";
 import { substitute } from "./substitute.ts";
+import { usedScratch } from "./tile-size.ts";
 
 function newScratch(site: Site, like: Node, dims: readonly number[]): Node {
   const count = dims.reduce((c, d) => c * d, 1);
   return build("scratch", [], { id: nextIds(site.kernel).scratch, type: tensorType(dtypeOf(like), [count]) });
-}
-
-/** Scratch memory that an option before made, where nothing from this nest on reads what lies there. */
-function usedScratch(site: Site, id: number, like: Node, dims: readonly number[]): Node {
-  const { kernel, option } = site;
-  const found = topological(kernel.results).find((n) => n.op === "scratch" && n.attr.id === id);
-  const isRead = loadsIn(nestsOf(kernel).slice(option.nest)).some((load) => load.src[0] === found);
-  const size = found && dtypeOf(found) === dtypeOf(like) ? (tensorTypeOf(found).dims[0] as number) : 0;
-  if (
-    !found ||
-    isRead ||
-    kernelNode(kernel).src.some((item) => item.op === "loop") ||
-    size < dims.reduce((c, d) => c * d, 1)
-  )
-    return refuse(site, `scratch memory ${id} is too small, or is read from here on`);
-  return found;
 }
 
 /** The output ranges of the nest on which a value depends, outermost first. */

@@ -77,6 +77,8 @@ export interface WideRules {
     piece: (product: number, start: number, tile: T, into?: number) => number,
     moved: (tile: T, ids: ReadonlyMap<number, number>) => T,
   ) => number | undefined;
+  /** Scratch memory for the panels of a nest that an option before made, where nothing from this nest on reads what lies there. */
+  readonly usedScratch: (site: Site, id: number, like: Node, dims: readonly number[]) => Node;
   /** How many panels, of so many rows or columns, are packed at a time. */
   readonly panels: (count: number, length: number) => number;
   /** The lanes of a loop's vectors. */
@@ -102,9 +104,15 @@ export function addWideRules(rules: WideRules): void {
   wide = rules;
 }
 
+const forWide = "only for wide vectors";
+
 /** What `accumulateRows` makes of a nest. @throws ScheduleError where nobody added the rules */
 export const sumRows: WideRules["sumRows"] = (site, id, parts) =>
-  wide?.sumRows(site, id, parts) ?? refuse(site, "this is for wide vectors");
+  wide?.sumRows(site, id, parts) ?? refuse(site, forWide);
+
+/** The memory that `stage` is told to use again. @throws ScheduleError where nobody added the rules */
+export const usedScratch: WideRules["usedScratch"] = (site, id, like, dims) =>
+  wide?.usedScratch(site, id, like, dims) ?? refuse(site, forWide);
 
 /** The rules, if the registers hold more than the four lanes, or are more than the sixteen, of WebAssembly: arithmetic is then so
  *  fast that an operand that can be read where it lies is not worth a copy. */

@@ -5,7 +5,7 @@ import { affine } from "../ops/indexing.ts";
 import { greatestDivisor, PANELS } from "./gemm.ts";
 import { schedulePacked } from "./gemm-blocks.ts";
 import { scheduleBytes } from "./gemm-bytes.ts";
-import { inPieces } from "./packed-pieces.ts";
+import { inPieces, usedScratch } from "./packed-pieces.ts";
 import { contiguousRuns } from "./near-indices.ts";
 import { type AccumulateNode, accumulatesIn, loadsIn, type RangeNode, reaches } from "./nests.ts";
 import { lanesOf } from "./plan.ts";
@@ -23,6 +23,7 @@ export const wideTiles = (): void =>
     side,
     panels,
     inPieces,
+    usedScratch,
     lanes: lanesOfLoop,
     packed,
     turnBlocks,

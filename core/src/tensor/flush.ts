@@ -196,11 +196,11 @@ function learn(stream: Stream, outline: Outline, order: readonly Pending[]): Flu
 /** The one device on which all buffers lie; the default one for a graph without any. */
 export function streamOf(args: readonly (Buffer | number)[], sure?: Sure): Stream {
   let stream: Stream | undefined;
-  const [from, until] = sure ? [sure.from + 1, sure.from + sure.values.length] : [0, 0];
   for (let i = 0; i < args.length; i++) {
-    const a = args[i] as Buffer | number;
     // Those that are sure are all where the first of them is.
-    if (typeof a === "number" || (i >= from && i < until)) continue;
+    if (sure && i === sure.from + 1) i += sure.values.length - 1;
+    const a = args[i];
+    if (typeof a !== "object") continue;
     if (stream && a.stream !== stream)
       throw new DeviceError(`tensors on ${stream.name} and on ${a.stream.name} meet in one computation`, {
         hint: "move one with await tensor.to(device)",

@@ -16,7 +16,7 @@ import { encode } from "./dtypes.ts";
 import type { Frozen, Make } from "./frozen.ts";
 import { flush, streamOf } from "./flush.ts";
 import { isPending, isTransforming, lazyScope, leaf } from "./pending.ts";
-import { matches, nothingFound, type Pattern, patternOf, valueOf } from "./repeat.ts";
+import { type Found, matches, type Pattern, patternOf, valueOf } from "./repeat.ts";
 import { Tensor } from "./tensor.ts";
 import { type Entry, nameOf, type Signature, signatureOf, traceCall } from "./signature.ts";
 import type { Symbols } from "./symbolic.ts";
@@ -141,7 +141,7 @@ export function jit<A extends readonly unknown[], Y>(
     if (currentScope() !== lazyScope || isTransforming()) return f(...args);
     if (recent) {
       const again = recent;
-      const found = nothingFound();
+      const found: Found = { args: [] };
       const { args: inputs } = found;
       if (matches(again.pattern, args, found) && addCaptured(again.traced, inputs))
         return located(() => execute(again, inputs, name, found.sure)) as Y;
@@ -254,33 +254,21 @@ function bufferOf(t: Tensor): Buffer {
   return streamOf([]).upload(type, encode(t.dtype, [value]));
 }
 
-/** Comparisons that take no longer than a table. */
-const fewPairs = 4096;
-
+/** Refuses what is donated and given in another place too, or was donated before. Nothing of the other arguments is read. */
 function checkDonation(args: readonly (Buffer | number)[], donated: ReadonlySet<number>, name: string): void {
   if (donated.size === 0) return;
-  if (donated.size * args.length < fewPairs && areApart(args, donated)) return;
-  const seen = new Map<Buffer, number>();
+  const places = new Map<Buffer | number | undefined, number>();
+  for (const i of donated) places.set(args[i], i);
   args.forEach((a, i) => {
-    if (typeof a === "number") return;
-    const other = seen.get(a);
-    if (other !== undefined && (donated.has(i) || donated.has(other)))
+    const place = places.get(a);
+    if (place === undefined || typeof a === "number") return;
+    if (place !== i)
       throw new ArgumentError(
-        `${name}: one tensor is donated and also given in another place (inputs ${other} and ${i})`,
+        `${name}: one tensor is donated and also given in another place (inputs ${place} and ${i})`,
         { hint: "give a copy, or do not donate it" },
       );
-    if (donated.has(i) && a.gone) throw new DisposedError(`${name}: input ${i} was donated before`);
-    seen.set(a, i);
+    if (a.gone) throw new DisposedError(`${name}: input ${i} was donated before`);
   });
-}
-
-/** Whether each donated argument is there and given only once. Nothing of the others is read. */
-function areApart(args: readonly (Buffer | number)[], donated: ReadonlySet<number>): boolean {
-  for (const i of donated) {
-    const a = args[i];
-    if (typeof a !== "object" || a.gone || args.indexOf(a) !== i || args.indexOf(a, i + 1) >= 0) return false;
-  }
-  return true;
 }
 
 function retraceMessage(name: string, count: number, before: Signature, now: Signature): string {

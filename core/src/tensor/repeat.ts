@@ -4,7 +4,7 @@
 import { dimEqual } from "../ir/dim.ts";
 import type { TensorType } from "../ir/type.ts";
 import type { Buffer } from "../runtime/buffer.ts";
-import { keep, type Sure } from "../runtime/kept.ts";
+import type { Sure } from "../runtime/kept.ts";
 import { Tensor } from "./tensor.ts";
 import { childrenOf, isNode, isPlain, type TreeNode, treeNode } from "./tree.ts";
 
@@ -36,12 +36,8 @@ export interface Found {
   /** The varying leaves. */
   readonly args: (Buffer | number)[];
   /** Those of a node that is known from calls before. */
-  sure: Sure | undefined;
-  /** How many nodes that never change are around the part that is looked at. */
-  inside: number;
+  sure?: Sure;
 }
-
-export const nothingFound = (): Found => ({ args: [], sure: undefined, inside: 0 });
 
 /** Whether a tree is of the pattern; what varies is added to `into`. */
 export function matches(pattern: Pattern, tree: unknown, into: Found): boolean {
@@ -73,52 +69,23 @@ export function matches(pattern: Pattern, tree: unknown, into: Found): boolean {
     case "node": {
       if (!isNode(tree)) return false;
       const { key, children, known } = tree[treeNode];
-      if (known && into.inside === 0 && !into.sure) return matchesAgain(pattern, tree, into);
-      return key === pattern.key && matches(pattern.children, children, into);
+      return (
+        (known && recall?.(pattern, tree, into)) ?? (key === pattern.key && matches(pattern.children, children, into))
+      );
     }
     default:
       return pattern satisfies never;
   }
 }
 
-/** The same for a node that never changes: known from its last calls, or learnt. */
-function matchesAgain(pattern: Pattern & { readonly kind: "node" }, tree: TreeNode, into: Found): boolean {
-  const { key, children, known = {} } = tree[treeNode];
-  const from = into.args.length;
-  if (known.like === pattern && known.kept?.values) {
-    const { values } = known.kept;
-    into.sure = { from, values };
-    for (const value of values) into.args.push(value);
-    return true;
-  }
-  into.inside++;
-  const isLike = key === pattern.key && matches(pattern.children, children, into);
-  into.inside--;
-  if (!isLike) return false;
-  known.times = known.like === pattern ? (known.times ?? 0) + 1 : 0;
-  known.like = pattern;
-  if (known.times > 0) {
-    const values = into.args.slice(from);
-    if (areThere(values) && keepsAll(tree)) {
-      known.kept = keep(values);
-      known.times = 0;
-    }
-  }
-  return true;
-}
+/** Looks at a node that never changes as `matches` does; undefined where it leaves that to it. */
+export type Recall = (pattern: Pattern & { readonly kind: "node" }, tree: TreeNode, into: Found) => boolean | undefined;
 
-/** Whether values begin with a buffer, and all buffers are of its device and have their contents. */
-function areThere(values: readonly (Buffer | number)[]): boolean {
-  const [first] = values;
-  if (typeof first !== "object") return false;
-  return values.every((v) => typeof v === "number" || (v.stream === first.stream && v.stream.hasMade(v)));
-}
+let recall: Recall | undefined;
 
-/** Whether nothing but the tensors of a tree can change, which then tell of it. */
-function keepsAll(tree: unknown): boolean {
-  if (tree instanceof Tensor) return tree.keep();
-  const isOpen = isNode(tree) ? !tree[treeNode].known : childrenOf(tree) && !Object.isFrozen(tree);
-  return !isOpen && (childrenOf(tree) ?? []).every(([, part]) => keepsAll(part));
+/** Nodes that never change are looked at in this way from here on (`recall.ts`); a small page does without. */
+export function addRecall(rule: Recall): void {
+  recall = rule;
 }
 
 function matchesRecord(
