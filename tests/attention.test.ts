@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
   concat,
+  full,
   device,
   grad,
   hvp,
@@ -357,6 +358,24 @@ test("a query has the same bits alone and among others", async () => {
   for (const count of [1, 3, 20]) {
     const last = attend(c, q.narrow(2, 150 - count, count), k, v, undefined).at(slice(), slice(), -1);
     assert.deepEqual(await numbers(last), all, `of ${count}`);
+  }
+});
+
+test("a query with keys of its own has the same bits alone and among others, before a cache with more places", async () => {
+  await device("cpu");
+  const [q, k, v] = sampleOf({ heads: 3, kvHeads: 3, queries: 150, keys: 150 });
+  for (const length of [1, 16, 17, 64, 100, 128, 150]) {
+    // What lies behind the last key is not read.
+    const cache = (x: Tensor): Tensor => concat([x.narrow(2, 0, length), full([1, 3, 256 - length, 8], Number.NaN)], 2);
+    const kvLengths = tensor([length], { dtype: "i32" });
+    const lastOf = (count: number): Promise<number[]> => {
+      const some = q.narrow(2, length - count, count);
+      const y = nn.scaledDotProductAttention(some, cache(k), cache(v), { causal: true, kvLengths });
+      return numbers(y.at(slice(), slice(), -1));
+    };
+    const alone = await lastOf(1);
+    assert.ok(alone.every(Number.isFinite));
+    assert.deepEqual(alone, await lastOf(Math.min(length, 20)), `of ${length}`);
   }
 });
 

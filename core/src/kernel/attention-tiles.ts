@@ -10,6 +10,8 @@ import { type Item, makeNest } from "./nests.ts";
 /** Queries of a tile, along the lanes; and keys (in the backward pass the other way round). */
 export const LANES = 32;
 export const STEPS = 64;
+/** Keys of which the scores of a query that is alone are made at a time. */
+export const FEW = 16;
 /** Blocks of work, each with scratch memory of its own: enough to be shared evenly. */
 const BLOCKS = 32;
 

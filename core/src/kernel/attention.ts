@@ -15,7 +15,7 @@ import { dtypeOf, type Node } from "../ir/node.ts";
 import { operandsOf } from "../ops/attention-plain.ts";
 import { add, build, cast, div, eq, exp, log, lt, max, min, mul, sub, where } from "../ops/build.ts";
 import { addIndex, constIndex, divIndex, knownDims, modIndex, mulIndex, subIndex } from "../ops/indexing.ts";
-import { cut, finite, inBlocks, keysOf, LANES, masking, none, padded, STEPS, toolsOf } from "./attention-tiles.ts";
+import { cut, FEW, finite, inBlocks, keysOf, LANES, masking, none, padded, STEPS, toolsOf } from "./attention-tiles.ts";
 import type { LowerItems } from "./lower.ts";
 import type { Item } from "./nests.ts";
 import { rejoined } from "./rejoin.ts";
@@ -62,12 +62,23 @@ export const lowerAttention: LowerItems<"attention"> = (y, tools) => {
     const ot = tile(width, lanes);
     const [m, next, factor, l] = [tile(1, lanes), tile(1, lanes), tile(1, lanes), tile(1, lanes)];
 
-    const step = (start: Node, steps: number): Item[] => [
+    const scores = (start: Node, before: Node, steps: number): Item =>
       nest(steps, lanes, (n, lane) => {
-        const key = addIndex(start, n);
+        const key = addIndex(addIndex(start, before), n);
         const score = product(size, (d) => [wide(valueAt(k, [b, g, key, d])), qt.at(d, lane)]);
-        return [st.set(n, lane, masked(score, [...place(lane), key], []))];
-      }),
+        return [st.set(addIndex(before, n), lane, masked(score, [...place(lane), key], []))];
+      });
+    // A query that is alone waits for memory, so keys behind the last one are not read: its scores are made for a few keys at a time.
+    const scoresOfOne = (start: Node, steps: number): Item[] => {
+      const there = min(constIndex(steps), subIndex(count, start));
+      const limit = build("idiv", [addIndex(there, constIndex(FEW - 1)), constIndex(FEW)], {}) as Node;
+      return [
+        nest(steps, lanes, (n, lane) => [st.set(n, lane, number(none))]),
+        ...loop(steps / FEW, limit, (j) => [scores(start, mulIndex(j, FEW), FEW)]),
+      ];
+    };
+    const step = (start: Node, steps: number): Item[] => [
+      ...(rows === 1 && y.attr.lengths && steps % FEW === 0 ? scoresOfOne(start, steps) : [scores(start, zero, steps)]),
       nest(1, lanes, (_, lane) => [
         next.set(
           zero,
