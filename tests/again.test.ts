@@ -94,6 +94,26 @@ onEachDevice("a state that each call takes and gives back goes on, beside a mode
   }
 });
 
+onEachDevice("a part of a state that stays as it is is a step without a kernel", async () => {
+  const run = jit(
+    ({ m, state }: { m: Net; state: { still: Tensor; moving: Tensor } }) => ({
+      still: state.still,
+      moving: m(state.moving).add(state.moving),
+    }),
+    { donate: ["state"] },
+  );
+  const model = drawn(6);
+  let state = { still: tensor([3, 4, 5]), moving: tensor([Array.from({ length: size }, (_, i) => i / 10)]) };
+  let want = await values(state.moving);
+  for (let i = 0; i < 4; i++) {
+    state = run({ m: model, state });
+    const added = await expected(model, want, 1);
+    want = want.map((v, j) => v + (added[j] as number));
+    near(await values(state.moving), want, `call ${i}`);
+    assert.deepEqual(await values(state.still), [3, 4, 5]);
+  }
+});
+
 test("what a model is made of does not change under it", () => {
   const model = nn
     .module("list", { all: [nn.linear(2, 2)], one: { two: nn.linear(2, 2) } }, (_, x: Tensor) => x)

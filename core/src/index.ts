@@ -36,4 +36,3 @@ export { changeTier, currentDevice, device, type DeviceOptions } from "./runtime
 export { memory, type MemoryReport } from "./runtime/memory.ts";
 export { type Plugin, probeAll, register } from "./runtime/registry.ts";
 export { hostTurn } from "./runtime/turn.ts";
-export { recallModules } from "./tensor/recall.ts";

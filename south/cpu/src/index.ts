@@ -1,7 +1,7 @@
 /** The CPU for Sinan. Importing it registers the driver "cpu" and the code generator "wasm-simd". */
 
 import { computeNarrow, fuseRows, tightenGroups, orderLoops, register, shareLoops } from "sinan/south";
-import { recallModules } from "sinan";
+import { recallModules } from "sinan/recall";
 import { driverOf } from "./driver.ts";
 import { parts } from "./options.ts";
 import { writeParts } from "./wasm/parts.ts";

@@ -45,7 +45,9 @@ export class Commanders {
   }
 
   commander(launches: readonly Launch[], executables: readonly Executable[]): Commander | undefined {
-    if (launches.length < leastLaunches || !executables.every((e) => e instanceof NativeExecutable)) return undefined;
+    // A step without a kernel is a copy, or nothing: the caller's again.
+    const isOwn = ({ kernel }: Launch): boolean => executables[kernel] instanceof NativeExecutable;
+    if (launches.length < leastLaunches || !launches.every(isOwn)) return undefined;
     const users = usersOf(launches);
     let last: Last | undefined;
     let placed: Placed | undefined;
