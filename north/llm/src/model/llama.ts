@@ -48,10 +48,13 @@ export type Llama = ReturnType<typeof llama>;
 /** The configuration as a part of the module: no leaf of its tree, but what a trace depends on. Trees take an object apart
  *  if it is a plain one, so this one has a prototype. */
 function asPart(config: LlamaConfig): LlamaConfig & TreeNode {
-  const part = Object.assign(Object.create({}) as LlamaConfig, config);
+  const part = Object.assign(Object.create(configured) as LlamaConfig, config);
   const value = { children: {}, rebuild: () => part, key: JSON.stringify(config), known: {} };
   return Object.defineProperty(part, treeNode, { value }) as LlamaConfig & TreeNode;
 }
+
+/** One for all: equal configurations have equal prototypes. */
+const configured = {};
 
 interface Parts {
   readonly config: LlamaConfig;
