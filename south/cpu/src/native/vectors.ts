@@ -54,14 +54,7 @@ function total(name: string, kind: ReduceKind, dtype: DType, element: DType, lan
   return define(types[element] ?? "", name, `${needs.type(element, lanes)} a`, lines.join(" "));
 }
 
-function helper(
-  name: string,
-  op: VectorOp,
-  dtype: DType,
-  from: DType,
-  lanes: number,
-  needs: Needs,
-): string | undefined {
+const helper: Vectors["helper"] = (name, op, dtype, from, lanes, needs) => {
   const ofBytes = byteHelper(name, op, lanes, needs);
   if (ofBytes !== undefined) return ofBytes;
   const element = elementOf(dtype);
@@ -131,7 +124,7 @@ function helper(
       return chosen(texts, scalar);
     }
   }
-}
+};
 
 /** The one or the other by a mask. */
 function choice(name: string, element: DType, mask: DType, lanes: number, needs: Needs): string {
