@@ -110,9 +110,7 @@ export function fuse(fn: Fn): Fusion {
       return [{ roots: (users.get(n) ?? []).filter((u) => u.op === "item"), anchor: n }];
     return stored.has(n) && !isStoredByItself(n) ? [{ roots: [n], anchor: anchors.get(n) }] : [];
   });
-  const rows = rowFusion()?.join(groups, stored, mustStore);
-  const left = rows?.stored ?? stored;
-  return { groups: joinGroups(rows?.pieces ?? groups, left), stored: left };
+  return rowFusion()?.join(groups, stored, mustStore) ?? { groups: joinGroups(groups, stored), stored };
 }
 
 function usersOf(order: readonly Node[]): Map<Node, Node[]> {

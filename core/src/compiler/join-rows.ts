@@ -10,8 +10,9 @@ import { dimsOf, type Node } from "../ir/node.ts";
 import { lowerRows } from "../kernel/lower-rows.ts";
 import { addRowFusion, type RowFusion } from "../kernel/row-fusion.ts";
 import { readByRows, rowAxes, rowsOf, rowsOfReduction } from "../kernel/rows.ts";
+import { dissolve } from "./dissolve.ts";
 import { inputsOf, readInPlace, storageOf } from "./groups.ts";
-import { madeBy, type Piece } from "./join.ts";
+import { joinGroups, madeBy, type Piece } from "./join.ts";
 
 interface Part {
   readonly call: Node | undefined;
@@ -35,7 +36,12 @@ const mostNodes = 400;
 
 /** From here on groups along the same rows become one, and are computed row by row. */
 export const fuseRows = (): void =>
-  addRowFusion({ join: joinRows, rowsOf, lower: lowerRows, overwritten: overwrittenRows });
+  addRowFusion({ join: joinAll, rowsOf, lower: lowerRows, overwritten: overwrittenRows });
+
+const joinAll: RowFusion["join"] = (pieces, stored, needed) => {
+  const { groups, stored: left } = joinRows(pieces, stored, needed);
+  return dissolve(joinGroups(groups, left), left, needed);
+};
 
 const joinRows: RowFusion["join"] = (pieces, stored, needed) => {
   const maker = new Map<Node, Part>();
@@ -70,7 +76,7 @@ const joinRows: RowFusion["join"] = (pieces, stored, needed) => {
       if (!list.includes(into)) readers.set(n, [...list, into]);
     }
   }
-  if (parts.length === pieces.length) return { pieces, stored };
+  if (parts.length === pieces.length) return { groups: pieces, stored };
   const read = new Set([...needed, ...parts.flatMap((p) => [...p.inputs])]);
   const left = new Set(stored);
   const result = parts.map((part): Piece => {
@@ -79,7 +85,7 @@ const joinRows: RowFusion["join"] = (pieces, stored, needed) => {
     for (const r of part.roots) if (!roots.includes(r)) left.delete(r);
     return { roots, anchor: part.anchor, ...(part.joined ? { rows: part.rows } : {}) };
   });
-  return { pieces: result, stored: left };
+  return { groups: result, stored: left };
 };
 
 function partOf(piece: Piece, stored: ReadonlySet<Node>): Part {

@@ -2,19 +2,16 @@
  *  adds them with `fuseRows`, and a small page does without. */
 import type { Fn } from "../ir/fn.ts";
 import type { Node } from "../ir/node.ts";
+import type { Fusion } from "../compiler/fuse.ts";
 import type { Piece } from "../compiler/join.ts";
 import type { RowLowering } from "./lower-rows.ts";
 import type { Item } from "./nests.ts";
 import type { Rows } from "./rows.ts";
 
 export interface RowFusion {
-  /** The pieces joined, and what is stored still.
+  /** The pieces joined, those that are not rows too, and what is stored still.
    *  @param needed  values that are stored whoever reads them */
-  readonly join: (
-    pieces: readonly Piece[],
-    stored: ReadonlySet<Node>,
-    needed: ReadonlySet<Node>,
-  ) => { readonly pieces: readonly Piece[]; readonly stored: ReadonlySet<Node> };
+  readonly join: (pieces: readonly Piece[], stored: ReadonlySet<Node>, needed: ReadonlySet<Node>) => Fusion;
   /** The rows of a group that one loop nest cannot compute; undefined where it can, or where there are none. */
   readonly rowsOf: (group: Fn) => Rows | undefined;
   readonly lower: (rows: Rows, lowering: RowLowering) => Item[];
