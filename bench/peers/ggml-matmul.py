@@ -1,18 +1,16 @@
 """llama.cpp's peer for the bench of quantised products: x [batch, k] f32 by weights [n, k] in blocks, as the CPU backend of ggml
-multiplies them, its weights as they are and repacked; the better of the two.
+multiplies them, its weights as they are or, with --repacked, in the layout that it has for them.
 
-Run: python3 ggml-matmul.py --folder DIR --cases q4_0-4096x4096-b1,... --copies 12,... [--threads 1 --seconds 2]
+Run: python3 ggml-matmul.py --folder DIR --copies q4_0-4096x4096-b1:12,... [--threads 1 --repacked]
 A case is TYPE-NxK-bBATCH; DIR holds the bytes of the weights as TYPE-NxK.bin, and x as x-K-bBATCH.bin. Each call multiplies by so many
-copies of the weights, that they are not in caches. Prints one JSON line a case, in GFLOP/s; `check` is the sum of magnitudes of one result.
+copies of the weights, that they are not in caches. Answers turns, as turns.py says; the check is the sum of magnitudes of one result.
 """
 import argparse
 import ctypes as c
-import json
 import os
-import statistics
 
 import ggml
-from torch_times import times_of
+from turns import answer_turns
 
 
 def fill(tensor, data):
@@ -24,50 +22,60 @@ def fill(tensor, data):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--folder", required=True)
-    parser.add_argument("--cases", required=True)
     parser.add_argument("--copies", required=True)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=2)
+    parser.add_argument("--repacked", action="store_true")
     a = parser.parse_args()
     read = lambda name: open(os.path.join(a.folder, name + ".bin"), "rb").read()
     backend = ggml.backend(a.threads)
-    for case, copies in zip(a.cases.split(","), map(int, a.copies.split(","))):
+    copies_of = {case: int(copies) for case, copies in (text.split(":") for text in a.copies.split(","))}
+    held = []
+
+    def release():
+        while held:
+            free, what = held.pop()
+            free(what)
+
+    def prepare(case, buffer_type):
         dtype, sizes, batch = case.split("-")
         n, k = map(int, sizes.split("x"))
-        batch = int(batch[1:])
+        batch, copies = int(batch[1:]), copies_of[case]
+        weights, work = ggml.context(copies + 8), ggml.context(4 * copies + 4096)
+        held.extend([(ggml.free_context, weights), (ggml.free_context, work)])
+        ws = [ggml.tensor_2d(weights, ggml.types[dtype], k, n) for _ in range(copies)]
+        buffer = ggml.allocate_from(weights, buffer_type) if buffer_type else ggml.allocate(weights, backend)
+        if not buffer:
+            return None
+        held.append((ggml.free_buffer, buffer))
+        x = ggml.tensor_2d(work, ggml.types["f32"], k, batch)
+        ys = [ggml.mul_mat(work, w, x) for w in ws]
+        if not ggml.supports(ggml.cpu, ys[0]):
+            return None
+        graph = ggml.new_graph(work)
+        for y in ys:
+            ggml.expand(graph, y)
+        held.append((ggml.free_buffer, ggml.allocate(work, backend)))
         data = read(f"{dtype}-{sizes}")
-        best = None
-        for buffer_type in [None, *ggml.extra_buffer_types()]:
-            weights, work = ggml.context(copies + 8), ggml.context(4 * copies + 4096)
-            ws = [ggml.tensor_2d(weights, ggml.types[dtype], k, n) for _ in range(copies)]
-            held = ggml.allocate_from(weights, buffer_type) if buffer_type else ggml.allocate(weights, backend)
-            x = ggml.tensor_2d(work, ggml.types["f32"], k, batch)
-            ys = [ggml.mul_mat(work, w, x) for w in ws]
-            if held and ggml.supports(ggml.cpu, ys[0]):
-                graph = ggml.new_graph(work)
-                for y in ys:
-                    ggml.expand(graph, y)
-                made = ggml.allocate(work, backend)
-                for w in ws:
-                    fill(w, data)
-                fill(x, read(f"x-{k}-b{batch}"))
-                times = times_of(lambda: ggml.compute(backend, graph), a.seconds, at_least=3)
-                out = (c.c_float * (n * batch))()
-                ggml.tensor_get(ys[-1], out, 0, 4 * n * batch)
-                taken = statistics.median(times) / copies
-                if best is None or taken < best[0]:
-                    name = ggml.buffer_type_name(buffer_type).decode() if buffer_type else "CPU"
-                    best = (taken, sum(map(abs, out)), name)
-                ggml.free_buffer(made)
-            if held:
-                ggml.free_buffer(held)
-            ggml.free_context(weights)
-            ggml.free_context(work)
-        taken, check, name = best
-        print(json.dumps(dict(
-            name="llama.cpp", version=ggml.version, case=case, threads=a.threads, check=check, layout=name,
-            value=2 * n * k * batch / taken / 1e9, unit="GFLOP/s",
-        )), flush=True)
+        for w in ws:
+            fill(w, data)
+        fill(x, read(f"x-{k}-b{batch}"))
+        run = lambda: ggml.compute(backend, graph)
+        run()
+        out = (c.c_float * (n * batch))()
+        ggml.tensor_get(ys[-1], out, 0, 4 * n * batch)
+        return run, sum(map(abs, out))
+
+    def first(case):
+        """The first of the layouts that takes the case."""
+        for buffer_type in ggml.extra_buffer_types() if a.repacked else [None]:
+            release()
+            prepared = prepare(case, buffer_type)
+            if prepared:
+                return prepared
+        release()
+        return None
+
+    answer_turns("llama.cpp", ggml.version, first)
 
 
 main()

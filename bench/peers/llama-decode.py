@@ -1,15 +1,13 @@
 """llama.cpp's peer for the bench of decoding: tokens of a GGUF file's model, one after another, the likeliest each time.
 
-Run: python3 llama-decode.py --model FILE --case f32 [--prompt 0,31,62 --length 256 --threads 1 --seconds 2]
-Prints one JSON line, in tokens/s; `check` is the sum of the magnitudes of the scores behind the prompt.
+Run: python3 llama-decode.py --model FILE --case f32 [--prompt 0,31,62 --length 256 --threads 1]
+Answers turns, as turns.py says; the check is the sum of the magnitudes of the scores behind the prompt.
 """
 import argparse
 import ctypes as c
-import json
-import statistics
-import time
 
 import ggml
+from turns import answer_turns
 
 llama = ggml.load("libllama.v*.so")
 p = c.c_void_p
@@ -40,7 +38,6 @@ def main():
     parser.add_argument("--prompt", default="0,31,62")
     parser.add_argument("--length", type=int, default=256)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=2)
     a = parser.parse_args()
     f("llama_backend_init", None)()
     model = load_model(a.model.encode(), model_params())
@@ -58,21 +55,24 @@ def main():
         return sample(sampler, context, -1)
 
     prompt = list(map(int, a.prompt.split(",")))
-    times, check, end = [], None, time.perf_counter() + a.seconds
-    while len(times) < 16 or time.perf_counter() < end:
+    token, length = None, a.length
+
+    def run():
+        """A token, behind the prompt again where there is no more room."""
+        nonlocal token, length
+        if length == a.length:
+            clear(memory(context), True)
+            token, length = step(prompt), len(prompt)
+        token, length = step([token]), length + 1
+
+    def prepare(case):
+        if case != a.case:
+            return None
         clear(memory(context), True)
-        token = step(prompt)
-        check = check or sum(abs(logits(context, -1)[i]) for i in range(count))
-        for _ in range(a.length - len(prompt)):
-            t = time.perf_counter()
-            token = step([token])
-            times.append(time.perf_counter() - t)
-            if len(times) >= 16 and t > end:
-                break
-    print(json.dumps(dict(
-        name="llama.cpp", version=ggml.version, case=a.case, threads=a.threads, check=check,
-        value=1 / statistics.median(times[2:]), unit="tokens/s", runs=len(times),
-    )))
+        step(prompt)
+        return run, sum(abs(logits(context, -1)[i]) for i in range(count))
+
+    answer_turns("llama.cpp", ggml.version, prepare)
 
 
 main()

@@ -1,35 +1,35 @@
-// How fast this machine's memory is read, by stream-read.c, which the machine's C compiler builds.
-// Run: node stream-read.mjs [--threads 1 --seconds 1]
-// Prints one JSON line, in GB/s.
-import { execFileSync } from "node:child_process";
+// How fast this machine's memory is read, by stream-read.c, which the machine's C compiler builds: as many bytes as the case asked for reads.
+// Run: node stream-read.mjs --bytes CASE:BYTES,... [--threads 1]
+// Answers turns, as turns.mjs says; its check is the number of bytes.
+import { execFileSync, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { median, parseArgs, report, round } from "./measure.mjs";
+import { createInterface } from "node:readline";
+import { parseArgs } from "./measure.mjs";
+import { answerTurns } from "./turns.mjs";
 
-const args = parseArgs({ threads: 1, seconds: 1 });
+const args = parseArgs({ bytes: "", threads: 1 });
+const bytesOf = Object.fromEntries(args.bytes.split(",").map((text) => text.split(":")));
 const folder = mkdtempSync(path.join(tmpdir(), "sinan-stream-"));
+process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
+const program = path.join(folder, "stream-read");
+const source = path.join(import.meta.dirname, "stream-read.c");
 const cc = process.env.SINAN_CC ?? "cc";
-try {
-  const program = path.join(folder, "stream-read");
-  const source = path.join(import.meta.dirname, "stream-read.c");
-  execFileSync(cc, ["-O3", "-march=native", "-pthread", "-o", program, source], {
-    stdio: ["ignore", "ignore", "pipe"],
-  });
-  const out = execFileSync(program, [String(args.threads), String(args.seconds)], { encoding: "utf8" });
-  const speeds = out
-    .trim()
-    .split("\n")
-    .map((seconds) => 2 ** 29 / Number(seconds) / 1e9);
-  report({
-    name: "memory",
-    version: "read by C",
-    case: "read",
-    threads: args.threads,
-    value: round(median(speeds)),
-    best: round(Math.max(...speeds)),
-    unit: "GB/s",
-  });
-} finally {
-  rmSync(folder, { recursive: true, force: true });
-}
+execFileSync(cc, ["-O3", "-march=native", "-pthread", "-o", program, source], { stdio: ["ignore", "ignore", "pipe"] });
+const reader = spawn(program, [String(args.threads)], { stdio: ["pipe", "pipe", "inherit"] });
+const lines = createInterface({ input: reader.stdout })[Symbol.asyncIterator]();
+
+await answerTurns({ name: "memory", version: "read by C" }, (of) => {
+  const bytes = bytesOf[of];
+  if (bytes === undefined) return undefined;
+  return {
+    async turn(seconds) {
+      reader.stdin.write(`${bytes} ${seconds}\n`);
+      const { value } = await lines.next();
+      if (value === undefined) throw new Error("stream-read ended");
+      return value.trim().split(" ").map(Number);
+    },
+    check: () => Number(bytes),
+  };
+});

@@ -3,8 +3,8 @@
 //   {"case": "exp", "seconds": 0.02} → {"times": [0.0004, …], "check": 1234.5}, or {"absent": "why"}
 import { createInterface } from "node:readline";
 
-/** Answers until the input ends. `prepare(case)` gives `run`, `check` (a number to compare with ours) and perhaps `dispose`;
- *  undefined, or a throw, where the peer lacks the case. */
+/** Answers until the input ends. `prepare(case)` gives `run`, or `turn` that gives the seconds of each call itself, `check` (a number to
+ *  compare with ours) and perhaps `dispose`; undefined, or a throw, where the peer lacks the case. */
 export async function answerTurns({ name, version }, prepare) {
   const say = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
   say({ name, version });
@@ -20,7 +20,7 @@ export async function answerTurns({ name, version }, prepare) {
       }
       say(
         now.bench
-          ? { times: await turnOf(now.bench.run, seconds), check: now.check }
+          ? { times: await (now.bench.turn?.(seconds) ?? turnOf(now.bench.run, seconds)), check: now.check }
           : { absent: "not among its cases" },
       );
     } catch (error) {

@@ -16,7 +16,8 @@ def turn_of(run, seconds):
 
 
 def answer_turns(name, version, prepare):
-    """Answers until the input ends. `prepare(case)` gives a function that runs the case, and a number to compare with ours."""
+    """Answers until the input ends. `prepare(case)` gives a function that runs the case, and a number to compare with ours; None where the
+    program lacks the case."""
     print(json.dumps(dict(name=name, version=version)), flush=True)
     of = run = check = None
     for line in sys.stdin:
@@ -24,8 +25,8 @@ def answer_turns(name, version, prepare):
         try:
             if of != asked["case"]:
                 of, run = asked["case"], None
-                run, check = prepare(of)
-            answer = dict(times=turn_of(run, asked["seconds"]), check=check)
+                run, check = prepare(of) or (None, None)
+            answer = dict(times=turn_of(run, asked["seconds"]), check=check) if run else dict(absent="not among its cases")
         except Exception as error:
             answer = dict(absent=str(error).split("\n")[0])
         print(json.dumps(answer), flush=True)

@@ -77,13 +77,21 @@ export async function calledPeer(
 }
 
 /** A program of PyTorch's on each of its versions that is installed, in each arrangement of its threads. */
-export async function calledTorches(file: string, threads: number, isQuick: boolean): Promise<CalledPeer[]> {
-  const all = torches();
-  if (all.length === 0) absent("torch", "npm run peers -- --torch");
+export async function calledTorches(
+  {
+    file,
+    args = [],
+    needs = "torch",
+  }: { readonly file: string; readonly args?: readonly string[]; readonly needs?: "torch" | "transformers" },
+  threads: number,
+  isQuick: boolean,
+): Promise<CalledPeer[]> {
+  const all = torches().filter(({ hasTransformers }) => needs === "torch" || hasTransformers);
+  if (all.length === 0) absent(needs, "npm run peers -- --torch");
   const found: CalledPeer[] = [];
   for (const torch of all)
     for (const [pool, blas] of threadsOfTorch(torch, threads, isQuick)) {
-      const program = { file, args: ["--threads", String(pool)], needs: "torch" };
+      const program = { file, args: [...args, "--threads", String(pool)], needs };
       const peer = await calledPeer(program, { threads: blas, interpreter: torch.python });
       if (peer) found.push(peer);
     }

@@ -11,7 +11,7 @@ const atLeast = 3;
 /** Threads of a pool that has nothing to do look for work for some milliseconds before they sleep. */
 const restMs = 10;
 
-interface Timed {
+export interface Timed {
   /** The median of our calls in seconds. */
   readonly ours: number;
   /** Of each peer that has the case the same, the best of those of one name and version. */

@@ -122,7 +122,7 @@ export async function opsPeers(
   threads: number,
   { inJavaScript, isQuick }: Omit<PeerOptions, "seconds">,
 ): Promise<CalledPeer[]> {
-  const found = await calledTorches("torch-ops.py", threads, isQuick);
+  const found = await calledTorches({ file: "torch-ops.py" }, threads, isQuick);
   const forBrowsers = [
     ["jaxjs", "@jax-js/jax"],
     ["tfjs-wasm", "@tensorflow/tfjs-backend-wasm"],

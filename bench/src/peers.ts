@@ -113,14 +113,14 @@ export async function runTorch(
   file: string,
   args: readonly string[],
   threads: number,
-  { isQuick = false, needs = "torch" }: { readonly isQuick?: boolean; readonly needs?: "torch" | "transformers" } = {},
+  { isQuick = false }: { readonly isQuick?: boolean } = {},
 ): Promise<PeerLine[]> {
-  const all = torches().filter(({ hasTransformers }) => needs === "torch" || hasTransformers);
-  if (all.length === 0) absent(needs, "npm run peers -- --torch");
+  const all = torches();
+  if (all.length === 0) absent("torch", "npm run peers -- --torch");
   const best = new Map<string, PeerLine>();
   for (const torch of all)
     for (const [pool, blas] of threadsOfTorch(torch, threads, isQuick)) {
-      const program = { file, args: [...args, "--threads", String(pool)], needs };
+      const program = { file, args: [...args, "--threads", String(pool)], needs: "torch" };
       for (const line of await run(program, torch.python, blas, home)) {
         const id = `${line.name} ${line.version} ${line.case}`;
         const before = best.get(id);

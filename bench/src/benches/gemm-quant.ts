@@ -1,16 +1,17 @@
 /** Products with weights of few bits: x [batch, in] f32 by [out, in] in ggml's blocks or bf16, at the widths of a LLaMA of 7 billion, for
  *  one token, a few and a prompt. A call multiplies by several copies of the weights, which are more than caches hold. Beside blocks x is
  *  rounded to 8 bits, as llama.cpp does; as it is it has a row of its own (`…/float`). At batch 1 what counts is how fast weights are read,
- *  so there is a figure of that (`…/read`) beside what the memory gives. */
+ *  so there is a figure of that (`…/read`) beside what the memory gives a loop that reads as many bytes. All are called in turn: what two
+ *  threads get of memory doubles where a virtual machine's processors move from one die to two. */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { type Activations, jit, key, nn, quantize, quantizedLinear, random, type Tensor } from "sinan";
 import { beside, type Figure } from "../figure.ts";
-import type { Cases } from "../main.ts";
+import { type CalledPeer, calledPeer } from "../called-peer.ts";
+import { inTurn, type Timed } from "../in-turn.ts";
+import type { Cases, Options } from "../main.ts";
 import { type Pair, summary } from "../mean.ts";
-import { median, times } from "../measure.ts";
-import { ofCase, type PeerLine, runAll } from "../peers.ts";
 import { openCpu } from "../processor.ts";
 
 type Format = "q4_0" | "q8_0" | "bf16";
@@ -64,42 +65,53 @@ async function bytesOf(w: Tensor): Promise<Uint8Array> {
   return new Uint8Array(Uint16Array.from(words, (word) => word >>> 16).buffer);
 }
 
-/** llama.cpp's figures on our own weights and inputs, which it reads from files. */
-async function peersOf(all: readonly Case[], threads: number, seconds: number): Promise<PeerLine[]> {
-  const folder = mkdtempSync(path.join(tmpdir(), "sinan-quant-"));
+/** llama.cpp on our own weights and inputs, which it reads from files, with its weights as they are and repacked; and the machine's memory. */
+async function peersOf(all: readonly Case[], threads: number, folder: string): Promise<CalledPeer[]> {
   const write = (name: string, bytes: Uint8Array): void => writeFileSync(path.join(folder, `${name}.bin`), bytes);
+  for (const one of all) {
+    write(`${one.format}-${one.out}x${one.from}`, await bytesOf(weights(one, 0)));
+    write(`x-${one.from}-b${one.batch}`, new Uint8Array(((await input(one).data()) as Float32Array).slice().buffer));
+  }
+  const list = (some: readonly Case[], of: (one: Case) => number): string =>
+    some.map((one) => `${one.name}:${of(one)}`).join(",");
+  const settings = ["--threads", String(threads)];
+  const own = ["--folder", folder, "--copies", list(all, ({ copies }) => copies), ...settings];
+  const alone = all.filter(({ batch }) => batch === 1);
+  const found: CalledPeer[] = [];
+  for (const program of [
+    { file: "ggml-matmul.py", args: own, needs: "@node-llama-cpp" },
+    { file: "ggml-matmul.py", args: [...own, "--repacked"], needs: "@node-llama-cpp" },
+    { file: "stream-read.mjs", args: ["--bytes", list(alone, bytesRead), ...settings], needs: "." },
+  ]) {
+    const peer = await calledPeer(program, { threads });
+    if (peer) found.push(peer);
+  }
+  return found;
+}
+
+/** What a call reads of weights. */
+const bytesRead = ({ format, out, from, copies }: Case): number => (copies * out * from * bits[format]) / 8;
+
+export const cases: Cases = async function* (options): AsyncGenerator<Figure> {
+  const folder = mkdtempSync(path.join(tmpdir(), "sinan-quant-"));
   try {
-    for (const one of all) {
-      write(`${one.format}-${one.out}x${one.from}`, await bytesOf(weights(one, 0)));
-      write(`x-${one.from}-b${one.batch}`, new Uint8Array(((await input(one).data()) as Float32Array).slice().buffer));
-    }
-    const list = (of: (one: Case) => string | number): string => all.map(of).join(",");
-    const settings = ["--threads", String(threads), "--seconds", String(seconds)];
-    const own = ["--folder", folder, "--cases", list(({ name }) => name), "--copies", list(({ copies }) => copies)];
-    return await runAll(
-      [
-        { file: "ggml-matmul.py", args: [...own, ...settings], needs: "@node-llama-cpp" },
-        { file: "stream-read.mjs", args: settings, needs: "." },
-      ],
-      threads,
-    );
+    yield* casesIn(folder, options);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
-}
+};
 
-export const cases: Cases = async function* ({ threads, peers, seconds, quick }): AsyncGenerator<Figure> {
+async function* casesIn(folder: string, { threads, peers, seconds, quick }: Options): AsyncGenerator<Figure> {
   const device = await openCpu(threads);
   const all = casesOf(quick);
-  const measured = peers ? await peersOf(all, threads, seconds) : [];
+  const called = peers ? await peersOf(all, threads, folder) : [];
   const pairs: Pair[] = [];
   for (const one of all) {
     const { name, format, out, from, batch, copies } = one;
     const x = input(one);
     const ws = Array.from({ length: copies }, (_, copy) => weights(one, copy));
     const figure = { bench: "gemm-quant", device, threads } as const;
-    const theirs = ofCase(measured, name);
-    const timed = async (activations: Activations): Promise<number> => {
+    const timed = async (activations: Activations, beside: readonly CalledPeer[]): Promise<Timed> => {
       const call = jit(
         (y: Tensor, weightsOf: readonly Tensor[]) =>
           weightsOf.map((w) =>
@@ -107,41 +119,49 @@ export const cases: Cases = async function* ({ threads, peers, seconds, quick })
           ),
         { name: `${name}-${activations}` },
       );
-      const [first] = call(x, ws);
-      await compare(name, first as Tensor, measured);
       const run = async (): Promise<void> => {
         const results = call(x, ws);
         await (results.at(-1) as Tensor).at(0, 0).item();
         for (const r of results) r.dispose();
       };
-      return median(await times(run, { seconds, atLeast: 3 })) / copies;
+      const [first] = call(x, ws);
+      await run();
+      const of = await inTurn(run, beside, name, { seconds, threads });
+      await compare(name, first as Tensor, of.theirs.filter(isProduct));
+      return of;
     };
-    const speed = (taken: number): number => (2 * out * from * batch) / taken / 1e9;
-    const taken = await timed(format === "bf16" ? "float" : "int8");
-    pairs.push({ name, ours: speed(taken), theirs });
-    yield* beside({ ...figure, case: name, value: speed(taken), unit: "GFLOP/s" }, theirs);
+    const speed = (taken: number): number => (2 * out * from * batch * copies) / taken / 1e9;
+    const { ours, theirs } = await timed(format === "bf16" ? "float" : "int8", called);
+    const products = theirs.filter(isProduct).map((peer) => ({ ...peer, value: speed(peer.value) }));
+    pairs.push({ name, ours: speed(ours), theirs: products });
+    yield* beside({ ...figure, case: name, value: speed(ours), unit: "GFLOP/s" }, products);
     if (batch === 1) {
-      const read = (out * from * bits[format]) / 8 / taken / 1e9;
-      yield* beside({ ...figure, case: `${name}/read`, value: read, unit: "GB/s" }, ofCase(measured, "read"));
+      const read = (taken: number): number => bytesRead(one) / taken / 1e9;
+      const memory = theirs.filter((peer) => !isProduct(peer)).map((peer) => ({ ...peer, value: read(peer.value) }));
+      yield* beside({ ...figure, case: `${name}/read`, value: read(ours), unit: "GB/s" }, memory);
     }
     if (format !== "bf16") {
-      const value = speed(await timed("float"));
-      yield* beside({ ...figure, case: `${name}/float`, value, unit: "GFLOP/s" }, theirs);
+      const float = await timed("float", called.filter(isProduct));
+      const their = float.theirs.map((peer) => ({ ...peer, value: speed(peer.value) }));
+      yield* beside({ ...figure, case: `${name}/float`, value: speed(float.ours), unit: "GFLOP/s" }, their);
     }
     for (const w of [x, ...ws]) w.dispose();
   }
+  for (const peer of called) peer.close();
   yield* summary({ bench: "gemm-quant", device, threads, unit: "GFLOP/s" }, pairs, {
     mean: "geometric-mean",
     least: "least",
     best: "best",
   });
-};
+}
 
-/** Says where the peer computes something else. */
-async function compare(name: string, y: Tensor, lines: readonly PeerLine[]): Promise<void> {
+const isProduct = ({ name }: { readonly name: string }): boolean => name !== "memory";
+
+/** Says where a peer computes something else. */
+async function compare(name: string, y: Tensor, theirs: Timed["theirs"]): Promise<void> {
   let total = 0;
   for (const v of (await y.data()) as Float32Array) total += Math.abs(v);
-  for (const { case: of, name: peer, check } of lines)
-    if (of === name && check !== undefined && !(Math.abs(check - total) <= tolerance * total))
+  for (const { name: peer, check } of theirs)
+    if (!(Math.abs(check - total) <= tolerance * total))
       console.error(`gemm-quant: ${name}: the magnitudes of our results add up to ${total}, ${peer}'s to ${check}`);
 }

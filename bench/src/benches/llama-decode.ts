@@ -1,6 +1,7 @@
 /** Tokens of a LLaMA made one after another, batch 1, weights in f32 and in blocks of q4_0: each token reads every weight once, so the
- *  bound is the memory's bandwidth, measured between the tokens in the WebAssembly tier by a kernel that reads as many bytes and does
- *  nothing else. The same weights as a GGUF file in llama.cpp; transformers on a model of its own. */
+ *  bound is, in f32, the memory's bandwidth, measured between the tokens by a loop that reads as many bytes and does nothing else: a
+ *  kernel in the WebAssembly tier, C beside the native one. Blocks of a model of this size fit into caches. The same weights as a GGUF file
+ *  in llama.cpp; transformers on a model of its own. All take turns. */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -10,10 +11,11 @@ import { llama, type Llama, llamaConfig, llamaConfigToJson, quantizeLlama, Sessi
 import { type Activations, jit, key, nn, tensor, type Tensor } from "sinan";
 import type { Device } from "sinan/south";
 import { beside, type Figure } from "../figure.ts";
-import type { Cases } from "../main.ts";
-import { median, times } from "../measure.ts";
+import type { Cases, Options } from "../main.ts";
+import { type CalledPeer, calledPeer, calledTorches } from "../called-peer.ts";
+import { inTurn, type Timed } from "../in-turn.ts";
+import { times } from "../measure.ts";
 import { writeGguf } from "../models/gguf.ts";
-import { ofCase, type PeerLine, runAll, runTorch } from "../peers.ts";
 import { openCpu } from "../processor.ts";
 
 /** 55 million weights: more than caches hold. */
@@ -41,43 +43,66 @@ const isMatrix = (name: string): boolean => name.endsWith("_proj.weight") || nam
 const inFormat = (model: Llama, format: Format, activations: Activations): Llama =>
   format === "f32" ? model : quantizeLlama(model, format, { activations });
 
-async function peersOf(
-  model: Llama,
-  format: Format,
-  { threads, seconds, isQuick }: { readonly threads: number; readonly seconds: number; readonly isQuick: boolean },
-): Promise<PeerLine[]> {
-  const folder = mkdtempSync(path.join(tmpdir(), "sinan-decode-"));
-  try {
-    const file = path.join(folder, "model.gguf");
-    await writeGguf(file, model);
-    const json = path.join(folder, "config.json");
-    writeFileSync(json, JSON.stringify(llamaConfigToJson(config)));
-    const length = ["--prompt", prompt.join(","), "--length", String(config.maxPositionEmbeddings)];
-    const settings = ["--case", caseOf(format), ...length, "--seconds", String(seconds)];
-    const args = ["--model", file, ...settings, "--threads", String(threads)];
-    const own = await runAll([{ file: "llama-decode.py", args, needs: "@node-llama-cpp" }], threads);
-    if (format !== "f32") return own;
-    const theirs = { isQuick, needs: "transformers" } as const;
-    return [...own, ...(await runTorch("transformers-decode.py", ["--config", json, ...settings], threads, theirs))];
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
+interface Asked {
+  readonly threads: number;
+  readonly isQuick: boolean;
+  /** Of the weights that a token reads. */
+  readonly bytes: number;
 }
 
-/** Says where the peer computes something else. */
-async function compare(model: Llama, format: Format, lines: readonly PeerLine[]): Promise<void> {
+/** @param folder  for the files that the peers read */
+async function peersOf(model: Llama, format: Format, folder: string, asked: Asked): Promise<CalledPeer[]> {
+  const { threads, isQuick, bytes } = asked;
+  const file = path.join(folder, `${format}.gguf`);
+  await writeGguf(file, model);
+  const json = path.join(folder, "config.json");
+  writeFileSync(json, JSON.stringify(llamaConfigToJson(config)));
+  const length = ["--prompt", prompt.join(","), "--length", String(config.maxPositionEmbeddings)];
+  const settings = ["--case", caseOf(format), ...length];
+  const counted = ["--threads", String(threads)];
+  const programs = [
+    { file: "llama-decode.py", args: ["--model", file, ...settings, ...counted], needs: "@node-llama-cpp" },
+    ...(format === "f32"
+      ? [{ file: "stream-read.mjs", args: ["--bytes", `${caseOf(format)}:${bytes}`, ...counted], needs: "." }]
+      : []),
+  ];
+  const found: CalledPeer[] = [];
+  for (const program of programs) {
+    const peer = await calledPeer(program, { threads });
+    if (peer) found.push(peer);
+  }
+  if (format !== "f32") return found;
+  const theirs = {
+    file: "transformers-decode.py",
+    args: ["--config", json, ...settings],
+    needs: "transformers",
+  } as const;
+  return [...found, ...(await calledTorches(theirs, threads, isQuick))];
+}
+
+/** Says where llama.cpp computes something else. */
+async function compare(model: Llama, format: Format, theirs: Timed["theirs"]): Promise<void> {
   const scores = jit((m: Llama, ids: Tensor) => m(ids).narrow(1, prompt.length - 1, 1))(
     model,
     tensor([prompt], { dtype: "i32" }),
   );
   let total = 0;
   for (const v of (await scores.data()) as Float32Array) total += Math.abs(v);
-  for (const { name, check } of lines)
-    if (check !== undefined && !(Math.abs(check - total) <= tolerance[format] * total))
+  for (const { name, check } of theirs)
+    if (name === "llama.cpp" && !(Math.abs(check - total) <= tolerance[format] * total))
       console.error(`llama-decode: ${format}: the magnitudes of our scores add up to ${total}, ${name}'s to ${check}`);
 }
 
-export const cases: Cases = async function* ({ threads, peers, seconds, quick }): AsyncGenerator<Figure> {
+export const cases: Cases = async function* (options): AsyncGenerator<Figure> {
+  const folder = mkdtempSync(path.join(tmpdir(), "sinan-decode-"));
+  try {
+    yield* casesIn(folder, options);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+};
+
+async function* casesIn(folder: string, { threads, peers, seconds, quick }: Options): AsyncGenerator<Figure> {
   const device = await openCpu(threads);
   const fresh = llama(config).init(key(0));
   for (const format of Object.keys(blockBytes) as Format[]) {
@@ -87,67 +112,66 @@ export const cases: Cases = async function* ({ threads, peers, seconds, quick })
       await w.data();
       if (isMatrix(name)) bytes += (w.size / 32) * blockBytes[format];
     }
-    const measured = peers ? await peersOf(model, format, { threads, seconds, isQuick: quick }) : [];
+    const called = peers ? await peersOf(model, format, folder, { threads, isQuick: quick, bytes }) : [];
+    const memory = device === "cpu-wasm" && format === "f32" ? await reader(threads, bytes) : undefined;
+    const all = [...called.filter(({ name }) => !memory || name !== memory.name), ...(memory ? [memory] : [])];
     const name = caseOf(format);
     // The unrounded case has a row of its own.
-    const all = [
+    const cases = [
       [name, model] as const,
       ...(format === "f32" ? [] : [[`${name}/float`, inFormat(fresh, format, "float")] as const]),
     ];
-    for (const [of, own] of all) {
-      await compare(own, format, measured);
-      const read = device === "cpu-wasm" ? await reader(threads, Math.ceil(bytes / pieceBytes)) : undefined;
-      const { taken, bound } = await decode(own, seconds, read);
-      const figure = { bench: "llama-decode", case: of, device, threads, unit: "tokens/s" } as const;
+    for (const [of, own] of cases) {
+      const decoder = tokens(own);
       // The first ones compile.
-      const perSecond = (each: readonly number[]): number => 1 / median(each.slice(2));
-      const memory = read
-        ? [{ name: "memory", version: `${(bytes / 2 ** 20).toFixed(0)} MiB`, value: perSecond(bound) }]
-        : [];
-      yield* beside({ ...figure, value: perSecond(taken) }, [...memory, ...ofCase(measured, name)]);
+      for (let i = 0; i < 3; i++) await decoder.next();
+      const { ours, theirs } = await inTurn(decoder.next, all, name, { seconds, threads });
+      decoder.dispose();
+      await compare(own, format, theirs);
+      const figure = { bench: "llama-decode", case: of, device, threads, unit: "tokens/s" } as const;
+      const perSecond = theirs.map((peer) => ({ ...peer, value: 1 / peer.value }));
+      yield* beside({ ...figure, value: 1 / ours }, perSecond);
     }
+    for (const peer of called) peer.close();
   }
-};
+}
 
-/** The seconds of each token, and of reading as many bytes between them. */
-async function decode(
-  model: Llama,
-  seconds: number,
-  read: (() => Promise<void>) | undefined,
-): Promise<{ taken: number[]; bound: number[] }> {
-  const bound: number[] = [];
-  const taken: number[] = [];
-  const once = { warmup: 0, atLeast: 1, seconds: 0 };
-  let session = new Session(model);
-  let token = await session.next(prompt);
-  const end = performance.now() + seconds * 1000;
-  while (taken.length < 16 || performance.now() < end) {
-    if (session.length === config.maxPositionEmbeddings) {
-      session.dispose();
+/** Tokens one after another; behind the prompt again where there is no more room. */
+function tokens(model: Llama): { readonly next: () => Promise<void>; readonly dispose: () => void } {
+  let session: Session | undefined;
+  let token = 0;
+  const next = async (): Promise<void> => {
+    if (!session || session.length === config.maxPositionEmbeddings) {
+      session?.dispose();
       session = new Session(model);
       token = await session.next(prompt);
     }
-    taken.push(...(await times(async () => (token = await session.next([token])), once)));
-    if (read) bound.push(...(await times(read, once)));
-  }
-  session.dispose();
-  return { taken, bound };
+    token = await session.next([token]);
+  };
+  return { next, dispose: () => session?.dispose() };
 }
 
-/** Reads so many pieces of memory, shared by so many threads. */
-async function reader(threads: number, pieces: number): Promise<() => Promise<void>> {
+/** Reads so many bytes of memory by a kernel, shared by so many threads. */
+async function reader(threads: number, bytes: number): Promise<CalledPeer> {
+  const pieces = Math.ceil(bytes / pieceBytes);
   const own: Device = await cpuDriver.open("cpu:wasm", { threads });
   const executable = await own.load(reading(pieces, own.hardware.sharedMemory === true));
-  const regions = [pieces * pieceBytes, 16 * pieces].map((bytes) => ({
-    memory: own.alloc(bytes, "device"),
+  const regions = [pieces * pieceBytes, 16 * pieces].map((size) => ({
+    memory: own.alloc(size, "device"),
     offset: 0,
-    bytes,
+    bytes: size,
   }));
   for (const { memory } of regions) memory.view?.().fill(1);
   let clock = 0n;
-  return () => {
+  const read = (): Promise<void> => {
     const signal = { timeline: 0, value: ++clock };
     own.submit("compute", [{ kind: "launch", executable, regions, scalars: [] }], [], signal);
     return own.wait(signal);
+  };
+  return {
+    name: "memory",
+    version: `${(bytes / 2 ** 20).toFixed(0)} MiB`,
+    turn: async (_, seconds) => ({ times: await times(read, { warmup: 1, atLeast: 1, seconds }), check: bytes }),
+    close: () => void own.close(),
   };
 }
