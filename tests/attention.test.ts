@@ -25,6 +25,8 @@ import {
 } from "sinan";
 import { compile } from "../core/src/compiler/compile.ts";
 import { tensorType } from "../core/src/ir/type.ts";
+import { lower } from "../core/src/kernel/lower.ts";
+import { itemsOf, loadsIn, placedNests, rangeOfLoop, rangesIn } from "../core/src/kernel/nests.ts";
 import type { HardwareModel } from "../core/src/runtime/hardware.ts";
 import { trace } from "../core/src/tensor/trace.ts";
 import { cpuDriver } from "../south/cpu/src/index.ts";
@@ -59,6 +61,8 @@ const cases: Readonly<Record<string, Case>> = {
   "no keys": { heads: 2, kvHeads: 2, queries: 3, keys: 0, mask: "bool" },
   "no queries": { heads: 2, kvHeads: 1, queries: 0, keys: 70 },
   "no batch": { batch: 0, heads: 2, kvHeads: 2, queries: 3, keys: 4, causal: true },
+  "one query of three parts of keys": { batch: 2, heads: 4, kvHeads: 2, queries: 1, keys: 2100 },
+  "two parts, one after the other": { heads: 2, kvHeads: 1, queries: 33, keys: 1030, causal: true },
   "a bias": { heads: 3, kvHeads: 3, queries: 40, keys: 64, mask: "bias", causal: true },
 };
 
@@ -221,6 +225,82 @@ for (const [name, c] of Object.entries(startCases))
     assert.deepEqual(await run("cpu", { threads: 1 }, true), one);
     assert.deepEqual(await run("cpu", { threads: 2, grain: 1 }, false), one);
   });
+
+test("parts of keys: as many pieces of work as the shape says, and the bits of a head that has them one after the other", async () => {
+  const loopsOf = (batch: number, heads: number, keys: number): (readonly [kind: string, pieces: number])[] => {
+    const dims = [batch, heads, keys, 8];
+    const types = [tensorType("f32", [batch, heads, 1, 8]), tensorType("f32", dims), tensorType("f32", dims)];
+    const { fn } = trace("attention", types, ([q, k, v]) => [
+      nn.scaledDotProductAttention(q as Tensor, k as Tensor, v as Tensor),
+    ]);
+    return itemsOf(lower(fn)).flatMap((item) =>
+      item.op === "loop" ? [[item.attr.kind, rangeOfLoop(item).attr.extent] as const] : [],
+    );
+  };
+  assert.deepEqual(loopsOf(1, 1, 16_384), [
+    ["parallel", 16],
+    ["parallel", 1],
+  ]);
+  assert.deepEqual(loopsOf(1, 3, 2500), [
+    ["parallel", 9],
+    ["parallel", 3],
+  ]);
+  assert.deepEqual(loopsOf(1, 3, 1024), [["parallel", 3]]);
+  assert.deepEqual(loopsOf(2, 16, 16_384), [["parallel", 32]]);
+
+  const [q, k, v] = sampleOf({ batch: 32, heads: 1, kvHeads: 1, queries: 1, keys: 2500 });
+  const run = async (options: Record<string, number>, batch: number) => {
+    await device("cpu", { options });
+    const some = [q, k, v].map((x) => x.narrow(0, 0, batch)) as [Tensor, Tensor, Tensor];
+    return numbers(nn.scaledDotProductAttention(...some).narrow(0, 0, 1));
+  };
+  const want = await run({ threads: 1 }, 32);
+  for (const threads of [1, 2, 5]) assert.deepEqual(await run({ threads, grain: 1 }, 1), want, `${threads} threads`);
+});
+
+test("a cache with places for several parts has the bits of the keys that are there", async () => {
+  await device("cpu");
+  const [q, k, v] = sampleOf({ heads: 4, kvHeads: 2, queries: 30, keys: 2500 });
+  for (const length of [40, 1024, 1500]) {
+    const cache = (x: Tensor): Tensor =>
+      concat([x.narrow(2, 0, length), full([1, 2, 3008 - length, 8], Number.NaN)], 2);
+    const kvLengths = tensor([length], { dtype: "i32" });
+    const lastOf = (count: number): Promise<number[]> => {
+      const some = q.narrow(2, 30 - count, count);
+      const y = nn.scaledDotProductAttention(some, cache(k), cache(v), { causal: true, kvLengths });
+      return numbers(y.at(slice(), slice(), -1));
+    };
+    const alone = await lastOf(1);
+    assert.ok(alone.every(Number.isFinite));
+    for (const count of [2, 5, 30]) assert.deepEqual(await lastOf(count), alone, `${count} of ${length}`);
+  }
+});
+
+test("heads that share keys go through them together", () => {
+  const keys = tensorType("f32", [1, 2, 128, 16]);
+  for (const group of [1, 4]) {
+    const types = [tensorType("f32", [1, 2 * group, 1, 16]), keys, keys];
+    const { fn } = trace("attention", types, ([q, k, v]) => [
+      nn.scaledDotProductAttention(q as Tensor, k as Tensor, v as Tensor),
+    ]);
+    const kernel = lower(fn);
+    const read = new Set(kernel.params.slice(1, 3));
+    for (const { nest, around } of placedNests(kernel)) {
+      const loads = loadsIn([nest]).filter((load) => read.has(load.src[0] as never));
+      if (loads.length === 0) continue;
+      // Two heads, two tiles: elements of a tile times queries, and no loop over queries around them.
+      assert.equal(
+        around.reduce((n, loop) => n * rangeOfLoop(loop).attr.extent, 1),
+        4,
+      );
+      const extents = [...rangesIn([nest]).values()].flatMap((r) => (r.attr.kind === "outer" ? [] : [r.attr.extent]));
+      assert.equal(
+        extents.reduce((n, extent) => n * extent, 1),
+        group * 64 * 16,
+      );
+    }
+  }
+});
 
 test("tiles of keys that no query sees are not visited", async () => {
   await device("cpu", { options: { threads: 1 } });

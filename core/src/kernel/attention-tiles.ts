@@ -13,7 +13,9 @@ export const STEPS = 64;
 /** Keys of which the scores of a query that is alone are made at a time. */
 export const FEW = 16;
 /** Blocks of work, each with scratch memory of its own: enough to be shared evenly. */
-const BLOCKS = 32;
+export const BLOCKS = 32;
+/** Keys that share a state, a multiple of `STEPS`: long enough to be worth a thread, and short enough to be shared evenly. */
+export const PART = 1024;
 
 export const none = Number.NEGATIVE_INFINITY;
 
@@ -23,6 +25,23 @@ export interface Tile {
   readonly set: (row: Node, column: Node, value: Node) => Node;
 }
 
+/** What is known of a tile of queries after some keys: the largest score, the sum of exponentials, and the values mixed by them. */
+export interface State {
+  readonly m: Tile;
+  readonly l: Tile;
+  readonly o: Tile;
+}
+
+/** One of the tiles in a buffer of them. */
+export function tileIn(buffer: Node, place: Node, rows: number, width: number): Tile {
+  const index = (row: Node, column: Node): Node =>
+    addIndex(addIndex(mulIndex(place, rows * width), mulIndex(row, width)), column);
+  return {
+    at: (row, column) => build("load", [buffer, index(row, column)], {}),
+    set: (row, column, value) => build("store", [buffer, index(row, column), value], {}),
+  };
+}
+
 /** What both kernels are written with. */
 export function toolsOf(
   { newRange, newOuter, newScratch }: ItemTools,
@@ -30,15 +49,8 @@ export function toolsOf(
   blocks: number,
   dtype: ReturnType<typeof dtypeOf>,
 ) {
-  const tile = (rows: number, width: number, of = dtype): Tile => {
-    const buffer = newScratch(of, blocks * rows * width);
-    const index = (row: Node, column: Node): Node =>
-      addIndex(addIndex(mulIndex(block, rows * width), mulIndex(row, width)), column);
-    return {
-      at: (row, column) => build("load", [buffer, index(row, column)], {}),
-      set: (row, column, value) => build("store", [buffer, index(row, column), value], {}),
-    };
-  };
+  const tile = (rows: number, width: number, of = dtype): Tile =>
+    tileIn(newScratch(of, blocks * rows * width), block, rows, width);
   /** A nest over these many rows and columns. */
   const nest = (rows: number, columns: number, stores: (row: Node, column: Node) => readonly Node[]): Item => {
     const ranges = [newRange(rows, "loop"), newRange(columns, "loop")] as const;

@@ -17,6 +17,8 @@ const fewRows = 2;
 /** Bytes that a window's panels are asked for ahead, where they are at least so many: more than a page, where a processor begins anew. */
 const panelAhead = 8192;
 const largePanels = 2 ** 18;
+/** A tile of more bytes than this would drive out what is worked on. */
+const largeTile = 2 ** 16;
 /** Rows at least so many bytes apart are soon on other pages, which no processor foresees. */
 const farApart = 1024;
 
@@ -44,6 +46,7 @@ export class Ahead {
    *  @param where  `first` is the index of the first lane, to which `pointer` points */
   ask(load: Node, { index, first, pointer, place }: Where, at: Block): void {
     if (this.rows(load, index, pointer, at)) return;
+    this.tiles(load, this.#reach.home(load, at))?.(pointer);
     this.narrow(load, first, place, at);
     this.panels(load, index, pointer, at);
   }
@@ -97,6 +100,22 @@ export class Ahead {
         ? `(${indexName(range)} < ${extent - iterations} ? ${on} : ${end})`
         : String(on);
     return (place) => addLine(home, this.#reach.levelOf(load), prefetch(`${place} + ${distance}`, true));
+  }
+
+  /** How a nest that reads each element of a tile once asks for the next tile, which a loop around the nest goes on to. */
+  tiles(load: Node, home: Block): ((place: string) => void) | undefined {
+    const { prefetch } = this.#language;
+    const free = this.#reach.freeOf(load);
+    const path = pathTo(home).flatMap(({ range }) => range ?? []);
+    if (!prefetch || path.length === 0 || !path.every((r) => free.has(r))) return undefined;
+    const steps = [...affine(load.src[1] as Node).terms].flatMap(([atom, step]) =>
+      atom.op === "range" && atom.attr.kind === "outer" && step > 0 ? [step] : [],
+    );
+    if (steps.length === 0) return undefined;
+    const step = Math.min(...steps);
+    const bytes = step * byteSize(dtypeOf(load), 1);
+    if (bytes < longStream || bytes > largeTile) return undefined;
+    return (place) => addLine(home, this.#reach.levelOf(load), prefetch(`${place} + ${step}`));
   }
 
   /** Asks memory for what coming iterations of the loop around a sum will read of narrow numbers: they are read so fast that a processor

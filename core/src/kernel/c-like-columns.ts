@@ -58,7 +58,8 @@ export class Columns {
       return name;
     };
     // All lanes go on by one block of each row.
-    const ask = this.#nest.ahead.stream(first, home, this.#nest.lanes.width);
+    const { ahead } = this.#nest;
+    const ask = ahead.stream(first, home, this.#nest.lanes.width) ?? ahead.tiles(first, home);
     const rows = this.#nest.inLanes(index).map((row) => {
       const [base, offset] = this.#nest.place(buffer, row, home);
       ask?.(`${base} + ${offset}`);
