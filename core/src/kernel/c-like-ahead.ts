@@ -1,10 +1,12 @@
-/** What a nest asks of memory before it reads it: rows that no processor foresees, and narrow numbers that are read as fast as they come. */
+/** What a nest asks of memory before it needs it: rows that no processor foresees, where results go, and narrow numbers that are read as fast
+ *  as they come. */
 import type { CLike } from "./c-like.ts";
 import { pathTo, type Reach } from "./c-like-reach.ts";
-import { addLine, type Block, indexName } from "./c-like-text.ts";
+import { addLine, type Block, indexName, SHORT } from "./c-like-text.ts";
 import { byteSize, dtypes } from "../ir/dtype.ts";
 import { dtypeOf, type Node } from "../ir/node.ts";
-import { addIndex, affine, constIndex, mulIndex } from "../ops/indexing.ts";
+import { accumulatesIn, loadsIn, type RangeNode, type StoreNode } from "./nests.ts";
+import { addIndex, affine, constIndex, mulIndex, subIndex } from "../ops/indexing.ts";
 
 /** A loop over more bytes than this asks for what it reads so many bytes ahead. */
 const longStream = 2048;
@@ -22,6 +24,16 @@ const largeTile = 2 ** 16;
 /** Rows at least so many bytes apart are soon on other pages, which no processor foresees. */
 const farApart = 1024;
 
+/** Fewer results of a tile, or of shorter sums, are not worth asking for. */
+const fewResults = 8;
+const fewSteps = 64;
+const lineBytes = 64;
+
+/** A buffer's name, or a pointer into it, and the index behind it. */
+type Placing = (buffer: Node, index: Node, at: Block) => readonly [string, string];
+
+const isReduced = (r: RangeNode | undefined): boolean => r?.attr.kind === "reduce";
+
 /** Where a load's lanes lie. */
 interface Where {
   readonly index: Node;
@@ -35,6 +47,8 @@ export class Ahead {
   readonly #reach: Reach;
   /** Lanes of a vector. */
   readonly #width: number;
+  /** What was asked for of memory behind a pointer. */
+  readonly #asked = new Map<Block, Map<string, number[]>>();
 
   constructor(language: CLike, reach: Reach, width: number) {
     this.#language = language;
@@ -49,6 +63,70 @@ export class Ahead {
     this.tiles(load, this.#reach.home(load, at))?.(pointer);
     this.narrow(load, first, place, at);
     this.panels(load, index, pointer, at);
+  }
+
+  /** Asks for where a tile's results go, and for what they are made of besides sums, before these begin; it is read behind them. Where
+   *  lanes lie far apart it is as near without. */
+  results(instances: readonly (readonly StoreNode[])[], at: Block, place: Placing): void {
+    const stores = instances.flat();
+    const sums = accumulatesIn(stores);
+    const steps = sums.map((sum) => (sum.src.slice(1) as RangeNode[]).reduce((n, r) => n * r.attr.extent, 1));
+    if (instances.length < fewResults || sums.length === 0 || Math.min(...steps) < fewSteps) return;
+    const inSums = new Set(loadsIn(sums));
+    const beside = ({ src: [, index] }: Node): boolean => this.#reach.stepOf(index as Node) === 1;
+    const late = loadsIn(stores).filter(
+      (load) => !inSums.has(load) && load.src.length === 2 && beside(load) && this.#reach.home(load, at) === at,
+    );
+    for (const load of late) this.#reach.delay(load);
+    const places = (all: readonly Node[]): [Node, Node][] => all.map(({ src }) => [src[0] as Node, src[1] as Node]);
+    this.#lines(places(late), at, "read", place);
+    this.#lines(places(stores.filter(beside)), at, "written", place);
+  }
+
+  /** Asks for those rows of an image that windows of the next iteration along the image are the first to see. */
+  window(value: Node, inside: Block, place: Placing): void {
+    const path = pathTo(inside);
+    const inner = path.findIndex(({ range, parent }) => isReduced(range) && isReduced(parent?.range));
+    for (const load of loadsIn([value])) {
+      const [buffer, index] = load.src as [Node, Node];
+      const { terms } = affine(index);
+      const at = (r: RangeNode | undefined): number => (r && terms.get(r)) ?? 0;
+      const along = path.slice(inner).find(({ range }) => at(range) >= this.#width);
+      const step = at(along?.range);
+      const over = path.findLast(({ range }) => range && !isReduced(range) && at(range) > 0 && at(range) % step === 0);
+      const [window, image] = [along, over].map((block) => block?.range?.attr.extent ?? 0) as [number, number];
+      const rows = at(over?.range) / step;
+      const isKnown = [...this.#reach.freeOf(load)].every(
+        (r) => this.#reach.varies(r) || path.some((b) => b.range === r),
+      );
+      if (inner < 0 || !along?.parent || !isKnown || window > SHORT || image < window || rows > window) continue;
+      const ranges = path.slice(path.indexOf(along)).flatMap(({ range }) => range ?? []);
+      const first = ranges.reduce((from, r) => subIndex(from, mulIndex(r, at(r))), index);
+      const next = Array.from({ length: rows }, (_, row) => addIndex(first, constIndex((window + row) * step)));
+      const touched = next.map((row): [Node, Node] => [buffer, row]);
+      this.#lines(touched, along.parent, "read", place);
+    }
+  }
+
+  /** Asks for cache lines, at most once for each. */
+  #lines(
+    touched: readonly (readonly [buffer: Node, index: Node])[],
+    at: Block,
+    to: "read" | "written",
+    place: Placing,
+  ): void {
+    const { prefetch } = this.#language;
+    const asked = this.#asked.get(at) ?? new Map<string, number[]>();
+    this.#asked.set(at, asked);
+    for (const [buffer, index] of touched) {
+      const [base, offset] = place(buffer, this.#reach.firstLane(index), at);
+      const line = lineBytes / byteSize(dtypeOf(buffer), 1);
+      const known = asked.get(base) ?? [];
+      asked.set(base, known);
+      if (!prefetch || known.some((other) => Math.abs(other - Number(offset)) < line)) continue;
+      known.push(Number(offset));
+      addLine(at, 0, prefetch(`${base} + ${offset}`, to));
+    }
   }
 
   /** Asks for rows under each other; a processor foresees by itself what lies side by side.
@@ -99,7 +177,7 @@ export class Ahead {
       iterations < extent && range.attr.kind === "reduce"
         ? `(${indexName(range)} < ${extent - iterations} ? ${on} : ${end})`
         : String(on);
-    return (place) => addLine(home, this.#reach.levelOf(load), prefetch(`${place} + ${distance}`, true));
+    return (place) => addLine(home, this.#reach.levelOf(load), prefetch(`${place} + ${distance}`, "once"));
   }
 
   /** How a nest that reads each element of a tile once asks for the next tile, which a loop around the nest goes on to. */

@@ -97,6 +97,7 @@ export class NestText {
       ...this.#tools,
       lane: this.#lane,
       columns: this.#columns,
+      ahead: this.#ahead,
       instancesOf: (n, all) => this.#instancesOf(n, all),
       named: (n, text, lines) => this.#named(n, text, lines),
     });
@@ -117,6 +118,7 @@ export class NestText {
     for (const r of serial) at = at.inner = newBlock(r, at);
     const instances = points([...outputs.filter((r) => r !== this.#lane && !isSerial(r)), ...written]);
     const stores = this.#instances(nest.src, instances) as StoreNode[][];
+    if (!this.#readsOwn) this.#ahead.results(stores, at, this.#tools.place);
     const level = nest.src.reduce((most, store) => Math.max(most, this.#reach.levelOf(store)), 0);
     this.#columns?.find(stores.flat());
     const { copy } = this.#context.language;
@@ -197,7 +199,7 @@ export class NestText {
     if (!this.#reach.varies(index) && !isMasked)
       // All lanes go to one place: the last one stays.
       return [single(index, this.#lanes.extract(stored, dtype, this.#lanes.width - 1), condition)];
-    if (this.#stepOf(index) === 1) {
+    if (this.#reach.stepOf(index) === 1) {
       const pointer = this.#pointerOf(buffer, index, at, own);
       const lines = this.#lanes.store(pointer, stored, dtype, isMasked ? condition : undefined);
       return lines.map((line) => guarded(isMasked ? undefined : condition, line));
@@ -215,13 +217,6 @@ export class NestText {
     return (
       this.#arguments.get(buffer) ?? fail(`${buffer.op} is not one of the kernel's buffers`, "it is a kernel's own")
     );
-  }
-
-  /** How far apart lanes lie in memory: 1 where they are side by side. */
-  #stepOf(index: Node): number | undefined {
-    const { terms } = affine(index);
-    const isPlain = [...terms.keys()].every((atom) => atom === this.#lane || !this.#reach.varies(atom));
-    return this.#lane && isPlain ? terms.get(this.#lane) : undefined;
   }
 
   /** What stands for elements behind the first lane's. */
@@ -313,7 +308,9 @@ export class NestText {
   #isPieced(n: Node): boolean {
     if (n.op !== "bitcast" || !this.#reach.varies(n)) return false;
     const loads = loadsIn([n]);
-    return loads.length > 1 && loads.every((load) => load.src.length === 2 && this.#stepOf(load.src[1] as Node) !== 1);
+    return (
+      loads.length > 1 && loads.every((load) => load.src.length === 2 && this.#reach.stepOf(load.src[1] as Node) !== 1)
+    );
   }
 
   #made(n: Node, at: Block, of: (n: Node) => Text, own: Own | undefined): Text {
@@ -368,7 +365,7 @@ export class NestText {
       const loaded = language.load(...this.#place(buffer, index, at, own, language.opaque), dtype);
       return one(mask ? language.select(only(this.#value(mask, at, own)), loaded, language.literal(0, dtype)) : loaded);
     }
-    if (this.#stepOf(index) === 1) {
+    if (this.#reach.stepOf(index) === 1) {
       const condition = mask && this.#value(mask, at, own);
       const pointer = this.#pointerOf(buffer, index, at, own);
       const first = this.#lane ? subIndex(index, this.#lane) : index;
@@ -380,7 +377,7 @@ export class NestText {
     }
     const column = this.#columns?.of(n, at);
     if (column !== undefined) return { element: this.#lanes.elementOf(dtype), parts: [column] };
-    if (!mask && this.#stepOf(index) === 2 && dtype !== "bool" && this.#lanes.isWhole(dtype))
+    if (!mask && this.#reach.stepOf(index) === 2 && dtype !== "bool" && this.#lanes.isWhole(dtype))
       return this.#lanes.loadEveryOther(this.#pointerOf(buffer, index, at, own, 2), dtype);
     return this.#lanes.pack(
       dtype,

@@ -203,7 +203,7 @@ export class Quads {
     );
     const [base, offset] = place(buffer, next, home);
     for (let i = 0; i < lines; i++)
-      addLine(home, level, language.prefetch(`${base} + ${Number(offset) + i * LINE}`, true));
+      addLine(home, level, language.prefetch(`${base} + ${Number(offset) + i * LINE}`, "once"));
   }
 }
 

@@ -3,6 +3,7 @@ import { codeOf as codeIn } from "./c-like-codes.ts";
 import type { Block } from "./c-like-text.ts";
 import { topological } from "../ir/fn.ts";
 import type { Node } from "../ir/node.ts";
+import { affine, subIndex } from "../ops/indexing.ts";
 import type { RangeNode } from "./nests.ts";
 
 export class Reach {
@@ -12,6 +13,7 @@ export class Reach {
   readonly #free = new Map<Node, ReadonlySet<Node>>();
   readonly #levels = new Map<Node, number>();
   readonly #codes = new Map<Node, Node | undefined>();
+  readonly #late = new Set<Node>();
 
   constructor(lane: RangeNode | undefined, hasCodes: boolean) {
     this.#lane = lane;
@@ -53,9 +55,26 @@ export class Reach {
     for (const n of topological([root], (m) => !this.#levels.has(m))) {
       if (this.#levels.has(n)) continue;
       const below = n.src.reduce((most, s) => Math.max(most, this.#levels.get(s) ?? 0), 0);
-      this.#levels.set(n, below + (n.op === "accumulate" ? 1 : 0));
+      this.#levels.set(n, below + (n.op === "accumulate" || this.#late.has(n) ? 1 : 0));
     }
     return this.#levels.get(root) ?? 0;
+  }
+
+  /** From here on a value is made behind the sums beside it, where it is not known further outside. */
+  delay(n: Node): void {
+    this.#late.add(n);
+  }
+
+  /** An index in the first lane, where lanes lie side by side or in one place. */
+  firstLane(index: Node): Node {
+    return this.#lane && this.varies(index) ? subIndex(index, this.#lane) : index;
+  }
+
+  /** How far apart lanes lie in memory: 1 where they are side by side. */
+  stepOf(index: Node): number | undefined {
+    const { terms } = affine(index);
+    const isPlain = [...terms.keys()].every((atom) => atom === this.#lane || !this.varies(atom));
+    return this.#lane && isPlain ? terms.get(this.#lane) : undefined;
   }
 
   /** The outermost block, at or around `at`, where a node is known. */

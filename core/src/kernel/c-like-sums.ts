@@ -2,6 +2,7 @@
 import { identityOf } from "../interpreter/contraction.ts";
 import { dtypeOf, type Node } from "../ir/node.ts";
 import { quadOf } from "./byte-product.ts";
+import type { Ahead } from "./c-like-ahead.ts";
 import type { Columns } from "./c-like-columns.ts";
 import { one, only, type Text } from "./c-like-lanes.ts";
 import { Quads } from "./c-like-quads.ts";
@@ -16,6 +17,7 @@ import { substitute } from "./substitute.ts";
 interface Tools extends Nest {
   readonly lane: RangeNode | undefined;
   readonly columns: Columns | undefined;
+  readonly ahead: Ahead;
   /** The text that stands for a node's value, as seen from a block. */
   readonly value: (n: Node, at: Block) => Text;
   /** The node where ranges have the values of each of these points. */
@@ -74,6 +76,7 @@ export class Sums {
     const isAcross = this.#nest.lane !== undefined && ranges.includes(this.#nest.lane);
     const side = ranges.filter((r) => !isSerial(r));
     const sides = points(side.filter((r) => r !== this.#nest.lane));
+    if (this.#nest.lane && n.attr.product) this.#nest.ahead.window(n.src[0] as Node, inside, this.#nest.place);
     const rows = this.#nest.instancesOf(n.src[0] as Node, sides).map((value) => {
       const steps = this.#nest.instancesOf(value, written ?? [nowhere]);
       if (written) this.#nest.columns?.find(steps);

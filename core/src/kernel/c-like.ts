@@ -44,8 +44,8 @@ export interface CLike {
   readonly pointer?: (dtype: DType, name: string, value: string) => string;
   /** A statement that keeps a compiler from knowing what a pointer has to do with others. */
   readonly opaque?: (pointer: string) => string;
-  /** A statement that asks for memory which will be read soon, and perhaps only once. It may lie behind all memory. */
-  readonly prefetch?: (pointer: string, isOnce?: boolean) => string;
+  /** A statement that asks for memory which will be read soon, or only once, or written. It may lie behind all memory. */
+  readonly prefetch?: (pointer: string, to?: "read" | "once" | "written") => string;
   /** Absent where lanes are to be written out. */
   readonly vectors?: Vectors;
   /** How names are given to a value, and to an accumulator that begins with it. */

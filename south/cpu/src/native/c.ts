@@ -270,7 +270,8 @@ export const c: CLike = {
   variable: (type, name, value) => `${type} ${name} = ${value};`,
   loop: (index, extent, begin = "0") => `for (int64_t ${index} = ${begin}; ${index} < ${extent}; ${index}++)`,
   // Of rows far apart that are read once, lines would drive each other out of the caches' sets.
-  prefetch: (pointer, isOnce = false) => `__builtin_prefetch(${pointer}${isOnce ? ", 0, 0" : ""});`,
+  prefetch: (pointer, to = "read") =>
+    `__builtin_prefetch(${pointer}${{ read: "", once: ", 0, 0", written: ", 1" }[to]});`,
   opaque: (pointer) => `__asm__("" : "+r"(${pointer}));`,
   // Clang does so by itself.
   unrolled: (loop, extent) => `_Pragma("GCC unroll ${extent}") ${loop}`,
