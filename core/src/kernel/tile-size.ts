@@ -55,7 +55,7 @@ export interface WideRules {
   readonly tile: (registers: number, shape: TileShape) => TileSize;
   /** Whether all that an operand of a sum of products is made of lies in memory along the sum: converted it still can be read so. */
   readonly liesAlong: (sum: AccumulateNode, operand: 0 | 1) => boolean;
-  /** Whether rows of so many elements leave many lanes of their last vectors empty. */
+  /** Whether rows of so many elements leave many lanes of their last vectors empty, or fill one alone. */
   readonly isRagged: (extent: number, lanes: number) => boolean;
   /** The tile of a convolution whose range of rows m is too short to keep all registers at work, with a second one beside it. */
   readonly side: (

@@ -35,8 +35,9 @@ export const wideTiles = (): void =>
     isWindow,
   });
 
-/** More than a tenth. */
-const isRagged: WideRules["isRagged"] = (extent, lanes) => extent < 0.9 * lanes * Math.ceil(extent / lanes);
+/** More than a tenth; rows of one vector are as good as those: it waits for more elements of weights than there are multiply-adds to do. */
+const isRagged: WideRules["isRagged"] = (extent, lanes) =>
+  extent <= lanes || extent < 0.9 * lanes * Math.ceil(extent / lanes);
 
 const packed: WideRules["packed"] = (plan, i) => {
   const lanes = lanesOf(plan, i);
@@ -56,9 +57,10 @@ function wideTile(registers: number, { count, width, windowed, turned, long }: T
     const share = count === 1 ? Math.max(8, Math.floor(width / 4)) : width;
     return { rows: count, vectors: long ? 2 : turned ? 1 : Math.max(1, Math.min(beside(count), width, share)) };
   }
-  // Rows of an image that are whole tiles of two vectors leave nothing over.
+  // Rows of an image that are whole tiles of some vectors leave nothing over.
   const even = evenly(count, most);
-  if (windowed && isMany && count % even === 0 && 2 * even >= EVEN) return { rows: even, vectors: Math.min(2, width) };
+  if (windowed && isMany && count % even === 0 && beside(even) * even >= EVEN)
+    return { rows: even, vectors: Math.min(beside(even), width) };
   const best = 6;
   const vectors = Math.max(1, Math.min(long ? 2 : beside(best), width));
   // Few columns leave registers for more rows.
