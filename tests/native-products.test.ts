@@ -9,6 +9,7 @@ const shapes = [
   [28, 152, 40],
   [256, 88, 100],
   [131, 67, 96],
+  [70, 300, 33],
   [5, 700, 64],
 ] as const;
 const layouts = ["x y", "x yᵀ", "xᵀ y"] as const;

@@ -7,8 +7,18 @@ import { NestText } from "./c-like-nest.ts";
 import type { Share } from "./c-like-shares.ts";
 import type { Writing } from "./c-like-writing.ts";
 import { indexName, outputLoops } from "./c-like-text.ts";
-import { accumulatesIn, bodyOf, type Item, itemsOf, rangeOfLoop, type StoreNode, storesOf } from "./nests.ts";
+import {
+  accumulatesIn,
+  bodyOf,
+  type Item,
+  itemsOf,
+  type NestNode,
+  rangeOfLoop,
+  type StoreNode,
+  storesOf,
+} from "./nests.ts";
 import { workOf } from "./parallel.ts";
+import { isPacking } from "./shared-tiles.ts";
 
 export interface Part {
   readonly lines: string[];
@@ -59,24 +69,58 @@ function partOf(group: readonly Piece[], names: ReadonlyMap<Node, string>, conte
   if (more.length === 0) return { lines: itemLines(first.item, names, context, share), extent: first.extent, work };
   const side = sideBySide(group);
   if (side) return { lines: sideLines(group, side, names, context), extent: side, work };
-  const greatest = group.reduce((most, p) => Math.max(most, p.work / p.extent), 0);
-  const lines: string[] = [];
-  let before = 0;
-  for (const { item, extent, work: own } of group) {
-    const weight = Math.max(1, Math.round((GREATEST * own) / extent / greatest));
-    const bound = (of: string): string => share.within(of, before, weight, extent);
-    const [begin, end] = ["begin", "end"].map((name) => `${name}${before}`) as [string, string];
-    lines.push(
-      "{",
-      `  ${language.constant(context.typeOf("i64"), begin, bound(share.begin))}`,
-      `  ${language.constant(context.typeOf("i64"), end, bound(share.end))}`,
-      `  if (${begin} < ${end})`,
-      ...itemLines(item, names, context, { begin, end }).map((line) => `  ${line}`),
-      "}",
-    );
-    before += extent * weight;
-  }
-  return { lines, extent: before, work };
+  const sets = byMemory(group).map((pieces) => weighed(pieces));
+  const extent = Math.max(...sets.map((set) => set.extent));
+  const lines = sets.flatMap((set) => {
+    const part = (bound: string): string => (set.extent === extent ? bound : `${bound} * ${set.extent} / ${extent}`);
+    const of = { begin: part(share.begin), end: part(share.end) };
+    return set.pieces.flatMap((piece) => pieceLines(piece, of, names, context));
+  });
+  return { lines, extent, work };
+}
+
+/** Pieces that go one behind the other. Of all that is packed into one memory a share has the same part as of that in another one: threads
+ *  multiply by what they packed themselves, as they have a run of each. */
+function byMemory(group: readonly Piece[]): Piece[][] {
+  if (!group.every(({ item }) => item.op === "nest" && isPacking(item))) return [[...group]];
+  return [...Map.groupBy(group, ({ item }) => storesOf(item as NestNode)[0]?.src[0]).values()];
+}
+
+/** A piece whose iterations count `weight` each and begin behind others. */
+interface Weighed extends Piece {
+  readonly before: number;
+  readonly weight: number;
+}
+
+function weighed(pieces: readonly Piece[]): { readonly pieces: readonly Weighed[]; readonly extent: number } {
+  const greatest = pieces.reduce((most, p) => Math.max(most, p.work / p.extent), 0);
+  let extent = 0;
+  const all = pieces.map((piece): Weighed => {
+    const weight = Math.max(1, Math.round((GREATEST * piece.work) / piece.extent / greatest));
+    const before = extent;
+    extent += piece.extent * weight;
+    return { ...piece, before, weight };
+  });
+  return { pieces: all, extent };
+}
+
+function pieceLines(
+  { item, extent, before, weight }: Weighed,
+  of: Share,
+  names: ReadonlyMap<Node, string>,
+  context: Writing,
+): string[] {
+  const { language } = context;
+  const i64 = context.typeOf("i64");
+  const bound = (text: string): string => language.share.within(text, before, weight, extent);
+  return [
+    "{",
+    `  ${language.constant(i64, "first", bound(of.begin))}`,
+    `  ${language.constant(i64, "last", bound(of.end))}`,
+    "  if (first < last)",
+    ...itemLines(item, names, context, { begin: "first", end: "last" }).map((line) => `  ${line}`),
+    "}",
+  ];
 }
 
 /** Operations that are worth going from one nest to the next. */

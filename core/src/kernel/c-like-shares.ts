@@ -11,13 +11,21 @@ export interface Share {
 
 /** Parallel loops are one, of which a share is run; each finds its index in that of the one. */
 export function sharedLoop(
-  { loop }: CLike,
+  { loop, select }: CLike,
   { begin, end }: Share,
   shared: readonly RangeNode[],
   range: RangeNode,
 ): string {
-  if (shared.length < 2) return loop(indexName(range), end, begin);
+  const [outer, inner, ...more] = shared;
+  if (!outer || !inner) return loop(indexName(range), end, begin);
   const at = shared.indexOf(range);
+  if (more.length === 0) {
+    const { extent } = inner.attr;
+    if (at === 0) return loop(indexName(range), `(${end} + ${extent - 1}) / ${extent}`, `${begin} / ${extent}`);
+    const before = `${indexName(outer)} * ${extent}`;
+    const [from, to] = [`${begin} - ${before}`, `${end} - ${before}`];
+    return loop(indexName(range), select(`${to} < ${extent}`, to, `${extent}`), select(`${from} > 0`, from, "0"));
+  }
   const inside = shared.slice(at + 1).reduce((n, r) => n * r.attr.extent, 1);
   const quotient = inside === 1 ? "tile" : `tile / ${inside}`;
   const index = at === 0 ? quotient : `${quotient} % ${range.attr.extent}`;

@@ -1,10 +1,13 @@
 /** Which loops of a product threads share: the tiles of all of its outer loops, in the order in which one thread goes through them. A
  *  thread's share is a run of neighbours, which read the same panels, and may begin and end anywhere. */
 import type { Fn } from "../ir/fn.ts";
+import { type Node, tensorTypeOf } from "../ir/node.ts";
 import {
   type AccumulateNode,
   accumulatesIn,
   kernelNode,
+  type LoadNode,
+  loadsIn,
   makeNest,
   makeRange,
   type NestNode,
@@ -12,6 +15,7 @@ import {
   type RangeNode,
   rangesIn,
   replaceNests,
+  storesOf,
 } from "./nests.ts";
 import { outputLoops } from "./c-like-text.ts";
 import { isIndependent } from "./schedule.ts";
@@ -36,11 +40,16 @@ export function shareTiles(kernel: Fn): Fn {
   );
 }
 
+/** Whether a nest fills memory of the kernel's own with what it reads. */
+export const isPacking = (nest: NestNode): boolean =>
+  accumulatesIn(nest.src).length === 0 && storesOf(nest).every(({ src: [buffer] }) => buffer?.op === "scratch");
+
 /** Whether a sum has no short loops. Those are written out, of which GCC 12 makes nothing in minutes behind an index that is a remainder. */
 const isLong = (sum: AccumulateNode): boolean => sum.src.slice(1).every((r) => (r as RangeNode).attr.extent > SHORT);
 
 function shareProduct(nest: NestNode): NestNode {
   const sums = accumulatesIn(nest.src);
+  if (isPacking(nest)) return sharePacking(nest);
   if (!sums.some((sum) => sum.attr.product) || !sums.every(isLong)) return nest;
   const of = sums.map((sum) => rangesIn([sum]));
   const loops = outputLoops(nest).filter((r) => r.attr.kind === "loop");
@@ -55,7 +64,35 @@ function shareProduct(nest: NestNode): NestNode {
     shared.push(r);
     tiles *= r.attr.extent;
   }
-  if (shared.length < 2) return nest;
+  return shared.length < 2 ? nest : withShared(nest, largerFirst(nest, shared));
+}
+
+/** Panels are packed one after another, each along all of it, so that whoever multiplies by the first ones may be who packs them. */
+function sharePacking(nest: NestNode): NestNode {
+  const [outer, inner, ...more] = outputLoops(nest).filter((r) => r.attr.kind === "loop" && r.attr.extent > 1);
+  const isApart = (r: RangeNode): boolean => isIndependent({ nest }, r);
+  if (!outer || !inner || more.length > 0 || !isApart(outer) || !isApart(inner)) return nest;
+  return withShared(nest, [outer, inner]);
+}
+
+/** Columns first where their packed operand is larger than that of the rows: a thread then reads its own part of it, which it packed, and only
+ *  the smaller one is read by all. Either way the panel of a tile of columns stays in a cache while rows pass. */
+function largerFirst(nest: NestNode, shared: readonly RangeNode[]): readonly RangeNode[] {
+  const [sum, ...more] = accumulatesIn(nest.src);
+  const loads = loadsIn(sum ? sum.src.slice(0, 1) : []).filter(({ src: [buffer] }) => buffer?.op === "scratch");
+  const [a, b] = loads.sort((x, y) => sizeOf(y) - sizeOf(x));
+  if (more.length > 0 || sum?.src.length !== 2 || !a || !b || sizeOf(a) === sizeOf(b)) return shared;
+  const along = rangesIn(a.src.slice(1));
+  if (![...along.values()].some((r) => r.attr.kind === "vector")) return shared;
+  const isAlong = (r: RangeNode): boolean => along.has(r.attr.id);
+  return [...shared.filter(isAlong), ...shared.filter((r) => !isAlong(r))];
+}
+
+const sizeOf = ({ src: [buffer] }: LoadNode): number =>
+  tensorTypeOf(buffer as Node).dims.reduce<number>((n, d) => n * (d as number), 1);
+
+function withShared(nest: NestNode, shared: readonly RangeNode[]): NestNode {
   const marked = new Map(shared.map((r) => [r, makeRange(r.attr.id, r.attr.extent, "parallel")]));
-  return makeNest(substitute(nest.src, { range: (r) => marked.get(r) }), nest.attr.order);
+  const order = [...shared.map((r) => r.attr.id), ...nest.attr.order];
+  return makeNest(substitute(nest.src, { range: (r) => marked.get(r) }), [...new Set(order)]);
 }
