@@ -3,7 +3,7 @@
 
 import { SinanError } from "../errors.ts";
 
-const own = import.meta.url.replace(/ir\/site\.(ts|js)$/, "");
+const own = import.meta.url.replace(/^file:\/\/|ir\/site\.(ts|js)$/g, "");
 const frame = /(?:file:\/\/)?(\/?[^\s()]+?):(\d+):(\d+)\)?$/;
 
 /** A stack taken now, searched only when somebody asks. It is text: an Error would keep every function on the stack alive, and
@@ -12,9 +12,8 @@ export type Site = { readonly stack?: string | undefined };
 
 export function takeSite(): Site {
   // Where the engine has such a limit, its default of ten frames ends inside Sinan when a derivative rule makes the node.
-  const engine = Error as { stackTraceLimit?: number };
+  const engine = Error as { stackTraceLimit?: number | undefined };
   const limit = engine.stackTraceLimit;
-  if (limit === undefined) return { stack: new Error().stack };
   engine.stackTraceLimit = 40;
   const { stack } = new Error();
   engine.stackTraceLimit = limit;
@@ -107,8 +106,7 @@ export function siteText(site: Site): string | undefined {
   for (const line of (site.stack ?? "").split("\n").slice(1)) {
     const found = frame.exec(line.trim());
     if (!found?.[1]) continue;
-    const isOwn = line.includes(own) || line.includes(own.replace("file://", ""));
-    if ((isOwn && !/\.test\.[tj]s:/.test(line)) || line.includes("node:internal")) continue;
+    if ((line.includes(own) && !/\.test\.[tj]s:/.test(line)) || line.includes("node:internal")) continue;
     return `${found[1].split("/").slice(-3).join("/")}:${found[2]}:${found[3]}`;
   }
   return undefined;

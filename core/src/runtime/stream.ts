@@ -325,10 +325,10 @@ export class Stream {
     }
   }
 
-  /** The largest live tensors, for a message about memory. */
+  /** The largest live tensors, for a message about memory; of one size those first whose lines are known. */
   holders(plan?: { readonly name: string; readonly blocks: readonly number[] }): string {
     const live = [...this.live].flatMap((ref) => ref.deref() ?? []);
-    const largest = live.sort((a, b) => b.bytes - a.bytes).slice(0, 5);
+    const largest = live.sort((a, b) => b.bytes - a.bytes || +!a.site - +!b.site).slice(0, 5);
     const lines = largest.map(({ bytes, type, site, residents }) => {
       const line = site && siteText(site);
       return `${mib(bytes)} ${type ? typeText(type) : `${residents} small ones`}${line ? ` made at ${line}` : ""}`;
