@@ -7,6 +7,7 @@
  *
  *  A value with users in several groups is computed in each of them when that is cheap, otherwise stored. */
 import { dimEqual, sizeOf } from "../ir/dim.ts";
+import { dtypes } from "../ir/dtype.ts";
 import { type Fn, nodesOf } from "../ir/fn.ts";
 import { dimsOf, type Node, type Op } from "../ir/node.ts";
 import { isTuple } from "../ir/type.ts";
@@ -148,10 +149,13 @@ function needsMaterial(operand: Node, flops: ReadonlyMap<Node, number>, unmasked
   return ends || (flops.get(n) ?? 0) > 1 || (unmasked && masked);
 }
 
-/** The node below movements and casts. */
+/** The node below movements and casts; one to a byte is computed, so that bytes are stored of what is rounded to them. */
 function firstComputed(node: Node): Node {
   let n = node;
-  while ((define(n.op).role === "movement" && n.src.length === 1 && n.op !== "pad") || n.op === "cast")
+  while (
+    (define(n.op).role === "movement" && n.src.length === 1 && n.op !== "pad") ||
+    (n.op === "cast" && dtypes[n.attr.dtype].bytes > 1)
+  )
     n = n.src[0] as Node;
   return n;
 }
