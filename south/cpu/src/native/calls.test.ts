@@ -76,8 +76,22 @@ test("so do longer ones that took little time, once their caller has waited for 
   assert.deepEqual(ran.slice(3), ["beside", "beside", "beside"]);
 });
 
+test("the host has turns while a caller waits for nothing but what runs on its thread", async () => {
+  const { ran, submit } = rig(1);
+  for (let i = 0; i < 200 && ran.at(-1) !== "here"; i++) await submit(1000);
+  ran.length = 0;
+  let turns = 0;
+  const timer = setInterval(() => turns++, 1);
+  for (let i = 0; i < 40; i++) await submit(1000);
+  clearInterval(timer);
+  // On a busy machine some take longer.
+  const here = ran.filter((where) => where === "here").length;
+  assert.ok(here >= 20, `${here} of 40`);
+  assert.ok(turns >= here / 8, `${turns} turns in ${here} ms`);
+});
+
 test("what takes long runs beside the calling thread, whoever waits", async () => {
-  const { ran, submit } = rig(5);
+  const { ran, submit } = rig(12);
   for (let i = 0; i < 10; i++) await submit(1000);
   assert.deepEqual(new Set(ran), new Set(["beside"]));
 });

@@ -26,13 +26,18 @@ interface Call extends Passage {
   /** About how many operations it is; 0 where it began behind another one. */
   readonly work: number;
   readonly began: number;
+  /** Whether it has run on the calling thread, and only the host's turn is waited for. */
+  readonly hasRun: boolean;
 }
 
 /** Grains of work below which a submission runs on the calling thread, some quarter of a millisecond: another thread takes some tens of
  *  microseconds to wake up and to tell that it is done, more than what JavaScript could do meanwhile for the next submission. */
 const leastGrains = 256;
 /** Milliseconds that a submission may run on the calling thread, where it took so long before, and where the caller would do nothing meanwhile. */
-const mostAwaitedMs = 2;
+const mostAwaitedMs = 10;
+/** Milliseconds of such submissions after which the host has a turn before their end is told: a caller that only waits for what has ended
+ *  would leave none to timers and input. */
+const mostWithoutTurnMs = 4;
 /** Submissions that a caller makes before it waits, a read among them; and how often it did so, after which it is thought to do so again. */
 const mostInTurn = 3;
 const enoughWaits = 3;
@@ -110,25 +115,47 @@ export class Calls implements Workers {
     const failure = failureOf(submission);
     if (failure) {
       // What it follows has failed, or will: its end is told in turn.
-      this.#begin(submission, 0, Promise.resolve());
+      this.#begin(submission, Promise.resolve());
       return true;
     }
     if (++this.#inTurn > mostInTurn) this.#waits = 0;
     try {
       const work = this.#encode(submission.commands);
-      if (this.#all.length > 0) this.#begin(submission, 0, this.#pool.runAsync());
-      else if (this.#isShort(work)) {
-        const began = performance.now();
-        this.#pool.run();
-        this.#know(work, began);
-        if (this.#inTurn === 1) queueMicrotask(() => this.#idle());
-        this.#tell();
-        this.#ground.signal(submission.signal, undefined);
-      } else this.#begin(submission, work, this.#pool.runAsync());
+      if (!this.#all.every(({ hasRun }) => hasRun)) this.#begin(submission, this.#pool.runAsync());
+      else if (this.#isShort(work)) this.#runHere(submission, work);
+      else this.#begin(submission, this.#pool.runAsync(), { work: this.#all.length === 0 ? work : 0 });
     } catch (error) {
-      this.#begin(submission, 0, Promise.reject(asError(error)));
+      this.#begin(submission, Promise.reject(asError(error)));
     }
     return true;
+  }
+
+  #runHere(submission: Submission, work: number): void {
+    const began = performance.now();
+    this.#pool.run();
+    this.#know(work, began);
+    this.#withoutTurnMs += performance.now() - began;
+    if (this.#all.length > 0 || (this.#waits >= enoughWaits && this.#withoutTurnMs >= mostWithoutTurnMs)) {
+      this.#begin(submission, this.#hostTurn(), { hasRun: true });
+      return;
+    }
+    if (this.#inTurn === 1) queueMicrotask(() => this.#idle());
+    this.#tell();
+    this.#ground.signal(submission.signal, undefined);
+  }
+
+  /** What ran on the calling thread since the host had a turn; the turn that it waits for. */
+  #withoutTurnMs = 0;
+  #turn: Promise<void> | undefined;
+
+  #hostTurn(): Promise<void> {
+    this.#turn ??= new Promise((resolve) => {
+      setImmediate(() => {
+        this.#turn = undefined;
+        resolve();
+      });
+    });
+    return this.#turn;
   }
 
   /** Submissions since the caller last had a turn with nothing under way, and how often in turn those were few. */
@@ -153,8 +180,8 @@ export class Calls implements Workers {
     this.#inTurn = 0;
   }
 
-  #begin(submission: Submission, work: number, done: Promise<void>): void {
-    const call: Call = { submission, failure: undefined, work, began: performance.now() };
+  #begin(submission: Submission, done: Promise<void>, { work = 0, hasRun = false } = {}): void {
+    const call: Call = { submission, failure: undefined, work, began: performance.now(), hasRun };
     this.#all.push(call);
     void done
       .catch((error: unknown) => {
@@ -169,6 +196,7 @@ export class Calls implements Workers {
   /** Passes the fences in order. */
   #ended(call: Call): void {
     this.#done.add(call);
+    this.#withoutTurnMs = 0;
     if (this.#closed) return;
     if (call.work > 0) this.#know(call.work, call.began);
     const passed: Call[] = [];
