@@ -79,23 +79,19 @@ function asMask(mask: Tensor, dtype: DType): Node {
 /** Turns pairs of the last axis by the position's angles: element i of the first half goes with element i of the second, as
  *  Hugging Face's models have it.
  *
- *  @param x    [..., T, D], D even
- *  @param cos  [T, D] (or with leading axes that broadcast), the two halves of D equal; see `ropeTables`
+ *  @param x    [..., T, D] or, of tokens whose heads lie together, [..., T, H, D]; D even
+ *  @param cos  [T, D] or [T, 1, D] (or with leading axes), which broadcast to x; the two halves of D equal; see `ropeTables`
  *  @param sin  the same dims
- *  @returns    [..., T, D]
+ *  @returns    as x
  *  @throws ShapeError
  *  @see Su et al. 2021, arXiv:2104.09864, eq. 34
  *  @example const { cos, sin } = nn.ropeTables(2, 4); nn.rope(ones([1, 2, 4]), cos, sin) */
 export function rope(x: Tensor, cos: Tensor, sin: Tensor): Tensor {
   const size = x.dims.at(-1);
   const half = size === undefined ? undefined : divDim(size, 2);
-  if (
-    size === undefined ||
-    half === undefined ||
-    [cos, sin].some((t) => !dimsEqual(t.dims.slice(-2), x.dims.slice(-2)))
-  )
+  if (size === undefined || half === undefined || [cos, sin].some((t) => !dimsEqual(t.dims.slice(-1), [size])))
     throw new ShapeError(
-      `rope: expected x [..., T, D] with D even and tables [T, D], got ${[x, cos, sin].map((t) => typeText(t.type)).join(", ")}`,
+      `rope: expected x [..., D] with D even and tables [..., D], got ${[x, cos, sin].map((t) => typeText(t.type)).join(", ")}`,
     );
   const halves = (t: Tensor): Tensor => t.reshape([...t.dims.slice(0, -1), 2, half]);
   const pairs = halves(x);

@@ -306,6 +306,14 @@ onEachDevice("rope turns pairs by position · θ^(−2i/D)", async () => {
   await close(nn.rope(tensor(x).reshape([1, 1, T, D]), cos, sin), expected);
   const [later] = [nn.ropeTables([3, 4], D, { theta: 100 })];
   await close(nn.rope(tensor(x).reshape([T, D]).narrow(0, 3, 2), later.cos, later.sin), expected.slice(3 * D));
+  // Two heads of each token side by side, the second one of twice the size.
+  const together = tensor(x)
+    .reshape([T, 1, D])
+    .mul(tensor([1, 2]).reshape([2, 1]));
+  const tables = [cos, sin].map((t) => t.reshape([T, 1, D])) as [Tensor, Tensor];
+  const heads = nn.rope(together, ...tables);
+  await close(heads.narrow(1, 0, 1), expected);
+  await close(heads.narrow(1, 1, 1).mul(0.5), expected);
 });
 
 test("gradients equal differences in doubles", async () => {

@@ -119,15 +119,17 @@ interface Attention {
 function attend(self: Attention, { x, rope, starts, bias, past }: LayerInput, ctx: nn.Context): LayerOutput {
   const { heads, groups, headDim, normsHeads, scale, softcap, weights_dropout: dropout } = self;
   const [batch, time] = x.dims as [Dim, Dim];
-  const split = (y: Tensor, n: number): Tensor => transpose(reshape(y, [batch, time, n, headDim]), [0, 2, 1, 3]);
+  const split = (y: Tensor, n: number): Tensor => reshape(y, [batch, time, n, headDim]);
+  const apart = (y: Tensor): Tensor => transpose(y, [0, 2, 1, 3]);
+  // What is computed of a token lies together still, and so does its gradient, which products read.
   const ready = (y: Tensor, n: number, normed: nn.Layer | null): Tensor => {
-    if (!normed) return turned(split(y, n), rope);
-    return turned(normsHeads ? normed(split(y, n)) : split(normed(y), n), rope);
+    if (!normed) return apart(turned(split(y, n), rope));
+    return apart(turned(normsHeads ? normed(split(y, n)) : split(normed(y), n), rope));
   };
 
   const q = ready(self.q_proj(x), heads, self.q_norm);
   const k = ready(self.k_proj(x), groups, self.k_norm);
-  const v = split(self.v_proj(x), groups);
+  const v = apart(split(self.v_proj(x), groups));
   const cache = past && {
     key: written(past.cache.key, past.positions, k),
     value: written(past.cache.value, past.positions, v),
@@ -150,17 +152,21 @@ function attend(self: Attention, { x, rope, starts, bias, past }: LayerInput, ct
           ...(bias ? { mask: bias } : {}),
           ...(past ? { kvLengths: past.end } : {}),
         });
-  return { x: self.o_proj(reshape(transpose(mixed, [0, 2, 1, 3]), [batch, time, heads * headDim])), cache };
+  return { x: self.o_proj(reshape(apart(mixed), [batch, time, heads * headDim])), cache };
 }
 
-/** Heads `[batch, heads, time, headDim]` turned by their positions: all of a head, or its first elements. */
+/** Heads `[batch, time, heads, headDim]` turned by their positions: all of a head, or its first elements. */
 function turned(y: Tensor, rope: RopeTables | null): Tensor {
   if (!rope) return y;
   const size = rope.cos.dims.at(-1) as number;
+  const [cos, sin] = [rope.cos, rope.sin].map((table) => {
+    const time = table.dims.at(-2) as Dim;
+    return reshape(table, [...table.dims.slice(0, -3), time, 1, size]);
+  }) as [Tensor, Tensor];
   const all = slice();
-  if (size === y.dims.at(-1)) return nn.rope(y, rope.cos, rope.sin);
+  if (size === y.dims.at(-1)) return nn.rope(y, cos, sin);
   const [first, rest] = [slice(0, size), slice(size)].map((part) => y.at(all, all, all, part)) as [Tensor, Tensor];
-  return concat([nn.rope(first, rope.cos, rope.sin), rest], -1);
+  return concat([nn.rope(first, cos, sin), rest], -1);
 }
 
 /** A cache `[batch, groups, capacity, headDim]` with `[batch, groups, time, headDim]` at the positions `[batch, time]`. */
