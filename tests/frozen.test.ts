@@ -27,6 +27,8 @@ import type { Artifact, Codegen } from "../core/src/runtime/driver.ts";
 import { register } from "../core/src/runtime/registry.ts";
 import { watch } from "../core/src/runtime/watch.ts";
 import { callOf } from "../core/src/tensor/jit.ts";
+import { Session } from "../north/llm/src/generate/session.ts";
+import { llama, llamaConfig } from "../north/llm/src/index.ts";
 import { noNative, onEachDevice } from "./devices.ts";
 
 const same = async (got: Tensor, wanted: Tensor, what: string): Promise<void> =>
@@ -99,6 +101,30 @@ onEachDevice("other weights give other results at once, and each is packed once"
   await same(predict(x, a), plain(x, b.mul(2)), "after assign");
   b.dispose();
   assert.throws(() => predict(x, b));
+});
+
+onEachDevice("a session with frozen weights chooses the tokens of one without, as likely", async (_, on) => {
+  const config = llamaConfig("llama-tiny", {
+    vocabSize: 300,
+    hiddenSize: 64,
+    intermediateSize: 96,
+    numHiddenLayers: 2,
+  });
+  const model = llama(config).init(key(9));
+  const text = async (isFrozen: boolean): Promise<unknown[]> => {
+    const session = new Session(model, { capacity: 64, frozen: isFrozen });
+    const choices = [await session.step([[3, 1, 4]], { logprobs: 2 })];
+    for (let i = 0; i < 5; i++)
+      choices.push(await session.step([[choices.at(-1)?.[0]?.token ?? 0]], { logprobs: 2, temperature: 1, seed: 5 }));
+    session.dispose();
+    return choices;
+  };
+  const plain = await text(false);
+  const packs = await ran(async () => {
+    for (let i = 0; i < 2; i++) assert.deepEqual(await text(true), plain);
+  });
+  if (on === "cpu" || on === "native") assert.ok(packs.length >= 7, `${packs.length} weights packed`);
+  assert.ok(packs.length <= 15, "each weight once");
 });
 
 onEachDevice("weights that the call donates or assigns are none that stay", async () => {

@@ -1,7 +1,8 @@
 /** Tokens of a LLaMA made one after another, batch 1, weights in f32 and in blocks of q4_0: each token reads every weight once, so the
  *  bound is, in f32, the memory's bandwidth, measured between the tokens by a loop that reads as many bytes and does nothing else: a
  *  kernel in the WebAssembly tier, C beside the native one. Blocks of a model of this size fit into caches. The same weights as a GGUF file
- *  in llama.cpp; transformers on a model of its own. All take turns. */
+ *  in llama.cpp; transformers on a model of its own. All take turns. Our f32 weights are packed once, which takes their memory twice, and are
+ *  as they are in a row of their own (`…/as-it-is`). */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -116,13 +117,15 @@ async function* casesIn(folder: string, { threads, peers, seconds, quick }: Opti
     const memory = device === "cpu-wasm" && format === "f32" ? await reader(threads, bytes) : undefined;
     const all = [...called.filter(({ name }) => !memory || name !== memory.name), ...(memory ? [memory] : [])];
     const name = caseOf(format);
-    // The unrounded case has a row of its own.
+    // What is not rounded, or not packed, has a row of its own.
     const cases = [
-      [name, model] as const,
-      ...(format === "f32" ? [] : [[`${name}/float`, inFormat(fresh, format, "float")] as const]),
+      [name, model, true] as const,
+      ...(format === "f32"
+        ? [[`${name}/as-it-is`, model, false] as const]
+        : [[`${name}/float`, inFormat(fresh, format, "float"), true] as const]),
     ];
-    for (const [of, own] of cases) {
-      const decoder = tokens(own);
+    for (const [of, own, isFrozen] of cases) {
+      const decoder = tokens(own, isFrozen);
       // The first ones compile.
       for (let i = 0; i < 3; i++) await decoder.next();
       const { ours, theirs } = await inTurn(decoder.next, all, name, { seconds, threads });
@@ -137,13 +140,13 @@ async function* casesIn(folder: string, { threads, peers, seconds, quick }: Opti
 }
 
 /** Tokens one after another; behind the prompt again where there is no more room. */
-function tokens(model: Llama): { readonly next: () => Promise<void>; readonly dispose: () => void } {
+function tokens(model: Llama, isFrozen: boolean): { readonly next: () => Promise<void>; readonly dispose: () => void } {
   let session: Session | undefined;
   let token = 0;
   const next = async (): Promise<void> => {
     if (!session || session.length === config.maxPositionEmbeddings) {
       session?.dispose();
-      session = new Session(model);
+      session = new Session(model, { frozen: isFrozen });
       token = await session.next(prompt);
     }
     token = await session.next([token]);

@@ -4,6 +4,7 @@ import {
   cast,
   type Dim,
   equal,
+  frozen,
   iota,
   jit,
   less,
@@ -100,6 +101,8 @@ export interface StepKind {
   readonly capacity: number;
   readonly processing: Processing;
   readonly logprobs: number | null;
+  /** Whether single tokens read weights that were packed once. */
+  readonly isFrozen: boolean;
 }
 
 /** A compiled step. */
@@ -118,16 +121,16 @@ export function isSameKind(a: StepKind, b: StepKind): boolean {
 
 /** One step for prompts of any length and one for single tokens, shared by all sessions: prompts are traced once, and compiled for
  *  each power of two. */
-export function stepFor({ config, rows, isSingle, capacity, processing, logprobs }: StepKind): Step {
+export function stepFor({ config, rows, isSingle, capacity, processing, logprobs, isFrozen }: StepKind): Step {
   const structure = JSON.stringify(processing, (_, value: unknown) => (typeof value === "number" ? 0 : value));
-  const key = [textOf(config), rows, isSingle, capacity, structure, logprobs].join(" ");
+  const key = [textOf(config), rows, isSingle, capacity, structure, logprobs, isFrozen].join(" ");
   const known = steps.get(key);
   if (known) return known;
   const time = symbol("time", { hi: capacity });
   const run = (input: StepInput): StepOutput => step(input, logprobs);
   const donate = ["caches", "seen"] as const;
   const made = isSingle
-    ? jit(run, { donate, name: "decode" })
+    ? jit(run, { donate, name: "decode", ...(isFrozen && { frozen: frozen("model") }) })
     : jit(run, { donate, name: "prefill", symbols: symbolic({ ids: [rows, time] }) });
   steps.set(key, made);
   return made;
