@@ -14,7 +14,7 @@ import { sizeOfDims, type Value } from "../interpreter/value.ts";
 import { type Attrs, dimsOf, dtypeOf, type Edge, type Node, type NodeOf } from "../ir/node.ts";
 import { tensorType, typeText } from "../ir/type.ts";
 import type { Making } from "../kernel/value-at.ts";
-import { build, flip, mul, pad, permute, reshape, scalar, slice, where } from "./build.ts";
+import { build, concat, flip, mul, pad, permute, reshape, scalar, slice, where } from "./build.ts";
 import { type RareFamily, requireKinds } from "./define.ts";
 import { dilate } from "./dilate.ts";
 import { allOf, betweenIndex, constIndex, knownDims, subIndex } from "./indexing.ts";
@@ -26,6 +26,8 @@ import {
   isEmpty,
   ones,
   rangeOf,
+  type Remainders,
+  remaindersOf,
   type Steps,
   windows,
   within,
@@ -45,7 +47,7 @@ export const convWeights = (x: Node, g: Node, { sizes, ...steps }: Steps & Pick<
 
 /** Σ g[n, g, o, (i − k·d) / s] · w[g, o, c, k] over o and k, where the quotient is whole, for i in `start` … `start + size − 1`: what
  *  a convolution does to its image when it is transposed. Its elements i = q·s + r of one remainder r are a convolution of stride
- *  1 with every s-th element of w, from the r-th on; all remainders are made at once, as so many times the channels.
+ *  1 with every s-th element of w, from the r-th on; remainders of as many elements are made at once, as so many times the channels.
  *  Source: Shi et al. 2016, arXiv:1609.05158 (sub-pixel convolution). */
 export function spread(
   g: Node,
@@ -93,15 +95,25 @@ export function spread(
   const pairs = reshape(whole, [groups, out, channels, ...taps.flatMap((t, i) => [t, phases[i] as number])]);
   const [tapAxes, phaseAxes] = [0, 1].map((at) => phases.map((_, i) => 3 + 2 * i + at)) as [number[], number[]];
   const turned = permute(flip(pairs, tapAxes), [0, ...phaseAxes, 2, 1, ...tapAxes]);
-  const made = around(
-    g,
-    ones(n),
-    [cut.map(({ low }) => low), cut.map(({ high }) => high)],
-    reshape(turned, [groups, sizeOfDims(phases) * channels, out, ...taps]),
-    dilations,
-  );
   const counts = cut.map(({ count }) => count);
-  const apart = reshape(made, [images, groups, ...phases, channels, ...counts]);
+  /** For some remainders of each axis, which have the same elements of the window. */
+  const part = (pieces: readonly Remainders[]): Node => {
+    const some = pieces.map(({ from, to }) => to - from);
+    const left = pieces.map(({ begin, end }) => end - begin);
+    const at = [0, ...pieces.map(({ from }) => from), 0, 0, ...pieces.map(({ end }, i) => (taps[i] as number) - end)];
+    const low = cut.map((c, i) => c.low - (at[3 + n + i] as number) * (dilations[i] as number));
+    const high = cut.map((c, i) => c.high - (pieces[i] as Remainders).begin * (dilations[i] as number));
+    const weights = slice(turned, at, [groups, ...some, channels, out, ...left]);
+    const own = reshape(weights, [groups, sizeOfDims(some) * channels, out, ...left]);
+    const made = around(g, ones(n), [low, high], own, dilations);
+    return reshape(made, [images, groups, ...some, channels, ...counts]);
+  };
+  const axes = phases.map((p, i) => remaindersOf(p, before[i] as number, window[i] as number));
+  const over = (i: number, chosen: readonly Remainders[]): Node => {
+    const [first, ...more] = (axes[i] ?? []).map((piece) => over(i + 1, [...chosen, piece]));
+    return first && more.length > 0 ? concat([first, ...more], 2 + i) : (first ?? part(chosen));
+  };
+  const apart = over(0, []);
   const beside = permute(apart, [0, 1, 2 + n, ...phases.flatMap((_, i) => [3 + n + i, 2 + i])]);
   // Remainders that no element of the window has are 0.
   const full = pad(beside, all(3 + 2 * n, 0), [0, 0, 0, ...strides.flatMap((s, i) => [0, s - (phases[i] as number)])]);

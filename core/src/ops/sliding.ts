@@ -50,6 +50,28 @@ export const countsOf = (
     windowCount((dims[i] as number) + (low[i] ?? 0) + (high[i] ?? 0), k, strides[i] as number, dilations[i] as number),
   );
 
+/** Remainders of a division, and which elements of a window each of them has: from the one on, up to before the other. */
+export interface Remainders {
+  readonly from: number;
+  readonly to: number;
+  readonly begin: number;
+  readonly end: number;
+}
+
+/** The remainders of a division by n of the places in a window with so many elements before it, those of the same elements together: a window
+ *  of 3 in steps of 2 has two elements of the one, and one of the other, for which no second one is to be multiplied. */
+export function remaindersOf(n: number, before: number, window: number): Remainders[] {
+  const all: Remainders[] = [];
+  for (let r = 0; r < n; r++) {
+    const begin = Math.ceil(Math.max(0, before - r) / n);
+    const end = Math.ceil((before + window - r) / n);
+    const last = all.at(-1);
+    if (last?.begin === begin && last.end === end) all[all.length - 1] = { ...last, to: r + 1 };
+    else all.push({ from: r, to: r + 1, begin, end });
+  }
+  return all;
+}
+
 /** x seen through windows: [...dims before the windowed axes, ...windows, ...places in a window]. */
 export function windows(x: Value, lead: number, counts: readonly number[], sizes: readonly number[], at: Steps): Value {
   const strides = stridesOf(x.dims);
