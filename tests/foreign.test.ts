@@ -51,6 +51,13 @@ const processors: readonly Processor[] = [
     features: ["fma", "neon", "dotprod", "neon-fp16"],
   },
   {
+    name: "NEON with products of bf16",
+    compiler: [...arm, "-march=armv8.2-a+dotprod+fp16+bf16"],
+    emulator: ["qemu-aarch64", "-cpu", "max"],
+    lanes: 4,
+    features: ["fma", "neon", "dotprod", "neon-fp16", "neon-bf16"],
+  },
+  {
     name: "SVE of 256 bits, as the processor says",
     compiler: [...arm, "-march=armv8.2-a+sve"],
     emulator: sve(256),
@@ -128,14 +135,30 @@ const smooth: readonly Sample[] = fc
 /** Small whole numbers: sums of their products are exact in every order. */
 const filled = (fn: Fn): Sample => ({ fn, args: fn.params.map((p, i) => sample(dtypeOf(p), dimsOf(p), i)) });
 
-const product = (dtype: DType, m: number, n: number, k: number, layout: number, to: DType = dtype): Fn =>
+const product = (
+  dtype: DType,
+  m: number,
+  n: number,
+  k: number,
+  layout: number,
+  to: DType = dtype,
+  both = to === dtype,
+): Fn =>
   group(
     [layout === 2 ? [k, m] : [m, k], layout === 1 ? [n, k] : [k, n]].map(
-      (dims, i) => [i === 1 ? dtype : to === "i32" ? "u8" : "f32", dims] as const,
+      (dims, i) => [i === 1 ? dtype : to === "i32" ? "u8" : both ? dtype : "f32", dims] as const,
     ),
     (a, b) =>
       dot(cast(a, to), cast(b, to), { contract: [[layout === 2 ? 0 : 1], [layout === 1 ? 1 : 0]], batch: [[], []] }),
   );
+
+/** Both operands are bf16: each processor runs them all. */
+const pairs: readonly Sample[] = [0, 1, 2]
+  .flatMap((layout) => [
+    product("bf16", 1, 37, 48, layout, "f32", true),
+    product("bf16", 37, 43, 34, layout, "f32", true),
+  ])
+  .map(filled);
 
 const wholes: readonly Sample[] = [
   ...[0, 1, 2].flatMap((layout) => [product("f32", 1, 37, 48, layout), product("f32", 37, 43, 67, layout)]),
@@ -214,7 +237,7 @@ for (const [at, processor] of processors.entries())
     const model = modelOf(facts);
     const way: Way = { compile: [...processor.compiler, ...facts.flags, "-O2", "-static"], run: processor.emulator };
     const isChosen = (_: Sample, i: number): boolean => i % stride === at % stride;
-    const same = [...exact, ...wholes].filter(isChosen);
+    const same = [...[...exact, ...wholes].filter(isChosen), ...pairs];
     const all = [...same, ...[...near, ...smooth].filter(isChosen)];
     const outputs = runPlans(
       all.map(({ fn, args }) => ({

@@ -157,7 +157,8 @@ function optionText(option: Option): string {
     case "accumulateBlocks":
       return `accumulateBlocks ${option.block}`;
     case "stage":
-      return `stage operand ${option.operand} by ${option.tile}`;
+    case "stagePairs":
+      return `${option.option} operand ${option.operand} by ${option.tile}`;
     case "peel":
       return `peel at ${option.at}`;
     case "pad":

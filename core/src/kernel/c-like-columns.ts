@@ -2,7 +2,7 @@
 import { dtypeOf, type Node } from "../ir/node.ts";
 import type { Ahead } from "./c-like-ahead.ts";
 import { addLine, type Block } from "./c-like-text.ts";
-import { type Column, columnsIn, turned } from "./c-like-turned.ts";
+import { type Column, columnsIn, placeOf, turned } from "./c-like-turned.ts";
 import type { Nest } from "./c-like-writing.ts";
 import type { RangeNode } from "./nests.ts";
 
@@ -28,7 +28,12 @@ export class Columns {
   find(roots: readonly Node[]): void {
     const { lane, lanes, stored } = this.#nest;
     for (const [load, column] of columnsIn(roots, lane))
-      if (!stored.has(load.src[0] as Node) && lanes.isWhole(dtypeOf(load))) this.#columns.set(load, column);
+      if (!stored.has(placeOf(load).first?.src[0] as Node) && lanes.isWhole(dtypeOf(load)))
+        this.#columns.set(load, column);
+  }
+
+  has(load: Node): boolean {
+    return this.#columns.has(load);
   }
 
   /** The name of a load that is one. */
@@ -48,7 +53,8 @@ export class Columns {
   }
 
   #turn(first: Node, count: number, home: Block): string[] {
-    const [buffer, index] = first.src as [Node, Node];
+    const { first: load = first, size } = placeOf(first);
+    const [buffer, index] = load.src as [Node, Node];
     const dtype = dtypeOf(first);
     const type = this.#nest.lanes.type(this.#nest.lanes.elementOf(dtype));
     const level = this.#nest.reach.levelOf(first);
@@ -59,7 +65,7 @@ export class Columns {
     };
     // All lanes go on by one block of each row.
     const { ahead } = this.#nest;
-    const ask = ahead.stream(first, home, this.#nest.lanes.width) ?? ahead.tiles(first, home);
+    const ask = ahead.stream(load, home, size * this.#nest.lanes.width) ?? ahead.tiles(load, home);
     const rows = this.#nest.inLanes(index).map((row) => {
       const [base, offset] = this.#nest.place(buffer, row, home);
       ask?.(`${base} + ${offset}`);

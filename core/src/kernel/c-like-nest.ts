@@ -261,7 +261,10 @@ export class NestText {
     const pinned = own ? this.#pinned(root) : none;
     const find = (n: Node): Text | undefined => (pinned.has(n) ? own?.names : this.#reach.home(n, at).names)?.get(n);
     const isOpen = (m: Node): boolean => m.op !== "accumulate" && m.op !== "load" && find(m) === undefined;
-    const order = topological([root], (m) => isOpen(m) && this.#reach.codeOf(m) === undefined && !this.#isPieced(m));
+    const order = topological(
+      [root],
+      (m) => isOpen(m) && this.#reach.codeOf(m) === undefined && !this.#isPieced(m) && !this.#columns?.has(m),
+    );
     for (const n of order) {
       if (n.op === "scratch" || (n.op === "param" && tensorTypeOf(n).dims.length > 0) || find(n) !== undefined)
         continue;
@@ -317,6 +320,8 @@ export class NestText {
     const { language, helper } = this.#context;
     const dtype = dtypeOf(n);
     const code = this.#reach.codeOf(n);
+    const column = n.op === "or" && this.#reach.varies(n) ? this.#columns?.of(n, at) : undefined;
+    if (column !== undefined) return { element: "i32", parts: [column] };
     if (code && this.#lane) {
       const values = this.#value(valuesOf(n, code, this.#lane), at, own);
       return this.#lanes.choice(values, this.#value(code.src[0] as Node, at, own), dtype);

@@ -12,6 +12,7 @@ import { guardOf, spanOf } from "./edges.ts";
 import { goesAlongRows } from "./c-like-turned.ts";
 import type { Nest } from "./c-like-writing.ts";
 import type { AccumulateNode, RangeNode } from "./nests.ts";
+import { halfOf, wordOf } from "./pair-product.ts";
 import { substitute } from "./substitute.ts";
 
 interface Tools extends Nest {
@@ -70,6 +71,8 @@ export class Sums {
     const last = serial.at(-1);
     const four = this.#ofBytes(n, ranges, home, level);
     if (four) return four;
+    const pairs = this.#ofPairs(n, ranges, home, level);
+    if (pairs) return pairs;
     const written =
       last && this.#nest.lane && goesAlongRows(n.src[0] as Node, last, this.#nest.lane) ? points([last]) : undefined;
     const inside = this.#loops(home, level - 1, written ? serial.slice(0, -1) : serial, n);
@@ -132,6 +135,31 @@ export class Sums {
       addLine(inside, this.#nest.reach.levelOf(step), `${name} = ${only(next)};`);
     }
     return running;
+  }
+
+  /** A sum of products of pairs of bf16, each of which is one step. */
+  #ofPairs(n: AccumulateNode, ranges: readonly RangeNode[], home: Block, level: number): Text | undefined {
+    const half = halfOf(n);
+    const { lane, lanes, writing, reach, stored } = this.#nest;
+    const [value] = n.src as [Node];
+    const serial = ranges.filter((r) => r !== half);
+    const last = serial.at(-1);
+    if (!half || !lane || !last || !reach.varies(value) || stored.size === 0 || !serial.every(isSerial))
+      return undefined;
+    if (!lanes.isWhole("f32")) return undefined;
+    const written = goesAlongRows(value, last, lane) ? points([last]) : undefined;
+    const steps = this.#nest.instancesOf(value, written ?? [nowhere]);
+    if (written) this.#nest.columns?.find(steps);
+    const inside = this.#loops(home, level - 1, written ? serial.slice(0, -1) : serial, n);
+    const name = this.#nest.newName("a");
+    const zero = only(lanes.repeat(one(writing.language.literal(0, "f32")), "f32"));
+    addLine(home, level - 1, writing.language.variable(lanes.type("f32"), name, zero));
+    const dot = writing.needs.vector("dot2", "f32", "f32", lanes.width);
+    for (const step of steps) {
+      const words = step.src.map((s) => only(lanes.repeat(this.#nest.value(wordOf(s) as Node, inside), "i32")));
+      addLine(inside, reach.levelOf(step), `${name} = ${dot}(${[name, ...words].join(", ")});`);
+    }
+    return { element: "f32", parts: [name] };
   }
 
   #loops(home: Block, level: number, ranges: readonly RangeNode[], sum: AccumulateNode): Block {

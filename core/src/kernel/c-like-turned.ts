@@ -4,9 +4,10 @@
 import { topological } from "../ir/fn.ts";
 import { dtypeOf, type Node } from "../ir/node.ts";
 import { affine } from "../ops/indexing.ts";
-import { loadsIn, type RangeNode, reaches } from "./nests.ts";
+import { type LoadNode, type RangeNode, reaches } from "./nests.ts";
+import { firstOf, PAIR } from "./pair-product.ts";
 
-/** A load of one column of a block. */
+/** A load, or a word, of one column of a block. */
 export interface Column {
   /** The load of the block's first column. */
   readonly first: Node;
@@ -18,20 +19,27 @@ export interface Column {
 /** Fewer columns than this are loaded, or stored, lane by lane. */
 export const FEWEST_COLUMNS = 4;
 
+/** What is read from memory as one: an element, or a word of two. */
+export function placeOf(n: Node): { readonly first: LoadNode | undefined; readonly size: number } {
+  return n.op === "load" ? { first: n, size: 1 } : { first: firstOf(n), size: PAIR };
+}
+
 /** The columns of blocks among the loads below some nodes. */
 export function columnsIn(roots: readonly Node[], lane: RangeNode): Map<Node, Column> {
   const { extent } = lane.attr;
   const rows = new Map<string, Map<number, Node>>();
-  for (const load of loadsIn(roots)) {
-    const [buffer, index, mask] = load.src as [Node, Node, Node | undefined];
+  for (const load of topological(roots)) {
+    const { first, size } = placeOf(load);
+    if (!first) continue;
+    const [buffer, index, mask] = first.src as [Node, Node, Node | undefined];
     const { terms, constant } = affine(index);
     const stride = terms.get(lane);
-    if (mask || stride === undefined || Math.abs(stride) < extent) continue;
+    if (mask || stride === undefined || Math.abs(stride) < size * extent) continue;
     if (dtypeOf(load) === "bool" || [...terms.keys()].some((atom) => atom !== lane && reaches(atom, lane))) continue;
-    const key = [buffer.id, ...[...terms].map(([atom, k]) => `${atom.id}·${k}`).sort()].join(" ");
+    const key = [size, buffer.id, ...[...terms].map(([atom, k]) => `${atom.id}·${k}`).sort()].join(" ");
     let row = rows.get(key);
     if (!row) rows.set(key, (row = new Map()));
-    row.set(constant, load);
+    row.set(constant / size, load);
   }
   const found = new Map<Node, Column>();
   for (const row of rows.values())
@@ -40,7 +48,8 @@ export function columnsIn(roots: readonly Node[], lane: RangeNode): Map<Node, Co
         const block = run.slice(at, at + extent) as [Node, ...Node[]];
         const [first] = block;
         const count = block.length;
-        if (count >= FEWEST_COLUMNS) block.forEach((load, place) => found.set(load, { first, place, count }));
+        if (count >= (first.op === "load" ? FEWEST_COLUMNS : extent))
+          block.forEach((load, place) => found.set(load, { first, place, count }));
       }
     }
   return found;
@@ -62,9 +71,10 @@ export function runsBeside<T>(placed: readonly (readonly [at: number, what: T])[
 export const goesAlongRows = (value: Node, loop: RangeNode, lane: RangeNode): boolean =>
   loop.attr.extent === lane.attr.extent &&
   topological([value], (n) => n.op !== "accumulate").some((load) => {
-    if (load.op !== "load" || load.src.length > 2) return false;
-    const { terms } = affine(load.src[1] as Node);
-    return terms.get(loop) === 1 && Math.abs(terms.get(lane) ?? 0) >= lane.attr.extent;
+    const { first, size } = placeOf(load);
+    if (!first || first.src.length > 2) return false;
+    const { terms } = affine(first.src[1] as Node);
+    return terms.get(loop) === size && Math.abs(terms.get(lane) ?? 0) >= size * lane.attr.extent;
   });
 
 /** The columns of a block, by steps that exchange parts of pairs of vectors.

@@ -11,7 +11,7 @@ export type ScalarOp = Op | "fma" | "maxNumber" | "minNumber";
  *  of the one vector those that the other names; `every2` takes every other lane of two that have one in common; `take_n` and `give_n` move the first n lanes from memory and to it; `total`
  *  combines the lanes in halves. Of four bytes for each lane: `dot4` adds their products to it, with and without signs; `spread4` repeats
  *  four of memory, `whole4` loads all, `rows4` loads four from each of rows so far apart, `turn4` sixteen, as four vectors, and `zip4` one
- *  for each lane from each of four rows. */
+ *  for each lane from each of four rows. `dot2` adds the products of two words of bf16 to each lane. */
 export type VectorOp =
   | ScalarOp
   | "allOf"
@@ -27,6 +27,7 @@ export type VectorOp =
   | "every2"
   | `${"take" | "give"}_${number}`
   | `dot4_${"us" | "ss" | "uu"}`
+  | "dot2"
   | `${"spread" | "whole" | "rows" | "turn" | "zip"}4`
   | `total_${ReduceKind}`;
 

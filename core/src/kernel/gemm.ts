@@ -21,7 +21,7 @@ import {
 import { collapseNeighbours, lanesOf, outputIds, type Plan, vectorizeInstances } from "./plan.ts";
 import { isWide, type Side, tileSize, type TileSize, wideRules } from "./tile-size.ts";
 
-interface Tile extends TileSize {
+export interface Tile extends TileSize {
   /** The range of the rows, whose elements of one operand are repeated over the lanes; absent where there is one row. */
   readonly m: number | undefined;
   /** The range of the lanes. */
@@ -65,7 +65,7 @@ export function scheduleProduct(plan: Plan, i: number, pack: (plan: Plan, i: num
   collapseReduced(plan, i);
   collapseNeighbours(plan, i, outputIds(plan.nest(i)));
   const wide = wideRules(plan.hardware, lanes);
-  const next = wide?.packed(plan, i);
+  const next = wide?.packed(plan, i, pack);
   if (next !== undefined) return next;
   const tile = chooseTile(plan, i, lanes);
   if (!tile) return i + 1;
@@ -109,7 +109,7 @@ export function scheduleProduct(plan: Plan, i: number, pack: (plan: Plan, i: num
 }
 
 /** Schedules a nest that packs. Where panels are cut from rows, several at a time: one alone reads half a cache line of each row. */
-function packWide(plan: Plan, i: number, pack: (plan: Plan, i: number) => number): number {
+export function packWide(plan: Plan, i: number, pack: (plan: Plan, i: number) => number): number {
   const nest = plan.nest(i);
   const { order } = nest.attr;
   const inner = order.at(-1);
@@ -245,7 +245,7 @@ function strideAlong(nest: NestNode, operand: 0 | 1, id: number): number | undef
 /** Whether an operand lies in memory along an output range. */
 const isContiguous = (nest: NestNode, operand: 0 | 1, id: number): boolean => strideAlong(nest, operand, id) === 1;
 
-const moved = (tile: Tile, ids: ReadonlyMap<number, number>): Tile => ({
+export const moved = (tile: Tile, ids: ReadonlyMap<number, number>): Tile => ({
   ...tile,
   m: tile.m === undefined ? undefined : ids.get(tile.m),
   n: ids.get(tile.n) as number,
@@ -253,7 +253,7 @@ const moved = (tile: Tile, ids: ReadonlyMap<number, number>): Tile => ({
 });
 
 /** Cuts the columns into whole tiles and what is left, which is padded to whole vectors. */
-function tileColumns(plan: Plan, i: number, tile: Tile): number {
+export function tileColumns(plan: Plan, i: number, tile: Tile): number {
   const { n, lanes, vectors } = tile;
   const { extent } = plan.range(i, n).attr;
   const whole = Math.floor(extent / (lanes * vectors)) * lanes * vectors;

@@ -72,7 +72,7 @@ function scheduleNest(plan: Plan, i: number): number {
   if (sums.some((n) => n.attr.product))
     return sums.length === 1
       ? scheduleProduct(plan, i, scheduleElementwise)
-      : (wideRules(plan.hardware, vectorLanes(plan.hardware))?.packed(plan, i) ?? i + 1);
+      : (wideRules(plan.hardware, vectorLanes(plan.hardware))?.packed(plan, i, scheduleElementwise) ?? i + 1);
   return sums.length === 1 ? scheduleReduction(plan, i, sums[0] as AccumulateNode) : i + 1;
 }
 

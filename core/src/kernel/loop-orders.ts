@@ -5,8 +5,9 @@ import { isFloat } from "../ir/dtype.ts";
 import { topological } from "../ir/fn.ts";
 import { dtypeOf, type Node } from "../ir/node.ts";
 import { affine } from "../ops/indexing.ts";
+import { placeOf } from "./c-like-turned.ts";
 import { addLoopOrders, strideOf } from "./heuristics.ts";
-import { loadsIn, type NestNode, type RangeNode, storesOf } from "./nests.ts";
+import { type NestNode, type RangeNode, storesOf } from "./nests.ts";
 import { lanesOf, outputIds, type Plan, SHORT } from "./plan.ts";
 import { apply } from "./schedule.ts";
 import { isWide } from "./tile-size.ts";
@@ -64,13 +65,19 @@ const cut = (plan: Plan, i: number): boolean => plan.count() < MOST_CUTS && cutA
 /** Elements of a cache line. */
 const LINE = 16;
 
-/** The output range along which a load is contiguous that makes long steps along the last one. */
+/** The output range along which a load, or a word of two, is contiguous that makes long steps along the last one. */
 function transposed(plan: Plan, i: number, last: number, line: number): number | undefined {
   const along = plan.range(i, last);
-  const far = loadsIn(plan.nest(i).src).filter((l) => Math.abs(strideOf(l.src[1] as Node, along) ?? 0) >= LINE);
+  const far = topological(plan.nest(i).src)
+    .map(placeOf)
+    .filter(({ first }) => first && Math.abs(strideOf(first.src[1] as Node, along) ?? 0) >= LINE);
   return outputIds(plan.nest(i)).find((id) => {
     const range = plan.range(i, id);
-    return id !== last && range.attr.extent % line === 0 && far.some((l) => strideOf(l.src[1] as Node, range) === 1);
+    return (
+      id !== last &&
+      range.attr.extent % line === 0 &&
+      far.some(({ first, size }) => strideOf(first?.src[1] as Node, range) === size)
+    );
   });
 }
 

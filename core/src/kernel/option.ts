@@ -44,7 +44,20 @@ export type Option =
       readonly range: number;
       readonly tile: number;
       readonly into?: number | undefined;
+    }
+  /** Two neighbouring terms of a sum of products of bf16 become one: halves of words of the operands. */
+  | { readonly option: "pairTerms"; readonly nest: number; readonly range: number }
+  /** What `stage` does, for the words of an operand of such a sum. */
+  | {
+      readonly option: "stagePairs";
+      readonly nest: number;
+      readonly operand: 0 | 1;
+      readonly range: number;
+      readonly tile: number;
     };
+
+/** Options that are for wide vectors alone. */
+export type WideOption = Extract<Option, { option: "accumulateRows" | "pairTerms" | "stagePairs" }>;
 
 /** What an option works on. */
 export interface Site {

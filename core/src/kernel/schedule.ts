@@ -36,7 +36,7 @@ import {
 import { tellsApart } from "./digits.ts";
 import { type Option, rangeOf, reduced, refuse, type Site } from "./option.ts";
 import { accumulateBlocks, stage } from "./stage.ts";
-import { sumRows } from "./tile-size.ts";
+import { applyWide } from "./tile-size.ts";
 import { substitute, type Substitution } from "./substitute.ts";
 
 /** @throws ScheduleError if an option is not legal for what the ones before it made */
@@ -83,12 +83,10 @@ function rewrite(site: Site): readonly NestNode[] {
       return [accumulateParts(site, option.range, option.parts, option.lanes)];
     case "accumulateBlocks":
       return accumulateBlocks(site, option.range, option.block);
-    case "accumulateRows":
-      return sumRows(site, option.range, option.parts);
     case "stage":
       return stage(site, option);
     default:
-      return option satisfies never;
+      return applyWide(site, option);
   }
 }
 

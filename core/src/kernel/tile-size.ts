@@ -6,7 +6,7 @@
 import type { Node, ReduceKind } from "../ir/node.ts";
 import type { HardwareModel } from "../runtime/hardware.ts";
 import type { AccumulateNode, NestNode, RangeNode } from "./nests.ts";
-import { refuse, type Site } from "./option.ts";
+import { refuse, type Site, type WideOption } from "./option.ts";
 import type { Plan } from "./plan.ts";
 
 /** A register tile, in rows and vectors. */
@@ -63,8 +63,9 @@ export interface WideRules {
     i: number,
     of: { readonly m: number; readonly n: number; readonly lanes: number },
   ) => Side | undefined;
-  /** Schedules nest i, if it is a product by weights of few bits, and returns the position behind. */
-  readonly packed: (plan: Plan, i: number) => number | undefined;
+  /** Schedules nest i, if it is a product of few bits, and returns the position behind.
+   *  @param pack  schedules a nest that packs an operand */
+  readonly packed: (plan: Plan, i: number, pack: Pack) => number | undefined;
   /** Cuts the sum where the columns lie along it, so that as many of its steps as there are lanes read a block of them, which is
    *  turned in registers. */
   readonly turnBlocks: (plan: Plan, i: number, sum: AccumulateNode, columns: Columns) => void;
@@ -87,8 +88,8 @@ export interface WideRules {
   readonly narrower: (left: number, extent: number, lanes: number) => number;
   /** Whether the lanes of a sum are results, along a range of the output, rather than terms, in runs of so many of the reduced range. */
   readonly isAcross: (value: Node, along: RangeNode, reduced: RangeNode, run: number) => boolean;
-  /** The nests that `accumulateRows` makes. */
-  readonly sumRows: (site: Site, id: number, parts: number) => readonly NestNode[];
+  /** The nests that an option makes. */
+  readonly apply: (site: Site, option: WideOption) => readonly NestNode[];
   /** Whether sums along columns are taken row after row, in rounds of so many. */
   readonly isByRows: (sum: AccumulateNode, along: RangeNode, reduced: RangeNode, parts: number) => boolean;
   /** Has the blocks of a long sum follow each other as they lie in memory: those of one run before those of another. */
@@ -96,6 +97,8 @@ export interface WideRules {
   /** Whether a reduction is the most or least of a small window: the same in any order, its loops stay as they are. */
   readonly isWindow: (kind: ReduceKind, extents: readonly number[]) => boolean;
 }
+
+type Pack = (plan: Plan, i: number) => number;
 
 let wide: WideRules | undefined;
 
@@ -106,9 +109,8 @@ export function addWideRules(rules: WideRules): void {
 
 const forWide = "only for wide vectors";
 
-/** What `accumulateRows` makes of a nest. @throws ScheduleError where nobody added the rules */
-export const sumRows: WideRules["sumRows"] = (site, id, parts) =>
-  wide?.sumRows(site, id, parts) ?? refuse(site, forWide);
+/** What an option for wide vectors makes of a nest. @throws ScheduleError where nobody added the rules */
+export const applyWide: WideRules["apply"] = (site, option) => wide?.apply(site, option) ?? refuse(site, forWide);
 
 /** The memory that `stage` is told to use again. @throws ScheduleError where nobody added the rules */
 export const usedScratch: WideRules["usedScratch"] = (site, id, like, dims) =>

@@ -5,11 +5,13 @@ import { affine } from "../ops/indexing.ts";
 import { greatestDivisor, PANELS } from "./gemm.ts";
 import { schedulePacked } from "./gemm-blocks.ts";
 import { scheduleBytes } from "./gemm-bytes.ts";
+import { schedulePairs } from "./gemm-pairs.ts";
 import { inPieces, usedScratch } from "./packed-pieces.ts";
 import { contiguousRuns } from "./near-indices.ts";
 import { type AccumulateNode, accumulatesIn, loadsIn, type RangeNode, reaches } from "./nests.ts";
 import { lanesOf } from "./plan.ts";
 import { side } from "./side-rows.ts";
+import { pairTerms, stagePairs } from "./stage-pairs.ts";
 import { accumulateRows } from "./sum-rows.ts";
 import { orderBlocks } from "./block-order.ts";
 import { addWideRules, evenly, type TileShape, type TileSize, type WideRules } from "./tile-size.ts";
@@ -30,19 +32,26 @@ export const wideTiles = (): void =>
     narrower,
     isAcross,
     isByRows,
-    sumRows: accumulateRows,
+    apply,
     orderBlocks,
     isWindow,
   });
+
+const apply: WideRules["apply"] = (site, option) => {
+  if (option.option === "stagePairs") return stagePairs(site, option);
+  if (option.option === "pairTerms") return pairTerms(site, option.range);
+  return accumulateRows(site, option.range, option.parts);
+};
 
 /** More than a tenth; rows of one vector are as good as those: it waits for more elements of weights than there are multiply-adds to do. */
 const isRagged: WideRules["isRagged"] = (extent, lanes) =>
   extent <= lanes || extent < 0.9 * lanes * Math.ceil(extent / lanes);
 
-const packed: WideRules["packed"] = (plan, i) => {
+const packed: WideRules["packed"] = (plan, i, pack) => {
   const lanes = lanesOf(plan, i);
-  const isOneSum = accumulatesIn(plan.nest(i).src).length === 1;
-  return scheduleBytes(plan, i, lanes) ?? (isOneSum ? schedulePacked(plan, i, lanes) : undefined);
+  const bytes = scheduleBytes(plan, i, lanes);
+  if (bytes !== undefined || accumulatesIn(plan.nest(i).src).length > 1) return bytes;
+  return schedulePairs(plan, i, lanes, pack) ?? schedulePacked(plan, i, lanes);
 };
 
 function wideTile(registers: number, { count, width, windowed, turned, long }: TileShape): TileSize {

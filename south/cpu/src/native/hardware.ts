@@ -32,7 +32,7 @@ const featureMacros: Readonly<Record<string, string>> = {
   neon: "__ARM_NEON",
   dotprod: "__ARM_FEATURE_DOTPROD",
   "neon-fp16": "__ARM_FEATURE_FP16_VECTOR_ARITHMETIC",
-  "neon-bf16": "__ARM_FEATURE_BF16",
+  "neon-bf16": "__ARM_FEATURE_BF16_VECTOR_ARITHMETIC",
   sve: "__ARM_FEATURE_SVE",
   rvv: "__riscv_vector",
 };

@@ -1,0 +1,86 @@
+/** Schedules of products of bf16 by instructions that add two products at a time, where the result's columns are lanes.
+ *
+ *  Pairs of terms are added in order of k, so a row has the same bits alone and in a batch, whatever tile it lies in. The tiles are those
+ *  of f32 (`gemm.ts`); panels hold pairs of neighbours along k as words (`stage-pairs.ts`), in half of the memory of f32. A few rows are
+ *  one tile, which reads the columns once: these are not packed then, but put together in registers. */
+import type { Node } from "../ir/node.ts";
+import { affine } from "../ops/indexing.ts";
+import { chooseTile, moved, packWide, type Tile, tileColumns } from "./gemm.ts";
+import { type AccumulateNode, accumulatesIn, type RangeNode, rangesIn, storesOf } from "./nests.ts";
+import { firstOf, hasPairs, PAIR, pairedOf, wordOf } from "./pair-product.ts";
+import type { Plan } from "./plan.ts";
+
+/** Schedules a nest that packs, and returns the position behind. */
+type Pack = (plan: Plan, i: number) => number;
+
+const sumOf = (plan: Plan, i: number): AccumulateNode => accumulatesIn(plan.nest(i).src)[0] as AccumulateNode;
+
+/** Schedules nest i, if it is such a product, and returns the position behind it and those that it becomes. */
+export function schedulePairs(plan: Plan, i: number, lanes: number, pack: Pack): number | undefined {
+  if (!hasPairs(plan.hardware)) return undefined;
+  const [product, k, ...more] = sumOf(plan, i).src as [Node, RangeNode, ...Node[]];
+  if (product.op !== "mul" || !product.src.every(pairedOf) || more.length > 0) return undefined;
+  const { extent: terms } = k.attr;
+  if (terms % PAIR !== 0 || terms <= PAIR) return undefined;
+  const tile = chooseTile(plan, i, lanes);
+  if (!tile || tile.windowed || tile.columnsFirst || tile.side) return undefined;
+  const columns = plan.range(i, tile.n);
+  const isStored = storesOf(plan.nest(i)).every((s) => affine(s.src[1] as Node).terms.get(columns) === 1);
+  const isOwn = product.src.filter((s) => rangesIn([s]).has(tile.n)).length === 1;
+  if (!isStored || !isOwn || columns.attr.extent < lanes) return undefined;
+  plan.add({ option: "pairTerms", nest: i, range: k.attr.id });
+  const isOneTile = tile.m === undefined || plan.range(i, tile.m).attr.extent <= tile.rows;
+  const isTurned = isRead(plan, i, tile.operand);
+  if (!isOneTile || !(isTurned || isAcross(plan, i, tile))) return packed(plan, i, tile, pack);
+  const whole = Math.floor(columns.attr.extent / lanes) * lanes;
+  const rest = whole < columns.attr.extent ? plan.peel(i, tile.n, whole) : undefined;
+  const next = direct(plan, i, tile, isTurned, pack);
+  return rest ? packed(plan, next, moved(tile, rest), pack) : next;
+}
+
+/** Columns that are read as they lie. */
+function direct(plan: Plan, i: number, tile: Tile, isTurned: boolean, pack: Pack): number {
+  const at = packRows(plan, i, tile, pack);
+  const [, k] = sumOf(plan, at).src as [Node, RangeNode];
+  if (isTurned && k.attr.extent !== tile.lanes)
+    plan.tries({ option: "split", nest: at, range: k.attr.id, factor: tile.lanes });
+  return tileColumns(plan, at, tile);
+}
+
+/** Columns in panels. */
+function packed(plan: Plan, i: number, tile: Tile, pack: Pack): number {
+  const { n, operand, lanes, vectors } = tile;
+  const before = plan.count();
+  plan.add({ option: "stagePairs", nest: i, operand, range: n, tile: vectors * lanes });
+  const at = packAll(plan, i, plan.count() - before, pack);
+  return tileColumns(plan, packRows(plan, at, tile, pack), tile);
+}
+
+/** Packs the rows, unless their pairs are words as they lie; returns the product's position. */
+function packRows(plan: Plan, i: number, { m, operand, rows }: Tile, pack: Pack): number {
+  const repeated = operand === 0 ? 1 : 0;
+  if (m === undefined || isRead(plan, i, repeated)) return i;
+  const before = plan.count();
+  plan.add({ option: "stagePairs", nest: i, operand: repeated, range: m, tile: rows });
+  return packAll(plan, i, plan.count() - before, pack);
+}
+
+/** Schedules so many nests that pack, and those that they become; returns the position behind. */
+function packAll(plan: Plan, i: number, count: number, pack: Pack): number {
+  const behind = plan.count() - i - count;
+  let at = i;
+  while (plan.count() - at > behind) at = packWide(plan, at, pack);
+  return at;
+}
+
+const wordIn = (plan: Plan, i: number, operand: 0 | 1): Node =>
+  wordOf((sumOf(plan, i).src[0] as Node).src[operand] as Node) as Node;
+
+/** Whether an operand's pairs are words of memory. */
+const isRead = (plan: Plan, i: number, operand: 0 | 1): boolean => firstOf(wordIn(plan, i, operand)) !== undefined;
+
+/** Whether an operand is read as it lies, and neighbours among its columns are neighbours there. */
+function isAcross(plan: Plan, i: number, { operand, n }: Tile): boolean {
+  const load = wordIn(plan, i, operand).src[0]?.src[0]?.src[0];
+  return load?.op === "load" && affine(load.src[1] as Node).terms.get(plan.range(i, n)) === 1;
+}
