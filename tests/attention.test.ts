@@ -288,15 +288,15 @@ test("heads that share keys go through them together", () => {
     for (const { nest, around } of placedNests(kernel)) {
       const loads = loadsIn([nest]).filter((load) => read.has(load.src[0] as never));
       if (loads.length === 0) continue;
-      // Two heads, two tiles: elements of a tile times queries, and no loop over queries around them.
+      // Two heads, four tiles: elements of a tile times queries, and no loop over queries around them.
       assert.equal(
         around.reduce((n, loop) => n * rangeOfLoop(loop).attr.extent, 1),
-        4,
+        8,
       );
       const extents = [...rangesIn([nest]).values()].flatMap((r) => (r.attr.kind === "outer" ? [] : [r.attr.extent]));
       assert.equal(
         extents.reduce((n, extent) => n * extent, 1),
-        group * 64 * 16,
+        group * 32 * 16,
       );
     }
   }

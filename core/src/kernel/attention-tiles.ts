@@ -7,14 +7,16 @@ import { addIndex, allOf, constIndex, knownDims, mulIndex, subIndex } from "../o
 import type { ItemTools } from "./lower.ts";
 import { type Item, makeNest } from "./nests.ts";
 
-/** Queries of a tile, along the lanes; and keys (in the backward pass the other way round). */
+/** Queries of a tile, along the lanes, and keys. */
 export const LANES = 32;
+export const KEYS = 32;
+/** In the backward pass keys lie along the lanes, and these are queries. */
 export const STEPS = 64;
 /** Keys of which the scores of a query that is alone are made at a time. */
 export const FEW = 16;
 /** Blocks of work, each with scratch memory of its own: enough to be shared evenly. */
 export const BLOCKS = 32;
-/** Keys that share a state, a multiple of `STEPS`: long enough to be worth a thread, and short enough to be shared evenly. */
+/** Keys that share a state, a multiple of `KEYS`: long enough to be worth a thread, and short enough to be shared evenly. */
 export const PART = 1024;
 
 export const none = Number.NEGATIVE_INFINITY;

@@ -32,7 +32,7 @@ import {
   padded,
   PART,
   type State,
-  STEPS,
+  KEYS,
   type Tile,
   tileIn,
   toolsOf,
@@ -90,7 +90,7 @@ export const lowerAttention: LowerItems<"attention"> = (y, tools) => {
     const masked = masking(y, count, valueAt);
 
     const qt = perLane(size);
-    const st = perLane(STEPS);
+    const st = perLane(KEYS);
     const [next, factor, other] = [tile(1, lanes), tile(1, lanes), tile(1, lanes)];
 
     const scores = (start: Node, before: Node, steps: number): Item =>
@@ -143,7 +143,7 @@ export const lowerAttention: LowerItems<"attention"> = (y, tools) => {
         return [o.set(e, lane, add(mul(o.at(e, lane), factor.at(zero, lane)), mixed))];
       }),
     ];
-    const { whole, rest } = cut(keys, STEPS);
+    const { whole, rest } = cut(keys, KEYS);
     // The last query of the tile sees keys below this.
     const last = y.attr.causal && !together ? addIndex(first, addIndex(count, constIndex(lanes - queries))) : undefined;
     const end = last && y.attr.lengths ? min(count, last) : (last ?? count);
@@ -162,26 +162,26 @@ export const lowerAttention: LowerItems<"attention"> = (y, tools) => {
         const [at0, , at2] = place(lane);
         return valueAt(given, [at0, at2]);
       });
-      return build("idiv", [max(least, zero), constIndex(STEPS)], {}) as Node;
+      return build("idiv", [max(least, zero), constIndex(KEYS)], {}) as Node;
     };
     /** Goes through the tiles of a part. */
     const through = (state: State, part: Node): Item[] => {
       const isOne = parts === 1;
-      const from = mulIndex(part, PART / STEPS);
-      const seen = isOne ? seenOf(STEPS, whole) : min(constIndex(PART / STEPS), subIndex(seenOf(STEPS, whole), from));
+      const from = mulIndex(part, PART / KEYS);
+      const seen = isOne ? seenOf(KEYS, whole) : min(constIndex(PART / KEYS), subIndex(seenOf(KEYS, whole), from));
       const skipped = held && (isOne ? held.at(zero, zero) : max(zero, subIndex(held.at(zero, zero), from)));
-      const extent = isOne ? whole : PART / STEPS;
-      const tail = rest > 0 ? step(state, constIndex(whole * STEPS), rest) : [];
+      const extent = isOne ? whole : PART / KEYS;
+      const tail = rest > 0 ? step(state, constIndex(whole * KEYS), rest) : [];
       const conditions = [
-        ...(y.attr.lengths ? [addIndex(end, constIndex(-whole * STEPS))] : []),
+        ...(y.attr.lengths ? [addIndex(end, constIndex(-whole * KEYS))] : []),
         ...(isOne ? [] : [addIndex(part, constIndex(2 - parts))]),
       ];
       return [
         ...(skipped
           ? loop(extent, subIndex(seen, skipped), (j) =>
-              step(state, mulIndex(addIndex(addIndex(from, skipped), j), STEPS), STEPS),
+              step(state, mulIndex(addIndex(addIndex(from, skipped), j), KEYS), KEYS),
             )
-          : loop(extent, seen, (j) => step(state, mulIndex(addIndex(from, j), STEPS), STEPS))),
+          : loop(extent, seen, (j) => step(state, mulIndex(addIndex(from, j), KEYS), KEYS))),
         ...(conditions.length > 0 && rest > 0
           ? loop(
               1,
