@@ -3,21 +3,13 @@
  *  `fused-power.ts`. */
 import { type Fn, topological } from "../ir/fn.ts";
 import { dtypeOf, type Node } from "../ir/node.ts";
-import { abs, add, bitcast, div, lt, max, min, mul, or, shl, shr, sub, where } from "../ops/build.ts";
+import { abs, add, bitcast, div, lt, max, min, mul, neg, or, shl, shr, sub, where } from "../ops/build.ts";
 import { define } from "../ops/table.ts";
 import { fma, loadMachine, scale } from "../ops/machine.ts";
 import { f32, i32, withSignOf } from "./float.ts";
 import { fusedPower } from "./fused-power.ts";
 import { cosine, sine } from "./fused-trigonometry.ts";
-import {
-  errorTerms,
-  expanded,
-  exponentialTerms,
-  logarithmAt,
-  logarithmTerms,
-  parts,
-  tangentTerms,
-} from "./transcendental.ts";
+import { expanded, exponentialTerms, logarithmAt, logarithmTerms, parts, tangentTerms } from "./transcendental.ts";
 
 /** The kernel with those functions expanded, and ops that are made of them before.
  *  @param scales  whether the hardware has y · 2ⁿ */
@@ -42,7 +34,7 @@ function expansion(n: Node, [x, y]: readonly Node[], scaled: Scaled): Node | und
     case "tanh":
       return hyperbolicTangent(x, scaled);
     case "erf":
-      return errorFunction(x, scaled);
+      return errorFunction(x);
     case "sin":
       return sine(x);
     case "cos":
@@ -124,17 +116,27 @@ function hyperbolicTangent(x: Node, scaled: Scaled): Node {
   return withSignOf(where(lt(a, f32(0.625)), near, far), x);
 }
 
-/** Source: N. Juffa's single-precision erf (2015). The second polynomial is of −|x|. */
-function errorFunction(x: Node, scaled: Scaled): Node {
-  const a = abs(x);
-  const s = mul(a, a);
-  const p = polynomial(s, errorTerms);
-  const near = fma(p, a, a);
-  const t = max(minusSize(x), f32(-4));
-  const q = polynomial(
-    t,
-    [1.7285347e-5, 3.83197126e-4, 3.88396438e-3, 2.42546219e-2, 1.06777877e-1, -6.34846687e-1, 1.28717512e-1],
+/** 1 − e^y for the logarithm y of erfc |x|: t·(c + …) with t = |x| up to where erf is 1. e^y − 1 = 2ⁿ·p + 2ⁿ − 1 with p = e^r − 1, which for
+ *  small numbers, where n is 0, is as exact as y: its first coefficient is in two parts, and so is y. Minimax polynomials of the relative
+ *  error, even and odd terms apart, as the chain of operations is what is waited for. */
+function errorFunction(x: Node): Node {
+  const t = min(abs(x), f32(3.92));
+  const s = mul(t, t);
+  const even = polynomial(s, [9.256545e-6, 6.3284434e-4, 1.6040659e-4, -1.0277783e-1, 5.4116974e-8]);
+  const odd = polynomial(s, [-1.1764358e-4, -1.6670397e-3, 1.9153059e-2, -6.3661939e-1]);
+  const rest = fma(odd, t, even);
+  const less = mul(t, rest);
+  const y = fma(t, f32(-1.1283792), less);
+  const lost = add(fma(t, f32(-1.1283792), neg(y)), less);
+  const shifted = fma(y, f32(Math.LOG2E), f32(ROUND));
+  const r = fma(sub(shifted, f32(ROUND)), f32(-ln2), y);
+  const z = mul(r, r);
+  const tail = fma(
+    polynomial(z, [8.36659595e-3, 1.66665435e-1]),
+    r,
+    polynomial(z, [1.38825015e-3, 4.16672006e-2, 4.9999997e-1]),
   );
-  const far = sub(f32(1), boundedExponential(fma(q, t, t), scaled));
-  return withSignOf(where(lt(a, f32(0.927734375)), near, far), x);
+  const p = add(r, fma(z, tail, lost));
+  const power = bitcast(add(shl(bitcast(shifted, "i32"), i32(23)), i32(0x3f800000)), "f32");
+  return withSignOf(fma(neg(power), p, sub(f32(1), power)), x);
 }
