@@ -197,7 +197,7 @@ function far(op: "farSin" | "farCos", dtype: DType, lanes: number, needs: Needs)
 function wholeBody(op: VectorOp, dtype: DType, lanes: number, needs: Needs): string | undefined {
   if (bytesOf(dtype) < 4) return undefined;
   const [type, mask] = [needs.type(dtype, lanes), needs.type(maskOf(dtype), lanes)];
-  const unsigned = needs.type(dtype === "i64" ? "u32" : "u32", dtype === "i64" ? 2 * lanes : lanes);
+  const unsigned = needs.type("u32", (bytesOf(dtype) / 4) * lanes);
   const choose = (m: string, a: string, b: string): string =>
     `${needs.vector("select", dtype, maskOf(dtype), lanes)}((${mask})(${m}), ${a}, ${b})`;
   const all = (x: string): string => `${needs.vector("allOf", dtype, dtype, lanes)}(${x})`;
