@@ -1,10 +1,11 @@
 // f32 matrix multiplication on one peer: square matrices, and on ONNX Runtime any.
-// Run: node matmul.mjs --peer jaxjs|tfjs-wasm|tfjs-cpu|ort-node|ort-web [--shapes 512:512x512x512:nn] [--threads N] [--seconds 2]
+// Run: node matmul.mjs --peer jaxjs|tfjs-wasm|tfjs-cpu|ort-node|ort-web [--shapes 512:512x512x512:nn] [--threads N]
 // A shape is NAME:MxNxK:LAYOUT; the layout says for each operand whether it is stored as it is (n) or transposed (t).
-// Prints one JSON line a shape, in GFLOP/s. --threads 0 (the default) is what the peer does by itself in Node.
-import { cores, median, normal, packageVersion, parseArgs, report, round, timeCalls } from "./measure.mjs";
+// Answers lines as turns.mjs says, a case being a shape's name. --threads 0 (the default) is what the peer does by itself in Node.
+import { cores, normal, packageVersion, parseArgs } from "./measure.mjs";
 import { installNodeWorker } from "./node-worker.mjs";
 import { onnxModel, onnxNode } from "./onnx.mjs";
+import { answerTurns } from "./turns.mjs";
 
 const peers = {
   async jaxjs(threads) {
@@ -16,8 +17,6 @@ const peers = {
     const multiply = jax.jit((a, b) => jax.numpy.matmul(a, b));
     return {
       version: packageVersion("@jax-js/jax"),
-      threads: threads > 1 ? threads : 1,
-      note: threads > 1 ? "Worker shim" : undefined,
       async prepare({ n }, a, b) {
         const x = jax.numpy.array(a).reshape([n, n]),
           y = jax.numpy.array(b).reshape([n, n]);
@@ -37,23 +36,17 @@ const peers = {
 
   async tfjs(threads, backend) {
     const tf = await import("@tensorflow/tfjs");
-    let used = 1,
-      note;
     if (backend === "wasm") {
       const wasm = await import("@tensorflow/tfjs-backend-wasm");
       if (threads > 1) {
         tf.env().set("WASM_HAS_MULTITHREAD_SUPPORT", true); // off in Node; see README
         wasm.setThreadsCount(threads);
-        note = "multithread flag forced";
       }
       if (!(await tf.setBackend("wasm"))) throw new Error("tf.setBackend('wasm') returned false");
       await tf.ready();
-      used = wasm.getThreadsCount();
     } else await tf.setBackend("cpu");
     return {
       version: packageVersion("@tensorflow/tfjs"),
-      threads: used,
-      note,
       async prepare({ n }, a, b) {
         const x = tf.tensor2d(a, [n, n]),
           y = tf.tensor2d(b, [n, n]);
@@ -75,7 +68,6 @@ const peers = {
     }
     return {
       version: packageVersion(name),
-      threads: threads || cores(),
       async prepare({ m, n, k, layout }, a, b) {
         const [left, right] = [...layout].map((c) => (c === "t" ? 1 : 0));
         const [dimsA, dimsB] = [left ? [k, m] : [m, k], right ? [n, k] : [k, n]];
@@ -106,7 +98,7 @@ const peers = {
   },
 };
 
-const args = parseArgs({ shapes: "512:512x512x512:nn", peer: "jaxjs", threads: 0, seconds: 2 });
+const args = parseArgs({ shapes: "512:512x512x512:nn", peer: "jaxjs", threads: 0 });
 const open = {
   jaxjs: () => peers.jaxjs(args.threads),
   "tfjs-wasm": () => peers.tfjs(args.threads, "wasm"),
@@ -117,38 +109,30 @@ const open = {
 if (!open) throw new Error(`unknown peer ${args.peer}`);
 
 const peer = await open();
-for (const text of args.shapes.split(",")) {
-  const [name, sizes, layout] = text.split(":");
+const shapes = new Map(args.shapes.split(",").map((text) => [text.split(":")[0], text.split(":").slice(1)]));
+
+await answerTurns({ name: args.peer, version: peer.version }, async (name) => {
+  if (!shapes.has(name)) return undefined;
+  const [sizes, layout] = shapes.get(name);
   const [m, n, k] = sizes.split("x").map(Number);
   const a = normal(1, m * k),
     b = normal(2, k * n);
   const bench = await peer.prepare({ m, n, k, layout }, a, b);
-  const c = await bench.result();
   const left = (i, l) => (layout[0] === "t" ? a[l * m + i] : a[i * k + l]);
   const right = (l, j) => (layout[1] === "t" ? b[j * k + l] : b[l * n + j]);
-  let maxError = 0; // against f64 dot products at a few places
-  for (let s = 0; s < 64; s++) {
-    const i = (s * 7919) % m,
-      j = (s * 104729) % n;
-    let dot = 0;
-    for (let l = 0; l < k; l++) dot += left(i, l) * right(l, j);
-    maxError = Math.max(maxError, Math.abs(dot - c[i * n + j]) / Math.sqrt(k));
-  }
-  if (!(maxError < 1e-4)) throw new Error(`${args.peer} ${name}: wrong product, relative error ${maxError}`);
-  const times = await timeCalls(bench.run, { minSeconds: args.seconds });
-  const gflops = (seconds) => round((2 * m * n * k) / seconds / 1e9);
-  report({
-    name: args.peer,
-    version: peer.version,
-    case: name,
-    threads: peer.threads,
-    value: gflops(median(times)),
-    best: gflops(Math.min(...times)),
-    unit: "GFLOP/s",
-    runs: times.length,
-    note: peer.note,
-    maxError: round(maxError, 2),
-  });
-  await bench.dispose();
-}
-process.exit(0);
+  /** The largest error, against f64 dot products at a few places. */
+  const check = async () => {
+    const c = await bench.result();
+    let most = 0;
+    for (let s = 0; s < 64; s++) {
+      const i = (s * 7919) % m,
+        j = (s * 104729) % n;
+      let dot = 0;
+      for (let l = 0; l < k; l++) dot += left(i, l) * right(l, j);
+      most = Math.max(most, Math.abs(dot - c[i * n + j]) / Math.sqrt(k));
+    }
+    if (!(most < 1e-4)) throw new Error(`${name}: wrong product, relative error ${most}`);
+    return most;
+  };
+  return { run: bench.run, check, dispose: bench.dispose };
+});

@@ -3,7 +3,7 @@
 import { type CalledPeer, calledPeer, calledTorches } from "./called-peer.ts";
 import { type PeerLine, type Program, runAll, runTorch } from "./peers.ts";
 
-/** A product of f32 matrices: a [m, k] by b [k, n]. */
+/** A product of matrices: a [m, k] by b [k, n]. */
 export interface Product {
   readonly name: string;
   readonly m: number;
@@ -11,40 +11,42 @@ export interface Product {
   readonly k: number;
   /** Of a and b: `n` as they are, `t` where the transpose is stored. */
   readonly layout: "nn" | "nt" | "tn";
+  readonly dtype: "f32" | "bf16";
 }
 
-/** What of the peers is measured: the programs for browsers as well, which are none of the native tier's; and how long. */
+/** Which of the peers are measured: the programs for browsers as well, which are none of the native tier's. */
 export interface PeerOptions {
   readonly inJavaScript: boolean;
-  readonly seconds: number;
   readonly isQuick: boolean;
 }
 
-/** The products in GFLOP/s, by their names; the programs for browsers do only square ones. */
+/** What multiplies matrices, to be called for products by their names; ONNX Runtime has those of f32, the programs for browsers square ones. */
 export async function gemmPeers(
   products: readonly Product[],
   threads: number,
-  { inJavaScript, seconds, isQuick }: PeerOptions,
-): Promise<PeerLine[]> {
+  { inJavaScript, isQuick }: PeerOptions,
+): Promise<CalledPeer[]> {
   const text = (some: readonly Product[]): string =>
-    some.map(({ name, m, n, k, layout }) => `${name}:${m}x${n}x${k}:${layout}`).join(",");
-  const settings = ["--seconds", String(seconds), "--threads", String(threads)];
-  const squares = text(products.filter(({ layout }) => layout === "nn").filter(({ m, n, k }) => m === n && n === k));
-  const matmul = (peer: string, needs: string, shapes = squares, args = settings): Program => ({
-    file: "matmul.mjs",
-    args: ["--peer", peer, "--shapes", shapes, ...args],
-    needs,
-  });
-  const all = text(products);
-  const forBrowsers = [
-    matmul("ort-web", "onnxruntime-web"),
-    matmul("jaxjs", "@jax-js/jax"),
-    matmul("tfjs-wasm", "@tensorflow/tfjs-backend-wasm", squares, settings.slice(0, 2)), // has one thread in Node
-  ];
-  return [
-    ...(await runTorch("torch-matmul.py", ["--shapes", all, ...settings.slice(0, 2)], threads, { isQuick })),
-    ...(await runAll([matmul("ort-node", "onnxruntime-node", all), ...(inJavaScript ? forBrowsers : [])], threads)),
-  ];
+    some.map(({ name, m, n, k, layout, dtype }) => `${name}:${m}x${n}x${k}:${layout}:${dtype}`).join(",");
+  const inFull = products.filter(({ dtype }) => dtype === "f32");
+  const squares = inFull.filter(({ layout, m, n, k }) => layout === "nn" && m === n && n === k);
+  const found = await calledTorches({ file: "torch-matmul.py", args: ["--shapes", text(products)] }, threads, isQuick);
+  const others = [
+    ["ort-node", "onnxruntime-node", inFull, threads],
+    ...(inJavaScript
+      ? ([
+          ["ort-web", "onnxruntime-web", squares, threads],
+          ["jaxjs", "@jax-js/jax", squares, threads],
+          ["tfjs-wasm", "@tensorflow/tfjs-backend-wasm", squares, 0], // has one thread in Node
+        ] as const)
+      : []),
+  ] as const;
+  for (const [name, needs, some, count] of others) {
+    const args = ["--peer", name, "--shapes", text(some), "--threads", String(count)];
+    const peer = await calledPeer({ file: "matmul.mjs", args, needs }, { threads });
+    if (peer) found.push(peer);
+  }
+  return found;
 }
 
 export interface LlamaSize {
@@ -63,7 +65,7 @@ export async function llamaTrainPeers(
   size: LlamaSize,
   steps: number,
   threads: number,
-  { inJavaScript, isQuick }: Omit<PeerOptions, "seconds">,
+  { inJavaScript, isQuick }: PeerOptions,
 ): Promise<PeerLine[]> {
   const sizes = Object.entries({ ...size, steps }).flatMap(([name, value]) => [`--${name}`, String(value)]);
   const jaxjs = (workers: number): Program => ({
@@ -118,10 +120,7 @@ export function memoryPeers(names: readonly string[]): Promise<PeerLine[]> {
 }
 
 /** PyTorch eager, and the JavaScript peers, to be called for the cases of bench/peers/ops.json. */
-export async function opsPeers(
-  threads: number,
-  { inJavaScript, isQuick }: Omit<PeerOptions, "seconds">,
-): Promise<CalledPeer[]> {
+export async function opsPeers(threads: number, { inJavaScript, isQuick }: PeerOptions): Promise<CalledPeer[]> {
   const found = await calledTorches({ file: "torch-ops.py" }, threads, isQuick);
   const forBrowsers = [
     ["jaxjs", "@jax-js/jax"],

@@ -1,17 +1,20 @@
-/** Products of f32 matrices through the public API: square ones, and those of a training step of `llama-bench`, forward and both
- *  ways back. A jitted matmul of resident operands, each result read and disposed of. Where WebAssembly computes also what one
- *  thread could reach, a loop of nothing but multiply-adds (`madd`), measured between the products. */
+/** Products of matrices through the public API: square ones, and those of a training step of `llama-bench`, forward and both ways back,
+ *  in f32; in the native tier some of bf16 too (`bf16-…`). A jitted matmul of resident operands, each result read and disposed of, in turn
+ *  with the peers. Where WebAssembly computes also what one thread could reach, a loop of nothing but multiply-adds (`madd`), which has turns
+ *  of its own. */
 import { jit, key, matmul, random, type Tensor, transpose } from "sinan";
+import type { CalledPeer } from "../called-peer.ts";
 import { beside, type Figure } from "../figure.ts";
 import { maddFlops, maddLoop } from "@sinan/cpu/bounds";
+import { inTurn } from "../in-turn.ts";
 import type { Cases } from "../main.ts";
 import { type Pair, summary } from "../mean.ts";
-import { median, times } from "../measure.ts";
+import { times } from "../measure.ts";
 import { gemmPeers, type Product } from "../peer-programs.ts";
-import { ofCase } from "../peers.ts";
 import { openCpu } from "../processor.ts";
 
-const squares = [512, 1024, 2048].map((n): Product => ({ name: String(n), m: n, n, k: n, layout: "nn" }));
+const dtype = "f32";
+const squares = [512, 1024, 2048].map((n): Product => ({ name: String(n), m: n, n, k: n, layout: "nn", dtype }));
 
 /** Tokens of a step; the widths of the model's projections, out of and into the residual stream, and of its head. */
 const tokens = 2048;
@@ -26,9 +29,9 @@ const projections = [
 const ofLlama = projections.flatMap(([to, from]): Product[] => {
   const name = `${from}-to-${to}`;
   return [
-    { name, m: tokens, n: to, k: from, layout: "nt" },
-    { name: `${name}/dx`, m: tokens, n: from, k: to, layout: "nn" },
-    { name: `${name}/dw`, m: to, n: from, k: tokens, layout: "tn" },
+    { name, m: tokens, n: to, k: from, layout: "nt", dtype },
+    { name: `${name}/dx`, m: tokens, n: from, k: to, layout: "nn", dtype },
+    { name: `${name}/dw`, m: to, n: from, k: tokens, layout: "tn", dtype },
   ];
 });
 
@@ -38,51 +41,64 @@ const products = {
   tn: (a: Tensor, b: Tensor) => matmul(transpose(a), b),
 };
 
+const inBf16 = [...squares, ...ofLlama.slice(3, 6)].map(
+  (of): Product => ({ ...of, name: `bf16-${of.name}`, dtype: "bf16" }),
+);
+
 /** The peers that are no programs for browsers. */
 const native = new Set(["torch", "ort-node"]);
 
+/** Of the seconds asked for, what each product takes of each of us. */
+const share = 1 / 2;
+
 export const cases: Cases = async function* ({ threads, peers, seconds, quick }): AsyncGenerator<Figure> {
   const device = await openCpu(threads);
-  const shapes = quick ? [...squares.slice(0, 2), ...ofLlama.slice(0, 3)] : [...squares, ...ofLlama];
-  const measured = peers
-    ? await gemmPeers(shapes, threads, { inJavaScript: device === "cpu-wasm", seconds, isQuick: quick })
-    : [];
-  const loop = device === "cpu-wasm" ? maddLoop() : undefined;
+  const inJavaScript = device === "cpu-wasm";
+  const inFull = quick ? [...squares.slice(0, 2), ...ofLlama.slice(0, 3)] : [...squares, ...ofLlama];
+  const shapes = [...inFull, ...(inJavaScript || quick ? [] : inBf16)];
+  const called = peers ? await gemmPeers(shapes, threads, { inJavaScript, isQuick: quick }) : [];
+  const all = inJavaScript ? [...called, bound()] : called;
   const pairs: Pair[] = [];
-  for (const { name, m, n, k, layout } of shapes) {
-    const bound: number[] = [];
-    const a = random.normal(key(1), layout === "tn" ? [k, m] : [m, k]);
-    const b = random.normal(key(2), layout === "nt" ? [n, k] : [k, n]);
+  for (const { name, m, n, k, layout, dtype } of shapes) {
+    const a = random.normal(key(1), layout === "tn" ? [k, m] : [m, k]).cast(dtype);
+    const b = random.normal(key(2), layout === "nt" ? [n, k] : [k, n]).cast(dtype);
     const product = jit((x: Tensor, y: Tensor) => products[layout](x, y), { name });
-    const taken: number[] = [];
     const run = async (): Promise<void> => {
       const c = product(a, b);
       await c.at(0, 0).item();
       c.dispose();
     };
-    // In turn, as the speed of a machine drifts.
-    const round = async (): Promise<void> => {
-      taken.push(...(await times(run, { warmup: 0, atLeast: 1, seconds: 0.02 })));
-      if (loop) bound.push(...(await times(() => repeat(loop), { warmup: 0, atLeast: 1, seconds: 0 })));
-    };
     await run();
-    await times(round, { seconds });
+    const { ours, theirs } = await inTurn(run, all, name, { seconds: seconds * share, threads });
     for (const operand of [a, b]) operand.dispose();
-    const value = (2 * m * n * k) / median(taken) / 1e9;
-    const theirs = ofCase(measured, name);
-    pairs.push({ name, ours: value, theirs: theirs.filter((peer) => native.has(peer.name)) });
-    const most = (calls * maddFlops) / (loop ? median(bound) : 1) / 1e9;
-    yield* beside({ bench: "gemm", case: name, device, threads, value, unit: "GFLOP/s" }, [
-      ...(loop ? [{ name: "madd", version: "1 thread", value: most }] : []),
-      ...theirs,
-    ]);
+    const speed = (taken: number, flops = 2 * m * n * k): number => flops / taken / 1e9;
+    const figures = theirs.map(({ name: of, version, value }) => ({
+      name: of,
+      version,
+      value: of === "madd" ? speed(value, calls * maddFlops) : speed(value),
+    }));
+    if (dtype === "f32")
+      pairs.push({ name, ours: speed(ours), theirs: figures.filter((peer) => native.has(peer.name)) });
+    yield* beside({ bench: "gemm", case: name, device, threads, value: speed(ours), unit: "GFLOP/s" }, figures);
   }
+  for (const peer of called) peer.close();
   const of = { bench: "gemm", device, threads, unit: "GFLOP/s" } as const;
   yield* summary(of, pairs, { mean: "geometric-mean", least: "least", best: "best-native" });
 };
 
 /** Calls of the loop in a few milliseconds. */
 const calls = 10_000;
-const repeat = (loop: () => void): void => {
-  for (let i = 0; i < calls; i++) loop();
-};
+
+/** The loop, as one that takes turns. */
+function bound(): CalledPeer {
+  const loop = maddLoop();
+  const run = (): void => {
+    for (let i = 0; i < calls; i++) loop();
+  };
+  return {
+    name: "madd",
+    version: "1 thread",
+    turn: async (_, seconds) => ({ times: await times(run, { warmup: 0, atLeast: 1, seconds }), check: Number.NaN }),
+    close: () => {},
+  };
+}
