@@ -37,19 +37,6 @@ export const cores = () => cpus().length;
 export const round = (x, digits = 4) => Number(x.toPrecision(digits));
 export const peakRssMb = () => Math.round(process.resourceUsage().maxRSS / 1024); // Node reports kibibytes
 
-/** Seconds of each timed call of `f` (awaited): at least `minRuns`, until `minSeconds` have passed, at most `maxRuns`. */
-export async function timeCalls(f, { warmup = 2, minRuns = 5, minSeconds = 2, maxRuns = 200 } = {}) {
-  for (let i = 0; i < warmup; i++) await f();
-  const times = [];
-  const end = performance.now() + minSeconds * 1000;
-  while (times.length < minRuns || (performance.now() < end && times.length < maxRuns)) {
-    const start = performance.now();
-    await f();
-    times.push((performance.now() - start) / 1000);
-  }
-  return times;
-}
-
 export function median(xs) {
   const s = [...xs].sort((a, b) => a - b);
   return s.length % 2 ? s[(s.length - 1) / 2] : (s[s.length / 2 - 1] + s[s.length / 2]) / 2;

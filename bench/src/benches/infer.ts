@@ -1,18 +1,19 @@
 /** Latency of whole models, f32, from an input in JavaScript's memory to an output there: ours as a user would write and jit them, with
- *  weights that stay, the same weights as an ONNX file on ONNX Runtime, which packs them once too and compares its output with ours before it is timed. */
+ *  weights that stay, the same weights as an ONNX file on ONNX Runtime, which packs them once too and compares its output with ours before it
+ *  is timed. Both take turns. */
 import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { frozen, jit, key, nn, random, type Tensor, tensor } from "sinan";
+import { calledPeer } from "../called-peer.ts";
 import { beside, type Figure } from "../figure.ts";
-import type { Cases } from "../main.ts";
+import { inTurn } from "../in-turn.ts";
+import type { Cases, Options } from "../main.ts";
 import { type Pair, summary } from "../mean.ts";
-import { median, times } from "../measure.ts";
 import { encoder, type EncoderSize } from "../models/encoder.ts";
 import { exportEncoder, exportMlp, exportResnet, type Weights } from "../models/exported.ts";
 import { type Graph, onnxGraph } from "../models/onnx.ts";
 import { resnet18 } from "../models/resnet.ts";
-import { ofCase, type PeerLine, runAll } from "../peers.ts";
 import { openCpu } from "../processor.ts";
 
 interface Model {
@@ -60,34 +61,39 @@ function initial(model: nn.Layer & nn.ModuleMethods): nn.Layer {
   return nn.withParameters(made, { ...parameters, ...Object.fromEntries(statistics) });
 }
 
-/** ONNX Runtime's times for one case; none where it is not there. */
-async function peerOf(
+/** What the peer reads of one case. */
+async function writeCase(
+  folder: string,
   { name, model, batch, parameters }: { name: string; model: Model; batch: number; parameters: Weights },
   [x, y]: readonly [Float32Array, Tensor],
-  [threads, seconds]: readonly [number, number],
-): Promise<PeerLine[]> {
-  const folder = mkdtempSync(path.join(tmpdir(), "sinan-infer-"));
+): Promise<void> {
   const file = (end: string): string => path.join(folder, `${name}.${end}`);
   const bytes = ({ buffer, byteOffset, byteLength }: Float32Array): Uint8Array =>
     new Uint8Array(buffer, byteOffset, byteLength);
+  const g = onnxGraph();
+  const output = model.export(g, parameters, batch);
+  const onnx = openSync(file("onnx"), "w");
+  for (const part of g.file([batch, ...model.input], output, y.shape)) writeSync(onnx, part);
+  closeSync(onnx);
+  writeFileSync(file("x.bin"), bytes(x));
+  writeFileSync(file("y.bin"), bytes((await y.data()) as Float32Array));
+  writeFileSync(file("json"), JSON.stringify({ shape: [batch, ...model.input] }));
+}
+
+export const cases: Cases = async function* (options): AsyncGenerator<Figure> {
+  const folder = mkdtempSync(path.join(tmpdir(), "sinan-infer-"));
   try {
-    const g = onnxGraph();
-    const output = model.export(g, parameters, batch);
-    const onnx = openSync(file("onnx"), "w");
-    for (const part of g.file([batch, ...model.input], output, y.shape)) writeSync(onnx, part);
-    closeSync(onnx);
-    writeFileSync(file("x.bin"), bytes(x));
-    writeFileSync(file("y.bin"), bytes((await y.data()) as Float32Array));
-    writeFileSync(file("json"), JSON.stringify({ shape: [batch, ...model.input] }));
-    const args = ["--folder", folder, "--cases", name, "--threads", String(threads), "--seconds", String(seconds)];
-    return await runAll([{ file: "ort-infer.mjs", args, needs: "onnxruntime-node" }], threads);
+    yield* measured(folder, options);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
-}
+};
 
-export const cases: Cases = async function* ({ threads, peers, seconds, quick }): AsyncGenerator<Figure> {
+async function* measured(folder: string, { threads, peers, seconds, quick }: Options): AsyncGenerator<Figure> {
   const device = await openCpu(threads);
+  const args = ["--folder", folder, "--threads", String(threads)];
+  const program = { file: "ort-infer.mjs", args, needs: "onnxruntime-node" };
+  const called = peers ? await calledPeer(program, { threads }) : null;
   const pairs: Pair[] = [];
   for (const model of models) {
     const made = initial(model.make());
@@ -114,14 +120,16 @@ export const cases: Cases = async function* ({ threads, peers, seconds, quick })
         for (const one of [input, y]) one.dispose();
       };
       const y = call(made, tensor(x, { shape }));
-      const theirs = peers
-        ? ofCase(await peerOf({ name, model, batch, parameters }, [x, y], [threads, seconds]), name)
-        : [];
-      const value = median(await times(run, { seconds, atLeast: 3, atMost: 2000 })) * 1e3;
+      if (called) await writeCase(folder, { name, model, batch, parameters }, [x, y]);
+      y.dispose();
+      const timed = await inTurn(run, called ? [called] : [], name, { seconds, threads });
+      const value = timed.ours * 1e3;
+      const theirs = timed.theirs.map((peer) => ({ name: peer.name, version: peer.version, value: peer.value * 1e3 }));
       pairs.push({ name, ours: value, theirs });
       yield* beside({ bench: "infer", case: name, device, threads, value, unit: "ms" }, theirs);
     }
   }
+  called?.close();
   const of = { bench: "infer", device, threads, unit: "ms" } as const;
   yield* summary(of, pairs, { mean: "geometric-mean", least: "least", best: "best" });
-};
+}
