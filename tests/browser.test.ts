@@ -43,12 +43,13 @@ const ofPages = [
 /** Runs in pages alone, and always whole. */
 const host = "tests/browser/page/host.ts";
 
-/** What looks for the user's line, which is not known in a bundle, or for what the whole package adds, which every page here
- *  imports: whole files, or how the names of tests begin. */
+/** What looks for the user's line, which is not known in a bundle, for what the whole package adds, which every page here imports, or
+ *  for turns of Node's own kind: whole files, or how the names of tests begin. */
 const notOfPages: Readonly<Record<string, readonly string[] | "all">> = {
   "core/src/compiler/compile.test.ts": ["an error of a code generator names the kernel and the user's line"],
   "core/src/tensor/errors.test.ts": "all",
   "south/cpu/src/lean.test.ts": "all",
+  "south/cpu/src/native/calls.test.ts": ["the host has turns while a caller waits"],
   "tests/memory.test.ts": ["a loop that never awaits ends in the typed error, with its line"],
 };
 
