@@ -56,6 +56,11 @@ export const nativeBars: readonly Bar[] = [
   ),
   atLeast("the product that is furthest behind", 0.85, least("gemm", ["least"], ["best-native"]), productsTried),
   atLeast(
+    "products of bf16, geometric mean over 512³ to 2048³ and a LLaMA's, to PyTorch at each",
+    0.95,
+    least("gemm", ["geometric-mean-bf16"], ["best-native"]),
+  ),
+  atLeast(
     "products with weights in q4_0, q8_0 and bf16 at batches 1, 8 and 128, the furthest behind llama.cpp",
     1,
     least("gemm-quant", ["least"], ["best"]),

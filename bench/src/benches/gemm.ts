@@ -58,7 +58,7 @@ export const cases: Cases = async function* ({ threads, peers, seconds, quick })
   const shapes = [...inFull, ...(inJavaScript || quick ? [] : inBf16)];
   const called = peers ? await gemmPeers(shapes, threads, { inJavaScript, isQuick: quick }) : [];
   const all = inJavaScript ? [...called, bound()] : called;
-  const pairs: Pair[] = [];
+  const pairs: Record<Product["dtype"], Pair[]> = { f32: [], bf16: [] };
   for (const { name, m, n, k, layout, dtype } of shapes) {
     const a = random.normal(key(1), layout === "tn" ? [k, m] : [m, k]).cast(dtype);
     const b = random.normal(key(2), layout === "nt" ? [n, k] : [k, n]).cast(dtype);
@@ -77,13 +77,13 @@ export const cases: Cases = async function* ({ threads, peers, seconds, quick })
       version,
       value: of === "madd" ? speed(value, calls * maddFlops) : speed(value),
     }));
-    if (dtype === "f32")
-      pairs.push({ name, ours: speed(ours), theirs: figures.filter((peer) => native.has(peer.name)) });
+    pairs[dtype].push({ name, ours: speed(ours), theirs: figures.filter((peer) => native.has(peer.name)) });
     yield* beside({ bench: "gemm", case: name, device, threads, value: speed(ours), unit: "GFLOP/s" }, figures);
   }
   for (const peer of called) peer.close();
   const of = { bench: "gemm", device, threads, unit: "GFLOP/s" } as const;
-  yield* summary(of, pairs, { mean: "geometric-mean", least: "least", best: "best-native" });
+  yield* summary(of, pairs.f32, { mean: "geometric-mean", least: "least", best: "best-native" });
+  yield* summary(of, pairs.bf16, { mean: "geometric-mean-bf16", least: "least-bf16", best: "best-native" });
 };
 
 /** Calls of the loop in a few milliseconds. */
