@@ -2,7 +2,7 @@
  *  bits with any number of threads. Images that fill a tile with their rows, images that do not, and odd ones. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { conv2d, device, jit, key, random, type Tensor, vjp } from "../core/src/index.ts";
+import { conv2d, currentDevice, device, jit, key, random, type Tensor, vjp } from "../core/src/index.ts";
 import { noNative } from "./devices.ts";
 
 interface Case {
@@ -43,9 +43,14 @@ const computed = jit((given: readonly (readonly [Tensor, Tensor, Tensor])[]) =>
 );
 const numbers = async (t: Tensor): Promise<Float32Array> => (await t.data()) as Float32Array;
 
+/** Kernels that were not built would be WebAssembly's from then on. */
+const isOf = async (tier: string): Promise<void> => assert.equal((await currentDevice()).tier, tier);
+
 async function results(threads: number): Promise<Float32Array[]> {
   await device("cpu:native", { options: { threads, grain: 1 } });
-  return Promise.all(computed(all.map(operands)).map(numbers));
+  const made = await Promise.all(computed(all.map(operands)).map(numbers));
+  await isOf("native");
+  return made;
 }
 
 /** The sums in doubles, each with the sum of its terms' sizes and their number. */
@@ -119,4 +124,19 @@ test("an infinite weight beside padding gives no NaN", { skip: noNative }, async
   const w = random.uniform(key(5), [32, 16, 3, 3], { low: 1, high: 2 }).div(0);
   const y = await numbers(jit((a: Tensor, b: Tensor) => conv2d(a, b, { padding: 1 }))(x, w));
   assert.ok(y.every((value) => value === Number.POSITIVE_INFINITY));
+});
+
+test("images that are lanes have their values", { skip: noNative }, async () => {
+  const f = jit((a: Tensor, b: Tensor) => conv2d(a, b, { padding: 1 }));
+  const [native, wasm] = [await on("native"), await on("wasm")];
+  assert.ok(native.every((value, i) => Math.abs(value - (wasm[i] as number)) < 1e-13));
+
+  async function on(tier: string): Promise<Float64Array> {
+    await device(`cpu:${tier}`, { options: { threads: 1 } });
+    const x = random.normal(key(6), [16, 2, 6, 6]).cast("f64");
+    const w = random.normal(key(7), [4, 2, 3, 3]).cast("f64");
+    const values = (await f(x, w).data()) as Float64Array;
+    await isOf(tier);
+    return values;
+  }
 });

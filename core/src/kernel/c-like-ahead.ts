@@ -99,7 +99,9 @@ export class Ahead {
       const isKnown = [...this.#reach.freeOf(load)].every(
         (r) => this.#reach.varies(r) || path.some((b) => b.range === r),
       );
-      if (inner < 0 || !along?.parent || !isKnown || window > SHORT || image < window || rows > window) continue;
+      const isNear = !this.#reach.varies(index) || this.#reach.stepOf(index) === 1;
+      if (inner < 0 || !along?.parent || !isKnown || !isNear) continue;
+      if (window > SHORT || image < window || rows > window) continue;
       const ranges = path.slice(path.indexOf(along)).flatMap(({ range }) => range ?? []);
       const first = ranges.reduce((from, r) => subIndex(from, mulIndex(r, at(r))), index);
       const next = Array.from({ length: rows }, (_, row) => addIndex(first, constIndex((window + row) * step)));
