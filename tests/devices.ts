@@ -4,6 +4,7 @@
  *  compiler builds, a sample that SINAN_SEED chooses. SINAN_TEST_SAMPLE=24 is one test of 24 of it, whatever the devices. */
 import { test, type TestContext } from "node:test";
 import { device, DeviceError, type Json } from "../core/src/index.ts";
+import { openStream } from "../core/src/runtime/devices.ts";
 
 export const deviceNames = ["interpreter", "sim", "cpu"] as const;
 export type DeviceName = (typeof deviceNames)[number] | "native";
@@ -40,6 +41,12 @@ async function use(on: DeviceName): Promise<void> {
   isCpuOpen = true;
 }
 
+/** Kernels that the compiler refused would have been WebAssembly's. */
+async function requireNative(): Promise<void> {
+  const { tier } = (await openStream("cpu:native")).device.hardware;
+  if (tier !== "native") throw new Error(`the native tier was left for ${tier}: a kernel was not built`);
+}
+
 /** One in so many tests is in the sample of the native tier. */
 const sample = Number(process.env["SINAN_TEST_SAMPLE"] ?? (asked === undefined ? 8 : 1));
 
@@ -58,6 +65,7 @@ export function onEachDevice(name: string, body: (t: TestContext, device: Device
     test(`${name} (${on})`, { skip: on === "native" && noNative }, async (t) => {
       await use(on);
       await body(t, on);
+      if (on === "native") await requireNative();
     });
   }
 }
