@@ -1,41 +1,13 @@
 /** Products of two bf16 in C, by each kind of instruction that this processor has and without any, against two fused multiply-adds. */
-import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { arch, tmpdir } from "node:os";
-import path from "node:path";
+import { arch } from "node:os";
 import { test } from "node:test";
-import type { DType, Needs, VectorOp } from "sinan/south";
-import { vectorPrelude, vectorsOf } from "./vectors.ts";
+import { assertNothingWrong, helpers, noCompiler } from "./counted.fixture.ts";
 
-const compiler = ["cc", "gcc", "clang"].find(
-  (name) => spawnSync(name, ["--version"], { stdio: "ignore" }).status === 0,
-);
 const machines = arch() === "x64" ? ["-march=native", "-march=native -mno-avx512bf16", "-march=x86-64"] : [];
-const vectors = vectorsOf(64);
 
 /** A program that counts what is wrong with vectors of so many lanes. */
 function program(lanes: number): string {
-  const definitions = new Map<string, string>();
-  const named = (name: string, make: () => string | undefined): string => {
-    if (!definitions.has(name)) {
-      const text = make() ?? "";
-      definitions.set(name, text);
-    }
-    return name;
-  };
-  const needs: Needs = {
-    type: (element: DType, n: number) => named(`${element}x${n}`, () => vectors.type(`${element}x${n}`, element, n)),
-    scalar: () => "fmaf",
-    vector: (op: VectorOp) => named(`${op}_v`, () => vectors.helper(`${op}_v`, op, "f32", "f32", lanes, needs)),
-  };
-  needs.vector("dot2", "f32", "f32", lanes);
-  return `#include <math.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <string.h>
-${vectorPrelude}
-${[...definitions.values()].join("\n")}
+  return `${helpers(["dot2"], "f32", lanes, () => "fmaf")}
 static unsigned state = 1;
 static unsigned next(void) { return (state = state * 1664525u + 1013904223u) >> 8; }
 static uint16_t near1(void) { return (next() & 0x807f) | ((120 + next() % 14) << 7); }
@@ -61,18 +33,4 @@ int main(void) {
 }
 
 for (const machine of machines)
-  test(`pairs ${machine}`, { skip: compiler === undefined && "there is no C compiler" }, () => {
-    const folder = mkdtempSync(path.join(tmpdir(), "sinan-pairs-"));
-    try {
-      for (const lanes of [4, 8, 16]) {
-        const [source, binary] = [path.join(folder, "a.c"), path.join(folder, "a.out")];
-        writeFileSync(source, program(lanes));
-        const flags = ["-std=gnu11", "-ffp-contract=off", "-O1", "-w", ...machine.split(" ")];
-        const built = spawnSync(compiler as string, [...flags, "-o", binary, source, "-lm"], { encoding: "utf8" });
-        assert.equal(built.status, 0, built.stderr);
-        assert.equal(spawnSync(binary, { encoding: "utf8" }).stdout, "0", `${lanes} lanes`);
-      }
-    } finally {
-      rmSync(folder, { recursive: true, force: true });
-    }
-  });
+  test(`pairs ${machine}`, { skip: noCompiler }, () => assertNothingWrong(machine, "-ffp-contract=off", program));
