@@ -6,21 +6,12 @@
  *  → for p, k, t: panel[p][k][t] = word(x(p·tile + t, 2k), x(p·tile + t, 2k + 1))
  *    for m, n: out = accumulate sum(half h of panel[m / tile][k][m mod tile] · …) over k, h */
 import type { Node } from "../ir/node.ts";
-import { tensorType } from "../ir/type.ts";
-import { build, lt, scalar, where } from "../ops/build.ts";
-import { addIndex, constIndex, divIndex, flattenIndex, modIndex, mulIndex } from "../ops/indexing.ts";
-import {
-  type AccumulateNode,
-  accumulatesIn,
-  makeNest,
-  type NestNode,
-  nextIds,
-  type RangeNode,
-  rangesIn,
-  reaches,
-} from "./nests.ts";
+import { build } from "../ops/build.ts";
+import { addIndex, constIndex, mulIndex } from "../ops/indexing.ts";
+import { type AccumulateNode, accumulatesIn, makeNest, type NestNode, type RangeNode, rangesIn } from "./nests.ts";
 import { type Option, reduced, refuse, type Site } from "./option.ts";
 import { half, halfOf, PAIR, pairedOf, word, wordOf } from "./pair-product.ts";
+import { inPanels } from "./stage.ts";
 import { substitute } from "./substitute.ts";
 
 /** The nest with its sum, which it has one of, in the place of another. */
@@ -78,35 +69,7 @@ export function stagePairs(
   if (k.attr.kind !== "reduce" || outputs.some(({ attr }) => attr.kind !== "loop"))
     refuse(site, "a range is no plain loop any more", "stage first");
   const others = outputs.filter((r) => r !== along);
-  const { extent } = along.attr;
-  const panels = Math.ceil(extent / tile);
-  const dims = [...[...site.around, ...others].map((r) => r.attr.extent), panels, k.attr.extent, tile];
-  const type = tensorType("i32", [dims.reduce((c, d) => c * d, 1)]);
-  const scratch = build("scratch", [], { id: nextIds(site.kernel).scratch, type });
-
-  const pack = (first: number, count: number, filled: number): NestNode => {
-    const fresh = new Map([...others, k].map((r) => [r, site.newRange(r.attr.extent, "loop")]));
-    const panel = count === 1 ? constIndex(0) : site.newRange(count, "loop");
-    const inner = tile === 1 ? constIndex(0) : site.newRange(tile, "loop");
-    const at = addIndex(panel, constIndex(first));
-    const inside = filled < tile ? lt(inner, constIndex(filled)) : undefined;
-    const [packed] = substitute([x], {
-      range: (r) => (r === along ? addIndex(mulIndex(at, tile), inner) : fresh.get(r)),
-      ...(inside ? { guard: { condition: inside, needs: (index) => reaches(index, inner as RangeNode) } } : {}),
-    });
-    const value = inside ? where(inside, packed as Node, scalar(0, "i32")) : (packed as Node);
-    const [place, step] = [others.map((r) => fresh.get(r) as RangeNode), fresh.get(k) as RangeNode];
-    const index = flattenIndex([...site.around, ...place, at, step, inner], dims);
-    const order = [...place, panel, step, inner].flatMap((r) => (r.op === "range" ? [r.attr.id] : []));
-    return makeNest([build("store", [scratch, index, value], {})], order);
-  };
-  const full = Math.floor(extent / tile);
-  const packs = [
-    ...(full > 0 ? [pack(0, full, tile)] : []),
-    ...(full < panels ? [pack(full, 1, extent - full * tile)] : []),
-  ];
-  const index = flattenIndex([...site.around, ...others, divIndex(along, tile), k, modIndex(along, tile)], dims);
-  const staged = half(build("load", [scratch, index], {}), h);
-  const factors = product.src.map((s, i) => (i === operand ? staged : s));
+  const { packs, staged } = inPanels(site, x, { along, others, reduces: [k], tile });
+  const factors = product.src.map((s, i) => (i === operand ? half(staged, h) : s));
   return [...packs, withSum(site, sum, factors, [k, h])];
 }

@@ -35,32 +35,23 @@ const requireLoops = (site: Site, ranges: readonly RangeNode[]): void => {
       refuse(site, `range ${attr.id} is of kind ${attr.kind} already`, "stage first");
 };
 
-/** Packs an operand, with all that is fused into it:
- *
- *    for m, n: out = accumulate sum(x(m, k) · y(k, n)) over k
- *  → for p, k, t: panel[p][k][t] = x(p·tile + t, k)
- *    for m, n: out = accumulate sum(panel[m / tile][k][m mod tile] · y(k, n)) over k
- *
- *  Where there is memory of panels that are no longer read, these lie there.
- *  Source: Goto & van de Geijn 2008, "Anatomy of high-performance matrix multiplication", section 4. */
-export function stage(
-  site: Site,
-  { operand, range: id, tile, into }: Extract<Option, { option: "stage" }>,
-): readonly NestNode[] {
-  const sums = accumulatesIn(site.nest.src);
-  const sum = sums[0];
-  const product = sum?.src[0];
-  if (!sum || sums.length !== 1 || sum.attr.kind !== "sum" || product?.op !== "mul")
-    return refuse(site, "expected one accumulate, the sum of a product");
+interface Panels {
+  readonly along: RangeNode;
+  /** The other output ranges, and those that are summed over. */
+  readonly others: readonly RangeNode[];
+  readonly reduces: readonly RangeNode[];
+  readonly tile: number;
+  /** Scratch memory that there is. */
+  readonly into?: number | undefined;
+}
 
-  if (!Number.isSafeInteger(tile) || tile < 1) refuse(site, `expected the tile to be a positive integer, got ${tile}`);
-  const x = product.src[operand] as Node;
-  const along = site.ranges.get(id) ?? refuse(site, `there is no range ${id}`);
-  const outputs = outputsOf(site, x);
-  if (!outputs.includes(along)) refuse(site, `operand ${operand} does not depend on the output range ${id}`);
-  const reduces = sum.src.slice(1) as RangeNode[];
-  requireLoops(site, [...outputs, ...reduces]);
-  const others = outputs.filter((r) => r !== along);
+/** Packs a value in panels along one of its output ranges.
+ *  @returns the nests that pack, two where the last panel is not full, and what stands for the value then */
+export function inPanels(
+  site: Site,
+  x: Node,
+  { along, others, reduces, tile, into }: Panels,
+): { readonly packs: readonly NestNode[]; readonly staged: Node } {
   const { extent } = along.attr;
   const panels = Math.ceil(extent / tile);
   const extents = (ranges: readonly RangeNode[]): number[] => ranges.map((r) => r.attr.extent);
@@ -93,7 +84,36 @@ export function stage(
   ];
 
   const index = flattenIndex([...around, ...others, divIndex(along, tile), ...reduces, modIndex(along, tile)], dims);
-  const staged = build("load", [scratch, index], {});
+  return { packs, staged: build("load", [scratch, index], {}) };
+}
+
+/** Packs an operand, with all that is fused into it:
+ *
+ *    for m, n: out = accumulate sum(x(m, k) · y(k, n)) over k
+ *  → for p, k, t: panel[p][k][t] = x(p·tile + t, k)
+ *    for m, n: out = accumulate sum(panel[m / tile][k][m mod tile] · y(k, n)) over k
+ *
+ *  Where there is memory of panels that are no longer read, these lie there.
+ *  Source: Goto & van de Geijn 2008, "Anatomy of high-performance matrix multiplication", section 4. */
+export function stage(
+  site: Site,
+  { operand, range: id, tile, into }: Extract<Option, { option: "stage" }>,
+): readonly NestNode[] {
+  const sums = accumulatesIn(site.nest.src);
+  const sum = sums[0];
+  const product = sum?.src[0];
+  if (!sum || sums.length !== 1 || sum.attr.kind !== "sum" || product?.op !== "mul")
+    return refuse(site, "expected one accumulate, the sum of a product");
+
+  if (!Number.isSafeInteger(tile) || tile < 1) refuse(site, `expected the tile to be a positive integer, got ${tile}`);
+  const x = product.src[operand] as Node;
+  const along = site.ranges.get(id) ?? refuse(site, `there is no range ${id}`);
+  const outputs = outputsOf(site, x);
+  if (!outputs.includes(along)) refuse(site, `operand ${operand} does not depend on the output range ${id}`);
+  const reduces = sum.src.slice(1) as RangeNode[];
+  requireLoops(site, [...outputs, ...reduces]);
+  const others = outputs.filter((r) => r !== along);
+  const { packs, staged } = inPanels(site, x, { along, others, reduces, tile, into });
   const factors = product.src.map((s, i) => (i === operand ? staged : s));
   // The first operand's zeros are elsewhere in a panel.
   const { kind, product: isProduct } = sum.attr;
