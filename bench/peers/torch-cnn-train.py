@@ -1,17 +1,15 @@
 """PyTorch peer for the bench of convolutional training: a step of ResNet-18 on images of 32^2, f32, SGD with momentum, on the CPU.
 
-Run: python3 torch-cnn-train.py [--batch 64 --seconds 2 --threads 1]
-Prints one JSON line: images per second, with images in the faster of the two memory layouts; the losses of the first steps, peak RSS.
+Run: python3 torch-cnn-train.py [--batch 64 --threads 1]
+Answers lines as turns.mjs says, the cases being those of torch_steps.py, with images in the faster of two memory layouts.
 """
 import argparse
-import json
-import resource
-import statistics
+import timeit
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from torch_times import times_of
+from torch_steps import answer_steps
 
 
 class Block(nn.Module):
@@ -35,39 +33,37 @@ def resnet18(classes):
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, classes))
 
 
+def training(batch, layout):
+    torch.manual_seed(0)
+    model = resnet18(10).to(memory_format=layout)
+    opt = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
+    images = torch.randn(batch, 3, 32, 32).contiguous(memory_format=layout)
+    labels = torch.arange(batch) * 7 % 10
+
+    def step():
+        loss = F.cross_entropy(model(images), labels)
+        opt.zero_grad(set_to_none=True)
+        loss.backward()
+        opt.step()
+        return loss.item()
+
+    return step
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--batch", type=int, default=64)
-    p.add_argument("--seconds", type=float, default=2)
     p.add_argument("--threads", type=int, default=0)
     a = p.parse_args()
     if a.threads:
         torch.set_num_threads(a.threads)
-    best = None
-    for layout in (torch.contiguous_format, torch.channels_last):
-        torch.manual_seed(0)
-        model = resnet18(10).to(memory_format=layout)
-        opt = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
-        images = torch.randn(a.batch, 3, 32, 32).contiguous(memory_format=layout)
-        labels = torch.arange(a.batch) * 7 % 10
-        losses = []
 
-        def step():
-            loss = F.cross_entropy(model(images), labels)
-            opt.zero_grad(set_to_none=True)
-            loss.backward()
-            opt.step()
-            losses.append(loss.item())
+    def taken(layout):
+        step = training(a.batch, layout)
+        step()
+        return min(timeit.repeat(step, number=1, repeat=2))
 
-        taken = statistics.median(times_of(step, a.seconds, at_least=3))
-        if best is None or taken < best[0]:
-            best = (taken, losses[:4], str(layout))
-    taken, losses, layout = best
-    print(json.dumps(dict(
-        name="torch", version=torch.__version__, case="step", threads=a.threads or torch.get_num_threads(),
-        value=a.batch / taken, unit="images/s", losses=losses, layout=layout,
-        peakRssMb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-    )))
+    answer_steps("torch", lambda: training(a.batch, min((torch.contiguous_format, torch.channels_last), key=taken)))
 
 
 main()

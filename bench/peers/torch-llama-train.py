@@ -1,19 +1,16 @@
 """PyTorch peer for the training benchmark: one AdamW step of a small LLaMA, f32, on the CPU.
 
-Run: python3 torch-llama-train.py [--dim 256 --layers 6 --heads 8 --vocab 4096 --seq 256 --batch 8 --steps 8 --threads 1 --compile]
-Prints one JSON line: tokens per second, the losses of the first steps, parameters, peak RSS.
+Run: python3 torch-llama-train.py [--dim 256 --layers 6 --heads 8 --vocab 4096 --seq 256 --batch 8 --threads 1 --compile]
+Answers lines as turns.mjs says, the cases being those of torch_steps.py.
 Debian's build multiplies matrices with OpenBLAS, which has a pool of its own: set OPENBLAS_NUM_THREADS beside --threads.
 """
 import argparse
-import json
 import math
-import resource
-import statistics
-import time
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from torch_steps import answer_steps
 
 
 class RMSNorm(nn.Module):
@@ -82,43 +79,33 @@ class Llama(nn.Module):
 
 def main():
     p = argparse.ArgumentParser()
-    for name, value in dict(dim=256, layers=6, heads=8, vocab=4096, seq=256, batch=8, steps=8).items():
+    for name, value in dict(dim=256, layers=6, heads=8, vocab=4096, seq=256, batch=8).items():
         p.add_argument("--" + name, type=int, default=value)
     p.add_argument("--threads", type=int, default=0)
-    p.add_argument("--compile", action="store_true", help="through torch.compile; prints nothing where there is none")
+    p.add_argument("--compile", action="store_true", help="through torch.compile; has no case where there is none")
     a = p.parse_args()
-    if a.compile and not hasattr(torch, "compile"):
-        return
     if a.threads:
         torch.set_num_threads(a.threads)
-    torch.manual_seed(0)
-    model = Llama(a.vocab, a.dim, a.layers, a.heads, a.seq)
-    fused = a.compile and torch.__version__ >= "2.4"  # the optimizer as one kernel too, where the CPU has it
-    opt = torch.optim.AdamW(model.parameters(), lr=3e-4, **(dict(fused=True) if fused else {}))
-    loss_of = lambda inputs, targets: F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
-    call = torch.compile(loss_of) if a.compile else loss_of
-    ids = torch.randint(0, a.vocab, (a.batch, a.seq + 1))
 
-    def step():
-        loss = call(ids[:, :-1], ids[:, 1:])
-        opt.zero_grad(set_to_none=True)
-        loss.backward()
-        opt.step()
-        return loss
+    def training():
+        torch.manual_seed(0)
+        model = Llama(a.vocab, a.dim, a.layers, a.heads, a.seq)
+        fused = a.compile and torch.__version__ >= "2.4"  # the optimizer as one kernel too, where the CPU has it
+        opt = torch.optim.AdamW(model.parameters(), lr=3e-4, **(dict(fused=True) if fused else {}))
+        loss_of = lambda inputs, targets: F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
+        call = torch.compile(loss_of) if a.compile else loss_of
+        ids = torch.randint(0, a.vocab, (a.batch, a.seq + 1))
 
-    losses, times = [], []
-    for _ in range(a.steps):
-        t = time.perf_counter()
-        losses.append(step().item())
-        times.append(time.perf_counter() - t)
-    timed = times[2:] or times
-    tokens = a.batch * a.seq
-    print(json.dumps(dict(
-        name="torch-compile" if a.compile else "torch", version=torch.__version__, case="step", threads=a.threads or torch.get_num_threads(),
-        value=tokens / statistics.median(timed), best=tokens / min(timed), unit="tokens/s",
-        firstStepSeconds=times[0], losses=losses[:4], params=sum(x.numel() for x in model.parameters()),
-        peakRssMb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-    )))
+        def step():
+            loss = call(ids[:, :-1], ids[:, 1:])
+            opt.zero_grad(set_to_none=True)
+            loss.backward()
+            opt.step()
+            return loss.item()
+
+        return step
+
+    answer_steps("torch-compile" if a.compile else "torch", training if not a.compile or hasattr(torch, "compile") else None)
 
 
 main()

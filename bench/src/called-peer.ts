@@ -76,6 +76,16 @@ export async function calledPeer(
   };
 }
 
+/** Those of the programs that are installed and start. */
+export async function calledPeers(programs: readonly Program[], setting?: Setting): Promise<CalledPeer[]> {
+  const found: CalledPeer[] = [];
+  for (const program of programs) {
+    const peer = await calledPeer(program, setting);
+    if (peer) found.push(peer);
+  }
+  return found;
+}
+
 /** A program of PyTorch's on each of its versions that is installed, in each arrangement of its threads. */
 export async function calledTorches(
   {

@@ -60,10 +60,6 @@ function ratio(ours: number, theirs: number, unit: Unit): number | undefined {
   return Number.isFinite(by) ? round(by) : undefined;
 }
 
-/** Whether the first of two values of one unit is the better one. */
-export const isBetter = (one: Peer & { readonly unit: Unit }, other: Peer): boolean =>
-  better[one.unit] === "higher" ? one.value > other.value : one.value < other.value;
-
 /** Four significant digits: more is noise. */
 export const round = (value: number): number => Number(value.toPrecision(4));
 

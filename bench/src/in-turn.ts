@@ -5,7 +5,6 @@ import type { CalledPeer, Turn } from "./called-peer.ts";
 import type { Peer } from "./figure.ts";
 import { median } from "./measure.ts";
 
-const rounds = 5;
 /** Who has been asked less often goes on when its time is over. */
 const atLeast = 3;
 /** Threads of a pool that has nothing to do look for work for some milliseconds before they sleep. */
@@ -18,17 +17,18 @@ export interface Timed {
   readonly theirs: readonly (Peer & { readonly check: number })[];
 }
 
-/** @param seconds  for each of us
+/** @param seconds  for each of us, in so many rounds: where a round's part is less than a call takes, a turn is one call
  *  @param mostSeconds  of them all: when they are over, no other round begins */
 export async function inTurn(
-  ours: () => Promise<void>,
+  ours: () => Promise<unknown>,
   peers: readonly CalledPeer[],
   of: string,
   {
     seconds,
     threads,
+    rounds = 5,
     mostSeconds = Number.POSITIVE_INFINITY,
-  }: { readonly seconds: number; readonly threads: number; readonly mostSeconds?: number },
+  }: { readonly seconds: number; readonly threads: number; readonly rounds?: number; readonly mostSeconds?: number },
 ): Promise<Timed> {
   const end = performance.now() + 1000 * mostSeconds;
   const all = [
@@ -49,17 +49,35 @@ export async function inTurn(
     value: times.length > 0 ? median(times) : undefined,
     check,
   }));
-  const best = new Map<string, Timed["theirs"][number]>();
-  peers.forEach(({ name, version }, i) => {
+  const theirs = peers.flatMap(({ name, version }, i) => {
     const { value, check = Number.NaN } = others[i] ?? {};
-    const before = best.get(`${name} ${version}`)?.value ?? Number.POSITIVE_INFINITY;
-    if (value !== undefined && value < before) best.set(`${name} ${version}`, { name, version, value, check });
+    return value === undefined ? [] : [{ name, version, value, check }];
   });
-  return { ours: own?.value ?? Number.NaN, theirs: [...best.values()] };
+  return { ours: own?.value ?? Number.NaN, theirs: leastOfEach(theirs) };
+}
+
+/** The most memory in MB that the process of each peer held which knows the case `peak`, the least of those of one name and version. */
+export async function peaks(peers: readonly CalledPeer[]): Promise<Peer[]> {
+  const all: Peer[] = [];
+  for (const peer of peers) {
+    const { name, version } = peer;
+    const value = (await peer.turn("peak", 0))?.check;
+    if (value !== undefined) all.push({ name, version, value });
+  }
+  return leastOfEach(all);
+}
+
+function leastOfEach<P extends Peer>(all: readonly P[]): P[] {
+  const least = new Map<string, P>();
+  for (const peer of all) {
+    const id = `${peer.name} ${peer.version}`;
+    if (peer.value < (least.get(id)?.value ?? Number.POSITIVE_INFINITY)) least.set(id, peer);
+  }
+  return [...least.values()];
 }
 
 /** As bench/peers/turns.mjs has it. */
-async function turnOf(run: () => Promise<void>, seconds: number): Promise<number[]> {
+async function turnOf(run: () => Promise<unknown>, seconds: number): Promise<number[]> {
   const times: number[] = [];
   const end = performance.now() + seconds * 1000;
   do {

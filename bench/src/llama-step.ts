@@ -11,13 +11,18 @@ export interface StepSize {
   readonly batch: number;
 }
 
-/** A fresh model of `llama-bench`'s kind in these sizes, and its step: a call runs one and waits for the loss. */
-export const llamaStep = async (size: StepSize): Promise<() => Promise<void>> => (await llamaCase(size)).run;
+/** A fresh model of `llama-bench`'s kind in these sizes, and its step: a call runs one and waits for the loss, which it gives. */
+export const llamaStep = async (size: StepSize): Promise<() => Promise<number>> => (await llamaCase(size)).run;
 
-/** The same, and what makes the step ready without running it: traced, compiled, its kernels built or found and loaded. */
-export async function llamaCase(
-  size: StepSize,
-): Promise<{ readonly run: () => Promise<void>; readonly ready: () => Promise<unknown> }> {
+interface LlamaCase {
+  readonly run: () => Promise<number>;
+  /** Traced, compiled, its kernels built or found and loaded, but not run. */
+  readonly ready: () => Promise<unknown>;
+  readonly dispose: () => void;
+}
+
+/** The same, and what else is done with it. */
+export async function llamaCase(size: StepSize): Promise<LlamaCase> {
   const { dim, heads, layers, vocab, seq, batch } = size;
   const adam = optim.adamW({ learningRate: 3e-4 });
   const step = jit(
@@ -54,7 +59,10 @@ export async function llamaCase(
     run: async () => {
       const out = step({ state, inputs, targets });
       ({ state } = out);
-      await out.value.item();
+      return await out.value.item();
+    },
+    dispose: () => {
+      for (const { tensor: leaf } of tree.tensors({ state, inputs, targets })) leaf.dispose();
     },
   };
 }

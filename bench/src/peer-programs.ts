@@ -1,7 +1,7 @@
 /** The programs of bench/peers for benches that several frameworks of JavaScript are set beside: which there are, and how they are
  *  told what to measure. What one bench alone has is said there. */
-import { type CalledPeer, calledPeer, calledTorches } from "./called-peer.ts";
-import { type PeerLine, type Program, runAll, runTorch } from "./peers.ts";
+import { type CalledPeer, calledPeer, calledPeers, calledTorches } from "./called-peer.ts";
+import { type PeerLine, type Program, runAll } from "./peers.ts";
 
 /** A product of matrices: a [m, k] by b [k, n]. */
 export interface Product {
@@ -41,12 +41,11 @@ export async function gemmPeers(
         ] as const)
       : []),
   ] as const;
-  for (const [name, needs, some, count] of others) {
+  const programs = others.map(([name, needs, some, count]): Program => {
     const args = ["--peer", name, "--shapes", text(some), "--threads", String(count)];
-    const peer = await calledPeer({ file: "matmul.mjs", args, needs }, { threads });
-    if (peer) found.push(peer);
-  }
-  return found;
+    return { file: "matmul.mjs", args, needs };
+  });
+  return [...found, ...(await calledPeers(programs, { threads }))];
 }
 
 export interface LlamaSize {
@@ -58,16 +57,25 @@ export interface LlamaSize {
   readonly batch: number;
 }
 
-/** One AdamW step of the LLaMA of that size, in tokens/s, as `step`; and as `peak` the most memory that the process held, in MB.
- *  jax-js as it comes has one thread in Node; `jaxjs-worker` was given a Worker. `torch-compile`, PyTorch's own compiler, is measured
- *  where the programs for browsers are not. */
-export async function llamaTrainPeers(
+const settings = (sizes: object): string[] =>
+  Object.entries(sizes).flatMap(([name, value]) => [`--${name}`, String(value)]);
+
+/** PyTorch, to be called for `step`, an AdamW step of the LLaMA of that size, and then for `peak`; and compiled by itself as `torch-compile`. */
+export async function llamaTrainTorches(
   size: LlamaSize,
-  steps: number,
   threads: number,
-  { inJavaScript, isQuick }: PeerOptions,
-): Promise<PeerLine[]> {
-  const sizes = Object.entries({ ...size, steps }).flatMap(([name, value]) => [`--${name}`, String(value)]);
+  { isCompiled, isQuick }: { readonly isCompiled: boolean; readonly isQuick: boolean },
+): Promise<CalledPeer[]> {
+  const program = { file: "torch-llama-train.py", args: settings(size) };
+  const eager = await calledTorches(program, threads, isQuick);
+  if (!isCompiled) return eager;
+  return [...eager, ...(await calledTorches({ ...program, args: [...program.args, "--compile"] }, threads, isQuick))];
+}
+
+/** The same step in programs for browsers, in tokens/s, as `step`; and as `peak` the most memory that the process held, in MB.
+ *  jax-js as it comes has one thread in Node; `jaxjs-worker` was given a Worker. */
+export function llamaTrainPeers(size: LlamaSize, steps: number, threads: number): Promise<PeerLine[]> {
+  const sizes = settings({ ...size, steps });
   const jaxjs = (workers: number): Program => ({
     file: "jaxjs-llama-train.mjs",
     args: [...sizes, "--threads", String(workers)],
@@ -78,12 +86,7 @@ export async function llamaTrainPeers(
     ...(threads > 1 ? [jaxjs(threads)] : []),
     { file: "tfjs-llama-train.mjs", args: sizes, needs: "@tensorflow/tfjs-backend-wasm" },
   ];
-  return [
-    ...(await runTorch("torch-llama-train.py", sizes, threads, { isQuick })),
-    ...(inJavaScript
-      ? await runAll(programs, threads)
-      : await runTorch("torch-llama-train.py", [...sizes, "--compile"], threads, { isQuick })),
-  ];
+  return runAll(programs, threads);
 }
 
 /** The cost of a call in microseconds; the cases `read`, `await`, `chain` and `tree` are those of bench/peers/dispatch.mjs. */
@@ -127,11 +130,9 @@ export async function opsPeers(threads: number, { inJavaScript, isQuick }: PeerO
     ["tfjs-wasm", "@tensorflow/tfjs-backend-wasm"],
     ["ort-web", "onnxruntime-web"],
   ] as const;
-  for (const [name, needs] of inJavaScript ? forBrowsers : []) {
-    const peer = await calledPeer({ file: "ops.mjs", args: ["--peer", name], needs });
-    if (peer) found.push(peer);
-  }
-  return found;
+  if (!inJavaScript) return found;
+  const programs = forBrowsers.map(([name, needs]): Program => ({ file: "ops.mjs", args: ["--peer", name], needs }));
+  return [...found, ...(await calledPeers(programs))];
 }
 
 /** Another tokenizer, to be called for the texts `NAME.txt` of a folder. */

@@ -3,8 +3,8 @@
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import path from "node:path";
-import { isBetter, isUnit, type Peer, type Unit } from "./figure.ts";
-import { type Torch, torches } from "./python.ts";
+import { isUnit, type Peer, type Unit } from "./figure.ts";
+import type { Torch } from "./python.ts";
 
 export const home = path.resolve(import.meta.dirname, "../peers");
 
@@ -105,29 +105,6 @@ export async function runAll(programs: readonly Program[], threads: number, fold
 export function threadsOfTorch({ hasOnePool }: Torch, threads: number, isQuick: boolean): [number, number][] {
   const all: [number, number] = [threads, threads];
   return threads === 1 || isQuick || hasOnePool ? [all] : [all, [1, threads], [threads, 1]];
-}
-
-/** A program of PyTorch's on each of its versions that is installed, and of each case the best that an arrangement of its threads
- *  gives. */
-export async function runTorch(
-  file: string,
-  args: readonly string[],
-  threads: number,
-  { isQuick = false }: { readonly isQuick?: boolean } = {},
-): Promise<PeerLine[]> {
-  const all = torches();
-  if (all.length === 0) absent("torch", "npm run peers -- --torch");
-  const best = new Map<string, PeerLine>();
-  for (const torch of all)
-    for (const [pool, blas] of threadsOfTorch(torch, threads, isQuick)) {
-      const program = { file, args: [...args, "--threads", String(pool)], needs: "torch" };
-      for (const line of await run(program, torch.python, blas, home)) {
-        const id = `${line.name} ${line.version} ${line.case}`;
-        const before = best.get(id);
-        if (!before || isBetter(line, before)) best.set(id, { ...line, threads });
-      }
-    }
-  return [...best.values()];
 }
 
 /** The lines of one case, as peers to set beside our own figure of it. */

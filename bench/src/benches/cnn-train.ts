@@ -1,33 +1,40 @@
 /** A training step of ResNet-18 on images of 32², f32, by SGD with momentum, with running statistics, jitted with its state donated; and
- *  the most memory that the process held. The same step in PyTorch. */
+ *  the most memory that the process held. The same step in PyTorch, in turn. */
 import process from "node:process";
 import { jit, key, nn, optim, random, type Tensor, tensor, tree, valueAndGradWith } from "sinan";
+import { calledTorches } from "../called-peer.ts";
 import { beside, type Figure } from "../figure.ts";
+import { inTurn, peaks } from "../in-turn.ts";
 import type { Cases } from "../main.ts";
-import { median, times } from "../measure.ts";
 import { type ResNet, resnet18 } from "../models/resnet.ts";
-import { ofCase, runTorch } from "../peers.ts";
 import { openCpu } from "../processor.ts";
 
 const classes = 10;
+/** How long each of us steps, for each second that is asked for; a turn is a step, or a few. */
+const share = 4;
+const rounds = 12;
+/** For each second asked for, those after which no other round begins. */
+const mostOfAll = 30;
 
 export const cases: Cases = async function* ({ threads, peers, seconds, quick }): AsyncGenerator<Figure> {
   const device = await openCpu(threads);
   const batch = quick ? 8 : 64;
-  const settings = ["--batch", String(batch), "--seconds", String(seconds)];
-  const measured = peers ? await runTorch("torch-cnn-train.py", settings, threads, { isQuick: quick }) : [];
   const run = await trainingStep(batch);
   const start = performance.now();
   await run();
   const first = (performance.now() - start) / 1000;
-  const taken = median(await times(run, { seconds, warmup: 1, atLeast: quick ? 2 : 5 }));
+  await run();
+  const program = { file: "torch-cnn-train.py", args: ["--batch", String(batch)] };
+  const torches = peers ? await calledTorches(program, threads, quick) : [];
+  const limits = { seconds: seconds * share, mostSeconds: seconds * mostOfAll, rounds, threads };
+  const { ours, theirs } = await inTurn(run, torches, "step", limits);
+  const held = await peaks(torches);
+  for (const torch of torches) torch.close();
   const figure = { bench: "cnn-train", device, threads } as const;
-  yield* beside({ ...figure, case: "step", value: batch / taken, unit: "images/s" }, ofCase(measured, "step"));
+  const speeds = theirs.map(({ name, version, value }) => ({ name, version, value: batch / value }));
+  yield* beside({ ...figure, case: "step", value: batch / ours, unit: "images/s" }, speeds);
   yield { ...figure, case: "first-step", value: first, unit: "s" };
-  yield* beside(
-    { ...figure, case: "peak", value: process.resourceUsage().maxRSS / 1024, unit: "MB" },
-    ofCase(measured, "peak"),
-  );
+  yield* beside({ ...figure, case: "peak", value: process.resourceUsage().maxRSS / 1024, unit: "MB" }, held);
 };
 
 /** A call trains one step on the same images and waits for the loss. */

@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { type Activations, jit, key, nn, quantize, quantizedLinear, random, type Tensor } from "sinan";
 import { beside, type Figure } from "../figure.ts";
-import { type CalledPeer, calledPeer } from "../called-peer.ts";
+import { type CalledPeer, calledPeers } from "../called-peer.ts";
 import { inTurn, type Timed } from "../in-turn.ts";
 import type { Cases, Options } from "../main.ts";
 import { type Pair, summary } from "../mean.ts";
@@ -77,16 +77,12 @@ async function peersOf(all: readonly Case[], threads: number, folder: string): P
   const settings = ["--threads", String(threads)];
   const own = ["--folder", folder, "--copies", list(all, ({ copies }) => copies), ...settings];
   const alone = all.filter(({ batch }) => batch === 1);
-  const found: CalledPeer[] = [];
-  for (const program of [
+  const programs = [
     { file: "ggml-matmul.py", args: own, needs: "@node-llama-cpp" },
     { file: "ggml-matmul.py", args: [...own, "--repacked"], needs: "@node-llama-cpp" },
     { file: "stream-read.mjs", args: ["--bytes", list(alone, bytesRead), ...settings], needs: "." },
-  ]) {
-    const peer = await calledPeer(program, { threads });
-    if (peer) found.push(peer);
-  }
-  return found;
+  ];
+  return calledPeers(programs, { threads });
 }
 
 /** What a call reads of weights. */

@@ -13,7 +13,7 @@ import { type Activations, jit, key, nn, tensor, type Tensor } from "sinan";
 import type { Device } from "sinan/south";
 import { beside, type Figure } from "../figure.ts";
 import type { Cases, Options } from "../main.ts";
-import { type CalledPeer, calledPeer, calledTorches } from "../called-peer.ts";
+import { type CalledPeer, calledPeers, calledTorches } from "../called-peer.ts";
 import { inTurn, type Timed } from "../in-turn.ts";
 import { times } from "../measure.ts";
 import { writeGguf } from "../models/gguf.ts";
@@ -67,11 +67,7 @@ async function peersOf(model: Llama, format: Format, folder: string, asked: Aske
       ? [{ file: "stream-read.mjs", args: ["--bytes", `${caseOf(format)}:${bytes}`, ...counted], needs: "." }]
       : []),
   ];
-  const found: CalledPeer[] = [];
-  for (const program of programs) {
-    const peer = await calledPeer(program, { threads });
-    if (peer) found.push(peer);
-  }
+  const found = await calledPeers(programs, { threads });
   if (format !== "f32") return found;
   const theirs = {
     file: "transformers-decode.py",
