@@ -4,10 +4,14 @@ import { test } from "node:test";
 import { type DType, device, jit, matmul, tensor, type Tensor } from "../core/src/index.ts";
 import { noNative } from "./devices.ts";
 
+/** Rows of one tile and of several, columns and terms that leave some over, and terms that are no fours. */
 const sizes = [
   [13, 37, 64],
   [1, 40, 36],
   [9, 23, 41],
+  [40, 150, 68],
+  [31, 64, 48],
+  [20, 33, 132],
 ] as const;
 const pairs = [
   ["i8", "i8"],

@@ -33,3 +33,12 @@ export const quadOf = (sum: AccumulateNode): RangeNode | undefined =>
   byteProduct(sum)
     ? (sum.src.slice(1) as RangeNode[]).find((r) => r.attr.kind === "unroll" && r.attr.extent === TERMS)
     : undefined;
+
+/** The helper that adds products of such bytes, of which the one without a sign is given first; and whether it is the second one. */
+export function dotOf([a, b]: readonly ["i8" | "u8", "i8" | "u8"]): {
+  readonly op: "dot4_us" | "dot4_ss" | "dot4_uu";
+  readonly isTurned: boolean;
+} {
+  if (a === b) return { op: a === "i8" ? "dot4_ss" : "dot4_uu", isTurned: false };
+  return { op: "dot4_us", isTurned: a === "i8" };
+}

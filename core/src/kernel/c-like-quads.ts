@@ -4,7 +4,7 @@
  *    Σ_k w[n, k] · x[k]    →    a = dot4(a, {w[n, 4j … 4j+3] for each lane n}, {x[4j … 4j+3] in every lane})
  *
  *  Rows of lanes that lie apart in memory are loaded in pieces of four such neighbours, and turned in registers. */
-import { byteOf, byteProduct, loadOf, TERMS } from "./byte-product.ts";
+import { byteOf, byteProduct, dotOf, loadOf, TERMS } from "./byte-product.ts";
 import type { CLike } from "./c-like.ts";
 import { pathTo, type Reach } from "./c-like-reach.ts";
 import type { Text } from "./c-like-lanes.ts";
@@ -77,11 +77,9 @@ export class Quads {
 
   /** A running sum after four more terms. */
   step(sum: AccumulateNode, running: Text, value: Node, quad: RangeNode, at: Block): Text {
-    const kinds = byteProduct(sum) ?? ["u8", "u8"];
+    const { op, isTurned } = dotOf(byteProduct(sum) ?? ["u8", "u8"]);
     const [a, b] = value.src.map((byte) => this.#quad(byte, quad, at)) as [string, string];
-    const letters = kinds.map((kind) => kind.charAt(0)).map((c) => (c === "i" ? "s" : c));
-    const args = letters.join("") === "su" ? [b, a] : [a, b];
-    const op = `dot4_${letters.sort().reverse().join("")}` as "dot4_us" | "dot4_ss" | "dot4_uu";
+    const args = isTurned ? [b, a] : [a, b];
     return { element: "i32", parts: running.parts.map((part) => this.#help(op, [part, ...args])) };
   }
 

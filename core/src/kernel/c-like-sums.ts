@@ -1,7 +1,7 @@
 /** Accumulates as text: the loops of a sum, its partial results, its steps. */
 import { identityOf } from "../interpreter/contraction.ts";
 import { dtypeOf, type Node } from "../ir/node.ts";
-import { quadOf } from "./byte-product.ts";
+import { dotOf, quadOf, TERMS } from "./byte-product.ts";
 import type { Ahead } from "./c-like-ahead.ts";
 import type { Columns } from "./c-like-columns.ts";
 import { one, only, type Text } from "./c-like-lanes.ts";
@@ -12,7 +12,7 @@ import { guardOf, spanOf } from "./edges.ts";
 import { goesAlongRows } from "./c-like-turned.ts";
 import type { Nest } from "./c-like-writing.ts";
 import type { AccumulateNode, RangeNode } from "./nests.ts";
-import { halfOf, wordOf } from "./pair-product.ts";
+import { type Part, partsOf, wordOf } from "./pair-product.ts";
 import { substitute } from "./substitute.ts";
 
 interface Tools extends Nest {
@@ -71,8 +71,8 @@ export class Sums {
     const last = serial.at(-1);
     const four = this.#ofBytes(n, ranges, home, level);
     if (four) return four;
-    const pairs = this.#ofPairs(n, ranges, home, level);
-    if (pairs) return pairs;
+    const words = this.#ofWords(n, ranges, home, level);
+    if (words) return words;
     const written =
       last && this.#nest.lane && goesAlongRows(n.src[0] as Node, last, this.#nest.lane) ? points([last]) : undefined;
     const inside = this.#loops(home, level - 1, written ? serial.slice(0, -1) : serial, n);
@@ -137,29 +137,40 @@ export class Sums {
     return running;
   }
 
-  /** A sum of products of pairs of bf16, each of which is one step. */
-  #ofPairs(n: AccumulateNode, ranges: readonly RangeNode[], home: Block, level: number): Text | undefined {
-    const half = halfOf(n);
+  /** A sum of products of words of bf16 or of bytes, each of which is one step. */
+  #ofWords(n: AccumulateNode, ranges: readonly RangeNode[], home: Block, level: number): Text | undefined {
+    const inWord = partsOf(n);
     const { lane, lanes, writing, reach, stored } = this.#nest;
     const [value] = n.src as [Node];
-    const serial = ranges.filter((r) => r !== half);
+    const dtype = dtypeOf(n);
+    const serial = ranges.filter((r) => r !== inWord);
     const last = serial.at(-1);
-    if (!half || !lane || !last || !reach.varies(value) || stored.size === 0 || !serial.every(isSerial))
+    if (!inWord || !lane || !last || !reach.varies(value) || stored.size === 0 || !serial.every(isSerial))
       return undefined;
-    if (!lanes.isWhole("f32")) return undefined;
+    if (!lanes.isWhole(dtype)) return undefined;
     const written = goesAlongRows(value, last, lane) ? points([last]) : undefined;
     const steps = this.#nest.instancesOf(value, written ?? [nowhere]);
     if (written) this.#nest.columns?.find(steps);
     const inside = this.#loops(home, level - 1, written ? serial.slice(0, -1) : serial, n);
     const name = this.#nest.newName("a");
-    const zero = only(lanes.repeat(one(writing.language.literal(0, "f32")), "f32"));
-    addLine(home, level - 1, writing.language.variable(lanes.type("f32"), name, zero));
-    const dot = writing.needs.vector("dot2", "f32", "f32", lanes.width);
-    for (const step of steps) {
-      const words = step.src.map((s) => only(lanes.repeat(this.#nest.value(wordOf(s) as Node, inside), "i32")));
-      addLine(inside, reach.levelOf(step), `${name} = ${dot}(${[name, ...words].join(", ")});`);
-    }
-    return { element: "f32", parts: [name] };
+    const zero = only(lanes.repeat(one(writing.language.literal(0, dtype)), dtype));
+    addLine(home, level - 1, writing.language.variable(lanes.type(dtype), name, zero));
+    for (const step of steps) addLine(inside, reach.levelOf(step), `${name} = ${this.#dot(name, step, inside)};`);
+    return { element: dtype, parts: [name] };
+  }
+
+  /** A sum and the products of two words. */
+  #dot(sum: string, { src }: Node, inside: Block): string {
+    const { lanes, writing } = this.#nest;
+    const words = src.map((s) => wordOf(s) as NonNullable<ReturnType<typeof wordOf>>);
+    const [x, y] = words.map(({ of }) => only(lanes.repeat(this.#nest.value(of, inside), "i32"))) as [string, string];
+    const [a, b] = words.map(({ part }) => part) as [Part, Part];
+    if (a === "bf16" || b === "bf16")
+      return `${writing.needs.vector("dot2", "f32", "f32", lanes.width)}(${sum}, ${x}, ${y})`;
+    const { op, isTurned } = dotOf([a, b]);
+    const bytes = writing.needs.type("u8", TERMS * lanes.width);
+    const args = (isTurned ? [y, x] : [x, y]).map((text) => writing.language.vectors?.reinterpret(bytes, text));
+    return `${writing.needs.vector(op, "i32", "i32", lanes.width)}(${[sum, ...args].join(", ")})`;
   }
 
   #loops(home: Block, level: number, ranges: readonly RangeNode[], sum: AccumulateNode): Block {

@@ -5,7 +5,7 @@ import { topological } from "../ir/fn.ts";
 import { dtypeOf, type Node } from "../ir/node.ts";
 import { affine } from "../ops/indexing.ts";
 import { type LoadNode, type RangeNode, reaches } from "./nests.ts";
-import { firstOf, PAIR } from "./pair-product.ts";
+import { firstOf, sizeOf } from "./pair-product.ts";
 
 /** A load, or a word, of one column of a block. */
 export interface Column {
@@ -19,9 +19,11 @@ export interface Column {
 /** Fewer columns than this are loaded, or stored, lane by lane. */
 export const FEWEST_COLUMNS = 4;
 
-/** What is read from memory as one: an element, or a word of two. */
+/** What is read from memory as one: an element, or a word of several. */
 export function placeOf(n: Node): { readonly first: LoadNode | undefined; readonly size: number } {
-  return n.op === "load" ? { first: n, size: 1 } : { first: firstOf(n), size: PAIR };
+  if (n.op === "load") return { first: n, size: 1 };
+  const first = firstOf(n);
+  return { first, size: first ? sizeOf(first) : 1 };
 }
 
 /** The columns of blocks among the loads below some nodes. */

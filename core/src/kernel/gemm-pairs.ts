@@ -7,8 +7,9 @@ import type { Node } from "../ir/node.ts";
 import { affine } from "../ops/indexing.ts";
 import { chooseTile, moved, packWide, type Tile, tileColumns } from "./gemm.ts";
 import { type AccumulateNode, accumulatesIn, type RangeNode, rangesIn, storesOf } from "./nests.ts";
-import { firstOf, hasPairs, PAIR, pairedOf, wordOf } from "./pair-product.ts";
+import { firstOf, hasParts, loadsOf, PARTS, partOf, wordOf } from "./pair-product.ts";
 import type { Plan } from "./plan.ts";
+import { isAlong } from "./gemm-blocks.ts";
 
 /** Schedules a nest that packs, and returns the position behind. */
 type Pack = (plan: Plan, i: number) => number;
@@ -17,19 +18,24 @@ const sumOf = (plan: Plan, i: number): AccumulateNode => accumulatesIn(plan.nest
 
 /** Schedules nest i, if it is such a product, and returns the position behind it and those that it becomes. */
 export function schedulePairs(plan: Plan, i: number, lanes: number, pack: Pack): number | undefined {
-  if (!hasPairs(plan.hardware)) return undefined;
   const [product, k, ...more] = sumOf(plan, i).src as [Node, RangeNode, ...Node[]];
-  if (product.op !== "mul" || !product.src.every(pairedOf) || more.length > 0) return undefined;
+  const [a, b] = product.src.map((s) => partOf(s)?.part);
+  if (product.op !== "mul" || !a || !b || PARTS[a] !== PARTS[b] || more.length > 0) return undefined;
   const { extent: terms } = k.attr;
-  if (terms % PAIR !== 0 || terms <= PAIR) return undefined;
+  if (!hasParts(plan.hardware, a) || terms % PARTS[a] !== 0 || terms <= PARTS[a]) return undefined;
   const tile = chooseTile(plan, i, lanes);
   if (!tile || tile.windowed || tile.columnsFirst || tile.side) return undefined;
   const columns = plan.range(i, tile.n);
   const isStored = storesOf(plan.nest(i)).every((s) => affine(s.src[1] as Node).terms.get(columns) === 1);
   const isOwn = product.src.filter((s) => rangesIn([s]).has(tile.n)).length === 1;
   if (!isStored || !isOwn || columns.attr.extent < lanes) return undefined;
-  plan.add({ option: "pairTerms", nest: i, range: k.attr.id });
   const isOneTile = tile.m === undefined || plan.range(i, tile.m).attr.extent <= tile.rows;
+  if (a !== "bf16" && isOneTile && product.src.every((s) => isAlong(s, k, PARTS[a]))) return undefined;
+  if (!isOneTile && a === "i8" && b === "i8") {
+    plan.add({ option: "moveSigns", nest: i, operand: tile.operand, range: k.attr.id });
+    return i;
+  }
+  plan.add({ option: "pairTerms", nest: i, range: k.attr.id });
   const isTurned = isRead(plan, i, tile.operand);
   if (!isOneTile || !(isTurned || isAcross(plan, i, tile))) return packed(plan, i, tile, pack);
   const whole = Math.floor(columns.attr.extent / lanes) * lanes;
@@ -74,13 +80,13 @@ function packAll(plan: Plan, i: number, count: number, pack: Pack): number {
 }
 
 const wordIn = (plan: Plan, i: number, operand: 0 | 1): Node =>
-  wordOf((sumOf(plan, i).src[0] as Node).src[operand] as Node) as Node;
+  wordOf((sumOf(plan, i).src[0] as Node).src[operand] as Node)?.of as Node;
 
 /** Whether an operand's pairs are words of memory. */
 const isRead = (plan: Plan, i: number, operand: 0 | 1): boolean => firstOf(wordIn(plan, i, operand)) !== undefined;
 
 /** Whether an operand is read as it lies, and neighbours among its columns are neighbours there. */
 function isAcross(plan: Plan, i: number, { operand, n }: Tile): boolean {
-  const load = wordIn(plan, i, operand).src[0]?.src[0]?.src[0];
-  return load?.op === "load" && affine(load.src[1] as Node).terms.get(plan.range(i, n)) === 1;
+  const [load] = loadsOf(wordIn(plan, i, operand));
+  return load !== undefined && affine(load.src[1] as Node).terms.get(plan.range(i, n)) === 1;
 }

@@ -45,8 +45,11 @@ export type Option =
       readonly tile: number;
       readonly into?: number | undefined;
     }
-  /** Two neighbouring terms of a sum of products of bf16 become one: halves of words of the operands. */
+  /** Two neighbouring terms of a sum of products of bf16, or four of bytes, become one: parts of words of the operands. */
   | { readonly option: "pairTerms"; readonly nest: number; readonly range: number }
+  /** An operand of a sum of products of i8 becomes u8, greater by 128, and as many times the sum of the other operand, which a nest before
+   *  this one keeps in scratch, is taken off. */
+  | { readonly option: "moveSigns"; readonly nest: number; readonly operand: 0 | 1; readonly range: number }
   /** What `stage` does, for the words of an operand of such a sum. */
   | {
       readonly option: "stagePairs";
@@ -54,10 +57,11 @@ export type Option =
       readonly operand: 0 | 1;
       readonly range: number;
       readonly tile: number;
+      readonly into?: number | undefined;
     };
 
 /** Options that are for wide vectors alone. */
-export type WideOption = Extract<Option, { option: "accumulateRows" | "pairTerms" | "stagePairs" }>;
+export type WideOption = Extract<Option, { option: "accumulateRows" | "moveSigns" | "pairTerms" | "stagePairs" }>;
 
 /** What an option works on. */
 export interface Site {

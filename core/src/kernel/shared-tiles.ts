@@ -17,7 +17,7 @@ import {
   replaceNests,
   storesOf,
 } from "./nests.ts";
-import { halfOf } from "./pair-product.ts";
+import { partsOf } from "./pair-product.ts";
 import { outputLoops } from "./c-like-text.ts";
 import { isIndependent } from "./schedule.ts";
 import { shareLoops, workOf } from "./parallel.ts";
@@ -47,7 +47,7 @@ export const isPacking = (nest: NestNode): boolean =>
 
 /** Whether a sum has no short loops. Those are written out, of which GCC 12 makes nothing in minutes behind an index that is a remainder. */
 const isLong = (sum: AccumulateNode): boolean =>
-  sum.src.slice(1).every((r) => (r as RangeNode).attr.extent > SHORT || r === halfOf(sum));
+  sum.src.slice(1).every((r) => (r as RangeNode).attr.extent > SHORT || r === partsOf(sum));
 
 function shareProduct(nest: NestNode): NestNode {
   const sums = accumulatesIn(nest.src);

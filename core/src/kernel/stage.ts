@@ -17,7 +17,8 @@ import { type Option, reduced, refuse, type Site } from "./option.ts";
 import { substitute } from "./substitute.ts";
 import { usedScratch } from "./tile-size.ts";
 
-function newScratch(site: Site, like: Node, dims: readonly number[]): Node {
+/** Scratch memory for values of the dtype of one of them. */
+export function newScratch(site: Site, like: Node, dims: readonly number[]): Node {
   const count = dims.reduce((c, d) => c * d, 1);
   return build("scratch", [], { id: nextIds(site.kernel).scratch, type: tensorType(dtypeOf(like), [count]) });
 }

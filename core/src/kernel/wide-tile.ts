@@ -11,7 +11,7 @@ import { contiguousRuns } from "./near-indices.ts";
 import { type AccumulateNode, accumulatesIn, loadsIn, type RangeNode, reaches } from "./nests.ts";
 import { lanesOf } from "./plan.ts";
 import { side } from "./side-rows.ts";
-import { pairTerms, stagePairs } from "./stage-pairs.ts";
+import { moveSigns, pairTerms, stagePairs } from "./stage-pairs.ts";
 import { accumulateRows } from "./sum-rows.ts";
 import { orderBlocks } from "./block-order.ts";
 import { addWideRules, evenly, type TileShape, type TileSize, type WideRules } from "./tile-size.ts";
@@ -39,6 +39,7 @@ export const wideTiles = (): void =>
 
 const apply: WideRules["apply"] = (site, option) => {
   if (option.option === "stagePairs") return stagePairs(site, option);
+  if (option.option === "moveSigns") return moveSigns(site, option);
   if (option.option === "pairTerms") return pairTerms(site, option.range);
   return accumulateRows(site, option.range, option.parts);
 };
@@ -49,9 +50,12 @@ const isRagged: WideRules["isRagged"] = (extent, lanes) =>
 
 const packed: WideRules["packed"] = (plan, i, pack) => {
   const lanes = lanesOf(plan, i);
-  const bytes = scheduleBytes(plan, i, lanes);
-  if (bytes !== undefined || accumulatesIn(plan.nest(i).src).length > 1) return bytes;
-  return schedulePairs(plan, i, lanes, pack) ?? schedulePacked(plan, i, lanes);
+  const isOne = accumulatesIn(plan.nest(i).src).length === 1;
+  return (
+    (isOne ? schedulePairs(plan, i, lanes, pack) : undefined) ??
+    scheduleBytes(plan, i, lanes) ??
+    (isOne ? schedulePacked(plan, i, lanes) : undefined)
+  );
 };
 
 function wideTile(registers: number, { count, width, windowed, turned, long }: TileShape): TileSize {
