@@ -22,6 +22,7 @@ import {
   type Block,
   fail,
   indexName,
+  inTurn,
   isNamed,
   isSerial,
   linesOf,
@@ -125,6 +126,14 @@ export class NestText {
     const others = !this.#readsOwn && storeTurned(stores, this.#lane, at, this.#tools) ? [] : stores;
     const runs = copy && !this.#lane ? runsOf(others) : others.map((instance) => ({ instance, copies: 1 }));
     const pointer = (buffer: Node, index: Node): string => this.#place(buffer, index, at, undefined).join(" + ");
+    const made = this.#readsOwn ? [] : runs.filter(({ copies }) => copies === 1);
+    const chains = made.map(({ instance }) =>
+      this.#open(
+        instance.flatMap(({ src }) => src.slice(2)),
+        at,
+      ),
+    );
+    for (const n of inTurn(chains)) this.#value(n, at);
     for (const { instance, copies } of runs)
       if (copy && copies > 1) addLine(at, level, copyText(instance[0] as StoreNode, copies, pointer, copy));
       else this.#stores(instance, at, level);
@@ -260,14 +269,8 @@ export class NestText {
   #value(root: Node, at: Block, own?: Own): Text {
     const pinned = own ? this.#pinned(root) : none;
     const find = (n: Node): Text | undefined => (pinned.has(n) ? own?.names : this.#reach.home(n, at).names)?.get(n);
-    const isOpen = (m: Node): boolean => m.op !== "accumulate" && m.op !== "load" && find(m) === undefined;
-    const order = topological(
-      [root],
-      (m) => isOpen(m) && this.#reach.codeOf(m) === undefined && !this.#isPieced(m) && !this.#columns?.has(m),
-    );
-    for (const n of order) {
-      if (n.op === "scratch" || (n.op === "param" && tensorTypeOf(n).dims.length > 0) || find(n) !== undefined)
-        continue;
+    for (const n of this.#open([root], at, find)) {
+      if (find(n) !== undefined) continue;
       const isPinned = pinned.has(n) && own !== undefined;
       const text = this.#made(n, at, (s) => find(s) as Text, own);
       const home = this.#reach.home(n, at);
@@ -279,6 +282,15 @@ export class NestText {
         else addLine(home, this.#reach.levelOf(n), line);
     }
     return find(root) ?? fail(`${root.op} has no value`, "buffers are only loaded from");
+  }
+
+  /** The nodes below that have no text yet, each behind what it is made of. */
+  #open(roots: readonly Node[], at: Block, find = (n: Node) => this.#reach.home(n, at).names.get(n)): Node[] {
+    const isOpen = (m: Node): boolean => m.op !== "accumulate" && m.op !== "load" && find(m) === undefined;
+    return topological(
+      roots,
+      (m) => isOpen(m) && this.#reach.codeOf(m) === undefined && !this.#reach.isPieced(m) && !this.#columns?.has(m),
+    ).filter((n) => n.op !== "scratch" && (n.op !== "param" || tensorTypeOf(n).dims.length === 0));
   }
 
   /** Names for a value's parts. */
@@ -307,15 +319,6 @@ export class NestText {
     return pinned;
   }
 
-  /** Whether a short float is made of bytes that lie apart from those of other lanes: each lane's are read together. */
-  #isPieced(n: Node): boolean {
-    if (n.op !== "bitcast" || !this.#reach.varies(n)) return false;
-    const loads = loadsIn([n]);
-    return (
-      loads.length > 1 && loads.every((load) => load.src.length === 2 && this.#reach.stepOf(load.src[1] as Node) !== 1)
-    );
-  }
-
   #made(n: Node, at: Block, of: (n: Node) => Text, own: Own | undefined): Text {
     const { language, helper } = this.#context;
     const dtype = dtypeOf(n);
@@ -326,7 +329,7 @@ export class NestText {
       const values = this.#value(valuesOf(n, code, this.#lane), at, own);
       return this.#lanes.choice(values, this.#value(code.src[0] as Node, at, own), dtype);
     }
-    if (this.#isPieced(n))
+    if (this.#reach.isPieced(n))
       return this.#lanes.pack(
         dtype,
         this.#inLanes(n).map((lane) => only(this.#value(lane, at, own))),

@@ -4,7 +4,7 @@ import type { Block } from "./c-like-text.ts";
 import { topological } from "../ir/fn.ts";
 import type { Node } from "../ir/node.ts";
 import { affine, subIndex } from "../ops/indexing.ts";
-import type { RangeNode } from "./nests.ts";
+import { loadsIn, type RangeNode } from "./nests.ts";
 
 export class Reach {
   readonly #lane: RangeNode | undefined;
@@ -75,6 +75,13 @@ export class Reach {
     const { terms } = affine(index);
     const isPlain = [...terms.keys()].every((atom) => atom === this.#lane || !this.varies(atom));
     return this.#lane && isPlain ? terms.get(this.#lane) : undefined;
+  }
+
+  /** Whether a short float is made of bytes that lie apart from those of other lanes: each lane's are read together. */
+  isPieced(n: Node): boolean {
+    if (n.op !== "bitcast" || !this.varies(n)) return false;
+    const loads = loadsIn([n]);
+    return loads.length > 1 && loads.every((load) => load.src.length === 2 && this.stepOf(load.src[1] as Node) !== 1);
   }
 
   /** The outermost block, at or around `at`, where a node is known. */

@@ -141,3 +141,18 @@ export function shortIn(stores: readonly Node[]): ReadonlySet<Node> {
   }
   return short;
 }
+
+/** Instances whose steps are taken in turn. */
+const TURNS = 4;
+
+/** The steps of all chains, some of which take turns: a processor looks at some hundred steps ahead, and if all of them are of one long chain,
+ *  each waits for the one before. */
+export function inTurn<T>(chains: readonly (readonly T[])[]): T[] {
+  const all: T[] = [];
+  for (let first = 0; first < chains.length; first += TURNS) {
+    const some = chains.slice(first, first + TURNS);
+    const length = some.reduce((most, chain) => Math.max(most, chain.length), 0);
+    for (let step = 0; step < length; step++) for (const chain of some) all.push(...chain.slice(step, step + 1));
+  }
+  return all;
+}
