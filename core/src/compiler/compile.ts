@@ -22,8 +22,8 @@ import { planMemory, renamed, updatesEarly, type Use, type Value } from "./memor
 import { type Pass, runPasses } from "./pass.ts";
 import { simplify } from "./simplify.ts";
 
-/** The graph passes, in order. */
-export const passes: readonly Pass[] = [
+/** The graph passes, in order. A device may add some that are speed alone. */
+export const passes: Pass[] = [
   { name: "absorb", run: absorb },
   simplify({ dropMarks: true }),
   { name: "canonical-dots", run: canonicalDots },

@@ -54,8 +54,9 @@ export function fuse(fn: Fn): Fusion {
   };
   for (const r of fn.results) need(r);
   for (const n of order) {
-    if (runsFunctions(n)) n.src.forEach(need);
-    const { rereads } = define<Op>(n.op);
+    const { rereads, role } = define<Op>(n.op);
+    if (role === "control") n.src.forEach(need);
+    if (role === "placed") need(n);
     if (rereads)
       n.src.forEach(
         (s) => needsMaterial(s, flops, rereads === "unmasked") && need(rereads === "casts" ? s : firstComputed(s)),
@@ -165,6 +166,6 @@ function epilogueThrough(node: Node, consumer: Node, root: Node | null): Node | 
   if (root === null) return null;
   const { role } = define(consumer.op);
   const passes = role === "elementwise" || consumer.op === "reshape" || consumer.op === "assign";
-  if (consumer.op === "put") return consumer.src[0] === node ? root : null;
+  if (role === "placed") return consumer.src[0] === node ? root : null;
   return passes && dimEqual(sizeOf(dimsOf(node)), sizeOf(dimsOf(consumer))) ? root : null;
 }

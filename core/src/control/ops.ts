@@ -67,7 +67,7 @@ export const control = {
     },
   },
   put: {
-    role: "mark",
+    role: "placed",
     arity: 2,
     attrs: { length: "count" },
     infer: ([x], { length }) => {

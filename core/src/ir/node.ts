@@ -55,6 +55,8 @@ export interface RareAttrs {
   convWeights: Attrs["conv"] & { readonly sizes: readonly number[] };
   /** What the elements of windows over the last axes combine to. */
   window: WindowSteps & { readonly kind: "sum" | "max" | "min"; readonly sizes: readonly number[] };
+  /** A value with so many elements of one number before and after each of its last axes. */
+  framed: { readonly low: readonly number[]; readonly high: readonly number[]; readonly value: number };
 
   /** As scatter, but what is there and the updates are multiplied, or the greatest or least of them stays. */
   scatterReduce: { readonly axis: number; readonly kind: "prod" | "max" | "min" };

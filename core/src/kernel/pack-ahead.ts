@@ -14,7 +14,7 @@ import { build } from "../ops/build.ts";
 import type { HardwareModel } from "../runtime/hardware.ts";
 import { chooseTile } from "./gemm.ts";
 import { schedule } from "./heuristics.ts";
-import { accumulatesIn, kernelNode, loadsIn, makeKernel, makeNest, type NestNode, nestsOf } from "./nests.ts";
+import { accumulatesIn, kernelNode, loadsIn, makeKernel, makeNest, type NestNode, nestsOf, storesOf } from "./nests.ts";
 import type { Option } from "./option.ts";
 import { type Choose, lanesOf, newPlan } from "./plan.ts";
 import { apply, applySchedule } from "./schedule.ts";
@@ -65,10 +65,12 @@ export function packAhead(
 
 /** The operand of a kernel's one product that is a kept buffer as it lies. */
 function keptOperand(kernel: Fn, isKept: (param: number) => boolean): Operand | undefined {
-  const nests = nestsOf(kernel);
-  const sums = nests.flatMap((n) => accumulatesIn(n.src));
+  const [first, ...others] = nestsOf(kernel) as [NestNode, ...NestNode[]];
+  const sums = accumulatesIn(first.src);
   const [product] = sums[0]?.src ?? [];
-  if (nests.length !== 1 || sums.length !== 1 || !sums[0]?.attr.product || product?.op !== "mul") return undefined;
+  // Behind the product nothing is read: a frame.
+  if (loadsIn(others).length > 0 || sums.length !== 1 || !sums[0]?.attr.product || product?.op !== "mul")
+    return undefined;
   for (const number of [1, 0] as const) {
     const x = product.src[number] as Node;
     const weights = x.op === "load" && x.src.length === 2 ? x.src[0] : undefined;
@@ -126,13 +128,13 @@ function evenVectors(width: number, rows: number, most: number): number {
 function inTwo(kernel: Fn, weights: NodeOf<"param">): Pick<PackedAhead, "pack" | "main" | "panels"> {
   return within(kernelNode(kernel).scope, () => {
     const nests = nestsOf(kernel);
-    const product = nests.at(-1) as NestNode;
-    const scratch = topological([product]).find((n) => n.op === "scratch") as Node;
+    const scratch = topological(nests).find((n) => n.op === "scratch") as Node;
+    const isPack = (n: NestNode): boolean => storesOf(n).some(({ src: [to] }) => to === scratch);
     const panels = tensorTypeOf(scratch);
     const param = (index: number, name: string, type: TensorType): NodeOf<"param"> =>
       build("param", [], { index, name, type });
     const [from, to] = [param(0, "weights", tensorTypeOf(weights)), param(1, "panels", panels)];
-    const packs = nests.slice(0, -1).map((n) =>
+    const packs = nests.filter(isPack).map((n) =>
       withBuffers(
         n,
         new Map([
@@ -143,9 +145,10 @@ function inTwo(kernel: Fn, weights: NodeOf<"param">): Pick<PackedAhead, "pack" |
     );
     const read = param(weights.attr.index, "panels", panels);
     const params = kernel.params.map((p) => (p === weights ? read : p));
+    const rest = nests.filter((n) => !isPack(n)).map((n) => withBuffers(n, new Map([[scratch, read as Node]])));
     return {
       pack: makeKernel(`pack_${kernel.name}`, [from, to], packs),
-      main: makeKernel(kernel.name, params, [withBuffers(product, new Map([[scratch, read as Node]]))]),
+      main: makeKernel(kernel.name, params, rest),
       panels,
     };
   });

@@ -14,6 +14,7 @@ import type { cumulative } from "./cumulative.ts";
 import type { OpDef } from "./define.ts";
 import { elementwise } from "./elementwise.ts";
 import { movement } from "./movement.ts";
+import type { frames } from "./framed.ts";
 import type { scattering } from "./scattering.ts";
 import type { sorting } from "./sorting.ts";
 import type { special } from "./special.ts";
@@ -32,6 +33,7 @@ type Rare = typeof attentive &
   typeof cumulative &
   typeof convolution &
   typeof control &
+  typeof frames &
   typeof scattering &
   typeof sorting &
   typeof special &

@@ -11,10 +11,12 @@ import {
   tensorTypeOf,
   wideTiles,
 } from "sinan/south";
+import { frameImages } from "sinan/frames";
 import { renderNative } from "./render.ts";
 
 export const codegenName = "c";
 
+frameImages();
 wideTiles();
 
 /** A kernel as the device is given it. */
