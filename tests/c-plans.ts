@@ -64,10 +64,10 @@ export const keepKernels: Codegen = {
 };
 
 /** A kernel as C whose lanes are vectors of so many floats, or written out. */
-function rendered(kernel: Fn, lanes: number, fused: boolean): KernelText {
+function rendered(kernel: Fn, lanes: number, fused: boolean, features: readonly string[] = []): KernelText {
   if (lanes > 1)
     return renderNative(kernel, {
-      features: fused ? ["fma"] : [],
+      features: [...(fused ? ["fma"] : []), ...features],
       compute: [{ unit: "vector", dtype: "f32", lanes }],
     });
   const { pointer: _, ...plain } = c;
@@ -75,10 +75,18 @@ function rendered(kernel: Fn, lanes: number, fused: boolean): KernelText {
 }
 
 /** The functions of a plan's kernels, in vectors of so many floats. */
-export const functionsOf = (plan: Plan, lanes: number): string =>
-  plan.artifacts.map((a) => rendered(kernels.get(a) as Fn, lanes, false).functions).join("\n");
+export const functionsOf = (plan: Plan, lanes: number, features: readonly string[] = []): string =>
+  plan.artifacts.map((a) => rendered(kernels.get(a) as Fn, lanes, false, features).functions).join("\n");
+
+/** One translation unit of the kernels of plans. */
+export const unitText = (plans: readonly Plan[], lanes: number, features: readonly string[]): string =>
+  nativeUnit(
+    plans.flatMap(({ artifacts }) => artifacts.map((a) => rendered(kernels.get(a) as Fn, lanes, true, features))),
+  );
 
 export interface PlanCase {
+  /** What the processor has that its text depends on, beside `fma`. */
+  readonly features?: readonly string[];
   /** Lanes of vectors; 1 to write them out. */
   readonly lanes: number;
   readonly plan: Plan;
@@ -152,7 +160,8 @@ export const sanitized = (): Way => ({ compile: [...own(), ...sanitizers], bare:
  *  @throws Error with the compiler's words, or if a kernel wrote beside an output */
 export function runPlans(cases: readonly PlanCase[], fused: boolean, way: Way = ownWay()): Uint8Array[][] {
   const texts = cases.map(
-    ({ plan, lanes }) => new Map(plan.artifacts.map((a) => [a, rendered(kernels.get(a) as Fn, lanes, fused)])),
+    ({ plan, lanes, features }) =>
+      new Map(plan.artifacts.map((a) => [a, rendered(kernels.get(a) as Fn, lanes, fused, features)])),
   );
   const text = nativeUnit(texts.flatMap((own) => [...own.values()]));
   const functions = cases.map(({ plan }, i) => planText(plan, i, texts[i] as (typeof texts)[number]));

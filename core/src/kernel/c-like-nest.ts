@@ -114,10 +114,12 @@ export class NestText {
     const outputs = outputLoops(nest);
     if (outputs.some((r) => r.attr.extent === 0)) return [];
     let at = this.#root;
-    const serial = outputs.filter(isSerial);
+    const rows = this.#sums.rowsOf(nest);
+    const isLoop = (r: RangeNode): boolean => isSerial(r) || r === rows;
+    const serial = outputs.filter(isLoop);
     const written = this.#isWritten(nest, serial.at(-1)) ? serial.splice(-1) : [];
     for (const r of serial) at = at.inner = newBlock(r, at);
-    const instances = points([...outputs.filter((r) => r !== this.#lane && !isSerial(r)), ...written]);
+    const instances = points([...outputs.filter((r) => r !== this.#lane && !isLoop(r)), ...written]);
     const stores = this.#instances(nest.src, instances) as StoreNode[][];
     if (!this.#readsOwn) this.#ahead.results(stores, at, this.#tools.place);
     const level = nest.src.reduce((most, store) => Math.max(most, this.#reach.levelOf(store)), 0);

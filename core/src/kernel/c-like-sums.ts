@@ -10,8 +10,9 @@ import { addLine, type Block, indexName, isSerial, newBlock, type Point, points,
 import { Totals } from "./c-like-totals.ts";
 import { guardOf, spanOf } from "./edges.ts";
 import { goesAlongRows } from "./c-like-turned.ts";
+import { Matrix } from "./c-like-matrix.ts";
 import type { Nest } from "./c-like-writing.ts";
-import type { AccumulateNode, RangeNode } from "./nests.ts";
+import type { AccumulateNode, NestNode, RangeNode } from "./nests.ts";
 import { type Part, partsOf, wordOf } from "./pair-product.ts";
 import { substitute } from "./substitute.ts";
 
@@ -39,11 +40,13 @@ export class Sums {
   readonly #nest: Tools;
   readonly #totals: Totals;
   readonly #quads: Quads | undefined;
+  readonly #matrix: Matrix | undefined;
 
   constructor(nest: Tools) {
     this.#nest = nest;
     const { writing, lane, lanes, reach, place, newName } = nest;
     const { language, needs, helper } = writing;
+    this.#matrix = lane && writing.matrix ? new Matrix(nest, lane) : undefined;
     this.#totals = new Totals(lanes, lane, helper);
     this.#quads =
       lane &&
@@ -58,6 +61,11 @@ export class Sums {
       });
   }
 
+  /** The rows of a nest that is a tile of matrix registers: they are a loop. */
+  rowsOf(nest: NestNode): RangeNode | undefined {
+    return this.#matrix?.rowsOf(nest);
+  }
+
   /** The loops of an accumulate, which others of its level share, then its partial results as one. */
   of(n: AccumulateNode, at: Block): Text {
     const { language } = this.#nest.writing;
@@ -65,6 +73,8 @@ export class Sums {
     const ranges = n.src.slice(1).filter((r): r is RangeNode => r.op === "range");
     const identity = one(language.literal(identityOf(n.attr.kind, dtype), dtype));
     if (ranges.some((r) => r.attr.extent === 0)) return identity;
+    const tile = this.#matrix?.of(n, at);
+    if (tile) return tile;
     const home = this.#nest.reach.home(n, at);
     const level = this.#nest.reach.levelOf(n);
     const serial = ranges.filter(isSerial);

@@ -11,7 +11,8 @@ export type ScalarOp = Op | "fma" | "maxNumber" | "minNumber";
  *  of the one vector those that the other names; `every2` takes every other lane of two that have one in common; `take_n` and `give_n` move the first n lanes from memory and to it; `total`
  *  combines the lanes in halves. Of four bytes for each lane: `dot4` adds their products to it, with and without signs; `spread4` repeats
  *  four of memory, `whole4` loads all, `rows4` loads four from each of rows so far apart, `turn4` sixteen, as four vectors, and `zip4` one
- *  for each lane from each of four rows. `dot2` adds the products of two words of bf16 to each lane. */
+ *  for each lane from each of four rows. `dot2` adds the products of two words of bf16 to each lane; `matrix` is what
+ *  those have in common that multiply words of bf16, or of bytes with and without signs, by matrix registers. */
 export type VectorOp =
   | ScalarOp
   | "allOf"
@@ -28,6 +29,8 @@ export type VectorOp =
   | `${"take" | "give"}_${number}`
   | `dot4_${"us" | "ss" | "uu"}`
   | "dot2"
+  | "matrix"
+  | `matrix_${"bf16" | "ss" | "su" | "us" | "uu"}`
   | `${"spread" | "whole" | "rows" | "turn" | "zip"}4`
   | `total_${ReduceKind}`;
 

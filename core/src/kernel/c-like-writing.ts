@@ -11,6 +11,8 @@ import type { Block } from "./c-like-text.ts";
 export interface Writing {
   readonly language: CLike;
   readonly fused: boolean;
+  /** Whether tiles of products are left to matrix registers. */
+  readonly matrix: boolean;
   readonly typeOf: (dtype: DType) => string;
   /** The name of a helper, which is then defined. */
   readonly helper: (op: ScalarOp, dtype: DType, from: DType) => string;

@@ -100,17 +100,19 @@ export interface KernelText {
 
 /** A kernel as functions, one for each of its parts.
  *  @param fused  whether sums of products take one rounding a step (`fma`)
+ *  @param matrix  whether the processor has matrix registers
  *  @throws VerifyError for an op or dtype that the language has no rule for */
 export function renderCLike(
   given: Fn,
   language: CLike,
-  { fused = false }: { readonly fused?: boolean } = {},
+  { fused = false, matrix = false }: { readonly fused?: boolean; readonly matrix?: boolean } = {},
 ): KernelText {
   const kernel = nearIndices(given);
   const definitions = new Map<string, string>();
   const context: Writing = {
     language,
     fused,
+    matrix,
     typeOf: (dtype) =>
       language.types[dtype] ?? fail(`there is no type for ${dtype}`, "cast it before code is generated"),
     helper: (op, dtype, from) => {

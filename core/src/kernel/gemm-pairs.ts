@@ -56,9 +56,7 @@ function direct(plan: Plan, i: number, tile: Tile, isTurned: boolean, pack: Pack
 /** Columns in panels. */
 function packed(plan: Plan, i: number, tile: Tile, pack: Pack): number {
   const { n, operand, lanes, vectors } = tile;
-  const before = plan.count();
-  plan.add({ option: "stagePairs", nest: i, operand, range: n, tile: vectors * lanes });
-  const at = packAll(plan, i, plan.count() - before, pack);
+  const at = packWords(plan, i, { operand, range: n, tile: vectors * lanes }, pack);
   return tileColumns(plan, packRows(plan, at, tile, pack), tile);
 }
 
@@ -66,14 +64,18 @@ function packed(plan: Plan, i: number, tile: Tile, pack: Pack): number {
 function packRows(plan: Plan, i: number, { m, operand, rows }: Tile, pack: Pack): number {
   const repeated = operand === 0 ? 1 : 0;
   if (m === undefined || isRead(plan, i, repeated)) return i;
-  const before = plan.count();
-  plan.add({ option: "stagePairs", nest: i, operand: repeated, range: m, tile: rows });
-  return packAll(plan, i, plan.count() - before, pack);
+  return packWords(plan, i, { operand: repeated, range: m, tile: rows }, pack);
 }
 
-/** Schedules so many nests that pack, and those that they become; returns the position behind. */
-function packAll(plan: Plan, i: number, count: number, pack: Pack): number {
-  const behind = plan.count() - i - count;
+/** Packs the words of an operand, and schedules the nests that do; returns the product's position. */
+export function packWords(
+  plan: Plan,
+  i: number,
+  of: { readonly operand: 0 | 1; readonly range: number; readonly tile: number },
+  pack: Pack,
+): number {
+  const behind = plan.count() - i;
+  plan.add({ option: "stagePairs", nest: i, ...of });
   let at = i;
   while (plan.count() - at > behind) at = packWide(plan, at, pack);
   return at;
@@ -83,7 +85,8 @@ const wordIn = (plan: Plan, i: number, operand: 0 | 1): Node =>
   wordOf((sumOf(plan, i).src[0] as Node).src[operand] as Node)?.of as Node;
 
 /** Whether an operand's pairs are words of memory. */
-const isRead = (plan: Plan, i: number, operand: 0 | 1): boolean => firstOf(wordIn(plan, i, operand)) !== undefined;
+export const isRead = (plan: Plan, i: number, operand: 0 | 1): boolean =>
+  firstOf(wordIn(plan, i, operand)) !== undefined;
 
 /** Whether an operand is read as it lies, and neighbours among its columns are neighbours there. */
 function isAcross(plan: Plan, i: number, { operand, n }: Tile): boolean {

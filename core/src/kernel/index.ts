@@ -32,5 +32,6 @@ export { apply, applySchedule } from "./schedule.ts";
 export { rebuild } from "./substitute.ts";
 export { expandFused } from "./fused-transcendental.ts";
 export { isHostScalar } from "./value-at.ts";
+export { hasMatrix } from "./gemm-matrix.ts";
 export { expandTranscendentals } from "./transcendental.ts";
 export { wideTiles } from "./wide-tile.ts";

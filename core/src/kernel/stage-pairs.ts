@@ -5,10 +5,18 @@
  *  → for m, n: out = accumulate sum(part h of word(x(m, 2k), x(m, 2k + 1)) · part h of word(y(2k, n), y(2k + 1, n))) over k, h
  *  → for p, k, t: panel[p][k][t] = word(x(p·tile + t, 2k), x(p·tile + t, 2k + 1))
  *    for m, n: out = accumulate sum(part h of panel[m / tile][k][m mod tile] · …) over k, h */
-import type { Node } from "../ir/node.ts";
-import { build, cast, mul, scalar, sub } from "../ops/build.ts";
+import { dtypeOf, type Node } from "../ir/node.ts";
+import { build, cast, lt, mul, scalar, sub, where } from "../ops/build.ts";
 import { addIndex, constIndex, flattenIndex, mulIndex } from "../ops/indexing.ts";
-import { type AccumulateNode, accumulatesIn, makeNest, type NestNode, type RangeNode, rangesIn } from "./nests.ts";
+import {
+  type AccumulateNode,
+  accumulatesIn,
+  makeNest,
+  type NestNode,
+  type RangeNode,
+  rangesIn,
+  reaches,
+} from "./nests.ts";
 import { type Option, reduced, refuse, type Site } from "./option.ts";
 import { factor, PARTS, partOf, partsOf, SIGN, withoutSign, word, wordOf } from "./pair-product.ts";
 import { inPanels, newScratch } from "./stage.ts";
@@ -36,8 +44,8 @@ function withSum(
   );
 }
 
-/** Makes words of the terms of a sum of products of bf16, or of bytes.
- *  @throws ScheduleError unless it is one over a range of at least two words, and nothing else */
+/** Makes words of the terms of a sum of products of bf16, or of bytes; the last one is filled up with zeros.
+ *  @throws ScheduleError unless it is one over a range of more than a word, and nothing else */
 export function pairTerms(site: Site, id: number): readonly NestNode[] {
   const [r, sum] = reduced(site, id);
   const product = sum.src[0] as Node;
@@ -46,13 +54,17 @@ export function pairTerms(site: Site, id: number): readonly NestNode[] {
   const { extent } = r.attr;
   if (product.op !== "mul" || sum.attr.kind !== "sum" || a === undefined || a !== b || sum.src.length > 2)
     return refuse(site, "expected the sum of a product of bf16, or of bytes, over one range");
-  if (extent % a !== 0 || extent <= a) return refuse(site, `${extent} terms are not several words of ${a}`);
-  const k = site.newRange(extent / a, "reduce");
+  if (extent <= a) return refuse(site, `${extent} terms are not several words of ${a}`);
+  const k = site.newRange(Math.ceil(extent / a), "reduce");
   const h = site.newRange(a, "unroll");
-  const at = (x: Node, place: number): Node =>
-    substitute([x], {
-      range: (n) => (n === r ? addIndex(mulIndex(k, a), constIndex(place)) : undefined),
-    })[0] as Node;
+  const at = (x: Node, place: number): Node => {
+    const index = addIndex(mulIndex(k, a), constIndex(place));
+    const range = (n: RangeNode): Node | undefined => (n === r ? index : undefined);
+    if (extent % a === 0) return substitute([x], { range })[0] as Node;
+    const condition = lt(index, constIndex(extent));
+    const [value] = substitute([x], { range, guard: { condition, needs: (of) => reaches(of, k) } });
+    return where(condition, value as Node, scalar(0, dtypeOf(x)));
+  };
   const ofWords = factors.map(({ value, part }) =>
     factor(word(Array.from({ length: a }, (_, place) => at(value, place))), h, part),
   );

@@ -5,6 +5,7 @@ import { affine } from "../ops/indexing.ts";
 import { greatestDivisor, PANELS } from "./gemm.ts";
 import { schedulePacked } from "./gemm-blocks.ts";
 import { scheduleBytes } from "./gemm-bytes.ts";
+import { scheduleMatrix } from "./gemm-matrix.ts";
 import { schedulePairs } from "./gemm-pairs.ts";
 import { inPieces, usedScratch } from "./packed-pieces.ts";
 import { contiguousRuns } from "./near-indices.ts";
@@ -52,6 +53,7 @@ const packed: WideRules["packed"] = (plan, i, pack) => {
   const lanes = lanesOf(plan, i);
   const isOne = accumulatesIn(plan.nest(i).src).length === 1;
   return (
+    (isOne ? scheduleMatrix(plan, i, lanes, pack) : undefined) ??
     (isOne ? schedulePairs(plan, i, lanes, pack) : undefined) ??
     scheduleBytes(plan, i, lanes) ??
     (isOne ? schedulePacked(plan, i, lanes) : undefined)

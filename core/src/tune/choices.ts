@@ -41,6 +41,7 @@ export const meanings: Readonly<Record<string, { readonly values: readonly numbe
   pack: { values: [0, 1], about: "whether operands of a product are copied into panels" },
   packColumns: { values: [0, 1], about: "whether the one with the columns is" },
   packRows: { values: [0, 1], about: "whether the one with the rows is" },
+  matrix: { values: [0, 1], about: "whether a product goes by the processor's matrix registers" },
   block: { values: [1, 4, 8, 16, 32, 64, 96], about: "tiles of rows that go over the columns together" },
   unroll: { values: [1, 2, 4, 8], about: "vectors side by side of element-wise loops" },
   side: { values: [1, 2, 4, 8], about: "vectors side by side of sums along another axis" },
@@ -48,7 +49,7 @@ export const meanings: Readonly<Record<string, { readonly values: readonly numbe
 };
 
 /** Decisions that change the order of a sum, and with it the last bits of results. */
-export const reorders: ReadonlySet<string> = new Set(["parts"]);
+export const reorders: ReadonlySet<string> = new Set(["parts", "matrix"]);
 
 /** Decisions that are one: each alone would leave the registers idle, or not fit into them. */
 const together: readonly (readonly [string, string])[] = [["rows", "vectors"]];

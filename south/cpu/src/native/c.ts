@@ -12,6 +12,7 @@ import {
   type ScalarOp,
 } from "sinan/south";
 import { parametersOf, types } from "./c-types.ts";
+import { withTiles } from "./matrix-tiles.ts";
 import { vectorPrelude, vectorsOf } from "./vectors.ts";
 
 /** What the text needs of a compiler: integers wrap, nothing is contracted that the kernel does not contract, and memory has no
@@ -256,7 +257,7 @@ function fn({ name, buffers, scratch, scalars, body }: FunctionText): string {
     ),
   ].map((line) => `  ${line}`);
   const header = `void ${name}(char *const *buffers, const double *scalars, int64_t begin, int64_t end)`;
-  return `${header} {\n${[...declared, body].join("\n")}\n}`;
+  return `${header} {\n${[...declared, ...withTiles(body)].join("\n")}\n}`;
 }
 
 /** C11 as GCC and Clang take it, with `cFlags`. */

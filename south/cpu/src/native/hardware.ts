@@ -11,8 +11,8 @@ export interface NativeHardware {
   readonly flags: readonly string[];
 }
 
-/** Macros that say of a feature that the processor has it. */
-const featureMacros: Readonly<Record<string, string>> = {
+/** Macros that say of a feature that the processor has it; of several each does. */
+const featureMacros: Readonly<Record<string, string | readonly string[]>> = {
   sse2: "__SSE2__",
   "sse4.1": "__SSE4_1__",
   avx: "__AVX__",
@@ -26,9 +26,10 @@ const featureMacros: Readonly<Record<string, string>> = {
   avx512bf16: "__AVX512BF16__",
   avx512fp16: "__AVX512FP16__",
   avxvnni: "__AVXVNNI__",
-  "amx-tile": "__AMX_TILE__",
-  "amx-int8": "__AMX_INT8__",
-  "amx-bf16": "__AMX_BF16__",
+  "amx-tile": ["__AMX_TILE__", "__AMXTILE__"],
+  "amx-int8": ["__AMX_INT8__", "__AMXINT8__"],
+  "amx-bf16": ["__AMX_BF16__", "__AMXBF16__"],
+  "emulated-tiles": "SINAN_EMULATED_TILES",
   neon: "__ARM_NEON",
   dotprod: "__ARM_FEATURE_DOTPROD",
   "neon-fp16": "__ARM_FEATURE_FP16_VECTOR_ARITHMETIC",
@@ -65,7 +66,9 @@ export function nativeHardware(macros: ReadonlyMap<string, string>, vectorBits =
   // GCC (11 and 12 were tried) takes vectors that fill half of a register of 512 bits for others.
   const isSve = sve === 256 || (sve === 512 && has("__clang__"));
   const lanes = isWide ? 16 : has("__AVX__") ? 8 : isSve ? sve / 32 : rvv > 128 ? rvv / 32 : 4;
-  const features = Object.entries(featureMacros).flatMap(([feature, macro]) => (has(macro) ? [feature] : []));
+  const features = Object.entries(featureMacros).flatMap(([feature, macro]) =>
+    [macro].flat().some(has) ? [feature] : [],
+  );
   const isX86 = has("__x86_64__") || has("__i386__");
   return {
     lanes,

@@ -14,6 +14,7 @@ import { cacheLevels } from "./facts.ts";
 import { type Ffi, findFfi } from "./ffi.ts";
 import { type NativeHardware, nativeHardware } from "./hardware.ts";
 import { type Builder, NativeKernels } from "./kernels.ts";
+import { trialText, withTrial } from "./matrix-trial.ts";
 import { openPool } from "./pool.ts";
 import { poolText } from "./pool-text.ts";
 import { isOpen, scalableText, vectorBits } from "./scalable.ts";
@@ -49,7 +50,12 @@ async function find(): Promise<Found | string> {
     if (isOpen(compiler.macros)) units.push({ name: "scalable", text: scalableText });
     const [built, scalable] = await build(compiler, units, { store, flags: ["-std=gnu11", "-O2", "-pthread"] });
     const bits = scalable && vectorBits(ffi.open(scalable.path));
-    const facts = nativeHardware(new Map(Object.entries(compiler.macros)), bits);
+    const plain = nativeHardware(new Map(Object.entries(compiler.macros)), bits);
+    const facts = await withTrial(plain, async () => {
+      const trial = [{ name: "matrix", text: trialText }];
+      const [tried] = await build(compiler, trial, { store, flags: flagsOf(plain) });
+      return ffi.open((tried as Built).path);
+    });
     const texts = new Texts(store, sourcesHash());
     return built ? { store, texts, compiler, ffi, facts, pool: built.path } : "the threads' program was not built";
   } catch (error) {

@@ -15,6 +15,7 @@ import { byteHelper } from "./byte-dots.ts";
 import { parametersOf, types } from "./c-types.ts";
 import { instructions } from "./instructions.ts";
 import { bytesOf, chosen, define, elementOf, laneWise, maskOf } from "./lane-text.ts";
+import { matrixHelper } from "./matrix-tiles.ts";
 import { pairHelper } from "./pair-dots.ts";
 import { cast } from "./vector-casts.ts";
 import { everyOther, exchanged, first, half, isExchange, isFirst, join } from "./vector-moves.ts";
@@ -57,6 +58,8 @@ function total(name: string, kind: ReduceKind, dtype: DType, element: DType, lan
 
 const helper: Vectors["helper"] = (name, op, dtype, from, lanes, needs) => {
   if (op === "dot2") return pairHelper(name, lanes, needs);
+  const ofMatrix = matrixHelper(name, op, needs);
+  if (ofMatrix !== undefined) return ofMatrix;
   const ofBytes = byteHelper(name, op, lanes, needs);
   if (ofBytes !== undefined) return ofBytes;
   const element = elementOf(dtype);
