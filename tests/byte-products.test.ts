@@ -68,3 +68,25 @@ async function product(threads: number): Promise<void> {
 
 test("every pair of signs, layout and size is exact", { skip: noNative }, () => product(1));
 test("so it is with 5 threads", { skip: noNative }, () => product(5));
+
+test("columns whose panels are more than a cache holds, of bytes and of bf16", { skip: noNative }, async () => {
+  const [m, n, k] = [16, 1100, 2048];
+  const [x, w] = [m, n].map((rows, seed) => bytes("i8", rows * k, seed + 3).map((v) => v >> 4)) as [number[], number[]];
+  const wanted = Array.from({ length: m * n }, (_, i) => {
+    const [row, column] = [Math.floor(i / n) * k, (i % n) * k];
+    let sum = 0;
+    for (let t = 0; t < k; t++) sum += (x[row + t] as number) * (w[column + t] as number);
+    return sum;
+  });
+  for (const threads of [1, 5]) {
+    await device("cpu:native", { options: { threads, grain: 1 } });
+    for (const dtype of ["i8", "bf16"] as const) {
+      const [p, q] = [tensor(x, { shape: [m, k], dtype }), tensor(w, { shape: [n, k], dtype })];
+      const wide = dtype === "i8" ? "i32" : "f32";
+      const across = jit((a: Tensor, b: Tensor) => matmul(a.cast(wide), b.cast(wide)))(p, q.transpose().add(0));
+      const along = jit((a: Tensor, b: Tensor) => matmul(a.cast(wide), b.transpose().cast(wide)))(p, q);
+      for (const [layout, y] of Object.entries({ across, along }))
+        assert.deepEqual(Array.from(await y.data(), Number), wanted, `${dtype}, ${layout}, ${threads} threads`);
+    }
+  }
+});

@@ -5,14 +5,28 @@
  *  one tile, which reads the columns once: these are not packed then, but put together in registers. */
 import type { Node } from "../ir/node.ts";
 import { affine } from "../ops/indexing.ts";
-import { chooseTile, moved, packWide, type Tile, tileColumns } from "./gemm.ts";
-import { type AccumulateNode, accumulatesIn, type RangeNode, rangesIn, storesOf } from "./nests.ts";
+import { chooseTile, moved, packWide, PANELS, type Tile, tileColumns } from "./gemm.ts";
+import {
+  type AccumulateNode,
+  accumulatesIn,
+  kernelNode,
+  nextIds,
+  type RangeNode,
+  rangesIn,
+  storesOf,
+} from "./nests.ts";
 import { firstOf, hasParts, loadsOf, PARTS, partOf, wordOf } from "./pair-product.ts";
 import type { Plan } from "./plan.ts";
 import { isAlong } from "./gemm-blocks.ts";
 
 /** Schedules a nest that packs, and returns the position behind. */
 type Pack = (plan: Plan, i: number) => number;
+
+/** Bytes of panels that stay in a cache beside all else. */
+const AT_A_TIME = 2 ** 21;
+/** Pieces are code of their own. */
+const PIECES = 8;
+const WORD = 4;
 
 const sumOf = (plan: Plan, i: number): AccumulateNode => accumulatesIn(plan.nest(i).src)[0] as AccumulateNode;
 
@@ -53,11 +67,29 @@ function direct(plan: Plan, i: number, tile: Tile, isTurned: boolean, pack: Pack
   return tileColumns(plan, at, tile);
 }
 
-/** Columns in panels. */
+/** Columns in panels, so many at a time as a cache holds: all of them would go to memory and come back. */
 function packed(plan: Plan, i: number, tile: Tile, pack: Pack): number {
   const { n, operand, lanes, vectors } = tile;
-  const at = packWords(plan, i, { operand, range: n, tile: vectors * lanes }, pack);
-  return tileColumns(plan, packRows(plan, at, tile, pack), tile);
+  const start = packRows(plan, i, tile, pack);
+  const [, k] = sumOf(plan, start).src as [Node, RangeNode];
+  const panels = PANELS * vectors * lanes;
+  const { extent: all } = plan.range(start, n).attr;
+  const isIn = kernelNode(plan.kernel()).src.some((item) => item.op === "loop");
+  const pieces = isIn ? 1 : Math.min(PIECES, Math.ceil((WORD * k.attr.extent * all) / AT_A_TIME));
+  const most = Math.ceil(all / pieces / panels) * panels;
+  const { scratch } = nextIds(plan.kernel());
+  const isTurned = isRead(plan, start, operand);
+  let at = start;
+  for (let left: Tile | undefined = tile; left; ) {
+    const piece: Tile = left;
+    const { extent } = plan.range(at, piece.n).attr;
+    const rest = extent > most ? plan.peel(at, piece.n, most) : undefined;
+    const into = at === start ? undefined : scratch;
+    const words = { operand, range: piece.n, tile: vectors * lanes, into };
+    at = tileColumns(plan, packWords(plan, at, words, pack, isTurned ? lanes : undefined), piece);
+    left = rest && moved(piece, rest);
+  }
+  return at;
 }
 
 /** Packs the rows, unless their pairs are words as they lie; returns the product's position. */
@@ -67,26 +99,42 @@ function packRows(plan: Plan, i: number, { m, operand, rows }: Tile, pack: Pack)
   return packWords(plan, i, { operand: repeated, range: m, tile: rows }, pack);
 }
 
-/** Packs the words of an operand, and schedules the nests that do; returns the product's position. */
+/** Packs the words of an operand, and schedules the nests that do; returns the product's position.
+ *  @param lanes  of blocks of words that are turned in registers, if there are such: their rows are read one after another as they lie */
 export function packWords(
   plan: Plan,
   i: number,
-  of: { readonly operand: 0 | 1; readonly range: number; readonly tile: number },
+  of: { readonly operand: 0 | 1; readonly range: number; readonly tile: number; readonly into?: number | undefined },
   pack: Pack,
+  lanes?: number,
 ): number {
   const behind = plan.count() - i;
   plan.add({ option: "stagePairs", nest: i, ...of });
   let at = i;
-  while (plan.count() - at > behind) at = packWide(plan, at, pack);
+  while (plan.count() - at > behind) {
+    if (lanes !== undefined) alongRows(plan, at, lanes);
+    at = packWide(plan, at, pack);
+  }
   return at;
+}
+
+function alongRows(plan: Plan, i: number, lanes: number): void {
+  const [k, inner] = plan.nest(i).attr.order.slice(-2);
+  if (k === undefined || inner === undefined || plan.range(i, inner).attr.extent <= lanes) return;
+  if (!plan.tries({ option: "split", nest: i, range: inner, factor: lanes })) return;
+  const lane = plan.newest(i);
+  const rest = plan.nest(i).attr.order.filter((id) => id !== k && id !== lane);
+  plan.tries({ option: "reorder", nest: i, order: [...rest, k, lane] });
 }
 
 const wordIn = (plan: Plan, i: number, operand: 0 | 1): Node =>
   wordOf((sumOf(plan, i).src[0] as Node).src[operand] as Node)?.of as Node;
 
-/** Whether an operand's pairs are words of memory. */
-export const isRead = (plan: Plan, i: number, operand: 0 | 1): boolean =>
-  firstOf(wordIn(plan, i, operand)) !== undefined;
+/** Whether an operand's words, moved or not, are words of memory. */
+export function isRead(plan: Plan, i: number, operand: 0 | 1): boolean {
+  const word = wordIn(plan, i, operand);
+  return firstOf(word.op === "xor" ? (word.src[0] as Node) : word) !== undefined;
+}
 
 /** Whether an operand is read as it lies, and neighbours among its columns are neighbours there. */
 function isAcross(plan: Plan, i: number, { operand, n }: Tile): boolean {

@@ -26,6 +26,8 @@ import { substitute } from "./substitute.ts";
 
 /** Tiles that are enough to share; no more loops become one then. */
 const ENOUGH = 512;
+/** Panels, their vectors, terms: the loops of what packs one operand. */
+const PACKING = 3;
 /** Loops of at most so many steps are written out. */
 const SHORT = 8;
 /** Operations of a tile that are worth finding out which one it is. */
@@ -71,10 +73,9 @@ function shareProduct(nest: NestNode): NestNode {
 
 /** Panels are packed one after another, each along all of it, so that whoever multiplies by the first ones may be who packs them. */
 function sharePacking(nest: NestNode): NestNode {
-  const [outer, inner, ...more] = outputLoops(nest).filter((r) => r.attr.kind === "loop" && r.attr.extent > 1);
-  const isApart = (r: RangeNode): boolean => isIndependent({ nest }, r);
-  if (!outer || !inner || more.length > 0 || !isApart(outer) || !isApart(inner)) return nest;
-  return withShared(nest, [outer, inner]);
+  const loops = outputLoops(nest).filter((r) => r.attr.kind === "loop" && r.attr.extent > 1);
+  const isShared = loops.length > 1 && loops.length <= PACKING && loops.every((r) => isIndependent({ nest }, r));
+  return isShared ? withShared(nest, loops) : nest;
 }
 
 /** Columns first where their packed operand is larger than that of the rows: a thread then reads its own part of it, which it packed, and only
