@@ -116,27 +116,17 @@ function hyperbolicTangent(x: Node, scaled: Scaled): Node {
   return withSignOf(where(lt(a, f32(0.625)), near, far), x);
 }
 
-/** 1 − e^y for the logarithm y of erfc |x|: t·(c + …) with t = |x| up to where erf is 1. e^y − 1 = 2ⁿ·p + 2ⁿ − 1 with p = e^r − 1, which for
- *  small numbers, where n is 0, is as exact as y: its first coefficient is in two parts, and so is y. Minimax polynomials of the relative
- *  error, even and odd terms apart, as the chain of operations is what is waited for. */
+/** 1 − (1 − u)⁴ for the fourth root 1 − u of erfc |x|: u = t·(c + t·…) with t = |x| up to where erf is 1; c is in two parts. Squared twice
+ *  as 1 − u ↦ 1 − (2u − u²); the first time c·t, most of a small u, is kept apart, so that its roundings are not squared too. A minimax polynomial
+ *  of the error in units of the result, even and odd terms apart, as the chain of operations is what is waited for. */
 function errorFunction(x: Node): Node {
-  const t = min(abs(x), f32(3.92));
+  const t = min(abs(x), f32(3.93));
   const s = mul(t, t);
-  const even = polynomial(s, [9.256545e-6, 6.3284434e-4, 1.6040659e-4, -1.0277783e-1, 5.4116974e-8]);
-  const odd = polynomial(s, [-1.1764358e-4, -1.6670397e-3, 1.9153059e-2, -6.3661939e-1]);
-  const rest = fma(odd, t, even);
-  const less = mul(t, rest);
-  const y = fma(t, f32(-1.1283792), less);
-  const lost = add(fma(t, f32(-1.1283792), neg(y)), less);
-  const shifted = fma(y, f32(Math.LOG2E), f32(ROUND));
-  const r = fma(sub(shifted, f32(ROUND)), f32(-ln2), y);
-  const z = mul(r, r);
-  const tail = fma(
-    polynomial(z, [8.36659595e-3, 1.66665435e-1]),
-    r,
-    polynomial(z, [1.38825015e-3, 4.16672006e-2, 4.9999997e-1]),
-  );
-  const p = add(r, fma(z, tail, lost));
-  const power = bitcast(add(shl(bitcast(shifted, "i32"), i32(23)), i32(0x3f800000)), "f32");
-  return withSignOf(fma(neg(power), p, sub(f32(1), power)), x);
+  const even = polynomial(s, [-2.7845524e-6, -1.3060162e-4, 1.9735843e-3, -1.8610565e-2, 1.1936651e-1]);
+  const odd = polynomial(s, [3.6286645e-5, -2.2185214e-4, 1.1910222e-3, -1.54659115e-2]);
+  const rest = mul(t, fma(t, fma(odd, t, even), f32(1.1120653e-8)));
+  const c = 0.28209478;
+  const root = fma(t, f32(c), rest);
+  const square = fma(t, f32(2 * c), fma(neg(root), root, add(rest, rest)));
+  return withSignOf(fma(neg(square), square, add(square, square)), x);
 }
