@@ -1,12 +1,24 @@
 /** Products with weights of few bits: x [batch, in] f32 by [out, in] in ggml's blocks or bf16, at the widths of a LLaMA of 7 billion, for
- *  one token, a few and a prompt. A call multiplies by several copies of the weights, which are more than caches hold. Beside blocks x is
- *  rounded to 8 bits, as llama.cpp does; as it is it has a row of its own (`…/float`). At batch 1 what counts is how fast weights are read,
+ *  one token, a few and a prompt. A call multiplies by several copies of the weights, which are more than caches hold. Weights
+ *  are packed once (`frozen`), as llama.cpp does at load, and beside blocks x is rounded to 8 bits, as there; weights as they are
+ *  (`…/as-it-is`) and x as it is (`…/float`) have rows of their own. At batch 1 what counts is how fast weights are read,
  *  so there is a figure of that (`…/read`) beside what the memory gives a loop that reads as many bytes. All are called in turn: what two
  *  threads get of memory doubles where a virtual machine's processors move from one die to two. */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { type Activations, jit, key, nn, quantize, quantizedLinear, random, type Tensor } from "sinan";
+import {
+  type Activations,
+  type Frozen,
+  frozen,
+  jit,
+  key,
+  nn,
+  quantize,
+  quantizedLinear,
+  random,
+  type Tensor,
+} from "sinan";
 import { beside, type Figure } from "../figure.ts";
 import { type CalledPeer, calledPeers } from "../called-peer.ts";
 import { inTurn, type Timed } from "../in-turn.ts";
@@ -107,13 +119,17 @@ async function* casesIn(folder: string, { threads, peers, seconds, quick }: Opti
     const x = input(one);
     const ws = Array.from({ length: copies }, (_, copy) => weights(one, copy));
     const figure = { bench: "gemm-quant", device, threads } as const;
-    const timed = async (activations: Activations, beside: readonly CalledPeer[]): Promise<Timed> => {
+    const timed = async (
+      activations: Activations,
+      beside: readonly CalledPeer[],
+      options: { readonly frozen?: Frozen } = { frozen: frozen(1) },
+    ): Promise<Timed> => {
       const call = jit(
         (y: Tensor, weightsOf: readonly Tensor[]) =>
           weightsOf.map((w) =>
             format === "bf16" ? nn.functional.linear(y, w.cast("f32")) : quantizedLinear(y, w, null, { activations }),
           ),
-        { name: `${name}-${activations}` },
+        { ...options, name: `${name}-${activations}` },
       );
       const run = async (): Promise<void> => {
         const results = call(x, ws);
@@ -136,10 +152,10 @@ async function* casesIn(folder: string, { threads, peers, seconds, quick }: Opti
       const memory = theirs.filter((peer) => !isProduct(peer)).map((peer) => ({ ...peer, value: read(peer.value) }));
       yield* beside({ ...figure, case: `${name}/read`, value: read(ours), unit: "GB/s" }, memory);
     }
-    if (format !== "bf16") {
-      const float = await timed("float", called.filter(isProduct));
-      const their = float.theirs.map((peer) => ({ ...peer, value: speed(peer.value) }));
-      yield* beside({ ...figure, case: `${name}/float`, value: speed(float.ours), unit: "GFLOP/s" }, their);
+    for (const [of, activations, options] of format === "bf16" ? [] : others) {
+      const other = await timed(activations, called.filter(isProduct), options);
+      const their = other.theirs.map((peer) => ({ ...peer, value: speed(peer.value) }));
+      yield* beside({ ...figure, case: `${name}/${of}`, value: speed(other.ours), unit: "GFLOP/s" }, their);
     }
     for (const w of [x, ...ws]) w.dispose();
   }
@@ -150,6 +166,12 @@ async function* casesIn(folder: string, { threads, peers, seconds, quick }: Opti
     best: "best",
   });
 }
+
+/** What has a row of its own beside blocks that are packed once. */
+const others = [
+  ["as-it-is", "int8", {}],
+  ["float", "float", undefined],
+] as const;
 
 const isProduct = ({ name }: { readonly name: string }): boolean => name !== "memory";
 

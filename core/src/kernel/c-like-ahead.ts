@@ -49,6 +49,8 @@ export class Ahead {
   readonly #width: number;
   /** What was asked for of memory behind a pointer. */
   readonly #asked = new Map<Block, Map<string, number[]>>();
+  /** Buffers of which a loop reads a block after the other. */
+  readonly #streams = new Map<Block, Set<Node>>();
 
   constructor(language: CLike, reach: Reach, width: number) {
     this.#language = language;
@@ -198,6 +200,24 @@ export class Ahead {
     return (place) => addLine(home, this.#reach.levelOf(load), prefetch(`${place} + ${step}`));
   }
 
+  /** Asks for a block of coming iterations, where each reads one, piece by piece, behind that of the one before.
+   *  @param first  of the load's lanes */
+  blocks(load: Node, first: Node, at: Block, place: Placing): void {
+    const { prefetch } = this.#language;
+    const [buffer, index] = load.src as [Node, Node];
+    const home = this.#reach.home(load, at);
+    const step = (home.range && affine(index).terms.get(home.range)) ?? 0;
+    const size = byteSize(dtypeOf(load), 1);
+    const bytes = step * size;
+    const known = this.#streams.get(home) ?? new Set<Node>();
+    if (!prefetch || bytes < lineBytes || known.has(buffer)) return;
+    this.#streams.set(home, known.add(buffer));
+    const [base, offset] = place(buffer, first, home);
+    const on = Number(offset) + step * Math.ceil(inFlight / bytes);
+    for (let line = 0; line < bytes; line += lineBytes)
+      addLine(home, this.#reach.levelOf(load), prefetch(`${base} + ${on + line / size}`, "once"));
+  }
+
   /** Asks memory for what coming iterations of the loop around a sum will read of narrow numbers: they are read so fast that a processor
    *  that notices by itself comes late.
    *  @param place  a pointer to an element, and the offset behind it */
@@ -205,6 +225,7 @@ export class Ahead {
     const { prefetch } = this.#language;
     const home = this.#reach.home(load, at);
     if (!prefetch || home.range?.attr.kind !== "reduce" || dtypes[dtypeOf(load)].bytes > 2) return;
+    if (this.#streams.get(home)?.has(load.src[0] as Node)) return;
     const path = pathTo(home).flatMap(({ range }) => range ?? []);
     const { terms, constant } = affine(index);
     const along = path.find(({ attr }) => attr.kind === "reduce");

@@ -6,6 +6,7 @@
  *  Rows of lanes that lie apart in memory are loaded in pieces of four such neighbours, and turned in registers. */
 import { byteOf, byteProduct, dotOf, loadOf, TERMS } from "./byte-product.ts";
 import type { CLike } from "./c-like.ts";
+import type { Ahead } from "./c-like-ahead.ts";
 import { pathTo, type Reach } from "./c-like-reach.ts";
 import type { Text } from "./c-like-lanes.ts";
 import type { Needs, VectorOp } from "./c-like-vectors.ts";
@@ -20,6 +21,7 @@ export interface QuadTools {
   readonly needs: Needs;
   readonly lane: RangeNode;
   readonly reach: Reach;
+  readonly ahead: Ahead;
   /** The node where ranges have other values. */
   readonly at: (n: Node, place: ReadonlyMap<RangeNode, Node>) => Node;
   /** A pointer, and the offset behind it. */
@@ -137,6 +139,7 @@ export class Quads {
       case "same":
         return this.#help("spread4", [pointer()]);
       case "whole":
+        this.#tools.ahead.blocks(load, first, at, place);
         return this.#help("whole4", [pointer()]);
       case "zipped":
         return this.#help("zip4", [pointer(), String(terms.get(quad))]);

@@ -55,6 +55,7 @@ export class Sums {
         needs,
         lane,
         reach,
+        ahead: this.#nest.ahead,
         at: (n, places) => substitute([n], { range: (r) => places.get(r) })[0] as Node,
         place,
         newName: () => newName("v"),

@@ -39,21 +39,11 @@ const sumOf = (nest: NestNode): AccumulateNode | undefined =>
 
 /** Schedules nest i, if it is such a product, and returns the position behind it and those that it becomes. */
 export function scheduleBytes(plan: Plan, i: number, most: number): number | undefined {
-  const nest = plan.nest(i);
-  const sum = sumOf(nest);
-  const [k, ...more] = (sum?.src.slice(1) ?? []) as RangeNode[];
-  if (!sum || !k || more.length > 0 || k.attr.extent < TERMS || accumulatesIn(nest.src).length > 2) return undefined;
-  const outputs = outputIds(nest);
-  const n = outputs.at(-1);
-  if (n === undefined) return undefined;
-  const [along, across] = (sum.src[0] as Node).src.toSorted((a, b) => +rangesIn([a]).has(n) - +rangesIn([b]).has(n));
-  if (!along || !across || !isAlong(along, k, TERMS)) return undefined;
-  const [x, w] = [rangesIn([along]), rangesIn([across])];
-  if (!w.has(n) || x.has(n)) return undefined;
-  const stride = affine(loadOf(across).src[1] as Node).terms.get(plan.range(i, n)) ?? 0;
-  if (!isAlong(across, k, TERMS) && stride !== 1) return undefined;
-  const m = outputs
-    .filter((id) => x.has(id) && !w.has(id))
+  const found = bytesIn(plan, i);
+  if (!found) return undefined;
+  const { x, weights, n, stride } = found;
+  const m = outputIds(plan.nest(i))
+    .filter((id) => x.has(id) && !weights.has(id))
     .toSorted((a, b) => plan.range(i, b).attr.extent - plan.range(i, a).attr.extent)[0];
   const count = m === undefined ? 1 : plan.range(i, m).attr.extent;
   // A row alone waits for memory: the rows of a tile of weights are asked for while those before are read, and both stay in a cache.
@@ -61,6 +51,33 @@ export function scheduleBytes(plan: Plan, i: number, most: number): number | und
   const lanes = count === 1 && stride * most > near ? Math.max(most / 2, FEW_LANES) : most;
   const rows = evenly(count, plan.hardware.limits.vectorRegisters >= 32 ? ROWS : FEW_ROWS);
   return tileColumns(plan, i, { m, n, rows, lanes });
+}
+
+/** A sum of products of bytes of which columns can be lanes. */
+interface Bytes {
+  readonly n: number;
+  /** The operand that depends on n, and how far apart its neighbours along n lie; 0 where they are no rows. */
+  readonly across: Node;
+  readonly stride: number;
+  readonly weights: ReadonlyMap<number, RangeNode>;
+  /** The ranges of the other one. */
+  readonly x: ReadonlyMap<number, RangeNode>;
+}
+
+/** Such a sum in nest i. */
+export function bytesIn(plan: Plan, i: number): Bytes | undefined {
+  const nest = plan.nest(i);
+  const sum = sumOf(nest);
+  const [k, ...more] = (sum?.src.slice(1) ?? []) as RangeNode[];
+  if (!sum || !k || more.length > 0 || k.attr.extent < TERMS || accumulatesIn(nest.src).length > 2) return undefined;
+  const n = outputIds(nest).at(-1);
+  if (n === undefined) return undefined;
+  const [along, across] = (sum.src[0] as Node).src.toSorted((a, b) => +rangesIn([a]).has(n) - +rangesIn([b]).has(n));
+  if (!along || !across || !isAlong(along, k, TERMS)) return undefined;
+  const [x, weights] = [rangesIn([along]), rangesIn([across])];
+  if (!weights.has(n) || x.has(n)) return undefined;
+  const stride = affine(loadOf(across).src[1] as Node).terms.get(plan.range(i, n)) ?? 0;
+  return isAlong(across, k, TERMS) || stride === 1 ? { n, across, stride, weights, x } : undefined;
 }
 
 /** Cuts the columns into whole vectors and what is left, for narrower ones; the last few are no vectors. */

@@ -16,21 +16,12 @@ import { chooseTile } from "./gemm.ts";
 import { schedule } from "./heuristics.ts";
 import { accumulatesIn, kernelNode, loadsIn, makeKernel, makeNest, type NestNode, nestsOf, storesOf } from "./nests.ts";
 import type { Option } from "./option.ts";
-import { type Choose, lanesOf, newPlan } from "./plan.ts";
+import { type Choose, lanesOf, newPlan, vectorLanes } from "./plan.ts";
 import { apply, applySchedule } from "./schedule.ts";
 import { substitute } from "./substitute.ts";
-import { tileSize } from "./tile-size.ts";
+import { type InTwo, tileSize, wideRules } from "./tile-size.ts";
 
-/** Two kernels that nobody has scheduled yet. */
-export interface PackedAhead {
-  /** Takes the weights, gives the panels. */
-  readonly pack: Fn;
-  /** The parameter of the whole kernel that the weights are. */
-  readonly weights: number;
-  /** What the panels are. */
-  readonly panels: TensorType;
-  /** Takes the panels in the place of the weights. */
-  readonly main: Fn;
+export interface PackedAhead extends InTwo {
   /** Decides for the main kernel what follows from the panels. */
   readonly choose: Choose;
 }
@@ -48,7 +39,10 @@ export function packAhead(
   { hardware, choose, isKept }: { hardware: HardwareModel; choose: Choose; isKept: (param: number) => boolean },
 ): PackedAhead | undefined {
   const operand = keptOperand(kernel, isKept);
-  if (!operand) return undefined;
+  if (!operand) {
+    const laid = wideRules(hardware, vectorLanes(hardware))?.laidAhead(newPlan(kernel, hardware, choose), isKept);
+    return laid && { ...laid, choose };
+  }
   const options = schedule(kernel, hardware, choose);
   const first = options.findIndex(({ option }) => option !== "collapse");
   const flat = applySchedule(kernel, first < 0 ? options : options.slice(0, first));
@@ -125,7 +119,7 @@ function evenVectors(width: number, rows: number, most: number): number {
 }
 
 /** The nests that pack as one kernel, and the product, which reads what they store, as another. */
-function inTwo(kernel: Fn, weights: NodeOf<"param">): Pick<PackedAhead, "pack" | "main" | "panels"> {
+function inTwo(kernel: Fn, weights: NodeOf<"param">): Omit<InTwo, "weights"> {
   return within(kernelNode(kernel).scope, () => {
     const nests = nestsOf(kernel);
     const scratch = topological(nests).find((n) => n.op === "scratch") as Node;

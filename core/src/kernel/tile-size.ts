@@ -3,7 +3,9 @@
  *  A step of a tile of r rows and v vectors reads v vectors of the one operand and r elements of the other, and does r·v fused
  *  multiply-adds: r·v accumulators, v vectors and one repeated element are to fit into the registers, and more than eight
  *  accumulators are needed to hide what an addition takes. */
+import type { Fn } from "../ir/fn.ts";
 import type { Node, ReduceKind } from "../ir/node.ts";
+import type { TensorType } from "../ir/type.ts";
 import type { HardwareModel } from "../runtime/hardware.ts";
 import type { AccumulateNode, NestNode, RangeNode } from "./nests.ts";
 import { refuse, type Site, type WideOption } from "./option.ts";
@@ -94,11 +96,23 @@ export interface WideRules {
   readonly isByRows: (sum: AccumulateNode, along: RangeNode, reduced: RangeNode, parts: number) => boolean;
   /** Has the blocks of a long sum follow each other as they lie in memory: those of one run before those of another. */
   readonly orderBlocks: (plan: Plan, i: number) => void;
+  /** The kernel in two, where it is a product by weights in blocks of few bits that stay, whose rows are worth laying beside each other once. */
+  readonly laidAhead: (plan: Plan, isKept: (param: number) => boolean) => InTwo | undefined;
   /** Whether a reduction is the most or least of a small window: the same in any order, its loops stay as they are. */
   readonly isWindow: (kind: ReduceKind, extents: readonly number[]) => boolean;
 }
 
 type Pack = (plan: Plan, i: number) => number;
+
+/** A kernel that packs weights, and one that takes what it gives in their place; nobody has scheduled them yet. */
+export interface InTwo {
+  readonly pack: Fn;
+  /** The parameter of the whole kernel that the weights are. */
+  readonly weights: number;
+  /** What is packed of them. */
+  readonly panels: TensorType;
+  readonly main: Fn;
+}
 
 let wide: WideRules | undefined;
 

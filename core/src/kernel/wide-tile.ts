@@ -10,6 +10,7 @@ import { schedulePairs } from "./gemm-pairs.ts";
 import { inPieces, usedScratch } from "./packed-pieces.ts";
 import { contiguousRuns } from "./near-indices.ts";
 import { type AccumulateNode, accumulatesIn, loadsIn, type RangeNode, reaches } from "./nests.ts";
+import { laidAhead } from "./lay-ahead.ts";
 import { lanesOf } from "./plan.ts";
 import { side } from "./side-rows.ts";
 import { moveSigns, pairTerms, stagePairs } from "./stage-pairs.ts";
@@ -36,6 +37,7 @@ export const wideTiles = (): void =>
     apply,
     orderBlocks,
     isWindow,
+    laidAhead,
   });
 
 const apply: WideRules["apply"] = (site, option) => {

@@ -61,8 +61,8 @@ const real = (x: Node): Node => cast(x, "f32");
 
 /** The f16 of two bytes, low one first, as f32. */
 function half(b: Node, at: number): Node {
-  const [low, high] = [cast(part(b, at, 1), "u16"), cast(part(b, at + 1, 1), "u16")];
-  return real(bitcast(or(low, up(high, 8)), "f16"));
+  const [low, high] = [cast(part(b, at, 1), "i32"), cast(part(b, at + 1, 1), "i32")];
+  return real(bitcast(cast(or(low, up(high, 8)), "u16"), "f16"));
 }
 
 /** The two halves of each of `count` runs of bytes: all low nibbles of a run, then all high ones. */

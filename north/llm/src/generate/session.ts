@@ -21,8 +21,8 @@ export interface SessionOptions {
   /** What happens to a sequence that becomes longer: a ContextError, or the older half of its tokens is forgotten and the rest
    *  read anew from the first position. Default `"error"`. */
   readonly overflow?: Overflow;
-  /** Whether f32 weights are packed once for single tokens, and kept so as long as the model's own: they take their memory twice then, a
-   *  token takes a tenth to a fifth less time and is the same. Default false. */
+  /** Whether weights, in f32 or in blocks with activations of 8 bits, are packed once for single tokens, and kept so as long as the model's
+   *  own: they take their memory twice then, a token takes a tenth to a third less time and is the same. Default false. */
   readonly frozen?: boolean;
 }
 
