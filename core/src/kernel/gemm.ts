@@ -195,8 +195,9 @@ export function chooseTile(plan: Plan, i: number, lanes: number): Tile | undefin
       count: m === undefined ? 1 : extent(m),
       width: Math.ceil(extent(n) / lanes),
       windowed,
-      turned: isReadAlong(nest, operand) || wide?.liesAlong(sumOf(nest), operand) === true,
+      turned: isReadAlong(nest, operand),
       long: isLong(nest, operand),
+      of: { sum: sumOf(nest), operand },
     });
   const rows = m === undefined ? 1 : plan.choose("rows", size.rows);
   return { m, n, operand, lanes, rows, vectors: plan.choose("vectors", size.vectors), windowed, columnsFirst, side };

@@ -62,6 +62,11 @@ test("few columns leave registers for more rows", () => {
   assert.deepEqual(tiles(product(280, 32, 64), avx512), ["14x2x16"]);
 });
 
+test("rows that are packed are eight of three vectors: eight neighbours are moved as one vector, six are not", () => {
+  assert.deepEqual(tiles(product(48, 96, 64, [true, false]), avx512), ["8x3x16"]);
+  assert.deepEqual(tiles(product(48, 128, 64), avx512), ["6x4x16"], "rows as they lie along the sum are not");
+});
+
 test("columns that lie along k are one vector of a few rows", () => {
   assert.deepEqual(tiles(product(3, 64, 32, [false, true]), avx512), ["3x16"]);
 });
@@ -90,7 +95,7 @@ test("of many long rows as many are packed at a time as a third cache holds, in 
   const sizes = topological(kernel.results).flatMap((n) => (n.op === "scratch" ? tensorTypeOf(n).dims : []));
   assert.deepEqual(
     sizes.toSorted((a, b) => Number(a) - Number(b)),
-    [256 * 2048, 576 * 2048],
+    [6 * 48 * 2048, 576 * 2048], // columns in panels of three vectors
   );
 });
 

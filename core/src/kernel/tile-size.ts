@@ -25,8 +25,10 @@ export interface TileShape {
   readonly width: number;
   /** Whether rows of a window of several ranges are to be cut evenly. */
   readonly windowed: boolean;
-  /** Whether the columns lie along k in memory: blocks of lanes² elements are turned in registers. */
+  /** Whether the columns lie along k in memory as they are: blocks of lanes² elements are turned in registers. */
   readonly turned: boolean;
+  /** The sum, and which of its operands the columns are, unless panels of them are there already. */
+  readonly of?: { readonly sum: AccumulateNode; readonly operand: 0 | 1 };
   /** Whether an element of the columns takes many operations, which would be written out once for each vector. */
   readonly long: boolean;
 }

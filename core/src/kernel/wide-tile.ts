@@ -62,8 +62,9 @@ const packed: WideRules["packed"] = (plan, i, pack) => {
   );
 };
 
-function wideTile(registers: number, { count, width, windowed, turned, long }: TileShape): TileSize {
+function wideTile(registers: number, { count, width, windowed, turned: isRead, long, of }: TileShape): TileSize {
   const isMany = registers >= 32;
+  const turned = isRead || (of !== undefined && liesAlong(of.sum, of.operand));
   // Vectors that fit beside so many rows. One row alone takes each vector from memory.
   const beside = (rows: number): number =>
     rows === 1 ? (3 * registers) / 4 : Math.max(1, Math.floor((registers - 1) / (rows + 1)));
@@ -78,6 +79,9 @@ function wideTile(registers: number, { count, width, windowed, turned, long }: T
   const even = evenly(count, most);
   if (windowed && isMany && count % even === 0 && beside(even) * even >= EVEN)
     return { rows: even, vectors: Math.min(beside(even), width) };
+  // Rows that are packed: eight neighbours are moved as one vector, six are not.
+  const isPacked = of !== undefined && !windowed && !long && !liesAlong(of.sum, of.operand === 0 ? 1 : 0);
+  if (isMany && isPacked && width >= 3) return { rows: 8, vectors: 3 };
   const best = 6;
   const vectors = Math.max(1, Math.min(long ? 2 : beside(best), width));
   // Few columns leave registers for more rows.
