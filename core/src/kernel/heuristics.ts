@@ -91,7 +91,14 @@ function scheduleElementwise(plan: Plan, i: number): number {
   if (lanes === 1) return i + 1;
   const size = topological(plan.nest(i).src).length;
   const goAcross = orders?.across(plan, i, last, lanes);
-  const next = vectorizeLoop(plan, i, last, lanes, plan.choose("unroll", size <= 32 ? 4 : size <= 80 ? 2 : 1));
+  const wide = vectorLanes(plan.hardware);
+  const next = vectorizeLoop(
+    plan,
+    i,
+    last,
+    lanes,
+    plan.choose("unroll", size <= 8 * wide ? 4 : size <= 20 * wide ? 2 : 1),
+  );
   goAcross?.();
   return next;
 }
