@@ -12,7 +12,7 @@ import { device, jit, key, matmul, random, type Tensor } from "../core/src/index
 import { compile } from "../core/src/compiler/compile.ts";
 import { evaluate } from "../core/src/interpreter/evaluate.ts";
 import { decode, encode, type Value, valueOf } from "../core/src/interpreter/value.ts";
-import type { DType } from "../core/src/ir/dtype.ts";
+import { byteSize, type DType } from "../core/src/ir/dtype.ts";
 import type { Fn } from "../core/src/ir/fn.ts";
 import { dimsOf, dtypeOf, type Node } from "../core/src/ir/node.ts";
 import { print } from "../core/src/ir/print.ts";
@@ -58,6 +58,8 @@ const model: HardwareModel = {
   features: ["fma", ...features],
   limits: { ...hardware.limits, vectorRegisters: 32 },
 };
+/** Few optimizations: compilers take longer than all else here. */
+const quick: Way = { compile: [compiler ?? "cc", ...(isX86 ? ["-march=native"] : []), "-O1"] };
 const noCompiler = compiler === undefined && "there is no C compiler";
 
 interface Case {
@@ -65,13 +67,18 @@ interface Case {
   readonly args: readonly Value[];
 }
 
-function run(cases: readonly Case[], way?: Way): Value[][] {
+function run(cases: readonly Case[], way: Way = quick): Value[][] {
   const planned = cases.map(({ fn, args }) => ({
     plan: compile(fn, model),
     lanes: 16,
     features,
     inputs: args.map((v) => encode(v)),
-    outputBytes: evaluate(fn, args).map((v) => encode(v).length),
+    outputBytes: fn.results.map((y) =>
+      byteSize(
+        dtypeOf(y),
+        (dimsOf(y) as number[]).reduce((n, d) => n * d, 1),
+      ),
+    ),
   }));
   return runPlans(planned, true, way).map((outputs, i) =>
     outputs.map((bytes, j) => {
@@ -126,13 +133,13 @@ test("values are PyTorch's: bf16 within the bound, and by the documented arithme
   skip: noCompiler,
 }, () => {
   assert.equal(fixtures.length, 6);
-  // Every layout of bf16, and each pair of signs in one.
+  // Some layouts of bf16, and each pair of signs in one.
   const all = fixtures.flatMap(({ dtypes: of, tensor, name }, number) => {
     const [x, y] = [tensor("x"), tensor("y")];
     const [m, k, n] = [...x.shape, ...y.shape] as [number, number, number];
     const wanted = [...tensor(of[0] === "bf16" ? "tiles" : "exact").values];
     return layouts
-      .filter((layout) => name === "near-1" || number % 4 === layout)
+      .filter((layout) => (name === "near-1" && layout < 2) || number % 4 === layout)
       .map((layout) => {
         const fn = product({ of, size: [m, n, k], layout });
         const [left, right] = [[...x.values], [...y.values]];
@@ -165,8 +172,7 @@ const bf16: Shape["of"] = ["bf16", "bf16"];
 const whole: readonly Shape[] = [
   ...layouts.flatMap((layout): Shape[] => [
     { of: bf16, size: layout === 0 ? [32, 64, 128] : [97, 67, 101], layout },
-    { of: ["u8", "i8"], size: [61, 71, 131], layout },
-    { of: ["i8", "i8"], size: [17, 127, 97], layout },
+    { of: layout & 1 ? ["u8", "i8"] : ["i8", "i8"], size: layout & 2 ? [61, 71, 131] : [17, 127, 97], layout },
   ]),
   { of: bf16, size: [33, 49, 94], layout: 0, batch: 3 },
   { of: bf16, size: [48, 33, 130], layout: 1, batch: 2 },
@@ -178,7 +184,6 @@ const small: readonly Shape[] = [
   { of: bf16, size: [0, 64, 64], layout: 0 },
   { of: bf16, size: [64, 0, 64], layout: 1 },
   { of: bf16, size: [64, 64, 0], layout: 1 },
-  { of: ["i8", "i8"], size: [64, 64, 0], layout: 0 },
   { of: ["u8", "i8"], size: [9, 300, 300], layout: 1 },
 ];
 /** Small whole numbers: sums of their products are exact in every order. */
@@ -206,7 +211,7 @@ test("every layout, size and batch, and what is fused into it, gives the interpr
 });
 
 test("nothing out of bounds is touched", { skip: noSanitizers() }, () => {
-  const some = wholes.filter((_, i) => [0, 3, 7, 11, 12, 14].includes(i));
+  const some = wholes.filter((_, i) => [2, 7, 10, 19].includes(i));
   for (const [i, got] of run(some, sanitized()).entries()) {
     const { fn, args } = some[i] as Case;
     assertSameValues(got, evaluate(fn, args), () => print(fn));
@@ -261,7 +266,7 @@ for (const name of ["gcc", "clang"])
     const plans = kinds.map((of) => compile(product({ of, size: [45, 83, 134], layout: 1 }), model));
     const assembly = within((folder) => {
       writeFileSync(path.join(folder, "a.c"), unitText(plans, 16, features));
-      const built = spawnSync(name, ["-march=sapphirerapids", "-O2", ...cFlags, "-S", "-o", "a.s", "a.c"], {
+      const built = spawnSync(name, ["-march=sapphirerapids", "-O1", ...cFlags, "-S", "-o", "a.s", "a.c"], {
         cwd: folder,
         encoding: "utf8",
       });

@@ -33,7 +33,7 @@ const resultOf = (kind: string): DType => (kind === "bf16" ? "f32" : "i32");
 
 /** Of up to 32 rows and columns. Rows of x are `row` bytes apart, the words of a row of y are those of 32 columns. */
 const productText = (name: string, kind: string, vector: string): string =>
-  `static inline __attribute__((always_inline)) void ${name}(sinan_tiles *t, ${vector} *sums, const void *x, int64_t row, const void *y, int64_t words, int rows, int columns) {
+  `TILE_FUNCTION void ${name}(sinan_tiles *t, ${vector} *sums, const void *x, int64_t row, const void *y, int64_t words, int rows, int columns) {
   const int below = rows > 16, beside = columns > 16;
   const char *a = x, *b = y;
   _Alignas(64) char ends[4096];
@@ -80,6 +80,7 @@ export const withTiles = (body: string): readonly string[] =>
 const tilesText = `#if ${condition}
 #include <immintrin.h>
 #define SINAN_TILES 1
+#define TILE_FUNCTION static inline __attribute__((always_inline))
 typedef struct { int shape; } sinan_tiles;
 #define TILE_CONFIGURE(t, c) _tile_loadconfig(c)
 #define TILE_RELEASE(t) _tile_release()
@@ -89,6 +90,7 @@ typedef struct { int shape; } sinan_tiles;
 #define TILE_DOTS_bf16(t, c, a, b) _tile_dpbf16ps(c, a, b)
 ${byteKinds.map((kind) => `#define TILE_DOTS_${kind}(t, c, a, b) _tile_dpb${kind}d(c, a, b)`).join("\n")}
 #else
+#define TILE_FUNCTION static __attribute__((noinline))
 typedef struct { int shape; uint8_t bytes[8], rows[8]; _Alignas(64) uint8_t data[8][16][64]; } sinan_tiles;
 static inline void tile_require(int holds) { if (!holds) __builtin_trap(); }
 static inline void TILE_CONFIGURE(sinan_tiles *t, const uint8_t *c) {
@@ -162,7 +164,7 @@ ${byteKinds
 #endif
 /* What registers are given lies in memory: compilers do not know that their instructions read it. */
 #define TILE_MEMORY(p) __asm__ volatile("" : : "r"(p) : "memory")
-static inline __attribute__((always_inline)) void tiles_shape(sinan_tiles *t, int rows, int columns) {
+TILE_FUNCTION void tiles_shape(sinan_tiles *t, int rows, int columns) {
   const int shape = rows << 8 | columns;
   if (t->shape == shape) return;
   t->shape = shape;
