@@ -12,9 +12,26 @@ from turns import answer_turns
 dtypes = dict(f32=(torch.float32, 1e-4), bf16=(torch.bfloat16, 2e-2))
 
 
+def bytes_of(*shape):
+    return torch.randint(-127, 128, shape, dtype=torch.int8)
+
+
+def product_of_bytes(name, m, n, k, layout):
+    """Integers of 8 bits, with sums of 32, of which older versions have no product."""
+    if not hasattr(torch, "_int_mm"):
+        return None
+    x = bytes_of(k, m).t() if layout[0] == "t" else bytes_of(m, k)
+    y = bytes_of(n, k).t() if layout[1] == "t" else bytes_of(k, n)
+    if not torch.equal(torch._int_mm(x, y)[:64].double(), x[:64].double() @ y.double()):
+        raise ValueError(f"{name}: wrong product")
+    return lambda: torch._int_mm(x, y), 0
+
+
 def product(text):
     name, sizes, layout, kind = text.split(":")
     m, n, k = map(int, sizes.split("x"))
+    if kind == "i8":
+        return product_of_bytes(name, m, n, k, layout)
     dtype, tolerance = dtypes[kind]
     x = (torch.randn(k, m).to(dtype).t() if layout[0] == "t" else torch.randn(m, k).to(dtype))
     y = (torch.randn(n, k).to(dtype).t() if layout[1] == "t" else torch.randn(k, n).to(dtype))

@@ -11,7 +11,7 @@ export interface Product {
   readonly k: number;
   /** Of a and b: `n` as they are, `t` where the transpose is stored. */
   readonly layout: "nn" | "nt" | "tn";
-  readonly dtype: "f32" | "bf16";
+  readonly dtype: "f32" | "bf16" | "i8";
 }
 
 /** Which of the peers are measured: the programs for browsers as well, which are none of the native tier's. */

@@ -1,5 +1,5 @@
 /** Products of matrices through the public API: square ones, and those of a training step of `llama-bench`, forward and both ways back,
- *  in f32; in the native tier some of bf16 too (`bf16-…`). A jitted matmul of resident operands, each result read and disposed of, in turn
+ *  in f32; in the native tier some of bf16 and of integers of 8 bits, with sums of 32, too (`bf16-…`, `i8-…`). A jitted matmul of resident operands, each result read and disposed of, in turn
  *  with the peers. Where WebAssembly computes also what one thread could reach, a loop of nothing but multiply-adds (`madd`), which has turns
  *  of its own. */
 import { jit, key, matmul, random, type Tensor, transpose } from "sinan";
@@ -41,12 +41,23 @@ const products = {
   tn: (a: Tensor, b: Tensor) => matmul(transpose(a), b),
 };
 
-const inBf16 = [...squares, ...ofLlama.slice(3, 6)].map(
-  (of): Product => ({ ...of, name: `bf16-${of.name}`, dtype: "bf16" }),
+/** Of 7 billion weights, which are more than the nearer caches hold, and of a prompt. */
+const large = (["nt", "nn"] as const).map(
+  (layout): Product => ({ name: `4096-to-4096/${layout}`, m: 128, n: 4096, k: 4096, layout, dtype }),
+);
+
+const inFewBits = (["bf16", "i8"] as const).flatMap((narrow) =>
+  [...squares, ...ofLlama.slice(3, 6), ...large].map(
+    (of): Product => ({ ...of, name: `${narrow}-${of.name}`, dtype: narrow }),
+  ),
 );
 
 /** The peers that are no programs for browsers. */
 const native = new Set(["torch", "ort-node"]);
+
+/** Normal numbers as integers of 8 bits: so many times as large, and no larger than the largest. */
+const BYTES = 40;
+const limit = 127;
 
 /** Of the seconds asked for, what each product takes of each of us. */
 const share = 1 / 2;
@@ -55,14 +66,24 @@ export const cases: Cases = async function* ({ threads, peers, seconds, quick })
   const device = await openCpu(threads);
   const inJavaScript = device === "cpu-wasm";
   const inFull = quick ? [...squares.slice(0, 2), ...ofLlama.slice(0, 3)] : [...squares, ...ofLlama];
-  const shapes = [...inFull, ...(inJavaScript || quick ? [] : inBf16)];
+  const shapes = [...inFull, ...(inJavaScript || quick ? [] : inFewBits)];
   const called = peers ? await gemmPeers(shapes, threads, { inJavaScript, isQuick: quick }) : [];
   const all = inJavaScript ? [...called, bound()] : called;
-  const pairs: Record<Product["dtype"], Pair[]> = { f32: [], bf16: [] };
+  const pairs: Record<Product["dtype"], Pair[]> = { f32: [], bf16: [], i8: [] };
   for (const { name, m, n, k, layout, dtype } of shapes) {
-    const a = random.normal(key(1), layout === "tn" ? [k, m] : [m, k]).cast(dtype);
-    const b = random.normal(key(2), layout === "nt" ? [n, k] : [k, n]).cast(dtype);
-    const product = jit((x: Tensor, y: Tensor) => products[layout](x, y), { name });
+    const scale = dtype === "i8" ? BYTES : 1;
+    const a = random
+      .normal(key(1), layout === "tn" ? [k, m] : [m, k])
+      .mul(scale)
+      .clip(-limit, limit)
+      .cast(dtype);
+    const b = random
+      .normal(key(2), layout === "nt" ? [n, k] : [k, n])
+      .mul(scale)
+      .clip(-limit, limit)
+      .cast(dtype);
+    const wide = (x: Tensor): Tensor => (dtype === "i8" ? x.cast("i32") : x);
+    const product = jit((x: Tensor, y: Tensor) => products[layout](wide(x), wide(y)), { name });
     const run = async (): Promise<void> => {
       const c = product(a, b);
       await c.at(0, 0).item();
@@ -83,7 +104,12 @@ export const cases: Cases = async function* ({ threads, peers, seconds, quick })
   for (const peer of called) peer.close();
   const of = { bench: "gemm", device, threads, unit: "GFLOP/s" } as const;
   yield* summary(of, pairs.f32, { mean: "geometric-mean", least: "least", best: "best-native" });
-  yield* summary(of, pairs.bf16, { mean: "geometric-mean-bf16", least: "least-bf16", best: "best-native" });
+  for (const narrow of ["bf16", "i8"] as const)
+    yield* summary(of, pairs[narrow], {
+      mean: `geometric-mean-${narrow}`,
+      least: `least-${narrow}`,
+      best: "best-native",
+    });
 };
 
 /** Calls of the loop in a few milliseconds. */

@@ -41,7 +41,7 @@ const sumOf = (nest: NestNode): AccumulateNode | undefined =>
 export function scheduleBytes(plan: Plan, i: number, most: number): number | undefined {
   const found = bytesIn(plan, i);
   if (!found) return undefined;
-  const { x, weights, n, stride } = found;
+  const { x, weights, n, stride, across } = found;
   const m = outputIds(plan.nest(i))
     .filter((id) => x.has(id) && !weights.has(id))
     .toSorted((a, b) => plan.range(i, b).attr.extent - plan.range(i, a).attr.extent)[0];
@@ -49,6 +49,10 @@ export function scheduleBytes(plan: Plan, i: number, most: number): number | und
   // A row alone waits for memory: the rows of a tile of weights are asked for while those before are read, and both stay in a cache.
   const near = plan.hardware.memory.find((level) => level.name === "l1")?.bytes ?? NEAR;
   const lanes = count === 1 && stride * most > near ? Math.max(most / 2, FEW_LANES) : most;
+  // One row is read as fast with lanes along k, row of weights after row, as memory lies.
+  const [sum, ...more] = accumulatesIn(plan.nest(i).src);
+  const k = sum?.src[1] as RangeNode;
+  if (count === 1 && more.length === 0 && k.attr.extent >= most && isAlong(across, k, TERMS)) return undefined;
   const rows = evenly(count, plan.hardware.limits.vectorRegisters >= 32 ? ROWS : FEW_ROWS);
   return tileColumns(plan, i, { m, n, rows, lanes });
 }
