@@ -1,8 +1,8 @@
-/** Schedules of products of bf16 by instructions that add two products at a time, where the result's columns are lanes.
+/** Schedules of products of bf16 and of bytes by instructions that add two or four products at a time, where the result's columns are lanes.
  *
- *  Pairs of terms are added in order of k, so a row has the same bits alone and in a batch, whatever tile it lies in. The tiles are those
- *  of f32 (`gemm.ts`); panels hold pairs of neighbours along k as words (`stage-pairs.ts`), in half of the memory of f32. A few rows are
- *  one tile, which reads the columns once: these are not packed then, but put together in registers. */
+ *  Pairs of bf16 are added in order of k, so a row has the same bits alone and in a batch, whatever tile it lies in; sums of integers are exact.
+ *  The tiles are those of f32 (`gemm.ts`); panels hold neighbours along k as words (`stage-pairs.ts`), some panels at a time. A few rows are one
+ *  tile, which reads the columns once: these are not packed then, but put together in registers, or, of bytes along k, left to `gemm-bytes.ts`. */
 import type { Node } from "../ir/node.ts";
 import { affine } from "../ops/indexing.ts";
 import { chooseTile, moved, packWide, PANELS, type Tile, tileColumns } from "./gemm.ts";
