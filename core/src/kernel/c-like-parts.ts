@@ -126,14 +126,13 @@ function pieceLines(
 /** Operations that are worth going from one nest to the next. */
 const TURN = 4096;
 
-/** How many iterations nests have that each go once through the same memory, as a copy and the borders around it do, or the windows of a pool;
- *  undefined of others. */
+/** How many iterations nests have that each go once through the same memory, as a copy and the borders around it do; undefined of others. */
 function sideBySide(group: readonly Piece[]): number | undefined {
   const least = Math.min(...group.map(({ extent }) => extent));
   // Panels that are packed lie apart, each in an order of its own.
   const isMoved = ({ item, extent }: Piece): boolean =>
     item.op === "nest" &&
-    accumulatesIn(item.src).every(({ attr }) => !attr.product) &&
+    accumulatesIn(item.src).length === 0 &&
     extent % least === 0 &&
     storesOf(item).every(({ src: [buffer] }) => buffer?.op === "param");
   return least > 1 && group.every(isMoved) ? least : undefined;
