@@ -154,6 +154,8 @@ function optionText(option: Option): string {
       return `accumulateParts ${option.parts}`;
     case "accumulateRows":
       return `accumulateRows ${option.parts}`;
+    case "sumRuns":
+      return `sumRuns ${option.run}`;
     case "accumulateBlocks":
       return `accumulateBlocks ${option.block}`;
     case "stage":

@@ -171,6 +171,7 @@ export function randomSchedule(kernel: Fn, numbers: readonly number[]): Option[]
       { option: "accumulateParts", nest, range, parts: 4, lanes: choose(2) === 0 ? 1 : 4 },
       { option: "accumulateBlocks", nest, range, block: 3 },
       { option: "accumulateRows", nest, range, parts: 2 + choose(2) },
+      { option: "sumRuns", nest, range, run: 2 + choose(2) },
       { option: "stage", nest, operand: choose(2) as 0 | 1, range, tile: 4 },
       { option: "stage", nest, operand: choose(2) as 0 | 1, range, tile: 4, into: choose(2) },
     ];

@@ -234,10 +234,20 @@ export class Ahead {
     if (!along || stride <= 0) return;
     const ask = (of: Node, on: string | number): void =>
       addLine(home, this.#reach.levelOf(load), prefetch(`${place(of).join(" + ")} + ${on}`));
-    const bytes = stride * byteSize(dtypeOf(load), 1);
+    const size = byteSize(dtypeOf(load), 1);
+    const bytes = stride * size;
     const iterationsOn = stride * Math.ceil(inFlight / bytes);
     const row = step * along.attr.extent;
     const rows = stride / row;
+    // One row behind the other is a stream, of which nothing is read again: each of its lines is asked for once.
+    if (step > 0 && rows === 1) {
+      const { range } = home;
+      const inLine = terms.get(range) ?? 0;
+      const isLine = home.parent?.range?.attr.kind === "reduce" && inLine * size * range.attr.extent <= lineBytes;
+      const line = isLine ? subIndex(index, mulIndex(range, inLine)) : index;
+      const text = prefetch(`${place(line).join(" + ")} + ${inFlight / size}`, "once");
+      return addLine(isLine && home.parent ? home.parent : home, this.#reach.levelOf(load), text);
+    }
     if (step > 0 && rows === fewRows) {
       const inRow = path
         .filter(({ attr }) => attr.kind === "reduce")

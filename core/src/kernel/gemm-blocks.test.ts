@@ -84,3 +84,11 @@ test("for one row of x, rows of weights are read one after another where they ar
   assert.deepEqual(tile(product(1, 4096, 2048, "i8"), avx512), [2]);
   assert.deepEqual(tile(product(1, 64, 1024), avx512), [4], "a matrix that stays in a cache");
 });
+
+test("long sums of short floats are cut in runs, whatever the batch", () => {
+  const runs = (m: number, k: number): number[] =>
+    schedule(lower(product(m, 600, k)), avx512).flatMap((o) => (o.option === "sumRuns" ? [32 * o.run] : []));
+  for (const m of [1, 8]) assert.deepEqual(runs(m, 4096), [1024]);
+  assert.deepEqual(runs(1, 11008), [1376]);
+  assert.deepEqual(runs(1, 768), []);
+});

@@ -2,7 +2,8 @@
  *  are used, and nothing else is kept of them.
  *
  *  With vectors of L lanes term k is added to partial sum k mod L, in order of k, and the L sums are combined in halves; what is left
- *  of k behind whole vectors is added in order and comes last. That follows from the extent of k and the width of the hardware's vectors
+ *  of k behind whole vectors is added in order and comes last. Long sums of numbers that are no blocks are cut in runs of some 1,024 terms,
+ *  whose partial sums are added lane by lane. That follows from the extent of k and the width of the hardware's vectors
  *  alone, so a row has the same bits alone and in a batch, whatever tile it lies in.
  *
  *  Lanes along k read codes and x as they lie, and a block's scale is the same for all of them. A tile of r rows and c columns decodes
@@ -36,13 +37,20 @@ interface Tile {
 const GROUP = 32;
 /** Elements of a block that has blocks with scales of their own in it. */
 const LARGE = 256;
+/** Terms of a run of a long sum. */
+const RUN = 1024;
+const SHORTEST_RUN = 512;
+const LONGEST_RUN = 2048;
 /** Columns of a block. */
 const BLOCK = 64;
 /** Columns of a tile, at most. */
 const COLUMNS = 4;
 /** Bytes of weights that a core reads from memory while one addition follows another. */
 const WHILE_ADDING = 32;
-/** Of the second cache, where nothing is known of it. */
+/** Of an element of x. */
+const XBYTES = 4;
+/** Of the first two caches, where nothing is known of them. */
+const FIRST = 2 ** 15;
 const SECOND = 2 ** 19;
 
 const sumOf = (nest: NestNode): AccumulateNode => accumulatesIn(nest.src)[0] as AccumulateNode;
@@ -66,6 +74,7 @@ export function schedulePacked(plan: Plan, i: number, lanes: number): number | u
     .flatMap((sum) => sum.src.slice(1) as RangeNode[])
     .find((r) => r.attr.kind === "reduce");
   if (round) cutRounds(plan, i, round, (isLong ? LARGE : GROUP) / lanes);
+  if (loadsIn([product.src[operand] as Node]).length === 1) cutRuns(plan, i);
   const registers = plan.hardware.limits.vectorRegisters >= 32 ? 24 : 8;
   const count = m === undefined ? 1 : plan.range(i, m).attr.extent;
   const rows = evenly(count, registers / 4);
@@ -77,12 +86,15 @@ export function schedulePacked(plan: Plan, i: number, lanes: number): number | u
 }
 
 /** Rows of weights that are read at a time for one row of x: memory gives them fastest in the order in which they lie. Blocks take longer
- *  to decode than memory to answer, and what is in a cache is waited for less long than sums are. */
+ *  to decode than memory to answer, and what is in a cache is waited for less long than sums are. A row of x that leaves no room in the
+ *  first cache beside itself is read once for several rows. */
 function streams(plan: Plan, i: number, k: number, n: number | undefined, w: Node, lanes: number): number {
   const [load, ...more] = loadsIn([w]);
   if (!load || more.length > 0) return COLUMNS;
   const bytes = byteSize(dtypeOf(load), 1);
-  const near = plan.hardware.memory.find((level) => level.name === "l2")?.bytes ?? SECOND;
+  const cache = (name: string): number | undefined => plan.hardware.memory.find((level) => level.name === name)?.bytes;
+  if (1.5 * k * XBYTES > (cache("l1") ?? FIRST)) return COLUMNS;
+  const near = cache("l2") ?? SECOND;
   const columns = n === undefined ? 1 : plan.range(i, n).attr.extent;
   return columns * k * bytes > near ? Math.max(1, Math.min(COLUMNS, WHILE_ADDING / (lanes * bytes))) : COLUMNS;
 }
@@ -97,6 +109,20 @@ function cutRounds(plan: Plan, i: number, round: RangeNode, block: number): void
     const order = accumulatesIn(plan.nest(i).src).flatMap((sum) => sum.src.slice(1) as RangeNode[]);
     range = order.findLast((r) => r.attr.kind === "reduce")?.attr.id ?? range;
   }
+}
+
+/** Cuts the sum in runs of about so many terms as a processor looks ahead over: the additions of one row, each of which waits for the one before,
+ *  take longer than memory does to give it. */
+function cutRuns(plan: Plan, i: number): void {
+  const [round, ...inside] = sumOf(plan.nest(i)).src.slice(1) as [RangeNode, ...RangeNode[]];
+  const { extent, kind } = round.attr;
+  if (kind !== "reduce") return;
+  const of = inside.reduce((terms, r) => terms * r.attr.extent, 1);
+  const runs = Array.from({ length: Math.floor(LONGEST_RUN / of) }, (_, at) => at + 1).filter(
+    (run) => run * of >= SHORTEST_RUN && extent % run === 0 && run < extent,
+  );
+  const run = runs.toSorted((a, b) => Math.abs(a * of - RUN) - Math.abs(b * of - RUN))[0];
+  if (run) plan.tries({ option: "sumRuns", nest: i, range: round.attr.id, run });
 }
 
 /** Whether an operand is made of integers or short floats of memory alone. */

@@ -34,6 +34,8 @@ export type Option =
   /** The same partial accumulators of a sum, all kept in scratch and taken on by a row of terms at a time: two nests before this one, where
    *  they are added up. */
   | { readonly option: "accumulateRows"; readonly nest: number; readonly range: number; readonly parts: number }
+  /** Each `run` iterations of the first range of a sum have a sum of their own, in registers; those are added up in order. */
+  | { readonly option: "sumRuns"; readonly nest: number; readonly range: number; readonly run: number }
   /** An operand of a product's sum is first packed, in panels of `tile` along a range: scratch[others][⌈range / tile⌉][reduced][tile],
    *  zeros beyond the range, in the scratch memory `into`, which nothing reads any more, or in one of its own. One nest packs, two where
    *  the last panel is not full. */
@@ -61,7 +63,10 @@ export type Option =
     };
 
 /** Options that are for wide vectors alone. */
-export type WideOption = Extract<Option, { option: "accumulateRows" | "moveSigns" | "pairTerms" | "stagePairs" }>;
+export type WideOption = Extract<
+  Option,
+  { option: "accumulateRows" | "moveSigns" | "pairTerms" | "stagePairs" | "sumRuns" }
+>;
 
 /** What an option works on. */
 export interface Site {

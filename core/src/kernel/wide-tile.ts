@@ -15,6 +15,7 @@ import { lanesOf } from "./plan.ts";
 import { side } from "./side-rows.ts";
 import { moveSigns, pairTerms, stagePairs } from "./stage-pairs.ts";
 import { accumulateRows } from "./sum-rows.ts";
+import { sumRuns } from "./sum-runs.ts";
 import { orderBlocks } from "./block-order.ts";
 import { addWideRules, evenly, type TileShape, type TileSize, type WideRules } from "./tile-size.ts";
 
@@ -43,6 +44,7 @@ export const wideTiles = (): void =>
 const apply: WideRules["apply"] = (site, option) => {
   if (option.option === "stagePairs") return stagePairs(site, option);
   if (option.option === "moveSigns") return moveSigns(site, option);
+  if (option.option === "sumRuns") return sumRuns(site, option.range, option.run);
   if (option.option === "pairTerms") return pairTerms(site, option.range);
   return accumulateRows(site, option.range, option.parts);
 };
