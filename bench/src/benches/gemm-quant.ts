@@ -1,24 +1,13 @@
 /** Products with weights of few bits: x [batch, in] f32 by [out, in] in ggml's blocks or bf16, at the widths of a LLaMA of 7 billion, for
  *  one token, a few and a prompt. A call multiplies by several copies of the weights, which are more than caches hold. Weights
- *  are packed once (`frozen`), as llama.cpp does at load, and beside blocks x is rounded to 8 bits, as there; weights as they are
- *  (`…/as-it-is`) and x as it is (`…/float`) have rows of their own. At batch 1 what counts is how fast weights are read,
+ *  are packed once (`frozen`), as llama.cpp does at load, and x is rounded as there, to 8 bits beside blocks and to bf16 beside bf16; weights as they
+ *  are (`…/as-it-is`) and x as it is (`…/float`) have rows of their own. At batch 1 what counts is how fast weights are read,
  *  so there is a figure of that (`…/read`) beside what the memory gives a loop that reads as many bytes. All are called in turn: what two
  *  threads get of memory doubles where a virtual machine's processors move from one die to two. */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import {
-  type Activations,
-  type Frozen,
-  frozen,
-  jit,
-  key,
-  nn,
-  quantize,
-  quantizedLinear,
-  random,
-  type Tensor,
-} from "sinan";
+import { type Frozen, frozen, jit, key, nn, quantize, quantizedLinear, random, type Tensor } from "sinan";
 import { beside, type Figure } from "../figure.ts";
 import { type CalledPeer, calledPeers } from "../called-peer.ts";
 import { inTurn, type Timed } from "../in-turn.ts";
@@ -120,16 +109,13 @@ async function* casesIn(folder: string, { threads, peers, seconds, quick }: Opti
     const ws = Array.from({ length: copies }, (_, copy) => weights(one, copy));
     const figure = { bench: "gemm-quant", device, threads } as const;
     const timed = async (
-      activations: Activations,
+      rounds: boolean,
       beside: readonly CalledPeer[],
       options: { readonly frozen?: Frozen } = { frozen: frozen(1) },
     ): Promise<Timed> => {
       const call = jit(
-        (y: Tensor, weightsOf: readonly Tensor[]) =>
-          weightsOf.map((w) =>
-            format === "bf16" ? nn.functional.linear(y, w.cast("f32")) : quantizedLinear(y, w, null, { activations }),
-          ),
-        { ...options, name: `${name}-${activations}` },
+        (y: Tensor, weightsOf: readonly Tensor[]) => weightsOf.map((w) => product(format, y, w, rounds)),
+        { ...options, name: `${name}-${rounds ? "rounded" : "float"}` },
       );
       const run = async (): Promise<void> => {
         const results = call(x, ws);
@@ -143,7 +129,7 @@ async function* casesIn(folder: string, { threads, peers, seconds, quick }: Opti
       return of;
     };
     const speed = (taken: number): number => (2 * out * from * batch * copies) / taken / 1e9;
-    const { ours, theirs } = await timed(format === "bf16" ? "float" : "int8", called);
+    const { ours, theirs } = await timed(true, called);
     const products = theirs.filter(isProduct).map((peer) => ({ ...peer, value: speed(peer.value) }));
     pairs.push({ name, ours: speed(ours), theirs: products });
     yield* beside({ ...figure, case: name, value: speed(ours), unit: "GFLOP/s" }, products);
@@ -152,8 +138,8 @@ async function* casesIn(folder: string, { threads, peers, seconds, quick }: Opti
       const memory = theirs.filter((peer) => !isProduct(peer)).map((peer) => ({ ...peer, value: read(peer.value) }));
       yield* beside({ ...figure, case: `${name}/read`, value: read(ours), unit: "GB/s" }, memory);
     }
-    for (const [of, activations, options] of format === "bf16" ? [] : others) {
-      const other = await timed(activations, called.filter(isProduct), options);
+    for (const [of, rounds, options] of others) {
+      const other = await timed(rounds, called.filter(isProduct), options);
       const their = other.theirs.map((peer) => ({ ...peer, value: speed(peer.value) }));
       yield* beside({ ...figure, case: `${name}/${of}`, value: speed(other.ours), unit: "GFLOP/s" }, their);
     }
@@ -167,11 +153,17 @@ async function* casesIn(folder: string, { threads, peers, seconds, quick }: Opti
   });
 }
 
-/** What has a row of its own beside blocks that are packed once. */
+/** What has a row of its own beside weights that are packed once and x that is rounded. */
 const others = [
-  ["as-it-is", "int8", {}],
-  ["float", "float", undefined],
+  ["as-it-is", true, {}],
+  ["float", false, undefined],
 ] as const;
+
+/** x wᵀ, of x as it is or rounded. */
+function product(format: Format, x: Tensor, w: Tensor, rounds: boolean): Tensor {
+  if (format !== "bf16") return quantizedLinear(x, w, null, { activations: rounds ? "int8" : "float" });
+  return nn.functional.linear(rounds ? x.cast("bf16").cast("f32") : x, w.cast("f32"));
+}
 
 const isProduct = ({ name }: { readonly name: string }): boolean => name !== "memory";
 

@@ -49,8 +49,8 @@ export class Ahead {
   readonly #width: number;
   /** What was asked for of memory behind a pointer. */
   readonly #asked = new Map<Block, Map<string, number[]>>();
-  /** Buffers of which a loop reads a block after the other. */
-  readonly #streams = new Map<Block, Set<Node>>();
+  /** Buffers of which a loop reads a block after the other, and where those begin that were asked for. */
+  readonly #streams = new Map<Block, Map<Node, number[]>>();
 
   constructor(language: CLike, reach: Reach, width: number) {
     this.#language = language;
@@ -209,10 +209,11 @@ export class Ahead {
     const step = (home.range && affine(index).terms.get(home.range)) ?? 0;
     const size = byteSize(dtypeOf(load), 1);
     const bytes = step * size;
-    const known = this.#streams.get(home) ?? new Set<Node>();
-    if (!prefetch || bytes < lineBytes || known.has(buffer)) return;
-    this.#streams.set(home, known.add(buffer));
     const [base, offset] = place(buffer, first, home);
+    const known = this.#streams.get(home) ?? new Map<Node, number[]>();
+    const begun = known.get(buffer) ?? [];
+    if (!prefetch || bytes < lineBytes || begun.some((other) => Math.abs(other - Number(offset)) < step)) return;
+    this.#streams.set(home, known.set(buffer, [...begun, Number(offset)]));
     const on = Number(offset) + step * Math.ceil(inFlight / bytes);
     for (let line = 0; line < bytes; line += lineBytes)
       addLine(home, this.#reach.levelOf(load), prefetch(`${base} + ${on + line / size}`, "once"));

@@ -8,12 +8,13 @@ import { one, only, type Text } from "./c-like-lanes.ts";
 import { Quads } from "./c-like-quads.ts";
 import { addLine, type Block, indexName, isSerial, newBlock, type Point, points, SHORT } from "./c-like-text.ts";
 import { Totals } from "./c-like-totals.ts";
+import { mulIndex, subIndex } from "../ops/indexing.ts";
 import { guardOf, spanOf } from "./edges.ts";
 import { goesAlongRows } from "./c-like-turned.ts";
 import { Matrix } from "./c-like-matrix.ts";
 import type { Nest } from "./c-like-writing.ts";
 import type { AccumulateNode, NestNode, RangeNode } from "./nests.ts";
-import { type Part, partsOf, wordOf } from "./pair-product.ts";
+import { firstOf, type Part, partsOf, sizeOf, wordOf } from "./pair-product.ts";
 import { substitute } from "./substitute.ts";
 
 interface Tools extends Nest {
@@ -174,7 +175,9 @@ export class Sums {
   #dot(sum: string, { src }: Node, inside: Block): string {
     const { lanes, writing } = this.#nest;
     const words = src.map((s) => wordOf(s) as NonNullable<ReturnType<typeof wordOf>>);
-    const [x, y] = words.map(({ of }) => only(lanes.repeat(this.#nest.value(of, inside), "i32"))) as [string, string];
+    const textOf = (of: Node): string =>
+      this.#beside(of, inside) ?? only(lanes.repeat(this.#nest.value(of, inside), "i32"));
+    const [x, y] = words.map(({ of }) => textOf(of)) as [string, string];
     const [a, b] = words.map(({ part }) => part) as [Part, Part];
     if (a === "bf16" || b === "bf16")
       return `${writing.needs.vector("dot2", "f32", "f32", lanes.width)}(${sum}, ${x}, ${y})`;
@@ -182,6 +185,18 @@ export class Sums {
     const bytes = writing.needs.type("u8", TERMS * lanes.width);
     const args = (isTurned ? [y, x] : [x, y]).map((text) => writing.language.vectors?.reinterpret(bytes, text));
     return `${writing.needs.vector(op, "i32", "i32", lanes.width)}(${[sum, ...args].join(", ")})`;
+  }
+
+  /** The words of all lanes, which lie beside each other, as one vector of memory. */
+  #beside(word: Node, at: Block): string | undefined {
+    const { lane, lanes, reach, ahead, place } = this.#nest;
+    const load = firstOf(word);
+    if (!load || !lane) return undefined;
+    const [buffer, index] = load.src as [Node, Node];
+    if (reach.stepOf(index) !== sizeOf(load)) return undefined;
+    const first = subIndex(index, mulIndex(lane, sizeOf(load)));
+    ahead.blocks(load, first, at, place);
+    return lanes.loadFirst(place(buffer, first, at).join(" + "), "i32", lanes.width);
   }
 
   #loops(home: Block, level: number, ranges: readonly RangeNode[], sum: AccumulateNode): Block {

@@ -15,7 +15,7 @@ import {
   rangesIn,
   storesOf,
 } from "./nests.ts";
-import { firstOf, hasParts, loadsOf, PARTS, partOf, wordOf } from "./pair-product.ts";
+import { firstOf, hasParts, loadsOf, type Part, PARTS, partOf, sizeOf, wordOf } from "./pair-product.ts";
 import type { Plan } from "./plan.ts";
 import { isAlong } from "./gemm-blocks.ts";
 
@@ -30,8 +30,17 @@ const WORD = 4;
 
 const sumOf = (plan: Plan, i: number): AccumulateNode => accumulatesIn(plan.nest(i).src)[0] as AccumulateNode;
 
-/** Schedules nest i, if it is such a product, and returns the position behind it and those that it becomes. */
-export function schedulePairs(plan: Plan, i: number, lanes: number, pack: Pack): number | undefined {
+/** A product of bf16, or of bytes, whose columns are lanes. */
+export interface Pairs {
+  readonly parts: readonly [Part, Part];
+  readonly k: RangeNode;
+  readonly tile: Tile;
+  /** Whether all rows are one tile. */
+  readonly isOneTile: boolean;
+}
+
+/** Such a product in nest i. */
+export function pairsIn(plan: Plan, i: number, lanes: number): Pairs | undefined {
   const [product, k, ...more] = sumOf(plan, i).src as [Node, RangeNode, ...Node[]];
   const [a, b] = product.src.map((s) => partOf(s)?.part);
   if (product.op !== "mul" || !a || !b || PARTS[a] !== PARTS[b] || more.length > 0) return undefined;
@@ -44,6 +53,17 @@ export function schedulePairs(plan: Plan, i: number, lanes: number, pack: Pack):
   const isOwn = product.src.filter((s) => rangesIn([s]).has(tile.n)).length === 1;
   if (!isStored || !isOwn || columns.attr.extent < lanes) return undefined;
   const isOneTile = tile.m === undefined || plan.range(i, tile.m).attr.extent <= tile.rows;
+  return { parts: [a, b], k, tile, isOneTile };
+}
+
+/** Schedules nest i, if it is such a product, and returns the position behind it and those that it becomes. */
+export function schedulePairs(plan: Plan, i: number, lanes: number, pack: Pack): number | undefined {
+  const found = pairsIn(plan, i, lanes);
+  if (!found) return undefined;
+  const { k, tile, isOneTile } = found;
+  const [a, b] = found.parts;
+  const product = sumOf(plan, i).src[0] as Node;
+  const columns = plan.range(i, tile.n);
   if (a !== "bf16" && isOneTile && product.src.every((s) => isAlong(s, k, PARTS[a]))) return undefined;
   if (!isOneTile && a === "i8" && b === "i8") {
     plan.add({ option: "moveSigns", nest: i, operand: tile.operand, range: k.attr.id });
@@ -62,6 +82,8 @@ export function schedulePairs(plan: Plan, i: number, lanes: number, pack: Pack):
 function direct(plan: Plan, i: number, tile: Tile, isTurned: boolean, pack: Pack): number {
   const at = packRows(plan, i, tile, pack);
   const [, k] = sumOf(plan, at).src as [Node, RangeNode];
+  const laid = isTurned ? besideIn(plan, at, tile) : 0;
+  if (laid > 0) return tileColumns(plan, at, { ...tile, vectors: laid / tile.lanes });
   if (isTurned && k.attr.extent !== tile.lanes)
     plan.tries({ option: "split", nest: at, range: k.attr.id, factor: tile.lanes });
   return tileColumns(plan, at, tile);
@@ -134,6 +156,18 @@ const wordIn = (plan: Plan, i: number, operand: 0 | 1): Node =>
 export function isRead(plan: Plan, i: number, operand: 0 | 1): boolean {
   const word = wordIn(plan, i, operand);
   return firstOf(word.op === "xor" ? (word.src[0] as Node) : word) !== undefined;
+}
+
+/** Columns whose words lie beside each other in memory (`lay-ahead.ts`): whole vectors, or none. */
+function besideIn(plan: Plan, i: number, { operand, n, lanes }: Tile): number {
+  const load = firstOf(wordIn(plan, i, operand));
+  const columns = plan.range(i, n);
+  for (const [{ op, src }, step] of load ? affine(load.src[1] as Node).terms : []) {
+    const [of, by] = src;
+    const count = op === "mod" && of === columns && by?.op === "const" ? by.attr.value : 0;
+    if (load && step === sizeOf(load) && count % lanes === 0) return count;
+  }
+  return 0;
 }
 
 /** Whether an operand is read as it lies, and neighbours among its columns are neighbours there. */
