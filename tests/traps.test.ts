@@ -88,6 +88,27 @@ for (const [name, f] of same) {
   });
 }
 
+onEachDevice(
+  "erf is 1 where f32 has nothing nearer, so that gelu is 0 far below and NaN at -inf, as in PyTorch",
+  async () => {
+    const far = [4.1, 5, 10, 1e30, Number.POSITIVE_INFINITY];
+    assert.deepEqual(
+      Array.from(
+        await tensor([...far, ...far.map((x) => -x)])
+          .erf()
+          .data(),
+        Number,
+      ),
+      [1, 1, 1, 1, 1, -1, -1, -1, -1, -1],
+    );
+    const [near, further, end] = Array.from(await nn.gelu(tensor([-6, -100, Number.NEGATIVE_INFINITY])).data(), Number);
+    assert.deepEqual(
+      [near, further, end].map((x) => (x === 0 ? 0 : x)),
+      [0, 0, Number.NaN],
+    );
+  },
+);
+
 onEachDevice("pow, maximum and minimum follow IEEE at zeros, infinities and NaN", async () => {
   for (const [name, f] of [
     ["pow", pow],

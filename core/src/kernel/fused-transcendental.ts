@@ -118,11 +118,12 @@ function hyperbolicTangent(x: Node, scaled: Scaled): Node {
 
 /** 1 − (1 − u)⁴ for the fourth root 1 − u of erfc |x|: u = t·(c + t·…) with t = |x| up to where erf is 1; c is in two parts. Squared twice
  *  as 1 − u ↦ 1 − (2u − u²); the first time c·t, most of a small u, is kept apart, so that its roundings are not squared too. A minimax polynomial
- *  of the error in units of the result, even and odd terms apart, as the chain of operations is what is waited for. */
+ *  of the error in units of the result, even and odd terms apart, as the chain of operations is what is waited for; its highest term is moved
+ *  so far that the end is 1, as it is of infinity. */
 function errorFunction(x: Node): Node {
-  const t = min(abs(x), f32(3.93));
+  const t = min(abs(x), f32(4.03));
   const s = mul(t, t);
-  const even = polynomial(s, [-2.7845524e-6, -1.3060162e-4, 1.9735843e-3, -1.8610565e-2, 1.1936651e-1]);
+  const even = polynomial(s, [-2.78395146e-6, -1.3060162e-4, 1.9735843e-3, -1.8610565e-2, 1.1936651e-1]);
   const odd = polynomial(s, [3.6286645e-5, -2.2185214e-4, 1.1910222e-3, -1.54659115e-2]);
   const rest = mul(t, fma(t, fma(odd, t, even), f32(1.1120653e-8)));
   const c = 0.28209478;
