@@ -112,6 +112,7 @@ async function* casesIn(folder: string, { threads, peers, seconds, quick }: Opti
       rounds: boolean,
       beside: readonly CalledPeer[],
       options: { readonly frozen?: Frozen } = { frozen: frozen(1) },
+      share = 1,
     ): Promise<Timed> => {
       const call = jit(
         (y: Tensor, weightsOf: readonly Tensor[]) => weightsOf.map((w) => product(format, y, w, rounds)),
@@ -124,7 +125,7 @@ async function* casesIn(folder: string, { threads, peers, seconds, quick }: Opti
       };
       const [first] = call(x, ws);
       await run();
-      const of = await inTurn(run, beside, name, { seconds, threads });
+      const of = await inTurn(run, beside, name, { seconds: seconds * share, threads });
       await compare(name, first as Tensor, of.theirs.filter(isProduct));
       return of;
     };
@@ -139,7 +140,7 @@ async function* casesIn(folder: string, { threads, peers, seconds, quick }: Opti
       yield* beside({ ...figure, case: `${name}/read`, value: read(ours), unit: "GB/s" }, memory);
     }
     for (const [of, rounds, options] of others) {
-      const other = await timed(rounds, called.filter(isProduct), options);
+      const other = await timed(rounds, called.filter(isProduct), options, besideShare);
       const their = other.theirs.map((peer) => ({ ...peer, value: speed(peer.value) }));
       yield* beside({ ...figure, case: `${name}/${of}`, value: speed(other.ours), unit: "GFLOP/s" }, their);
     }
@@ -153,6 +154,8 @@ async function* casesIn(folder: string, { threads, peers, seconds, quick }: Opti
   });
 }
 
+/** Of the seconds asked for, what such a row takes of each of us. */
+const besideShare = 1 / 4;
 /** What has a row of its own beside weights that are packed once and x that is rounded. */
 const others = [
   ["as-it-is", true, {}],
