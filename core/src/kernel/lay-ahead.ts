@@ -46,7 +46,7 @@ interface Layout {
 const VECTORS = [4, 2, 1];
 const MOST_SUMS = 24;
 
-/** Where a byte comes to lie that lay at an index of the whole tiles. */
+/** Where an element comes to lie that lay at an index of the whole tiles. */
 function placeOf(index: Node, { tile, row, block, head, terms }: Layout): Node {
   const [at, column] = [divIndex(index, row), modIndex(index, row)];
   const [t, rest] = [modIndex(at, tile), modIndex(column, block)];
@@ -92,10 +92,8 @@ function ofPairs(plan: Plan, load: LoadNode, { parts, k, tile, isOneTile }: Pair
   const isWhole = tensorTypeOf(load.src[0] as Node).dims[0] === row * columns.attr.extent && load.src.length === 2;
   if (!parts.every((part) => part === "bf16") || !isOneTile || !isRows || !isWhole) return undefined;
   const { extent } = columns.attr;
-  const vectors = VECTORS.find(
-    (v) => v === 1 || (v * tile.rows <= MOST_SUMS && extent % (v * tile.lanes) === 0),
-  ) as number;
-  if (extent % (vectors * tile.lanes) !== 0) return undefined;
+  const vectors = VECTORS.find((v) => v * tile.rows <= MOST_SUMS && extent % (v * tile.lanes) === 0);
+  if (vectors === undefined) return undefined;
   return { tile: vectors * tile.lanes, whole: extent, row, block: row, head: 0, terms: PARTS.bf16 };
 }
 

@@ -64,8 +64,8 @@ interface Common<O extends Op> {
 /** What an element-wise op of a rare family is made of, in scalars of f32 or f64. */
 export type Expand = (x: Node, y: Node) => Node;
 
-/** What an op is to the passes. What is `placed` is stored as a part of what is stored. A `movement` op is defined by `index`: for symbolic indices of the result, the indices of
- *  source `part` and, where the source has no such element, the condition under which it does. */
+/** What an op is to the passes. What is `placed` is stored as a part of what is stored. A `movement` op is defined by `index`: for symbolic
+ *  indices of the result, the indices of source `part` and, where the source has no such element, the condition under which it does. */
 export type OpDef<O extends Op> = Common<O> &
   (
     | {
