@@ -1,7 +1,7 @@
 /** The tiers of the processor: changed at will and never by themselves; what happens where kernels cannot be built. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { chmodSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, test } from "node:test";
@@ -95,6 +95,19 @@ test("tiers that there are none of, and names", { skip }, async () => {
   assert.equal((await device("cpu:wasm")).tier, "wasm");
   assert.deepEqual(await changeTier("auto"), { tier: "wasm" });
   await assert.rejects(device("cpu:turbo"), /there is no device/);
+});
+
+const hugePages = "/sys/kernel/mm/transparent_hugepage/enabled";
+const skipHuge = skip || (existsSync(hugePages) ? false : "the system has no huge pages that can be asked for");
+
+test("native memory is in huge pages", { skip: skipHuge }, () => {
+  // A mapping's flag "hg" says that they were asked for; what is there of each in megabytes, of more than 40.
+  const text = `const { zeros } = await import("sinan"); const { readFileSync } = await import("node:fs");
+    const kept = [zeros([2 ** 24]), zeros([2 ** 24])]; for (const x of kept) await x.data();
+    const maps = readFileSync("/proc/self/smaps", "utf8").split(/\\n(?=[0-9a-f]+-)/).filter((map) => / hg /.test(map));
+    console.log(maps.map((map) => Math.round(Number(/Rss: +(\\d+)/.exec(map)[1]) / 1024)).filter((mb) => mb > 40).join(" "));`;
+  assert.ok(Number(script(text, { SINAN_CPU: "native" }).out) >= 128);
+  assert.equal(script(text, { SINAN_CPU: "wasm" }).out, "");
 });
 
 test("SINAN_CPU rules", { skip }, () => {

@@ -31,7 +31,7 @@ function rig(milliseconds: number) {
   const signals = new Map<bigint, () => void>();
   const ground = { signal: ({ value }: { value: bigint }) => signals.get(value)?.(), drain() {} };
   const calls = new Calls(
-    {} as Arenas,
+    { all: [] } as unknown as Arenas,
     pool as unknown as Pool,
     wasm as unknown as Workers,
     ground as unknown as Ground,

@@ -4,6 +4,7 @@
 
 import { type Command, DeviceError, type Executable, type Fence, type Span } from "sinan/south";
 import { type Arenas, type CpuMemory, give } from "../arenas.ts";
+import { reservedBytes } from "../shared-memory.ts";
 import {
   asError,
   copied,
@@ -75,6 +76,7 @@ export class Calls implements Workers {
     this.#commanders = commanders;
     this.#threads = threads;
     this.#grain = grain;
+    this.#useHugePages();
   }
 
   get isEmpty(): boolean {
@@ -101,6 +103,11 @@ export class Calls implements Workers {
 
   arenasAdded(): void {
     this.#wasm.arenasAdded();
+    this.#useHugePages();
+  }
+
+  #useHugePages(): void {
+    for (const { memory } of this.#arenas.all) this.#pool.useHugePages(memory, reservedBytes(memory));
   }
 
   wants(submission: Submission): boolean {

@@ -2,6 +2,7 @@
  *  addresses exactly, so that a list of any length is one foreign call. C11 with POSIX threads; Linux's futex where there is one. */
 
 import { chunksText } from "./chunks-text.ts";
+import { hugePagesText } from "./huge-pages-text.ts";
 import { waitingText } from "./waiting-text.ts";
 
 /** Numbers of a step: what it is, the address of a function, iterations (bytes of a copy or fill), the chunks that they are cut into, where
@@ -386,4 +387,4 @@ EXPORT void sinan_close(struct pool *p, int32_t is_free) {
 
 /* The clock of the spans. */
 EXPORT double sinan_now(void) { return (double)now_ns(); }
-`;
+${hugePagesText}`;

@@ -10,6 +10,8 @@ export interface Pool {
   readonly threads: number;
   /** Where a memory begins in the process. */
   addressOf(memory: WebAssembly.Memory): number;
+  /** Asks the system for huge pages in so many bytes of a memory, those among them into which it will grow. Where it has none, nothing changes. */
+  useHugePages(memory: WebAssembly.Memory, bytes: number): void;
   /** Begins a list. */
   begin(): void;
   /** Keeps the list for later runs. */
@@ -66,6 +68,7 @@ function functionsOf(ffi: Ffi, path: string) {
     submit: library.function(`double sinan_submit(${list})`),
     wait: library.function("int32_t sinan_wait(uintptr_t pool, double number)"),
     close: library.function("void sinan_close(uintptr_t pool, int32_t isFree)"),
+    useHugePages: library.function("int32_t sinan_use_huge_pages(uintptr_t begin, double bytes)"),
     now: library.function("double sinan_now()"),
   };
 }
@@ -123,6 +126,10 @@ class NativePool implements Pool {
 
   addressOf(memory: WebAssembly.Memory): number {
     return this.#ffi.baseOf(memory);
+  }
+
+  useHugePages(memory: WebAssembly.Memory, bytes: number): void {
+    this.#native.useHugePages(this.addressOf(memory), bytes);
   }
 
   begin(): void {
