@@ -53,14 +53,18 @@ device_registry = declare(base, "ggml_backend_dev_backend_reg", p, p)
 address = declare(base, "ggml_backend_reg_get_proc_address", p, p, c.c_char_p)
 buffer_type_name = declare(base, "ggml_backend_buft_name", c.c_char_p, p)
 device_init = declare(base, "ggml_backend_dev_init", p, p, c.c_char_p)
+load_one = declare(ggml, "ggml_backend_load", p, c.c_char_p)
 load_all = declare(ggml, "ggml_backend_load_all_from_path", None, c.c_char_p)
 device_by_type = declare(ggml, "ggml_backend_dev_by_type", p, c.c_int)
 
 # enum ggml_type
 types = {"f32": 0, "q4_0": 2, "q8_0": 8, "bf16": 30}
 
-# The best build for this processor of those in the folder.
-load_all(folder.encode())
+# The best build for this processor of those in the folder, or the one for AVX2.
+if os.environ.get("SINAN_PEERS_ISA") == "avx2":
+    load_one(os.path.join(folder, "libggml-cpu-haswell.so").encode())
+else:
+    load_all(folder.encode())
 cpu = device_by_type(0)
 registry = device_registry(cpu)
 

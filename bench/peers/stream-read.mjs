@@ -15,8 +15,9 @@ const folder = mkdtempSync(path.join(tmpdir(), "sinan-stream-"));
 process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
 const program = path.join(folder, "stream-read");
 const source = path.join(import.meta.dirname, "stream-read.c");
-const cc = process.env.SINAN_CC ?? "cc";
-execFileSync(cc, ["-O3", "-march=native", "-pthread", "-o", program, source], { stdio: ["ignore", "ignore", "pipe"] });
+const [cc, ...told] = (process.env.SINAN_CC ?? "cc").split(" ");
+const flags = ["-O3", "-march=native", ...told, "-pthread", "-o", program, source];
+execFileSync(cc, flags, { stdio: ["ignore", "ignore", "pipe"] });
 const reader = spawn(program, [String(args.threads)], { stdio: ["pipe", "pipe", "inherit"] });
 const lines = createInterface({ input: reader.stdout })[Symbol.asyncIterator]();
 

@@ -61,7 +61,7 @@ test("a peer that is missing, or that fails half-way, is left out and the others
 test("every pool of a peer has as many threads, and what a machine says of OpenBLAS's kernels is not passed on", async () => {
   const folder = mkdtempSync(path.join(tmpdir(), "sinan-peers-"));
   const before = process.env["OPENBLAS_CORETYPE"];
-  process.env["OPENBLAS_CORETYPE"] = "Haswell";
+  process.env["OPENBLAS_CORETYPE"] = "Nehalem";
   try {
     mkdirSync(path.join(folder, "node_modules", "present"), { recursive: true });
     const names = ["OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_CORETYPE"];
@@ -70,7 +70,13 @@ test("every pool of a peer has as many threads, and what a machine says of OpenB
     writeFileSync(path.join(folder, "said.mjs"), program);
     const [said] = await runAll([{ file: "said.mjs", args: [], needs: "present" }], 2, folder);
     assert.equal(said?.case, "2 2 2 none");
+    process.env["SINAN_PEERS_ISA"] = "avx2";
+    const [held] = await runAll([{ file: "said.mjs", args: [], needs: "present" }], 2, folder);
+    assert.equal(held?.case, "2 2 2 Haswell");
+    process.env["SINAN_PEERS_ISA"] = "avx";
+    await assert.rejects(runAll([{ file: "said.mjs", args: [], needs: "present" }], 2, folder), RangeError);
   } finally {
+    delete process.env["SINAN_PEERS_ISA"];
     if (before === undefined) delete process.env["OPENBLAS_CORETYPE"];
     else process.env["OPENBLAS_CORETYPE"] = before;
     rmSync(folder, { recursive: true, force: true });

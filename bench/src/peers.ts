@@ -54,21 +54,37 @@ const python = "python3";
 export const isInstalled = (needs: string, folder = home): boolean =>
   existsSync(path.join(folder, "node_modules", needs));
 
-/** What runs a program; undefined where it, or the package that it needs, is missing. */
+/** What runs a program; undefined where it, or the package that it needs, is missing, or cannot be held to AVX2 as asked. */
 export function interpreterOf({ file, needs }: Program, folder: string): string | undefined {
-  if (!isInstalled(needs, folder)) return undefined;
+  if (!isInstalled(needs, folder) || (needs === "onnxruntime-node" && isHeld())) return undefined;
   return file.endsWith(".py") ? python : process.execPath;
 }
 
 export const absent = (needs: string, command: string): void =>
   console.error(`${needs} is not installed, so not measured; ${command} installs it`);
 
+/** What holds the libraries of peers to a processor with AVX2 and no more, where SINAN_PEERS_ISA asks for that; ggml.py loads such a build. */
+const heldToAvx2 = {
+  ATEN_CPU_CAPABILITY: "avx2",
+  ONEDNN_MAX_CPU_ISA: "AVX2",
+  MKL_ENABLE_INSTRUCTIONS: "AVX2",
+  OPENBLAS_CORETYPE: "Haswell",
+};
+
 /** The environment with so many threads for every pool that a library may have. What a machine says of OpenBLAS's kernels is left
- *  out: it may name slower ones than the processor has. */
+ *  out: it may name slower ones than the processor has.
+ *  @throws RangeError for a SINAN_PEERS_ISA that is not avx2 */
 export function environment(threads: number): NodeJS.ProcessEnv {
   const count = String(threads);
   const env = { ...process.env, OPENBLAS_NUM_THREADS: count, OMP_NUM_THREADS: count, MKL_NUM_THREADS: count };
-  return Object.fromEntries(Object.entries(env).filter(([name]) => !/^OPENBLAS_(CORETYPE|L2_SIZE)$/.test(name)));
+  const own = Object.entries(env).filter(([name]) => !/^OPENBLAS_(CORETYPE|L2_SIZE)$/.test(name));
+  return { ...Object.fromEntries(own), ...(isHeld() && heldToAvx2) };
+}
+
+function isHeld(): boolean {
+  const isa = process.env["SINAN_PEERS_ISA"];
+  if (isa && isa !== "avx2") throw new RangeError(`SINAN_PEERS_ISA: expected avx2, got ${isa}`);
+  return isa === "avx2";
 }
 
 /** Runs a peer program to its end; no lines where it fails. */
