@@ -85,6 +85,25 @@ test("for one row of x, rows of weights are read one after another where they ar
   assert.deepEqual(tile(product(1, 64, 1024), avx512), [4], "a matrix that stays in a cache");
 });
 
+test("x that is rounded is computed once where many columns read it, to the same numbers", () => {
+  const rounded = (m: number, n: number, k: number): Fn =>
+    group(
+      [
+        ["f32", [m, k]],
+        ["bf16", [n, k]],
+      ],
+      (x, w) => dot(cast(cast(x, "bf16"), "f32"), cast(w, "f32"), { contract: [[1], [1]], batch: [[], []] }),
+    );
+  const stages = (fn: Fn): number => schedule(lower(fn), avx2).filter((o) => o.option === "stageAlong").length;
+  assert.deepEqual([rounded(1, 64, 64), rounded(5, 70, 30), rounded(5, 8, 64)].map(stages), [1, 1, 0]);
+  for (const [m, n, k] of [
+    [1, 64, 64],
+    [5, 70, 30],
+    [3, 65, 9],
+  ] as const)
+    check(rounded(m, n, k), undefined, (kernel) => applySchedule(kernel, schedule(kernel, avx2)));
+});
+
 test("long sums of short floats are cut in runs, whatever the batch", () => {
   const runs = (m: number, k: number): number[] =>
     schedule(lower(product(m, 600, k)), avx512).flatMap((o) => (o.option === "sumRuns" ? [32 * o.run] : []));

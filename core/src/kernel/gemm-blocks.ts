@@ -16,6 +16,7 @@ import { blockColumns, cutRows, movedTile, orderTiles } from "./cut-tiles.ts";
 import {
   type AccumulateNode,
   accumulatesIn,
+  kernelNode,
   loadsIn,
   type NestNode,
   type RangeNode,
@@ -43,6 +44,8 @@ const SHORTEST_RUN = 512;
 const LONGEST_RUN = 2048;
 /** Columns of a block. */
 const BLOCK = 64;
+/** Columns that are many tiles. */
+const MANY = 64;
 /** Columns of a tile, at most. */
 const COLUMNS = 4;
 /** Bytes of weights that a core reads from memory while one addition follows another. */
@@ -55,8 +58,14 @@ const SECOND = 2 ** 19;
 
 const sumOf = (nest: NestNode): AccumulateNode => accumulatesIn(nest.src)[0] as AccumulateNode;
 
-/** Schedules nest i, if it is such a product, and returns the position behind it and those that it becomes. */
-export function schedulePacked(plan: Plan, i: number, lanes: number): number | undefined {
+/** Schedules nest i, if it is such a product, and returns the position behind it and those that it becomes.
+ *  @param pack  schedules the nest that computes x */
+export function schedulePacked(
+  plan: Plan,
+  i: number,
+  lanes: number,
+  pack: (plan: Plan, i: number) => number,
+): number | undefined {
   const [product, k, ...more] = sumOf(plan.nest(i)).src;
   if (product?.op !== "mul" || k?.op !== "range" || more.length > 0) return undefined;
   if (!product.src.every((s) => isAlong(s, k, lanes))) return undefined;
@@ -69,6 +78,10 @@ export function schedulePacked(plan: Plan, i: number, lanes: number): number | u
   const outputs = outputIds(plan.nest(i));
   const m = longest(outputs.filter((id) => x?.has(id) && !w?.has(id)));
   const n = longest(outputs.filter((id) => w?.has(id) && !x?.has(id)));
+  const before = plan.count();
+  if (isComputed(plan, i, product.src[1 - operand] as Node, n) && !isInLoop(plan))
+    plan.add({ option: "stageAlong", nest: i, operand: (1 - operand) as 0 | 1, range: k.attr.id });
+  if (plan.count() > before) return schedulePacked(plan, pack(plan, i), lanes, pack);
   plan.add({ option: "accumulateParts", nest: i, range: k.attr.id, parts: lanes, lanes });
   const round = accumulatesIn(plan.nest(i).src)
     .flatMap((sum) => sum.src.slice(1) as RangeNode[])
@@ -84,6 +97,14 @@ export function schedulePacked(plan: Plan, i: number, lanes: number): number | u
       : Math.min(COLUMNS, Math.floor(registers / rows));
   return tileColumns(plan, i, { m, n, rows, columns });
 }
+
+/** Whether x is worth computing once: for each tile of columns it takes operations of its own. */
+function isComputed(plan: Plan, i: number, x: Node, n: number | undefined): boolean {
+  const columns = n === undefined ? 1 : plan.range(i, n).attr.extent;
+  return columns >= MANY && topological([x], (node) => node.op !== "load").length > 2;
+}
+
+const isInLoop = (plan: Plan): boolean => kernelNode(plan.kernel()).src.some((item) => item.op === "loop");
 
 /** Rows of weights that are read at a time for one row of x: memory gives them fastest in the order in which they lie. Blocks take longer
  *  to decode than memory to answer, and what is in a cache is waited for less long than sums are. A row of x that leaves no room in the

@@ -47,6 +47,8 @@ export type Option =
       readonly tile: number;
       readonly into?: number | undefined;
     }
+  /** An operand of a product's sum is first computed, for all of the sum's range, into scratch memory in which it lies along that. */
+  | { readonly option: "stageAlong"; readonly nest: number; readonly operand: 0 | 1; readonly range: number }
   /** Two neighbouring terms of a sum of products of bf16, or four of bytes, become one: parts of words of the operands. */
   | { readonly option: "pairTerms"; readonly nest: number; readonly range: number }
   /** An operand of a sum of products of i8 becomes u8, greater by 128, and as many times the sum of the other operand, which a nest before
@@ -65,7 +67,7 @@ export type Option =
 /** Options that are for wide vectors alone. */
 export type WideOption = Extract<
   Option,
-  { option: "accumulateRows" | "moveSigns" | "pairTerms" | "stagePairs" | "sumRuns" }
+  { option: "accumulateRows" | "moveSigns" | "pairTerms" | "stageAlong" | "stagePairs" | "sumRuns" }
 >;
 
 /** What an option works on. */

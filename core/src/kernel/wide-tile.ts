@@ -13,6 +13,7 @@ import { type AccumulateNode, accumulatesIn, loadsIn, type RangeNode, reaches } 
 import { laidAhead } from "./lay-ahead.ts";
 import { lanesOf } from "./plan.ts";
 import { side } from "./side-rows.ts";
+import { stageAlong } from "./stage-along.ts";
 import { moveSigns, pairTerms, stagePairs } from "./stage-pairs.ts";
 import { accumulateRows } from "./sum-rows.ts";
 import { sumRuns } from "./sum-runs.ts";
@@ -45,6 +46,7 @@ const apply: WideRules["apply"] = (site, option) => {
   if (option.option === "stagePairs") return stagePairs(site, option);
   if (option.option === "moveSigns") return moveSigns(site, option);
   if (option.option === "sumRuns") return sumRuns(site, option.range, option.run);
+  if (option.option === "stageAlong") return stageAlong(site, option);
   if (option.option === "pairTerms") return pairTerms(site, option.range);
   return accumulateRows(site, option.range, option.parts);
 };
@@ -60,7 +62,7 @@ const packed: WideRules["packed"] = (plan, i, pack) => {
     (isOne ? scheduleMatrix(plan, i, lanes, pack) : undefined) ??
     (isOne ? schedulePairs(plan, i, lanes, pack) : undefined) ??
     scheduleBytes(plan, i, lanes) ??
-    (isOne ? schedulePacked(plan, i, lanes) : undefined)
+    (isOne ? schedulePacked(plan, i, lanes, pack) : undefined)
   );
 };
 
