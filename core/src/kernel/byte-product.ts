@@ -21,6 +21,16 @@ export function byteOf(n: Node): "i8" | "u8" | undefined {
 /** The loads that a byte is made of. */
 export const loadOf = (n: Node): Node => (n.op === "cast" ? (n.src[0] as Node) : loadOf(n.src[0] as Node));
 
+/** The largest number that a byte can be. */
+function mostOf(n: Node): number {
+  const [a, b] = n.src;
+  if (n.op === "and" && a && b?.op === "const") return Math.min(b.attr.value, mostOf(a));
+  return 255;
+}
+
+/** Bytes without a sign up to here: two products by others with one fit into 16 bits with a sign. */
+const SMALL = 127;
+
 /** The bytes of which a sum of products is one; undefined for any other. */
 export function byteProduct({ attr, src: [value] }: AccumulateNode): readonly ["i8" | "u8", "i8" | "u8"] | undefined {
   if (attr.kind !== "sum" || value?.op !== "mul" || dtypeOf(value) !== "i32") return undefined;
@@ -34,11 +44,14 @@ export const quadOf = (sum: AccumulateNode): RangeNode | undefined =>
     ? (sum.src.slice(1) as RangeNode[]).find((r) => r.attr.kind === "unroll" && r.attr.extent === TERMS)
     : undefined;
 
-/** The helper that adds products of such bytes, of which the one without a sign is given first; and whether it is the second one. */
-export function dotOf([a, b]: readonly ["i8" | "u8", "i8" | "u8"]): {
-  readonly op: "dot4_us" | "dot4_ss" | "dot4_uu";
-  readonly isTurned: boolean;
-} {
+/** The helper that adds products of such bytes, of which the one without a sign is given first; and whether it is the second one.
+ *  @param factors  which they are, where that is known: small ones have a helper of their own */
+export function dotOf(
+  [a, b]: readonly ["i8" | "u8", "i8" | "u8"],
+  factors: readonly Node[] = [],
+): { readonly op: "dot4_us" | "dot4_ls" | "dot4_ss" | "dot4_uu"; readonly isTurned: boolean } {
   if (a === b) return { op: a === "i8" ? "dot4_ss" : "dot4_uu", isTurned: false };
-  return { op: "dot4_us", isTurned: a === "i8" };
+  const isTurned = a === "i8";
+  const factor = factors[isTurned ? 1 : 0];
+  return { op: factor && mostOf(factor) <= SMALL ? "dot4_ls" : "dot4_us", isTurned };
 }

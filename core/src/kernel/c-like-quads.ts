@@ -79,7 +79,7 @@ export class Quads {
 
   /** A running sum after four more terms. */
   step(sum: AccumulateNode, running: Text, value: Node, quad: RangeNode, at: Block): Text {
-    const { op, isTurned } = dotOf(byteProduct(sum) ?? ["u8", "u8"]);
+    const { op, isTurned } = dotOf(byteProduct(sum) ?? ["u8", "u8"], value.src);
     const [a, b] = value.src.map((byte) => this.#quad(byte, quad, at)) as [string, string];
     const args = isTurned ? [b, a] : [a, b];
     return { element: "i32", parts: running.parts.map((part) => this.#help(op, [part, ...args])) };

@@ -27,7 +27,7 @@ export type VectorOp =
   | "choice"
   | "every2"
   | `${"take" | "give"}_${number}`
-  | `dot4_${"us" | "ss" | "uu"}`
+  | `dot4_${"us" | "ls" | "ss" | "uu"}`
   | "dot2"
   | "matrix"
   | `matrix_${"bf16" | "ss" | "su" | "us" | "uu"}`

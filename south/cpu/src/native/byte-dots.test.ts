@@ -5,7 +5,7 @@ import { assertNothingWrong, helpers, noCompiler } from "./counted.fixture.ts";
 
 const machines =
   arch() === "x64" ? ["-march=native", "-march=native -mno-avx512vnni -mno-avxvnni", "-march=x86-64"] : [""];
-const ops = ["dot4_us", "dot4_ss", "dot4_uu", "spread4", "rows4", "turn4", "zip4"] as const;
+const ops = ["dot4_us", "dot4_ls", "dot4_ss", "dot4_uu", "spread4", "rows4", "turn4", "zip4"] as const;
 
 /** A program that counts what is wrong with vectors of so many lanes. */
 function program(lanes: number): string {
@@ -26,11 +26,11 @@ int main(void) {
     ${bytes} x, y;
     ${words} z;
     memcpy(&x, a, sizeof x), memcpy(&y, b, sizeof y), memcpy(&z, c, sizeof z);
-    const ${words} us = dot4_us_v(z, x, y), ss = dot4_ss_v(z, x, y), uu = dot4_uu_v(z, x, y);
+    const ${words} us = dot4_us_v(z, x, y), ss = dot4_ss_v(z, x, y), uu = dot4_uu_v(z, x, y), ls = dot4_ls_v(z, x & 127, y);
     for (int i = 0; i < ${lanes}; i++) {
-      uint32_t p = c[i], q = c[i], r = c[i];
-      for (int j = 4 * i; j < 4 * i + 4; j++) p += a[j] * (int8_t)b[j], q += (int8_t)a[j] * (int8_t)b[j], r += a[j] * b[j];
-      bad += us[i] != (int32_t)p || ss[i] != (int32_t)q || uu[i] != (int32_t)r;
+      uint32_t p = c[i], q = c[i], r = c[i], l = c[i];
+      for (int j = 4 * i; j < 4 * i + 4; j++) l += (a[j] & 127) * (int8_t)b[j], p += a[j] * (int8_t)b[j], q += (int8_t)a[j] * (int8_t)b[j], r += a[j] * b[j];
+      bad += us[i] != (int32_t)p || ss[i] != (int32_t)q || uu[i] != (int32_t)r || ls[i] != (int32_t)l;
     }
   }
   uint8_t m[16 * 64];

@@ -3,7 +3,8 @@
 import type { Needs, VectorOp } from "sinan/south";
 import { chosen } from "./lane-text.ts";
 
-type Signs = "us" | "ss" | "uu";
+/** Of the factors; `l` is one without a sign that is at most 127. */
+type Signs = "us" | "ls" | "ss" | "uu";
 /** What makes lanes of memory. */
 type Load = "spread4" | "whole4" | "rows4" | "turn4" | "zip4";
 
@@ -25,6 +26,7 @@ const sizes: Readonly<Record<number, string>> = { 16: "512", 8: "256", 4: "128" 
  *  as many times what the other factors add up to, which several sums have in common. */
 const byInstruction: { readonly [S in Signs]: (dot: (a: string, x: string, y: string) => string) => string } = {
   us: (dot) => dot("a", "x", "y"),
+  ls: (dot) => dot("a", "x", "y"),
   ss: (dot) => `${dot("a", "x ^ 128", "y")} - ${dot("z", "z8 + 128", "y")}`,
   uu: (dot) => `${dot("a", "x", "y ^ 128")} + (${dot("z", "x", "z8 + 1")} << 7)`,
 };
@@ -33,7 +35,7 @@ function dot(name: string, signs: Signs, lanes: number, needs: Needs): string {
   const [sum, bytes, half] = [needs.type("i32", lanes), needs.type("u8", 4 * lanes), needs.type("i16", 2 * lanes)];
   const unsigned = needs.type("u16", 2 * lanes);
   const define = (body: string): string => `SINAN_LANES ${sum} ${name}(${sum} a, ${bytes} x, ${bytes} y) { ${body} }`;
-  const zeros = signs === "us" ? "" : `const ${sum} z = { 0 }; const ${bytes} z8 = { 0 }; `;
+  const zeros = signs === "us" || signs === "ls" ? "" : `const ${sum} z = { 0 }; const ${bytes} z8 = { 0 }; `;
   const prefix = prefixes[lanes];
   const size = sizes[lanes];
   const choices: (readonly [string, string])[] = [];
@@ -56,10 +58,12 @@ function dot(name: string, signs: Signs, lanes: number, needs: Needs): string {
     const [first, second] = [signs === "ss", signs !== "uu"];
     const pairs = (part: (v: string, isSigned: boolean) => string): string =>
       `(${sum})${prefix}_madd_epi16((${type})(${part("x", first)}), (${type})(${part("y", second)}))`;
-    choices.push([
-      `defined(${feature})`,
-      `#include <immintrin.h>\n${define(`return a + ${pairs(even)} + ${pairs(odd)};`)}`,
-    ]);
+    const all = `${pairs(even)} + ${pairs(odd)}`;
+    // Two products of small ones are added in 16 bits.
+    const two = `${prefix}_maddubs_epi16((${type})x, (${type})y)`;
+    const small = `(${sum})${prefix}_madd_epi16(${two}, ${prefix}_set1_epi16(1))`;
+    const isSmall = signs === "ls" && lanes > 4;
+    choices.push([`defined(${feature})`, `#include <immintrin.h>\n${define(`return a + ${isSmall ? small : all};`)}`]);
   }
   if (lanes === 4) {
     const to = (kind: "s" | "u", v: string): string => `(${kind === "s" ? "int8x16_t" : "uint8x16_t"})(${v})`;
@@ -67,6 +71,7 @@ function dot(name: string, signs: Signs, lanes: number, needs: Needs): string {
       `(${sum})vdotq_s32((int32x4_t)${a}, ${to("s", x)}, ${to("s", y)})`;
     const body = {
       ss: `return ${signed("x", "y")};`,
+      ls: `return ${signed("x", "y")};`,
       us: `const ${sum} z = { 0 }; const ${bytes} z8 = { 0 }; return ${signed("x ^ 128", "y")} - ${signed("z8 + 128", "y", "z")};`,
       uu: `return (${sum})vdotq_u32((uint32x4_t)a, ${to("u", "x")}, ${to("u", "y")});`,
     }[signs];
