@@ -7,16 +7,7 @@ import { NestText } from "./c-like-nest.ts";
 import type { Share } from "./c-like-shares.ts";
 import type { Writing } from "./c-like-writing.ts";
 import { indexName, outputLoops } from "./c-like-text.ts";
-import {
-  accumulatesIn,
-  bodyOf,
-  type Item,
-  itemsOf,
-  type NestNode,
-  rangeOfLoop,
-  type StoreNode,
-  storesOf,
-} from "./nests.ts";
+import { accumulatesIn, bodyOf, type Item, itemsOf, rangeOfLoop, type StoreNode, storesOf } from "./nests.ts";
 import { workOf } from "./parallel.ts";
 import { isPacking } from "./shared-tiles.ts";
 
@@ -35,7 +26,14 @@ interface Piece {
   readonly work: number;
 }
 
-/** How much the longest iteration counts in a part of several nests. */
+/** Pieces some iterations of each of which run in turn; mostly one alone. */
+interface Turn {
+  readonly pieces: readonly Piece[];
+  readonly extent: number;
+  readonly work: number;
+}
+
+/** How much the longest iteration counts in a part of several nests. Many short ones may count as one. */
 const GREATEST = 8;
 
 /** The parts of a kernel: neighbours that cannot be shared are one, and so are those of which one can, if they touch nothing of each other. */
@@ -60,65 +58,65 @@ function isOne(group: readonly Piece[], piece: Piece): boolean {
 }
 
 function partOf(group: readonly Piece[], names: ReadonlyMap<Node, string>, context: Writing): Part {
-  const work = group.reduce((sum, piece) => sum + piece.work, 0);
+  const work = workOfAll(group);
   const [first, ...more] = group as [Piece, ...Piece[]];
   const { language } = context;
   const { share } = language;
   if (group.every(({ extent }) => extent === 1))
     return { lines: group.flatMap(({ item }) => itemLines(item, names, context, undefined)), extent: 1, work };
   if (more.length === 0) return { lines: itemLines(first.item, names, context, share), extent: first.extent, work };
-  const side = sideBySide(group);
-  if (side) return { lines: sideLines(group, side, names, context), extent: side, work };
-  const sets = byMemory(group).map((pieces) => weighed(pieces));
+  const turns = inTurns(group);
+  const [turn] = turns;
+  if (turn && turns.length === 1) return { lines: turnLines(turn, share, names, context), extent: turn.extent, work };
+  const sets = byMemory(turns).map((all) => weighed(all));
   const extent = Math.max(...sets.map((set) => set.extent));
   const lines = sets.flatMap((set) => {
     const part = (bound: string): string => (set.extent === extent ? bound : `${bound} * ${set.extent} / ${extent}`);
     const of = { begin: part(share.begin), end: part(share.end) };
-    return set.pieces.flatMap((piece) => pieceLines(piece, of, names, context));
+    return set.turns.flatMap((one) => weighedLines(one, of, names, context));
   });
   return { lines, extent, work };
 }
 
+const workOfAll = (group: readonly Piece[]): number => group.reduce((sum, piece) => sum + piece.work, 0);
+
 /** Pieces that go one behind the other. Of all that is packed into one memory a share has the same part as of that in another one: threads
  *  multiply by what they packed themselves, as they have a run of each. */
-function byMemory(group: readonly Piece[]): Piece[][] {
-  if (!group.every(({ item }) => item.op === "nest" && isPacking(item))) return [[...group]];
-  return [...Map.groupBy(group, ({ item }) => storesOf(item as NestNode)[0]?.src[0]).values()];
+function byMemory(turns: readonly Turn[]): Turn[][] {
+  const memoryOf = ({ pieces: [piece] }: Turn): Node | undefined =>
+    piece?.item.op === "nest" && isPacking(piece.item) ? storesOf(piece.item)[0]?.src[0] : undefined;
+  return turns.every(memoryOf) ? [...Map.groupBy(turns, memoryOf).values()] : [[...turns]];
 }
 
-/** A piece whose iterations count `weight` each and begin behind others. */
-interface Weighed extends Piece {
+/** A turn that begins behind others and counts as so much. */
+interface Weighed extends Turn {
   readonly before: number;
-  readonly weight: number;
+  readonly length: number;
 }
 
-function weighed(pieces: readonly Piece[]): { readonly pieces: readonly Weighed[]; readonly extent: number } {
-  const greatest = pieces.reduce((most, p) => Math.max(most, p.work / p.extent), 0);
+function weighed(turns: readonly Turn[]): { readonly turns: readonly Weighed[]; readonly extent: number } {
+  const greatest = turns.reduce((most, t) => Math.max(most, t.work / t.extent), 0);
   let extent = 0;
-  const all = pieces.map((piece): Weighed => {
-    const weight = Math.max(1, Math.round((GREATEST * piece.work) / piece.extent / greatest));
+  const all = turns.map((turn): Weighed => {
+    const length = Math.max(1, Math.round((GREATEST * turn.work) / greatest));
     const before = extent;
-    extent += piece.extent * weight;
-    return { ...piece, before, weight };
+    extent += length;
+    return { ...turn, before, length };
   });
-  return { pieces: all, extent };
+  return { turns: all, extent };
 }
 
-function pieceLines(
-  { item, extent, before, weight }: Weighed,
-  of: Share,
-  names: ReadonlyMap<Node, string>,
-  context: Writing,
-): string[] {
+function weighedLines(turn: Weighed, of: Share, names: ReadonlyMap<Node, string>, context: Writing): string[] {
   const { language } = context;
   const i64 = context.typeOf("i64");
-  const bound = (text: string): string => language.share.within(text, before, weight, extent);
+  const bound = (text: string): string => language.share.within(text, turn.before, turn.length, turn.extent);
   return [
     "{",
     `  ${language.constant(i64, "first", bound(of.begin))}`,
     `  ${language.constant(i64, "last", bound(of.end))}`,
-    "  if (first < last)",
-    ...itemLines(item, names, context, { begin: "first", end: "last" }).map((line) => `  ${line}`),
+    "  if (first < last) {",
+    ...turnLines(turn, { begin: "first", end: "last" }, names, context).map((line) => `    ${line}`),
+    "  }",
     "}",
   ];
 }
@@ -126,29 +124,34 @@ function pieceLines(
 /** Operations that are worth going from one nest to the next. */
 const TURN = 4096;
 
-/** How many iterations nests have that each go once through the same memory, as a copy and the borders around it do; undefined of others. */
-function sideBySide(group: readonly Piece[]): number | undefined {
-  const least = Math.min(...group.map(({ extent }) => extent));
+/** Pieces that each go once through the same memory, as a copy and the borders around it do, or the windows of a pool, take turns; each other one is
+ *  by itself. */
+function inTurns(group: readonly Piece[]): Turn[] {
   // Panels that are packed lie apart, each in an order of its own.
-  const isMoved = ({ item, extent }: Piece): boolean =>
+  const isMoved = ({ item }: Piece): boolean =>
     item.op === "nest" &&
-    accumulatesIn(item.src).length === 0 &&
-    extent % least === 0 &&
+    accumulatesIn(item.src).every(({ attr }) => !attr.product) &&
     storesOf(item).every(({ src: [buffer] }) => buffer?.op === "param");
-  return least > 1 && group.every(isMoved) ? least : undefined;
+  const moved = group.filter(isMoved);
+  const extent = Math.min(...moved.map((piece) => piece.extent));
+  const alone = (piece: Piece): Turn => ({ ...piece, pieces: [piece] });
+  if (moved.length < 2 || extent === 1 || moved.some((piece) => piece.extent % extent !== 0)) return group.map(alone);
+  const others = group.filter((piece) => !moved.includes(piece));
+  return [...others.map(alone), { pieces: moved, extent, work: workOfAll(moved) }];
 }
 
-/** Some iterations of each nest in turn: what one of them touches the next finds in the first cache. */
-function sideLines(
-  group: readonly Piece[],
-  extent: number,
+/** Some iterations of each piece in turn: what one of them touches the next finds in the first cache. */
+function turnLines(
+  { pieces, extent, work }: Turn,
+  share: Share,
   names: ReadonlyMap<Node, string>,
   context: Writing,
 ): string[] {
+  const [alone, ...more] = pieces as [Piece, ...Piece[]];
+  if (more.length === 0) return itemLines(alone.item, names, context, share);
   const { language } = context;
-  const { begin, end } = language.share;
-  const work = group.reduce((sum, piece) => sum + piece.work, 0) / extent;
-  const step = Math.max(1, Math.min(extent, Math.round(TURN / work)));
+  const { begin, end } = share;
+  const step = Math.max(1, Math.min(extent, Math.round((TURN * extent) / work)));
   const turns = step === 1 ? `${end} - ${begin}` : `(${end} - ${begin} + ${step - 1}) / ${step}`;
   const i64 = context.typeOf("i64");
   const [from, to] = ["from", "to"] as const;
@@ -157,10 +160,10 @@ function sideLines(
     `${language.loop("turn", turns)} {`,
     `  ${language.constant(i64, from, step === 1 ? `${begin} + turn` : `${begin} + turn * ${step}`)}`,
     `  ${language.constant(i64, to, next)}`,
-    ...group.flatMap(({ item, extent: own }) => {
+    ...pieces.flatMap(({ item, extent: own }) => {
       const times = own === extent ? "" : ` * ${own / extent}`;
-      const share = { begin: `${from}${times}`, end: `${to}${times}` };
-      return itemLines(item, names, context, share).map((line) => `  ${line}`);
+      const part = { begin: `${from}${times}`, end: `${to}${times}` };
+      return itemLines(item, names, context, part).map((line) => `  ${line}`);
     }),
     "}",
   ];

@@ -57,11 +57,11 @@ export interface CLike {
   /** An i32 value, of the index of a loop. */
   readonly index: (name: string) => string;
   /** The iterations that a call of a part is to run, as its function's header names them; and where such a bound lies among the
-   *  iterations of one of several nests, which begin behind `before` and count `weight` each. */
+   *  iterations of one of several nests, which begin behind `before` and count as `length`. */
   readonly share: {
     readonly begin: string;
     readonly end: string;
-    readonly within: (bound: string, before: number, weight: number, extent: number) => string;
+    readonly within: (bound: string, before: number, length: number, extent: number) => string;
   };
   /** Copies elements between places that do not overlap; absent where they are copied one by one. */
   readonly copy?: (to: string, from: string, count: number, dtype: DType) => string;

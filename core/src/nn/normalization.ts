@@ -4,7 +4,7 @@ import { ArgumentError, ShapeError } from "../errors.ts";
 import type { Dim } from "../ir/dim.ts";
 import { carrierOf, type DType } from "../ir/dtype.ts";
 import { typeText } from "../ir/type.ts";
-import { add, cast, mean, mul, reshape, rsqrt, square, stopGradient, sub, type Tensor } from "../tensor/index.ts";
+import { add, cast, mean, mul, neg, reshape, rsqrt, square, stopGradient, sub, type Tensor } from "../tensor/index.ts";
 import { type Context, joinPath } from "./context.ts";
 import { ones, zeros } from "./initializers.ts";
 import { type Built, type Module, module, type Parameter, parameter } from "./module.ts";
@@ -82,7 +82,14 @@ function batchNormForward(self: Built<BatchNormParts>, x: Tensor, ctx: Context):
       ctx.updates[joinPath(ctx.path ?? "", "running_var")] = kept(running_var, sampled);
     }
   }
-  const y = cast(mul(sub(wide, reshape(center, dims)), rsqrt(add(reshape(spread, dims), epsilon))), x.dtype);
+  const inverse = rsqrt(add(spread, epsilon));
+  if (!ctx.train && x.dtype === wide.dtype) {
+    // Of statistics that stay a factor and an offset of each channel are all there is to do.
+    const factor = weight ? mul(inverse, weight) : inverse;
+    const offset = bias ? sub(bias, mul(center, factor)) : neg(mul(center, factor));
+    return add(mul(x, reshape(factor, dims)), reshape(offset, dims));
+  }
+  const y = cast(mul(sub(wide, reshape(center, dims)), reshape(inverse, dims)), x.dtype);
   const scaled = weight ? mul(y, reshape(weight, dims)) : y;
   return bias ? add(scaled, reshape(bias, dims)) : scaled;
 }

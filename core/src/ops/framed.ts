@@ -25,10 +25,10 @@ function insets(y: NodeOf<"framed">): number[] {
 const lowerNests: LowerNests<"framed"> = (y, { out, newRange, valueAt }) => {
   const [x] = y.src as [Node];
   const [inner, outer, low] = [knownDims(x), knownDims(y), insets(y)];
-  const nest = (extents: readonly number[], store: (at: readonly Node[]) => readonly Node[]): NestNode => {
+  const nest = (extents: readonly number[], store: (at: readonly Node[]) => Node): NestNode => {
     const ranges = extents.map((extent) => newRange(extent, "loop"));
     return makeNest(
-      store(ranges),
+      [store(ranges)],
       ranges.flatMap((r) => (r.op === "range" ? [r.attr.id] : [])),
     );
   };
@@ -36,25 +36,19 @@ const lowerNests: LowerNests<"framed"> = (y, { out, newRange, valueAt }) => {
     const place = at.map((i, a) => addIndex(i, constIndex(from[a] as number)));
     return build("store", [out, flattenIndex(place, outer), value], {});
   };
-  const nests = [nest(inner, (at) => [put(at, low, valueAt(x, at))])];
+  const nests = [nest(inner, (at) => put(at, low, valueAt(x, at)))];
   outer.forEach((_, axis) => {
-    const sides = [
-      [0, low[axis] as number],
-      [
-        (low[axis] as number) + (inner[axis] as number),
-        (outer[axis] as number) - (inner[axis] as number) - (low[axis] as number),
-      ],
-    ] as const;
+    const [first, own] = [low[axis] as number, inner[axis] as number];
+    const behind = (outer[axis] as number) - first - own;
     // Corners belong to the axis before.
     const extents = outer.map((d, a) => (a < axis ? (inner[a] as number) : d));
     const begins = outer.map((_, a) => (a < axis ? (low[a] as number) : 0));
     const value = scalar(y.attr.value, dtypeOf(y));
-    for (const count of new Set(sides.flatMap(([, count]) => (count > 0 ? [count] : []))))
-      nests.push(
-        nest(extents.with(axis, count), (at) =>
-          sides.flatMap(([from, own]) => (own === count ? [put(at, begins.with(axis, from), value)] : [])),
-        ),
-      );
+    for (const [from, count] of [
+      [0, first],
+      [first + own, behind],
+    ] as const)
+      if (count > 0) nests.push(nest(extents.with(axis, count), (at) => put(at, begins.with(axis, from), value)));
   });
   return nests;
 };

@@ -198,9 +198,9 @@ const prelude = `#include <float.h>
 #include <stdint.h>
 #include <string.h>
 
-/* How many iterations of weight each begin before a bound. */
-static inline int64_t share_within(int64_t bound, int64_t before, int64_t weight, int64_t extent) {
-  const int64_t count = bound <= before ? 0 : (bound - before + weight - 1) / weight;
+/* How many of the iterations that lie evenly along a length begin before a bound. */
+static inline int64_t share_within(int64_t bound, int64_t before, int64_t length, int64_t extent) {
+  const int64_t count = bound <= before ? 0 : ((bound - before) * extent + length - 1) / length;
   return count < extent ? count : extent;
 }
 static inline double odd_double(int64_t a) {
@@ -281,7 +281,7 @@ export const c: CLike = {
   share: {
     begin: "begin",
     end: "end",
-    within: (bound, before, weight, extent) => `share_within(${bound}, ${before}, ${weight}, ${extent})`,
+    within: (bound, before, length, extent) => `share_within(${bound}, ${before}, ${length}, ${extent})`,
   },
   helper,
   fn,
