@@ -120,7 +120,7 @@ export class TaskQueue {
 
   #read = 0;
 
-  /** The times kept since the last time; the oldest are lost where they are too many. */
+  /** The times of completed steps since the last time; the oldest are lost where they are too many. */
   spans(): {
     readonly kernel: number;
     readonly step: number;
@@ -129,7 +129,7 @@ export class TaskQueue {
     readonly begin: number;
     readonly end: number;
   }[] {
-    const count = Atomics.load(this.#words, layout.traced);
+    const count = Atomics.load(this.#words, layout.told);
     const found = [];
     for (let n = Math.max(this.#read, count - layout.spans); n < count; n++) {
       const place = layout.spansAt + (n & (layout.spans - 1)) * layout.spanFields;

@@ -7,6 +7,7 @@ import { cpuDriver, wasmCodegen } from "./index.ts";
 import { TaskQueue } from "./tasks.ts";
 import { type FunctionBody, wasmModule } from "./wasm/assembler.ts";
 import { partsSection } from "./wasm/parts.ts";
+import { field, layout, serving } from "./worker.ts";
 
 const open = (threads: number, more: { shared?: boolean; grain?: number } = {}): Promise<Device> =>
   cpuDriver.open("cpu", { threads, grain: 1, ...more });
@@ -367,4 +368,48 @@ test("sums, products and softmax have the same bits for any number of threads", 
   }
   assert.equal(bits[1], bits[0]);
   assert.equal(bits[2], bits[0]);
+});
+
+test("the time of a chunk is told when its step is done, never while a thread is about to write it", {
+  skip: unshared,
+}, () => {
+  const queue = new TaskQueue();
+  const words = new Int32Array(queue.control, 0, layout.words);
+  const times = new Float64Array(queue.control, layout.numbersAt, layout.numbers);
+  const place = Atomics.add(words, layout.traced, 1);
+  assert.deepEqual(queue.spans(), [], "nothing is written there yet");
+  times.set([7, 0, 0, 1, 10, 12], layout.spansAt + place * layout.spanFields);
+  assert.deepEqual(queue.spans(), [], "other threads may still be at the step");
+
+  const fill = {
+    kind: 2,
+    extent: 0,
+    chunks: 1,
+    args: [0, 0],
+    memories: [],
+    submission: 0,
+    kernel: 8,
+    part: 0,
+    code: 0,
+    codeBytes: 0,
+  };
+  queue.put(fill);
+  const step = queue.publish();
+  queue.tracing = true;
+  // Serves until it hears of a memory that it was not sent.
+  const math = {};
+  let told = 0;
+  const serve = serving(layout, field, math, () => {
+    if (++told === 2) queue.announce(1);
+  });
+  serve({ memories: [], control: queue.control });
+  assert.ok(queue.isDone(step));
+  const spans = queue.spans();
+  assert.deepEqual(
+    spans.map(({ kernel }) => kernel),
+    [7, 8],
+  );
+  assert.deepEqual([spans[0]?.begin, spans[0]?.end], [10, 12]);
+  assert.ok((spans[1]?.begin ?? 0) > Date.now() - 60_000);
+  assert.deepEqual(queue.spans(), [], "each is told once");
 });

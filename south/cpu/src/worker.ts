@@ -28,7 +28,7 @@ export const layout = {
   spans,
   spanFields,
   /** Int32 places: changes with every event, steps published, steps completed, memories that there are, threads that there are,
-   *  whether times are taken, and how many were. */
+   *  whether times are taken, how many were, and how many of them are of steps that are completed. */
   generation: 0,
   published: 1,
   completed: 2,
@@ -36,6 +36,7 @@ export const layout = {
   threads: 4,
   tracing: 5,
   traced: 6,
+  told: 7,
   /** Int32 places of each submission: 0, or 1 and the number of the kernel that failed. */
   failed: 16,
   tickets: 16 + submissions,
@@ -181,6 +182,8 @@ export function serving(
       const last = read(record, "last") === 1;
       if (Atomics.add(words, at.done + slot, 1) + 1 < chunks) return true;
       const next = (step + 1) | 0;
+      // Its times are written, and no other step has begun.
+      Atomics.store(words, at.told, Atomics.load(words, at.traced));
       Atomics.store(words, at.completed, next);
       Atomics.add(words, at.generation, 1);
       // A step of one chunk is taken by this worker: the others may sleep on.
