@@ -152,3 +152,39 @@ test("a compiler that fails over its optimizations is asked for fewer", { skip }
   assert.equal(err, "");
   assert.equal(status, 0);
 });
+
+test("an object that loads and has not what it should: one line, and WebAssembly goes on", { skip }, () => {
+  const file = path.join(folder, "another-program");
+  const real = process.env["SINAN_CC"] ?? "cc";
+  const empty = `echo 'int nothing;' > nothing.c; exec ${real} -shared -fPIC -o "$out" nothing.c`;
+  const words = `for a in "$@"; do [ "$last" = -o ] && out=$a; last=$a; done`;
+  writeFileSync(file, `#!/bin/sh\n${words}\ncase "$*" in *threads.c*) ${empty};; esac\nexec ${real} "$@"\n`);
+  chmodSync(file, 0o700);
+  const text = `const { tier, reason } = await changeTier("auto"); console.log(tier, reason);`;
+  const { out, err, status } = script(text, { SINAN_CC: file, SINAN_CACHE: path.join(folder, "another") });
+  assert.match(out, /^wasm the processor goes on in WebAssembly: .*sinan_open.*$/);
+  assert.equal(err, "");
+  assert.equal(status, 0);
+});
+
+/** Runs a program where a directory of its own forbids programs; needs Linux that lets users have mounts of their own. */
+const forbidding = (directory: string, ...command: readonly string[]) =>
+  spawnSync(
+    "unshare",
+    ["-rm", "sh", "-c", `mount -t tmpfs -o noexec none '${directory}' && exec "$@"`, "sh", ...command],
+    {
+      cwd: path.join(import.meta.dirname, "../south/cpu/src"),
+      encoding: "utf8",
+      timeout: 60_000,
+      env: { ...process.env, SINAN_CPU: "auto", SINAN_CACHE: path.join(directory, "cache") },
+    },
+  );
+const noMount = skip || (forbidding(folder, "true").status === 0 ? false : "there are no mounts of a user's own");
+
+test("where the cache's file system forbids programs, the run has its own files: one line", { skip: noMount }, () => {
+  const place = mkdtempSync(path.join(folder, "forbids-"));
+  const begin = `import { changeTier, device, jit, matmul, tensor } from "sinan"; await device("cpu");`;
+  const { stdout, stderr } = forbidding(place, process.execPath, "--input-type=module", "-e", begin + product);
+  assert.equal(stdout, "native 7 10 15 22\n199 290 435 634\n");
+  assert.match(stderr, /^sinan: the native cache .* is not used: .*; what is compiled is kept for this run only\n$/);
+});

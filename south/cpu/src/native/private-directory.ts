@@ -40,7 +40,8 @@ export function privateDirectory(files: FileLayer, wanted: string): PrivateDirec
     const above = faultAbove(files, missing.length > 0 ? real : path.dirname(real));
     if (above !== undefined) return { fault: above };
     const directory = path.join(real, ...missing);
-    if (missing.length > 0) files.mkdirSync(directory, { recursive: true, mode: 0o700 });
+    // One by one: Node's own way to make all never ends below /proc, which says of each that its parent is missing.
+    missing.forEach((_, i) => makeDirectory(files, path.join(real, ...missing.slice(0, i + 1))));
     // As it is now: another may have made it in between.
     const now = files.realpathSync(directory);
     if (now !== directory) return { fault: `${directory} changes while it is looked at` };
@@ -48,6 +49,14 @@ export function privateDirectory(files: FileLayer, wanted: string): PrivateDirec
     return fault === undefined ? { path: directory } : { fault };
   } catch (error) {
     return { fault: `${wanted} cannot be made or read: ${wordsOf(error)}` };
+  }
+}
+
+function makeDirectory(files: FileLayer, directory: string): void {
+  try {
+    files.mkdirSync(directory, { mode: 0o700 });
+  } catch (error) {
+    if (codeOf(error) !== "EEXIST") throw error; // another process made it
   }
 }
 

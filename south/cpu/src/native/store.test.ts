@@ -368,3 +368,11 @@ test("SINAN_CACHE_MB: 0 keeps nothing, and says nothing; what is no number is re
   for (const wrong of ["much", "-1", "Infinity"])
     assert.throws(() => openStore({ environment: { SINAN_CACHE: directory, SINAN_CACHE_MB: wrong } }), ArgumentError);
 });
+
+test("a directory where none can be made is no cache", { skip: process.platform !== "linux" }, () => {
+  const lines: string[] = [];
+  const environment = { SINAN_CACHE: "/proc/self/sinan/native" };
+  assert.equal(openStore({ environment, onWarning: (line) => lines.push(line) }).directory, undefined);
+  assert.equal(lines.length, 1);
+  assert.match(lines[0] ?? "", /cannot be made or read: .*ENOENT/);
+});

@@ -15,7 +15,7 @@ import { type Ffi, findFfi } from "./ffi.ts";
 import { type NativeHardware, nativeHardware } from "./hardware.ts";
 import { type Builder, NativeKernels } from "./kernels.ts";
 import { trialText, withTrial } from "./matrix-trial.ts";
-import { openPool } from "./pool.ts";
+import { openPool, type Pool } from "./pool.ts";
 import { poolText } from "./pool-text.ts";
 import { isOpen, scalableText, vectorBits } from "./scalable.ts";
 import { sourcesHash } from "./sources.ts";
@@ -42,25 +42,37 @@ const flagsOf = ({ flags }: NativeHardware): string[] => [...cFlags, "-O2", ...f
 async function find(): Promise<Found | string> {
   const ffi = await findFfi();
   if ("reason" in ffi) return ffi.reason;
-  const store = openStore({ onWarning: warn });
-  const compiler = await findCompiler({ store });
-  if ("refused" in compiler) return compiler.text;
   try {
-    const units: Unit[] = [{ name: "threads", text: poolText }];
-    if (isOpen(compiler.macros)) units.push({ name: "scalable", text: scalableText });
-    const [built, scalable] = await build(compiler, units, { store, flags: ["-std=gnu11", "-O2", "-pthread"] });
-    const bits = scalable && vectorBits(ffi.open(scalable.path));
-    const plain = nativeHardware(new Map(Object.entries(compiler.macros)), bits);
-    const facts = await withTrial(plain, async () => {
-      const trial = [{ name: "matrix", text: trialText }];
-      const [tried] = await build(compiler, trial, { store, flags: flagsOf(plain) });
-      return ffi.open((tried as Built).path);
-    });
-    const texts = new Texts(store, sourcesHash());
-    return built ? { store, texts, compiler, ffi, facts, pool: built.path } : "the threads' program was not built";
+    return await findIn(openStore({ onWarning: warn }), ffi);
   } catch (error) {
     return lineOf(error);
   }
+}
+
+/** The same with what is built in a store. */
+async function findIn(store: Store, ffi: Ffi): Promise<Found | string> {
+  const compiler = await findCompiler({ store });
+  if ("refused" in compiler) return compiler.text;
+  const units: Unit[] = [{ name: "threads", text: poolText }];
+  if (isOpen(compiler.macros)) units.push({ name: "scalable", text: scalableText });
+  const [built, scalable] = await build(compiler, units, { store, flags: ["-std=gnu11", "-O2", "-pthread"] });
+  if (!built) return "the threads' program was not built";
+  try {
+    ffi.open(built.path);
+  } catch (error) {
+    if (store.directory === undefined) throw error;
+    // Homes may lie on file systems that forbid programs, where temporary files do not.
+    store.giveUp(error);
+    return findIn(openStore({ environment: { ...process.env, SINAN_CACHE_MB: "0" } }), ffi);
+  }
+  const bits = scalable && vectorBits(ffi.open(scalable.path));
+  const plain = nativeHardware(new Map(Object.entries(compiler.macros)), bits);
+  const facts = await withTrial(plain, async () => {
+    const trial = [{ name: "matrix", text: trialText }];
+    const [tried] = await build(compiler, trial, { store, flags: flagsOf(plain) });
+    return ffi.open((tried as Built).path);
+  });
+  return { store, texts: new Texts(store, sourcesHash()), compiler, ffi, facts, pool: built.path };
 }
 
 const lineOf = (error: unknown): string =>
@@ -97,7 +109,12 @@ export async function openNative({
   if (typeof ready === "string") return ready;
   register({ codegen: { ...cCodegen, cached: ready.texts.cached } });
   const threads = options.shared ? options.threads : 1;
-  const pool = openPool(ready.ffi, ready.pool, { threads });
+  let pool: Pool;
+  try {
+    pool = openPool(ready.ffi, ready.pool, { threads });
+  } catch (error) {
+    return lineOf(error);
+  }
   const commanders = new Commanders();
   const kernels = new NativeKernels(builderOf(ready), 4 * availableParallelism(), (cause) => {
     warn(`the processor goes on in WebAssembly: ${lineOf(cause)}`);
