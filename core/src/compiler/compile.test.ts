@@ -3,8 +3,10 @@ import { test } from "node:test";
 import { device, jit, register, tensor, valueAndGrad, matmul, type Tensor } from "../index.ts";
 import { DTypeError } from "../errors.ts";
 import { interpreterDriver } from "../interpreter/driver.ts";
+import { nodesOf } from "../ir/fn.ts";
 import { parse } from "../ir/parse.ts";
 import { print } from "../ir/print.ts";
+import { lower } from "../kernel/lower.ts";
 import { canonicalDots } from "./canonical.ts";
 import { fuse } from "./fuse.ts";
 import { groupFn } from "./groups.ts";
@@ -75,6 +77,37 @@ test("moments and weights are updated in one sweep", () => {
   }`);
   assert.equal(made.length, 1);
   assert.match(made[0] as string, /return %\d+, %\d+/);
+});
+
+test("what is read at two places of itself, again and again, is stored before it is computed a thousand times", () => {
+  // Products of all before, by doubling: written out, the last one has 1024 factors.
+  const steps = Array.from({ length: 10 }, (_, i) => {
+    const [x, by] = [3 * i, 2 ** i];
+    return `%${x + 1} = slice(%${x}) {size: [${1024 - by}], start: [0], step: [1]} : f32[${1024 - by}]
+    %${x + 2} = pad(%${x + 1}) {high: [0], low: [${by}], value: 1} : f32[1024]
+    %${x + 3} = mul(%${x}, %${x + 2}) : f32[1024]`;
+  });
+  const { groups: pieces, stored } = fuse(
+    parse(`fn @f(%0 "x": f32[1024]) {
+    ${steps.join("\n    ")}
+    return %30
+  }`),
+  );
+  const kernels = pieces.flatMap((p) => ("call" in p ? [] : [lower(groupFn(p, stored).fn)]));
+  const loads = kernels.map((k) => nodesOf(k).filter((n) => n.op === "load").length);
+  assert.ok(kernels.length <= 6 && Math.max(...loads) <= 32, `loads of each kernel: ${loads.join(", ")}`);
+});
+
+test("what is read in halves is computed where they are", () => {
+  const made = groups(`fn @f(%0 "x": f32[4, 8]) {
+    %1 = tanh(%0) : f32[4, 8]
+    %2 = tanh(%1) : f32[4, 8]
+    %3 = slice(%2) {size: [4, 4], start: [0, 0], step: [1, 1]} : f32[4, 4]
+    %4 = slice(%2) {size: [4, 4], start: [0, 4], step: [1, 1]} : f32[4, 4]
+    %5 = mul(%3, %4) : f32[4, 4]
+    return %5
+  }`);
+  assert.equal(made.length, 1);
 });
 
 test("every product has at most a batch and three loops after canonical-dots", () => {

@@ -1,9 +1,9 @@
 /** From a function to a plan: the passes in their order, then kernels, then memory. A called function goes through the passes
  *  once however often it is called; the memory plan sees its kernels in place, so lifetimes cross calls. */
 import { SinanError } from "../errors.ts";
-import { known, mulDim, sizeOf } from "../ir/dim.ts";
+import { known } from "../ir/dim.ts";
 import type { Fn } from "../ir/fn.ts";
-import { dimsOf, type Node, type Op } from "../ir/node.ts";
+import { dimsOf, isHost, type Node, type Op } from "../ir/node.ts";
 import { isTuple, type TensorType, type TupleType } from "../ir/type.ts";
 import { define } from "../ops/table.ts";
 import type { Artifact } from "../runtime/driver.ts";
@@ -14,7 +14,7 @@ import { groupRules } from "../kernel/group-rules.ts";
 import { absorb } from "./absorb.ts";
 import { canonicalDots } from "./canonical.ts";
 import { fuse } from "./fuse.ts";
-import { groupFn, type GroupFn, storageOf } from "./groups.ts";
+import { groupFn, type GroupFn, elementCount, storageOf } from "./groups.ts";
 import { kernelFor } from "./kernels.ts";
 import type { Fit, Scheduled } from "./layout.ts";
 import type { Link, Linked } from "./link.ts";
@@ -279,9 +279,7 @@ function workOf(anchor: Node | undefined, bytes: readonly number[]): number {
   const [lhs, rhs] = anchor.src as [Node, Node];
   // An attention: each element of its queries meets each key.
   if (isTuple(anchor.type))
-    return moved + (define(anchor.op).flops ?? 1) * known(mulDim(sizeOf(dimsOf(lhs)), dimsOf(rhs)[2] ?? 1), "a kernel");
+    return moved + (define(anchor.op).flops ?? 1) * elementCount(lhs) * known(dimsOf(rhs)[2] ?? 1, "a kernel");
   const steps = anchor.op === "dot" ? known(dimsOf(lhs)[anchor.attr.contract[0][0] ?? 0] ?? 1, "a product") : 1;
-  return moved + 2 * steps * known(sizeOf(dimsOf(anchor)), "a kernel");
+  return moved + 2 * steps * elementCount(anchor);
 }
-
-const isHost = (n: Node): boolean => n.op === "param" && (n.attr.type as TensorType).space === "host";

@@ -6,7 +6,7 @@
  *
  *  Who else reads the image finds it within its frame. It is speed alone: a device adds the pass, and a small page does without. */
 import { dimEqual, dimsEqual, sizeOf } from "../ir/dim.ts";
-import { type Fn, makeFn, nodesOf } from "../ir/fn.ts";
+import { type Fn, makeFn, nodesOf, usersOf } from "../ir/fn.ts";
 import { dimsOf, type Node, type NodeOf } from "../ir/node.ts";
 import { currentScope, onBehalf, remake, within } from "../ir/scope.ts";
 import { reshape, slice } from "../ops/build.ts";
@@ -26,8 +26,7 @@ function frameAll(fn: Fn): Fn {
   const frames = new Map<Node, NodeOf<"pad">>();
   const pads = order.filter((n) => n.op === "pad");
   if (pads.length === 0) return fn;
-  const users = new Map<Node, Node[]>();
-  for (const n of order) for (const s of n.src) users.set(s, [...(users.get(s) ?? []), n]);
+  const users = usersOf(order);
   const results = new Set(fn.results.map(storageOf));
   for (const p of pads) {
     const image = storageOf(p.src[0] as Node);

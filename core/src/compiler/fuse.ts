@@ -5,15 +5,15 @@
  *    %b = add(%d, expand(%bias))      one group: anchor %d, epilogue %b, %y; stored: %y
  *    %y = max(%b, 0)
  *
- *  A value with users in several groups is computed in each of them when that is cheap, otherwise stored. */
-import { dimEqual, sizeOf } from "../ir/dim.ts";
+ *  A value with users in several groups, or at several places of one (itself and shifted, say), is computed for each of them when that is
+ *  cheap, otherwise stored. */
 import { dtypes } from "../ir/dtype.ts";
-import { type Fn, nodesOf } from "../ir/fn.ts";
-import { dimsOf, type Node, type Op } from "../ir/node.ts";
+import { type Fn, nodesOf, usersOf } from "../ir/fn.ts";
+import { isHost, type Node, type Op } from "../ir/node.ts";
 import { isTuple } from "../ir/type.ts";
 import { rowFusion } from "../kernel/row-fusion.ts";
 import { define } from "../ops/table.ts";
-import { storageOf } from "./groups.ts";
+import { elementCount, storageOf } from "./groups.ts";
 import { joinGroups, type Piece } from "./join.ts";
 
 export interface Fusion {
@@ -23,7 +23,13 @@ export interface Fusion {
   readonly stored: ReadonlySet<Node>;
 }
 
-/** Extra operations per element that recomputing in other groups may cost before a value is stored instead. */
+/** Where a group computes a value, and the part of it that is computed there. */
+interface Place {
+  readonly root: Node;
+  readonly part: number;
+}
+
+/** Extra operations per element that recomputing may cost, in other groups or elsewhere in one, before a value is stored instead. */
 const recomputeFlops = 24;
 /** Nodes that one group may hold: a chain of thousands is cut, so that kernels stay of a size compilers like. */
 const groupNodes = 1500;
@@ -33,7 +39,6 @@ const isSink = (n: Node): boolean => define<Op>(n.op).fusion === "sink";
 /** Calls, loops, choices. */
 const runsFunctions = (n: Node): boolean => define<Op>(n.op).role === "control";
 const isStoredByItself = (n: Node): boolean => (n.op === "param" && !isHost(n)) || n.op === "item";
-const isHost = (n: Node): boolean => !isTuple(n.type) && n.type.space === "host";
 
 export function fuse(fn: Fn): Fusion {
   const order = nodesOf(fn);
@@ -41,10 +46,10 @@ export function fuse(fn: Fn): Fusion {
   const flops = inlinedFlops(order);
   const stored = new Set<Node>();
   const anchors = new Map<Node, Node>();
-  /** Roots of the groups in which a node is computed. */
-  const homes = new Map<Node, Set<Node>>();
+  /** A root's own place is one of all its readers, whoever they are, so that what several of them read in place counts once. */
+  const places = new Map<Node, readonly Place[]>();
   /** The root whose epilogue a node belongs to, where the whole way there is element-wise. */
-  const epilogue = new Map<Node, Node | null>();
+  const epilogue = new Map<Node, Node | undefined>();
   const counts = new Map<Node, number>();
 
   const mustStore = new Set<Node>();
@@ -63,33 +68,27 @@ export function fuse(fn: Fn): Fusion {
       );
   }
 
-  for (let i = order.length - 1; i >= 0; i--) {
-    const node = order[i] as Node;
-    if (isTuple(node.type)) continue;
+  for (const node of order.toReversed()) {
+    const own = [{ root: node, part: 1 }];
+    if (isTuple(node.type)) {
+      // A sink with several results is the group itself, and nothing before it is its epilogue.
+      places.set(node, own);
+      continue;
+    }
     if (isStoredByItself(node)) {
       stored.add(node);
       continue;
     }
     const consumers = users.get(node) ?? [];
-    const roots = new Set<Node>();
-    let flows: Node | null | undefined;
-    for (const c of consumers) {
-      if (isTuple(c.type)) {
-        // Of a sink with several results: it is the group itself, and nothing before it is its epilogue.
-        roots.add(c);
-        flows = null;
-        continue;
-      }
-      for (const root of stored.has(c) ? [c] : (homes.get(c) ?? [])) roots.add(root);
-      const next = epilogueThrough(node, c, stored.has(c) ? c : (epilogue.get(c) ?? null));
-      flows = flows === undefined || flows === next ? next : null;
-    }
-    const root = flows ?? null;
+    const here = [...new Set(consumers.flatMap((c) => placesThrough(node, c, places.get(c) as readonly Place[])))];
+    const ends = new Set(consumers.map((c) => epilogueThrough(node, c, epilogue.get(c))));
+    const [root] = ends.size === 1 ? ends : [];
+    const roots = new Set(here.map((place) => place.root));
     const full = [...roots].some((r) => (counts.get(r) ?? 0) >= groupNodes);
     const anchor = isAnchor(node);
     const joins = anchor
-      ? !isSink(node) && roots.size === 1 && root !== null && !anchors.has(root)
-      : (flops.get(node) ?? 0) * (roots.size - 1) <= recomputeFlops;
+      ? !isSink(node) && roots.size === 1 && root && !anchors.has(root)
+      : here.reduce((sum, { part }) => sum + part, -1) * (flops.get(node) ?? 0) <= recomputeFlops;
     // What is only moved is not worth storing: what it moves may be, and is often smaller.
     const moved = define(node.op).role === "movement";
     if (mustStore.has(node) || full || (!moved && roots.size > 0 && !joins)) {
@@ -97,10 +96,11 @@ export function fuse(fn: Fn): Fusion {
       counts.set(node, 1);
       if (anchor) anchors.set(node, node);
       epilogue.set(node, node);
+      places.set(node, own);
       continue;
     }
     if (anchor && root) anchors.set(root, node);
-    homes.set(node, roots);
+    places.set(node, here);
     epilogue.set(node, root);
     for (const r of roots) counts.set(r, (counts.get(r) ?? 0) + 1);
   }
@@ -115,27 +115,13 @@ export function fuse(fn: Fn): Fusion {
   return rowFusion()?.join(groups, stored, mustStore) ?? { groups: joinGroups(groups, stored), stored };
 }
 
-function usersOf(order: readonly Node[]): Map<Node, Node[]> {
-  const users = new Map<Node, Node[]>();
-  for (const n of order)
-    for (const s of n.src) {
-      const list = users.get(s);
-      if (list) list.push(n);
-      else users.set(s, [n]);
-    }
-  return users;
-}
-
 /** Operations per element to compute a value from what is certainly stored. */
 function inlinedFlops(order: readonly Node[]): Map<Node, number> {
   const flops = new Map<Node, number>();
   for (const n of order) {
-    const own = isStoredByItself(n) || isTuple(n.type) ? 0 : (define(n.op).flops ?? 0);
-    const below =
-      isAnchor(n) || isStoredByItself(n)
-        ? 0
-        : n.src.reduce((sum, s) => sum + (isAnchor(s) ? 0 : (flops.get(s) ?? 0)), 0);
-    flops.set(n, Math.min(own + below, 1e6));
+    const within = isAnchor(n) || isStoredByItself(n) ? [] : n.src.filter((s) => !isAnchor(s));
+    const sum = within.reduce((all, s) => all + (flops.get(s) as number), define<Op>(n.op).flops ?? 0);
+    flops.set(n, Math.min(sum, 1e6));
   }
   return flops;
 }
@@ -161,11 +147,19 @@ function firstComputed(node: Node): Node {
   return n;
 }
 
-/** The root that a value reaches through a consumer as part of its epilogue, or null. */
-function epilogueThrough(node: Node, consumer: Node, root: Node | null): Node | null {
-  if (root === null) return null;
+/** The places of a consumer, or, where it reads elsewhere than at its own index, as many others. */
+function placesThrough(node: Node, consumer: Node, places: readonly Place[]): readonly Place[] {
+  const { role, fusion } = define<Op>(consumer.op);
+  const isMoved = role === "movement" && consumer.op !== "reshape" && consumer.op !== "expand";
+  if (!isMoved && !fusion && role !== "indexed") return places;
+  const read = isMoved ? Math.min(1, elementCount(consumer) / elementCount(node)) : 1;
+  return places.map(({ root, part }) => ({ root, part: part * read }));
+}
+
+/** The root that a value reaches through a consumer as part of its epilogue. */
+function epilogueThrough(node: Node, consumer: Node, root: Node | undefined): Node | undefined {
   const { role } = define(consumer.op);
   const passes = role === "elementwise" || consumer.op === "reshape" || consumer.op === "assign";
-  if (role === "placed") return consumer.src[0] === node ? root : null;
-  return passes && dimEqual(sizeOf(dimsOf(node)), sizeOf(dimsOf(consumer))) ? root : null;
+  if (role === "placed") return consumer.src[0] === node ? root : undefined;
+  return root && passes && elementCount(node) === elementCount(consumer) ? root : undefined;
 }

@@ -1,6 +1,6 @@
 /** The function of one fusion group: its inputs as parameters, its stored value as the result. An epilogue is brought to the
  *  dims of its anchor, so that a bias added after a reshape does not split the anchor's loops. */
-import { type Dim, dimEqual, dimText, sizeOf } from "../ir/dim.ts";
+import { type Dim, dimText, known, sizeOf } from "../ir/dim.ts";
 import { copy } from "../ir/copy.ts";
 import { type Fn, makeFn, topological } from "../ir/fn.ts";
 import { dimsOf, type Node, type NodeOf } from "../ir/node.ts";
@@ -26,6 +26,9 @@ export interface GroupFn {
   /** Inputs that may share memory with a result: read only at the place that is written. */
   readonly inPlace: readonly Node[];
 }
+
+/** Elements of a value of the function, whose symbols have their numbers. */
+export const elementCount = (n: Node): number => known(sizeOf(dimsOf(n)), "a kernel");
 
 /** A reshape is the same bytes: the node that holds them. */
 export function storageOf(node: Node): Node {
@@ -116,7 +119,7 @@ export function readInPlace(roots: readonly Node[], inputs: ReadonlySet<Node>): 
     const n = order[i] as Node;
     if (inputs.has(n)) continue;
     const keeps = straight.has(n) && !moved.has(n) && keepsPosition(n);
-    for (const s of n.src) (keeps && dimEqual(sizeOf(dimsOf(s)), sizeOf(dimsOf(n))) ? straight : moved).add(s);
+    for (const s of n.src) (keeps && elementCount(s) === elementCount(n) ? straight : moved).add(s);
   }
   return [...inputs].filter((n) => straight.has(n) && !moved.has(n));
 }

@@ -7,10 +7,9 @@
  *
  *  Two groups join if one reads the other's result, or both read one value, in place; and if all else that the later one
  *  reads is there before the earlier one runs. */
-import { known, sizeOf } from "../ir/dim.ts";
-import { dimsOf, type Node, type Op } from "../ir/node.ts";
+import type { Node, Op } from "../ir/node.ts";
 import { define } from "../ops/table.ts";
-import { type Group, inputsOf, readInPlace, storageOf } from "./groups.ts";
+import { type Group, inputsOf, readInPlace, elementCount, storageOf } from "./groups.ts";
 
 /** A call, or a group: what runs in turn. */
 export type Piece = Group | { readonly call: Node };
@@ -76,33 +75,20 @@ const agrees = (n: Node, a: Part, b: Part): boolean =>
   (!a.inputs.has(n) || a.straight.has(n)) && (!b.inputs.has(n) || b.straight.has(n));
 
 function partOf(piece: Piece, stored: ReadonlySet<Node>): Part {
-  if ("call" in piece) {
-    const { call } = piece;
-    return {
-      roots: [call],
-      anchor: undefined,
-      rows: undefined,
-      call,
-      inputs: new Set(call.src.map(storageOf)),
-      straight: new Set(),
-      size: -1,
-      position: 0,
-    };
-  }
-  const inputs = inputsOf(piece.roots, stored);
-  const straight = piece.anchor ? [] : readInPlace(piece.roots, new Set(inputs));
-  const [root] = piece.roots;
-  const size = known(sizeOf(dimsOf(root as Node)), "a group");
-  return {
-    roots: [...piece.roots],
-    anchor: piece.anchor,
-    rows: piece.rows,
+  const none = {
+    anchor: undefined,
+    rows: undefined,
     call: undefined,
-    inputs: new Set(inputs),
-    straight: new Set(straight),
-    size,
+    straight: new Set<Node>(),
+    size: -1,
     position: 0,
   };
+  if ("call" in piece)
+    return { ...none, ...piece, roots: [piece.call], inputs: new Set(piece.call.src.map(storageOf)) };
+  const roots = [...piece.roots];
+  const inputs = new Set(inputsOf(roots, stored));
+  const straight = new Set(piece.anchor ? [] : readInPlace(roots, inputs));
+  return { ...none, ...piece, roots, inputs, straight, size: elementCount(roots[0] as Node) };
 }
 
 /** What has to run for a stored node: its call, where it is a part of one's results. */

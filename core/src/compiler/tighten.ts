@@ -7,7 +7,7 @@
  *  that is not copied. Where something does, the copy is a command of its own, which is left out of a launch whose two places are one. */
 import { copy } from "../ir/copy.ts";
 import { dimsEqual } from "../ir/dim.ts";
-import { type Fn, makeFn, topological } from "../ir/fn.ts";
+import { type Fn, makeFn, topological, usersOf } from "../ir/fn.ts";
 import { dimsOf, type Node, tensorTypeOf } from "../ir/node.ts";
 import { within } from "../ir/scope.ts";
 import { tensorType } from "../ir/type.ts";
@@ -40,8 +40,7 @@ function lowerTight(group: Fn): Fn {
  *  of remainders and quotients. */
 function straight(group: Fn): Fn {
   const order = topological(group.results);
-  const users = new Map<Node, Node[]>();
-  for (const n of order) for (const s of n.src) users.set(s, [...(users.get(s) ?? []), n]);
+  const users = usersOf(order);
   const results = new Set<Node>(group.results);
   /** What is read of a node, under reshapes. */
   const readOf = (n: Node): Node[] => {

@@ -20,7 +20,8 @@ const interned = new WeakMap<Node, Fn[]>();
 export function makeFn(name: string, params: readonly NodeOf<"param">[], results: readonly Node[]): Fn {
   const anchor = results[0] ?? params[0];
   const known =
-    anchor && interned.get(anchor)?.find((f) => f.name === name && same(f.params, params) && same(f.results, results));
+    anchor &&
+    interned.get(anchor)?.find((f) => f.name === name && sameItems(f.params, params) && sameItems(f.results, results));
   if (known) return known;
   let hash = hashText("fn");
   for (const n of params) hash = mixHash(hash, n.hash);
@@ -36,7 +37,9 @@ export function makeFn(name: string, params: readonly NodeOf<"param">[], results
   return fn;
 }
 
-const same = (a: readonly Node[], b: readonly Node[]) => a.length === b.length && a.every((n, i) => n === b[i]);
+/** Whether two lists hold the same, in the same order. */
+export const sameItems = <T>(a: readonly T[], b: readonly T[]): boolean =>
+  a.length === b.length && a.every((x, i) => x === b[i]);
 
 /** All nodes that the roots need, sources before users, each once. Iterative: a chain of any length is fine.
  *  `enter` may stop the walk at a node, which is then listed but not entered. */
@@ -56,6 +59,18 @@ export function topological(roots: readonly Node[], enter: (node: Node) => boole
     }
   }
   return order;
+}
+
+/** The nodes of an order that read each other, as often as they do. */
+export function usersOf(order: readonly Node[]): Map<Node, Node[]> {
+  const users = new Map<Node, Node[]>();
+  for (const n of order)
+    for (const s of n.src) {
+      const own = users.get(s) ?? [];
+      users.set(s, own);
+      own.push(n);
+    }
+  return users;
 }
 
 export const nodesOf = (fn: Fn): Node[] => topological([...fn.params, ...fn.results]);

@@ -227,4 +227,6 @@ export function tensorTypeOf(node: Node): TensorType {
 
 /** The dtype of a node's value. */
 export const dtypeOf = (node: Node): DType => tensorTypeOf(node).dtype;
+/** Whether it is a number of the host, which kernels are given by value. */
+export const isHost = ({ type }: Node): boolean => "space" in type && type.space === "host";
 export const dimsOf = (node: Node): readonly Dim[] => tensorTypeOf(node).dims;

@@ -2,7 +2,7 @@
  *  are either walked by it or bound by an accumulate; storage dtypes at loads, stores and casts alone. */
 import { carrierOf, type DType, dtypes } from "./dtype.ts";
 import type { Fn } from "./fn.ts";
-import type { Node, NodeOf, RangeKind } from "./node.ts";
+import { isHost, type Node, type NodeOf, type RangeKind } from "./node.ts";
 import { isTuple, typeText } from "./type.ts";
 import type { Blame } from "./verify.ts";
 
@@ -41,7 +41,6 @@ function checkLoop(loop: NodeOf<"loop">, free: ReadonlyMap<Node, Ranges>, around
 }
 
 const isBuffer = (n: Node): boolean => n.op === "scratch" || (n.op === "param" && !isHost(n));
-const isHost = (n: Node): boolean => !isTuple(n.type) && n.type.space === "host";
 
 function isScalar(n: Node | undefined, dtype?: string): boolean {
   return (

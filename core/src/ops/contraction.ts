@@ -87,13 +87,9 @@ function productOfOthers(x: Node, axes: readonly number[]): Node {
   if (n === 0) return x;
   const flat = reshape(rows, [...kept, n]);
   const last = kept.length;
+  const zeros = kept.map(() => 0);
   const shift = (v: Node, by: number): Node =>
-    pad(
-      slice(v, [...kept.map(() => 0), 0], [...kept, n - by]),
-      [...kept.map(() => 0), by],
-      [...kept.map(() => 0), 0],
-      1,
-    );
+    pad(slice(v, [...zeros, 0], [...kept, n - by]), [...zeros, by], [...zeros, 0], 1);
   const before = (v: Node): Node => {
     let product = shift(v, 1);
     for (let by = 1; by < n - 1; by *= 2) product = mul(product, shift(product, by));

@@ -8,7 +8,7 @@
  *  more than twice. */
 import { DeviceError } from "../errors.ts";
 import { programFor } from "../compiler/cache.ts";
-import { attrEqual, makeFn } from "../ir/fn.ts";
+import { attrEqual, makeFn, sameItems } from "../ir/fn.ts";
 import { attrHash, mixHash } from "../ir/attr.ts";
 import type { Node, Op } from "../ir/node.ts";
 import { remake } from "../ir/scope.ts";
@@ -134,19 +134,15 @@ function known(stream: Stream, outline: Outline): Flushed | undefined {
     ?.find((f) => sameOutline(f.outline, outline));
 }
 
-const sameNumbers = (a: readonly number[], b: readonly number[]): boolean =>
-  a.length === b.length && a.every((x, i) => x === b[i]);
-
 const sameOutline = (a: Outline, b: Outline): boolean =>
-  a.ops.length === b.ops.length &&
-  a.ops.every((op, i) => op === b.ops[i]) &&
-  sameNumbers(a.links, b.links) &&
-  sameNumbers(a.ends, b.ends) &&
-  sameNumbers(a.kept, b.kept) &&
-  sameNumbers(a.roots, b.roots) &&
+  sameItems(a.ops, b.ops) &&
+  sameItems(a.links, b.links) &&
+  sameItems(a.ends, b.ends) &&
+  sameItems(a.kept, b.kept) &&
+  sameItems(a.roots, b.roots) &&
   a.types.length === b.types.length &&
   a.types.every((t, i) => typeEqual(t, b.types[i] as TensorType)) &&
-  a.attrs.every((x, i) => x === b.attrs[i] || attrEqual(x, b.attrs[i]));
+  a.attrs.every((x, i) => attrEqual(x, b.attrs[i]));
 
 /** Copies a new cone into a fresh scope and compiles it. */
 function learn(stream: Stream, outline: Outline, order: readonly Pending[]): Flushed {

@@ -4,7 +4,7 @@ import { newProgram, programFor } from "../compiler/cache.ts";
 import type { Fit } from "../compiler/layout.ts";
 import type { Tuning } from "../compiler/tuning.ts";
 import { dimText } from "../ir/dim.ts";
-import type { Node } from "../ir/node.ts";
+import { isHost, type Node } from "../ir/node.ts";
 import { currentScope } from "../ir/scope.ts";
 import { located, takeSite } from "../ir/site.ts";
 import { type TensorType, tensorType } from "../ir/type.ts";
@@ -239,7 +239,7 @@ function argumentsOf(traced: Traced, { leaves, entries }: Signature, name: strin
   for (const t of traced.captured) give(typeof t === "number" ? args[t] : t);
   flush(pending);
   let next = 0;
-  const isNumber = traced.fn.params.map((p) => (p.type as TensorType).space === "host");
+  const isNumber = traced.fn.params.map(isHost);
   args.forEach((_, i) => {
     if (!isNumber[i]) args[i] = bufferOf(inputs[next++] as Tensor);
   });

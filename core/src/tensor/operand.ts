@@ -3,10 +3,10 @@
 import { ArgumentError, ShapeError } from "../errors.ts";
 import { type Dim, dimEqual, dimsEqual } from "../ir/dim.ts";
 import { type DType, isFloat, isFull, roundTo } from "../ir/dtype.ts";
-import { dimsOf, dtypeOf, type Node } from "../ir/node.ts";
+import { dimsOf, dtypeOf, isHost, type Node } from "../ir/node.ts";
 import { currentScope } from "../ir/scope.ts";
 import { atOneLine, located } from "../ir/site.ts";
-import { isTuple, tensorType, typeText } from "../ir/type.ts";
+import { tensorType, typeText } from "../ir/type.ts";
 import { cast, expand, reshape, scalar } from "../ops/build.ts";
 import { promote, promoteNumber } from "./dtypes.ts";
 import { lazyScope, leaf } from "./pending.ts";
@@ -70,7 +70,7 @@ const isWeak = (x: Operand): boolean => x instanceof Tensor && x.type.space === 
 /** The node in a dtype; a traced number is rounded only to that one. */
 function inDType(x: Node, dtype: DType): Node {
   const scope = currentScope();
-  const traced = x.op === "param" && !isTuple(x.attr.type) && x.attr.type.space === "host";
+  const traced = x.op === "param" && isHost(x);
   return traced && dtype === "f64" && captures(scope) ? scope.wide(x) : cast(x, dtype);
 }
 
