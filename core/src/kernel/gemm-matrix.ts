@@ -4,14 +4,11 @@
  *  A tile is 32 × 32 results, in four registers. Panels of columns hold words of neighbours along k (`stage-pairs.ts`), as the instruction
  *  wants them; rows are read as they lie, if they lie along k. Every result adds its terms 16 words after 16, whatever tile it lies in.
  *  The rows of a tile are written as one loop over what the registers leave in memory (`c-like-matrix.ts`). */
-import type { Node } from "../ir/node.ts";
-import { affine } from "../ops/indexing.ts";
 import type { HardwareModel } from "../runtime/hardware.ts";
-import { chooseTile, tileColumns } from "./gemm.ts";
-import { isRead, packWords } from "./gemm-pairs.ts";
-import { accumulatesIn, type RangeNode, rangesIn, storesOf } from "./nests.ts";
+import { tileColumns } from "./gemm.ts";
+import { isRead, packWords, partProductIn } from "./gemm-pairs.ts";
 import type { Plan } from "./plan.ts";
-import { PARTS, type Part, partOf } from "./pair-product.ts";
+import { PARTS, type Part } from "./pair-product.ts";
 
 /** Rows, columns and words of a register. */
 export const MATRIX = 16;
@@ -34,21 +31,15 @@ export function scheduleMatrix(
   lanes: number,
   pack: (plan: Plan, i: number) => number,
 ): number | undefined {
-  if (lanes !== MATRIX || !hasMatrix(plan.hardware)) return undefined;
-  const [sum, ...others] = accumulatesIn(plan.nest(i).src);
-  const [product, k, ...more] = (sum?.src ?? []) as [Node?, RangeNode?, ...Node[]];
-  if (!sum || product?.op !== "mul" || !k || others.length + more.length > 0) return undefined;
-  const [a, b] = product.src.map((s) => partOf(s)?.part);
-  if (!a || !b || featureOf(a) !== featureOf(b) || !plan.hardware.features.includes(featureOf(a))) return undefined;
-  const tile = chooseTile(plan, i, lanes);
-  if (tile?.m === undefined || tile.windowed || tile.columnsFirst || tile.side) return undefined;
-  const { m, n, operand } = tile;
-  const [rows, columns] = [plan.range(i, m), plan.range(i, n)];
-  const isStored = storesOf(plan.nest(i)).every((s) => affine(s.src[1] as Node).terms.get(columns) === 1);
-  const isOwn = product.src.filter((s) => rangesIn([s]).has(n)).length === 1;
-  if (!isStored || !isOwn) return undefined;
-  const [height, width, terms] = [rows, columns, k].map((r) => r.attr.extent) as [number, number, number];
-  if (Math.min(height, width, terms / PARTS[a]) < MATRIX) return undefined;
+  const { hardware } = plan;
+  if (lanes !== MATRIX || !hasMatrix(hardware)) return undefined;
+  // Terms that fill no word are followed by zeros.
+  const found = partProductIn(plan, i, lanes, (part) => hardware.features.includes(featureOf(part)));
+  if (found?.tile.m === undefined) return undefined;
+  const { parts, k, columns, tile } = found;
+  const { m, n, operand } = found.tile;
+  const [height, width, terms] = [plan.range(i, m), columns, k].map((r) => r.attr.extent) as [number, number, number];
+  if (Math.min(height, width, terms / PARTS[parts[0]]) < MATRIX) return undefined;
   if (!plan.choose("matrix", +(height * width * terms >= LEAST))) return undefined;
   plan.add({ option: "pairTerms", nest: i, range: k.attr.id });
   let at = packWords(plan, i, { operand, range: n, tile: SIDE * MATRIX }, pack);

@@ -30,40 +30,60 @@ const WORD = 4;
 
 const sumOf = (plan: Plan, i: number): AccumulateNode => accumulatesIn(plan.nest(i).src)[0] as AccumulateNode;
 
-/** A product of bf16, or of bytes, whose columns are lanes. */
-export interface Pairs {
+/** A product of bf16, or of bytes, of which rows and columns can be tiles of words. */
+interface PartProduct {
+  readonly product: Node;
   readonly parts: readonly [Part, Part];
   readonly k: RangeNode;
   readonly tile: Tile;
+  readonly columns: RangeNode;
+}
+
+/** Such a product in nest i, whose columns one operand alone has, and which are neighbours where they are stored.
+ *  @param isMultiplied  whether the processor multiplies such numbers, so many along k */
+export function partProductIn(
+  plan: Plan,
+  i: number,
+  lanes: number,
+  isMultiplied: (part: Part, terms: number) => boolean,
+): PartProduct | undefined {
+  const [product, k, ...more] = sumOf(plan, i).src as [Node, RangeNode, ...Node[]];
+  const [a, b] = product.src.map((s) => partOf(s)?.part);
+  if (product.op !== "mul" || !a || !b || PARTS[a] !== PARTS[b] || more.length > 0) return undefined;
+  if (!isMultiplied(a, k.attr.extent)) return undefined;
+  const tile = chooseTile(plan, i, lanes);
+  if (!tile || tile.windowed || tile.columnsFirst || tile.side) return undefined;
+  const columns = plan.range(i, tile.n);
+  const isStored = storesOf(plan.nest(i)).every((s) => affine(s.src[1] as Node).terms.get(columns) === 1);
+  const isOwn = product.src.filter((s) => rangesIn([s]).has(tile.n)).length === 1;
+  return isStored && isOwn ? { product, parts: [a, b], k, tile, columns } : undefined;
+}
+
+/** One whose sum is whole words, and whose columns fill a vector. */
+export interface Pairs extends PartProduct {
   /** Whether all rows are one tile. */
   readonly isOneTile: boolean;
 }
 
 /** Such a product in nest i. */
 export function pairsIn(plan: Plan, i: number, lanes: number): Pairs | undefined {
-  const [product, k, ...more] = sumOf(plan, i).src as [Node, RangeNode, ...Node[]];
-  const [a, b] = product.src.map((s) => partOf(s)?.part);
-  if (product.op !== "mul" || !a || !b || PARTS[a] !== PARTS[b] || more.length > 0) return undefined;
-  const { extent: terms } = k.attr;
-  if (!hasParts(plan.hardware, a) || terms % PARTS[a] !== 0 || terms <= PARTS[a]) return undefined;
-  const tile = chooseTile(plan, i, lanes);
-  if (!tile || tile.windowed || tile.columnsFirst || tile.side) return undefined;
-  const columns = plan.range(i, tile.n);
-  const isStored = storesOf(plan.nest(i)).every((s) => affine(s.src[1] as Node).terms.get(columns) === 1);
-  const isOwn = product.src.filter((s) => rangesIn([s]).has(tile.n)).length === 1;
-  if (!isStored || !isOwn || columns.attr.extent < lanes) return undefined;
-  const isOneTile = tile.m === undefined || plan.range(i, tile.m).attr.extent <= tile.rows;
-  return { parts: [a, b], k, tile, isOneTile };
+  const found = partProductIn(
+    plan,
+    i,
+    lanes,
+    (part, terms) => hasParts(plan.hardware, part) && terms % PARTS[part] === 0 && terms > PARTS[part],
+  );
+  if (!found || found.columns.attr.extent < lanes) return undefined;
+  const { m, rows } = found.tile;
+  return { ...found, isOneTile: m === undefined || plan.range(i, m).attr.extent <= rows };
 }
 
 /** Schedules nest i, if it is such a product, and returns the position behind it and those that it becomes. */
 export function schedulePairs(plan: Plan, i: number, lanes: number, pack: Pack): number | undefined {
   const found = pairsIn(plan, i, lanes);
   if (!found) return undefined;
-  const { k, tile, isOneTile } = found;
+  const { product, k, tile, columns, isOneTile } = found;
   const [a, b] = found.parts;
-  const product = sumOf(plan, i).src[0] as Node;
-  const columns = plan.range(i, tile.n);
   if (a !== "bf16" && isOneTile && product.src.every((s) => isAlong(s, k, PARTS[a]))) return undefined;
   if (!isOneTile && a === "i8" && b === "i8") {
     plan.add({ option: "moveSigns", nest: i, operand: tile.operand, range: k.attr.id });
