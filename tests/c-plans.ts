@@ -10,10 +10,10 @@ import { tensorTypeOf } from "../core/src/ir/node.ts";
 import { type KernelText, renderCLike } from "../core/src/kernel/c-like.ts";
 import type { Artifact, Codegen } from "../core/src/runtime/driver.ts";
 import type { Launch, Plan, Slot } from "../core/src/runtime/program.ts";
-import { c, cFlags } from "../south/cpu/src/native/c.ts";
-import { cCodegen } from "../south/cpu/src/native/codegen.ts";
-import { type NativeHardware, nativeHardware } from "../south/cpu/src/native/hardware.ts";
-import { nativeUnit, renderNative } from "../south/cpu/src/native/render.ts";
+import { c, cFlags } from "../south/cpu/src/native/render/c.ts";
+import { cCodegen } from "../south/cpu/src/native/render/codegen.ts";
+import { type NativeHardware, nativeHardware } from "../south/cpu/src/native/toolchain/hardware.ts";
+import { nativeUnit, renderNative } from "../south/cpu/src/native/render/render.ts";
 
 /** The machine's C compiler, if there is one. */
 export const compiler: string | undefined = [process.env["CC"], "cc", "gcc", "clang"]

@@ -22,7 +22,7 @@ import { blocks, zeroPoints } from "../core/src/ops/blocks.ts";
 import { cast, dot } from "../core/src/ops/build.ts";
 import type { HardwareModel } from "../core/src/runtime/hardware.ts";
 import { register } from "../core/src/runtime/registry.ts";
-import { scalableText } from "../south/cpu/src/native/scalable.ts";
+import { scalableText } from "../south/cpu/src/native/toolchain/scalable.ts";
 import { arbitrarySample, assertSameValues, everyDtype, type Sample } from "./arbitrary/graphs.ts";
 import { controlOps, exactOps, smoothOps } from "./arbitrary/ops.ts";
 import { hardwareOf, keepKernels, runPlans, type Way } from "./c-plans.ts";

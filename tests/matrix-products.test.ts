@@ -22,10 +22,10 @@ import { add, cast, constantLike, dot, max } from "../core/src/ops/build.ts";
 import type { HardwareModel } from "../core/src/runtime/hardware.ts";
 import { register } from "../core/src/runtime/registry.ts";
 import { callOf } from "../core/src/tensor/jit.ts";
-import { cFlags } from "../south/cpu/src/native/c.ts";
+import { cFlags } from "../south/cpu/src/native/render/c.ts";
 import type { Library } from "../south/cpu/src/native/ffi.ts";
-import { nativeHardware } from "../south/cpu/src/native/hardware.ts";
-import { refusalOf, trialText, withTrial } from "../south/cpu/src/native/matrix-trial.ts";
+import { nativeHardware } from "../south/cpu/src/native/toolchain/hardware.ts";
+import { refusalOf, trialText, withTrial } from "../south/cpu/src/native/toolchain/matrix-trial.ts";
 import {
   compiler,
   functionsOf,

@@ -5,8 +5,8 @@ import { topological } from "../core/src/ir/fn.ts";
 import { lower } from "../core/src/kernel/lower.ts";
 import { group, hardware } from "../core/src/kernel/kernel.fixture.ts";
 import { exp } from "../core/src/ops/build.ts";
-import { cCodegen } from "../south/cpu/src/native/codegen.ts";
-import { nativeHardware } from "../south/cpu/src/native/hardware.ts";
+import { cCodegen } from "../south/cpu/src/native/render/codegen.ts";
+import { nativeHardware } from "../south/cpu/src/native/toolchain/hardware.ts";
 
 const of = (...names: readonly string[]) => nativeHardware(new Map(names.map((name) => [name, "1"])));
 /** With values. */

@@ -6,7 +6,7 @@ import type { Ground, Submission, Workers } from "../submission.ts";
 import { Calls } from "./calls.ts";
 import { Commanders } from "./commander.ts";
 import { NativeExecutable } from "./executable.ts";
-import type { Pool } from "./pool.ts";
+import type { Pool } from "./pool/pool.ts";
 
 const grain = 1000;
 

@@ -17,8 +17,8 @@ import {
 } from "../submission.ts";
 import type { Commanders, Last } from "./commander.ts";
 import { NativeExecutable } from "./executable.ts";
-import type { Pool } from "./pool.ts";
-import type { Written } from "./list.ts";
+import type { Pool } from "./pool/pool.ts";
+import type { Written } from "./pool/list.ts";
 import { sharesOf } from "./shares.ts";
 
 /** A submission that the pool has. */

@@ -4,7 +4,7 @@
 
 import type { Command, Commander, Executable, Launch, Memory, Places, Region } from "sinan/south";
 import { NativeExecutable } from "./executable.ts";
-import type { Written } from "./list.ts";
+import type { Written } from "./pool/list.ts";
 
 type Slot = Launch["slots"][number];
 

@@ -3,8 +3,8 @@
 
 import { type Artifact, type Building, DeviceError, type Executable } from "sinan/south";
 import { type NativePart, NativeExecutable } from "./executable.ts";
-import { codeOf, type NativeCode } from "./codegen.ts";
-import { nativeUnit } from "./render.ts";
+import { codeOf, type NativeCode } from "./render/codegen.ts";
+import { nativeUnit } from "./render/render.ts";
 
 /** A shared object in the process. */
 export interface Opened {

@@ -5,9 +5,9 @@ import path from "node:path";
 import { test } from "node:test";
 import { pathToFileURL } from "node:url";
 import { type Artifact, type Fn, type HardwareModel, parse } from "sinan/south";
-import { inCache, noShell as skip, temporary } from "./fake-compiler.fixture.ts";
+import { inCache, noShell as skip, temporary } from "./toolchain/fake-compiler.fixture.ts";
 import { sourcesHash } from "./sources.ts";
-import { openStore } from "./store.ts";
+import { openStore } from "./store/store.ts";
 import { Texts } from "./texts.ts";
 
 const folder = temporary();

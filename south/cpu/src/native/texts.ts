@@ -1,8 +1,8 @@
 /** The text of kernels, found again: who starts once more schedules and renders none of those that an earlier process made. What a kernel
  *  is made of is its group, the hardware, a tuning and the compiler's own sources; a text that is damaged or foreign counts as none, as all in the cache. */
 import { type Artifact, type Codegen, print } from "sinan/south";
-import { keyOf } from "./entries.ts";
-import type { Noted, Store } from "./store.ts";
+import { keyOf } from "./store/entries.ts";
+import type { Noted, Store } from "./store/store.ts";
 
 /** What `Codegen.cached` does, by a store. */
 export class Texts {

@@ -4,12 +4,12 @@ import { readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import process from "node:process";
 import { type Candidate, candidates } from "./candidates.ts";
-import { keyOf } from "./entries.ts";
-import { wordsOf } from "./file-layer.ts";
+import { keyOf } from "../store/entries.ts";
+import { wordsOf } from "../store/file-layer.ts";
 import { objectExtension, objectFault } from "./object-file.ts";
-import type { Environment } from "./private-directory.ts";
+import type { Environment } from "../store/private-directory.ts";
 import { processorText } from "./processor.ts";
-import type { Found, Store, Workplace } from "./store.ts";
+import type { Found, Store, Workplace } from "../store/store.ts";
 import { noSpaceIn, type Run, runProcess } from "./subprocess.ts";
 
 /** What a compiler says of itself and of the processor. */

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import process from "node:process";
-import { type Ffi, findFfi } from "./ffi.ts";
+import { type Ffi, findFfi } from "../ffi.ts";
 import { openPool, type Pool } from "./pool.ts";
 import { poolText } from "./pool-text.ts";
 

@@ -1,7 +1,7 @@
 /** The threads of the native tier, as JavaScript sees them: a list of steps is written, then run in one call, on this thread or beside it. */
 
 import { type DeviceError, DeviceLostError, type Executable, OutOfMemoryError, type Span } from "sinan/south";
-import type { Ffi } from "./ffi.ts";
+import type { Ffi } from "../ffi.ts";
 import { List, type Written } from "./list.ts";
 import { spanNumbers } from "./pool-text.ts";
 

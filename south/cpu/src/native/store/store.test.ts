@@ -21,7 +21,7 @@ import path from "node:path";
 import { test } from "node:test";
 import { ArgumentError } from "sinan/south";
 import { entryFile, keyOf, sumOf } from "./entries.ts";
-import { inCache, noShell as skip, temporary } from "./fake-compiler.fixture.ts";
+import { inCache, noShell as skip, temporary } from "../toolchain/fake-compiler.fixture.ts";
 import type { FileLayer } from "./file-layer.ts";
 import { cachePath } from "./private-directory.ts";
 import { openStore, type Store, type StoreOptions } from "./store.ts";

@@ -7,8 +7,8 @@ import path from "node:path";
 import process from "node:process";
 import { after } from "node:test";
 import { type Compiler, findCompiler } from "./compiler.ts";
-import { isFolder } from "./entries.ts";
-import { openStore } from "./store.ts";
+import { isFolder } from "../store/entries.ts";
+import { openStore } from "../store/store.ts";
 
 /** A directory that is gone after the tests of the file. */
 export function temporary(): string {

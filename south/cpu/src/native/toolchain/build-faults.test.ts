@@ -12,7 +12,7 @@ import { pathToFileURL } from "node:url";
 import { ToolchainError } from "sinan/south";
 import { build, type BuildOptions } from "./build.ts";
 import { fakeCompiler, fakeFound, inCache, isAlive, noShell, temporary } from "./fake-compiler.fixture.ts";
-import { openStore, type Store } from "./store.ts";
+import { openStore, type Store } from "../store/store.ts";
 
 const folder = temporary();
 const compiler = noShell ? undefined : await fakeFound(path.join(folder, "fake"));
@@ -167,7 +167,7 @@ test("where the cache's disk is full for the compiler, it works elsewhere", { sk
 const program = (cache: string, text: string): string => `
   import { build } from ${JSON.stringify(pathToFileURL(path.join(import.meta.dirname, "build.ts")).href)};
   import { findCompiler } from ${JSON.stringify(pathToFileURL(path.join(import.meta.dirname, "compiler.ts")).href)};
-  import { openStore } from ${JSON.stringify(pathToFileURL(path.join(import.meta.dirname, "store.ts")).href)};
+  import { openStore } from ${JSON.stringify(pathToFileURL(path.join(import.meta.dirname, "../store/store.ts")).href)};
   const environment = { SINAN_CACHE: ${JSON.stringify(cache)}, SINAN_CC: ${JSON.stringify(compiler?.command[0])} };
   const store = openStore({ environment, onWarning: console.log });
   const compiler = await findCompiler({ store, environment });

@@ -21,8 +21,8 @@ test("what is no object is told by how it begins", () => {
 
 /** ONNX Runtime comes with objects of three systems and two processors. */
 const foreign = globSync("bench/peers/node_modules/onnxruntime-node/bin/napi-v6/*/*/onnxruntime_binding.node", {
-  cwd: path.resolve(import.meta.dirname, "../../../.."),
-}).map((file) => path.resolve(import.meta.dirname, "../../../..", file));
+  cwd: path.resolve(import.meta.dirname, "../../../../.."),
+}).map((file) => path.resolve(import.meta.dirname, "../../../../..", file));
 const skip = foreign.length === 0 ? "ONNX Runtime is not installed (npm run peers)" : false;
 
 test("objects of Linux, macOS and Windows are known, and missed when their end is", { skip }, () => {

@@ -15,7 +15,7 @@ const given = here as Rig;
 /** The beginning of a program: a pool of 3, and lists of so many milliseconds each. */
 const begin = (): string => `
   import { Worker, parentPort, workerData } from "node:worker_threads";
-  const { findFfi } = await import(${JSON.stringify(new URL("./ffi.ts", import.meta.url).href)});
+  const { findFfi } = await import(${JSON.stringify(new URL("../ffi.ts", import.meta.url).href)});
   const { openPool } = await import(${JSON.stringify(new URL("./pool.ts", import.meta.url).href)});
   const ffi = await findFfi();
   const parts = ffi.open(${JSON.stringify(given.parts)});

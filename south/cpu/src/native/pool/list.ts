@@ -2,8 +2,8 @@
  *  to itself until they are done. */
 
 import type { Executable } from "sinan/south";
-import { operationsPerByte } from "../submission.ts";
-import type { Ffi } from "./ffi.ts";
+import { operationsPerByte } from "../../submission.ts";
+import type { Ffi } from "../ffi.ts";
 import { spanNumbers, stepKinds, stepNumbers } from "./pool-text.ts";
 
 /** An array that foreign code reads, and where it is. */

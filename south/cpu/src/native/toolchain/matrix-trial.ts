@@ -2,10 +2,10 @@
  *  child of the process multiplies by them and by plain C. What is wrong with them is a line in the device's features, and the products go by
  *  other instructions: a fault ends the child alone. */
 import { hasMatrix } from "sinan/south";
-import type { Library } from "./ffi.ts";
-import { c } from "./c.ts";
+import type { Library } from "../ffi.ts";
+import { c } from "../render/c.ts";
 import type { NativeHardware } from "./hardware.ts";
-import { byteKinds, castsOf, matrixText } from "./matrix-tiles.ts";
+import { byteKinds, castsOf, matrixText } from "../render/matrix-tiles.ts";
 
 /** Small whole numbers, whose sums are exact in any order. Rows and columns are one tile of four registers and one of one, and some words are
  *  left over. */

@@ -5,7 +5,7 @@ import path from "node:path";
 import { test } from "node:test";
 import { type Compiler, findCompiler, type FindOptions, type Refusal } from "./compiler.ts";
 import { callsIn, type Fake, fakeCompiler, isAlive, macros, noShell, temporary } from "./fake-compiler.fixture.ts";
-import { openStore } from "./store.ts";
+import { openStore } from "../store/store.ts";
 
 const folder = temporary();
 let count = 0;

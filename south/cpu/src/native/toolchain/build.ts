@@ -4,10 +4,10 @@ import { availableParallelism } from "node:os";
 import path from "node:path";
 import { ArgumentError, ToolchainError } from "sinan/south";
 import type { Compiler } from "./compiler.ts";
-import { keyOf } from "./entries.ts";
-import { codeOf, wordsOf } from "./file-layer.ts";
+import { keyOf } from "../store/entries.ts";
+import { codeOf, wordsOf } from "../store/file-layer.ts";
 import { objectExtension, objectFault } from "./object-file.ts";
-import type { Store, Workplace } from "./store.ts";
+import type { Store, Workplace } from "../store/store.ts";
 import { noSpaceIn, type Run, runProcess } from "./subprocess.ts";
 
 /** A translation unit. */

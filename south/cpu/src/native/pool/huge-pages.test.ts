@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import { test } from "node:test";
-import { newMemory, pageBytes } from "../arena.ts";
-import { newSharedMemory, reservedBytes } from "../shared-memory.ts";
+import { newMemory, pageBytes } from "../../arena.ts";
+import { newSharedMemory, reservedBytes } from "../../shared-memory.ts";
 import { type Rig, rig } from "./pool.fixture.ts";
 
 const here = await rig();

@@ -1,5 +1,5 @@
 /** How long the vectors are whose length a compiler does not know: ARM's SVE. The processor is asked, by a function that is built and called. */
-import type { Library } from "./ffi.ts";
+import type { Library } from "../ffi.ts";
 
 /** Whether the compiler knows of such vectors, and was not told a length. */
 export const isOpen = (macros: Readonly<Record<string, string>>): boolean =>

@@ -9,7 +9,7 @@ import { build } from "./build.ts";
 import { type Compiler, findCompiler } from "./compiler.ts";
 import { inCache } from "./fake-compiler.fixture.ts";
 import { objectFault } from "./object-file.ts";
-import { openStore } from "./store.ts";
+import { openStore } from "../store/store.ts";
 
 const folder = mkdtempSync(path.join(tmpdir(), "sinan-build-"));
 after(() => rmSync(folder, { recursive: true, force: true }));

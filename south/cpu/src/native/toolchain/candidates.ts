@@ -2,7 +2,7 @@
 import { accessSync, constants, existsSync, realpathSync, statSync } from "node:fs";
 import path from "node:path";
 import process from "node:process";
-import type { Environment } from "./private-directory.ts";
+import type { Environment } from "../store/private-directory.ts";
 
 /** A program that may be a compiler. */
 export interface Candidate {
