@@ -2,7 +2,7 @@
  *  added to them. Their values, and the same bits with any number of threads and with weights that stay. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { conv2d, device, frozen, jit, key, maximum, maxPool, random, type Tensor } from "../core/src/index.ts";
+import { conv2d, device, frozen, jit, key, maximum, maxPool, random, type Tensor, where } from "../core/src/index.ts";
 import { noNative } from "./devices.ts";
 
 interface Case {
@@ -25,6 +25,7 @@ const made = (images: number, channels: number, size: number, out: number, windo
 const all = [
   made(1, 3, 56, 34, 3, 1),
   made(2, 3, 28, 32, 3, 1),
+  made(1, 18, 28, 32, 3, 1),
   made(1, 6, 14, 48, 3, 1),
   made(2, 8, 7, 40, 3, 1),
   made(1, 4, 19, 33, 3, 1),
@@ -104,6 +105,25 @@ test("convolutions have their values, the same bits with 1, 2 and 5 threads and 
     [1, true],
   ] as const)
     assert.deepEqual(await results(threads, kept), one);
+});
+
+test("what lies beside a convolution's values may decide which are chosen, and its own may", {
+  skip: noNative,
+}, async () => {
+  await device("cpu:native", { options: { threads: 2, grain: 1 } });
+  const [x, w, , beside] = operands(made(2, 16, 14, 32, 3, 1));
+  const values = (a: Tensor, b: Tensor): Tensor => conv2d(a, b, { padding: 1 });
+  const [y, other] = [await numbers(jit(values)(x, w)), await numbers(beside)];
+  const chosen = jit((a: Tensor, b: Tensor, c: Tensor) => where(c.greater(0), values(a, b), c.mul(2)))(x, w, beside);
+  assert.deepEqual(
+    [...(await numbers(chosen))],
+    [...y].map((value, i) => ((other[i] as number) > 0 ? value : 2 * (other[i] as number))),
+  );
+  const own = jit((a: Tensor, b: Tensor, c: Tensor) => where(values(a, b).greater(0), c, values(a, b)))(x, w, beside);
+  assert.deepEqual(
+    [...(await numbers(own))],
+    [...y].map((value, i) => (value > 0 ? other[i] : value)),
+  );
 });
 
 test("pools whose windows go by steps of two take every other element, up to the last of a row", {
