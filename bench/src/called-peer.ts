@@ -21,7 +21,11 @@ export interface Turn {
   readonly check: number;
 }
 
-type Answer = Partial<Pick<CalledPeer, "name" | "version"> & Turn> & { readonly absent?: string };
+/** JSON has no NaN: what a peer found to be one is null. */
+type Answer = Partial<Pick<CalledPeer, "name" | "version"> & Pick<Turn, "times">> & {
+  readonly check?: number | null;
+  readonly absent?: string;
+};
 
 interface Setting {
   readonly folder?: string;
@@ -67,7 +71,8 @@ export async function calledPeer(
     async turn(of, seconds) {
       child.stdin.write(`${JSON.stringify({ case: of, seconds })}\n`);
       const { times, check, absent: why } = await answer();
-      if (times !== undefined && times.length > 0 && check !== undefined) return { times, check };
+      if (times !== undefined && times.length > 0 && check !== undefined)
+        return { times, check: check ?? Number.NaN };
       if (why === undefined) throw new TypeError(`${needs}: expected times of ${of} and a check, got neither`);
       if (why !== "not among its cases") console.error(`${name}: ${of} is not measured: ${why}`);
       return null;
