@@ -17,7 +17,8 @@ import { lower } from "../core/src/kernel/lower.ts";
 import { applySchedule } from "../core/src/kernel/schedule.ts";
 import { wideTiles } from "../core/src/kernel/wide-tile.ts";
 import { attention } from "../core/src/ops/attention.ts";
-import { cast, dot } from "../core/src/ops/build.ts";
+import { cast, dot, mul } from "../core/src/ops/build.ts";
+import { conv } from "../core/src/ops/convolution.ts";
 import { openStream } from "../core/src/runtime/devices.ts";
 import type { HardwareModel } from "../core/src/runtime/hardware.ts";
 import { register } from "../core/src/runtime/registry.ts";
@@ -164,6 +165,31 @@ test("memory is asked for ahead where it is read once", () => {
   const tiles = textOf(24, 0).match(/__builtin_prefetch\(.*\);/g) ?? [];
   assert.ok(tiles.length > 0);
   for (const line of tiles) assert.match(line, /, 1\);$/);
+});
+
+test("what a short loop over a window reads is loaded once, where registers are few", () => {
+  const fn = group(
+    [
+      ["f32", [2, 1, 8, 34, 34]],
+      ["f32", [1, 16, 8, 3, 3]],
+    ],
+    (x, w) => conv(x, w, { strides: [1, 1], dilations: [1, 1] }),
+  );
+  const text = functionsOf(compile(fn, ofLanes(8)), 8);
+  const loaded = [...text.matchAll(/^ *f32x8 (v\d+) = \(f32x8\)\*.*; SINAN_KEPT\((v\d+)\);$/gm)];
+  assert.ok(loaded.length >= 2);
+  for (const [, vector, kept] of loaded) assert.equal(vector, kept);
+  // Outside of such loops compilers may read memory when they like.
+  assert.match(
+    functionsOf(
+      compile(
+        group([["f32", [64]]], (x) => mul(x, x)),
+        ofLanes(8),
+      ),
+      8,
+    ),
+    /const f32x8 v\d+ = \(f32x8\)\*/,
+  );
 });
 
 test("narrow weights are asked for in the order in which they lie", () => {

@@ -71,8 +71,7 @@ export async function calledPeer(
     async turn(of, seconds) {
       child.stdin.write(`${JSON.stringify({ case: of, seconds })}\n`);
       const { times, check, absent: why } = await answer();
-      if (times !== undefined && times.length > 0 && check !== undefined)
-        return { times, check: check ?? Number.NaN };
+      if (times !== undefined && times.length > 0 && check !== undefined) return { times, check: check ?? Number.NaN };
       if (why === undefined) throw new TypeError(`${needs}: expected times of ${of} and a check, got neither`);
       if (why !== "not among its cases") console.error(`${name}: ${of} is not measured: ${why}`);
       return null;

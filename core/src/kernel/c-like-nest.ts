@@ -277,7 +277,12 @@ export class NestText {
       const text = this.#made(n, at, (s) => find(s) as Text, own);
       const home = this.#reach.home(n, at);
       const lines: string[] = [];
-      const named = isNamed(n, text) ? this.#named(n, text, lines) : text;
+      const isKept =
+        n.op === "load" &&
+        ["f32", "f64"].includes(dtypeOf(n)) &&
+        home.range !== undefined &&
+        this.#unrolled.has(home.range);
+      const named = isNamed(n, text) ? this.#named(n, text, lines, isKept) : text;
       (isPinned ? own.names : home.names).set(n, named);
       for (const line of lines)
         if (isPinned) own.lines.push(line);
@@ -295,13 +300,15 @@ export class NestText {
     ).filter((n) => n.op !== "scratch" && (n.op !== "param" || tensorTypeOf(n).dims.length === 0));
   }
 
-  /** Names for a value's parts. */
-  #named(n: Node, { element, parts }: Text, lines: string[]): Text {
+  /** Names for a value's parts.
+   *  @param isKept  where vectors are in registers from here on, and not read from memory again where registers are few */
+  #named(n: Node, { element, parts }: Text, lines: string[], isKept = false): Text {
+    const { constant, kept } = this.#context.language;
     const type = element === undefined ? this.#context.typeOf(dtypeOf(n)) : this.#lanes.type(element);
     const known = new Map<string, string>();
     const names = parts.map((part) => {
       const name = known.get(part) ?? `v${this.#count++}`;
-      if (!known.has(part)) lines.push(this.#context.language.constant(type, name, part));
+      if (!known.has(part)) lines.push((isKept && element !== undefined && kept ? kept : constant)(type, name, part));
       known.set(part, name);
       return name;
     });

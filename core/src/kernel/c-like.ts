@@ -44,6 +44,8 @@ export interface CLike {
   readonly pointer?: (dtype: DType, name: string, value: string) => string;
   /** A statement that keeps a compiler from knowing what a pointer has to do with others. */
   readonly opaque?: (pointer: string) => string;
+  /** How a name is given to a vector of memory which a compiler is not to read again where registers are few. */
+  readonly kept?: (type: string, name: string, value: string) => string;
   /** A statement that asks for memory which will be read soon, or only once, or written. It may lie behind all memory. */
   readonly prefetch?: (pointer: string, to?: "read" | "once" | "written") => string;
   /** Absent where lanes are to be written out. */

@@ -274,6 +274,7 @@ export const c: CLike = {
   prefetch: (pointer, to = "read") =>
     `__builtin_prefetch(${pointer}${{ read: "", once: ", 0, 0", written: ", 1" }[to]});`,
   opaque: (pointer) => `__asm__("" : "+r"(${pointer}));`,
+  kept: (type, name, value) => `${type} ${name} = ${value}; SINAN_KEPT(${name});`,
   // Clang does so by itself.
   unrolled: (loop, extent) => `_Pragma("GCC unroll ${extent}") ${loop}`,
   index: (name) => `(int32_t)${name}`,

@@ -228,7 +228,13 @@ function wholeBody(op: VectorOp, dtype: DType, lanes: number, needs: Needs): str
 }
 
 /** What stands before all helpers. */
-export const vectorPrelude = `#define SINAN_LANES static inline __attribute__((always_inline))
+export const vectorPrelude = `/* Registers being few, GCC reads memory again for each use of a vector, and operands that cross cache lines hold the arithmetic up. */
+#if defined(__SSE2__) && !defined(__AVX512F__)
+#define SINAN_KEPT(v) __asm__("" : "+x"(v))
+#else
+#define SINAN_KEPT(v)
+#endif
+#define SINAN_LANES static inline __attribute__((always_inline))
 #if defined(__clang__) || __GNUC__ >= 12
 #define SINAN_SHUFFLES 1
 #endif
