@@ -184,23 +184,26 @@ const wave = (fn: Fn): Sample => ({
   }),
 });
 
-/** Products of blocks and rows of 8 bits. The zeros are the codes of each block, added up, times the one that stands for 0. */
-const coded = (["q8_0", "q4_0"] as const).map((dtype): Sample => {
+/** Products of blocks and rows of 8 bits. The zeros are the codes of each block, added up, times the one that stands for 0; beside minima
+ *  times the row's scale, with the other sign. */
+const coded = (["q8_0", "q4_0", "q4_k"] as const).map((dtype): Sample => {
+  const count = dtype === "q4_k" ? 8 : 3;
   const fn = group(
     [
-      ["i8", [9, 96]],
-      ["f32", [9, 3]],
-      ["i32", [9, 3]],
-      ["u8", [29, 3 * dtypes[dtype].bytes]],
+      ["i8", [9, 32 * count]],
+      ["f32", [9, count]],
+      [dtype === "q4_k" ? "f32" : "i32", [9, count]],
+      ["u8", [29, ((32 * count) / dtypes[dtype].block) * dtypes[dtype].bytes]],
     ],
     (codes, scales, zeros, bytes) => blockDot(codes, scales, zeros, blocks(bytes, dtype)),
   );
   const { args } = wave(fn);
-  const codes = args[0]?.data as Float64Array;
-  const zeros = Array.from({ length: 27 }, (_, i) =>
-    codes.slice(32 * i, 32 * i + 32).reduce((sum, c) => sum + c * zeroPoints[dtype], 0),
-  );
-  return { fn, args: args.with(2, valueOf("i32", [9, 3], zeros)) };
+  const [codes, scales] = args.map((arg) => arg.data) as [Float64Array, Float64Array];
+  const zeros = Array.from({ length: 9 * count }, (_, i) => {
+    const sum = codes.slice(32 * i, 32 * i + 32).reduce((total, c) => total + c, 0);
+    return dtype === "q4_k" ? -sum * (scales[i] as number) : sum * zeroPoints[dtype];
+  });
+  return { fn, args: args.with(2, valueOf(dtype === "q4_k" ? "f32" : "i32", [9, count], zeros)) };
 });
 
 const near: readonly Sample[] = [

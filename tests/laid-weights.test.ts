@@ -14,7 +14,7 @@ const numbers = async (x: Tensor): Promise<number[]> => Array.from(await x.data(
 const rounded = (x: Tensor, w: Tensor): Tensor => quantizedLinear(x, w, null, { activations: "int8" });
 const ofPairs = (x: Tensor, w: Tensor): Tensor => nn.functional.linear(x.cast("bf16").cast("f32"), w.cast("f32"));
 
-type Format = "q4_0" | "q8_0" | "bf16";
+type Format = "q4_0" | "q8_0" | "q4_k" | "bf16";
 interface Case {
   readonly format: Format;
   /** Rows of x, of weights, and terms. */
@@ -32,6 +32,9 @@ const cases: readonly Case[] = [
     { format, size: [9, 35, 32], isLaid: false },
     { format, size: [3, 3, 64], isLaid: false },
   ]),
+  { format: "q4_k", size: [1, 83, 512], isLaid: true },
+  { format: "q4_k", size: [21, 64, 768], isLaid: true },
+  { format: "q4_k", size: [9, 35, 256], isLaid: false },
   { format: "bf16", size: [1, 128, 512], isLaid: true },
   { format: "bf16", size: [1, 80, 130], isLaid: true },
   { format: "bf16", size: [6, 96, 66], isLaid: true },

@@ -58,7 +58,7 @@ load_all = declare(ggml, "ggml_backend_load_all_from_path", None, c.c_char_p)
 device_by_type = declare(ggml, "ggml_backend_dev_by_type", p, c.c_int)
 
 # enum ggml_type
-types = {"f32": 0, "q4_0": 2, "q8_0": 8, "bf16": 30}
+types = {"f32": 0, "q4_0": 2, "q8_0": 8, "q4_k": 12, "bf16": 30}
 
 # The best build for this processor of those in the folder, or the one for AVX2.
 if os.environ.get("SINAN_PEERS_ISA") == "avx2":

@@ -2,7 +2,8 @@
  *  one token, a few and a prompt. A call multiplies by several copies of the weights, which are more than caches hold. Weights
  *  are packed once (`frozen`), as llama.cpp does at load, and x is rounded as there, to 8 bits beside blocks and to bf16 beside bf16; weights as they
  *  are (`…/as-it-is`) and x as it is (`…/float`) have rows of their own. At batch 1 what counts is how fast weights are read,
- *  so there is a figure of that (`…/read`) beside what the memory gives a loop that reads as many bytes. All are called in turn: what two
+ *  so there is a figure of that (`…/read`) beside what the memory gives a loop that reads as many bytes. The mean and the least are
+ *  of q4_0, q8_0 and bf16; q4_k has its own (`…-q4_k`), and half of the time. All are called in turn: what two
  *  threads get of memory doubles where a virtual machine's processors move from one die to two. */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -15,10 +16,12 @@ import type { Cases, Options } from "../main.ts";
 import { type Pair, summary } from "../mean.ts";
 import { openCpu } from "../processor.ts";
 
-type Format = "q4_0" | "q8_0" | "bf16";
+type Format = "q4_0" | "q8_0" | "bf16" | "q4_k";
 
 /** Bits of a weight, scales among them. */
-const bits: Readonly<Record<Format, number>> = { q4_0: 4.5, q8_0: 8.5, bf16: 16 };
+const bits: Readonly<Record<Format, number>> = { q4_0: 4.5, q8_0: 8.5, bf16: 16, q4_k: 4.5 };
+/** What has summaries of its own. */
+const apart: Format = "q4_k";
 const widths = [
   [4096, 4096],
   [11008, 4096],
@@ -103,6 +106,7 @@ async function* casesIn(folder: string, { threads, peers, seconds, quick }: Opti
   const all = casesOf(quick);
   const called = peers ? await peersOf(all, threads, folder) : [];
   const pairs: Pair[] = [];
+  const pairsApart: Pair[] = [];
   for (const one of all) {
     const { name, format, out, from, batch, copies } = one;
     const x = input(one);
@@ -130,16 +134,17 @@ async function* casesIn(folder: string, { threads, peers, seconds, quick }: Opti
       return of;
     };
     const speed = (taken: number): number => (2 * out * from * batch * copies) / taken / 1e9;
-    const { ours, theirs } = await timed(true, called);
+    const isApart = format === apart;
+    const { ours, theirs } = await timed(true, called, undefined, isApart ? apartShare : 1);
     const products = theirs.filter(isProduct).map((peer) => ({ ...peer, value: speed(peer.value) }));
-    pairs.push({ name, ours: speed(ours), theirs: products });
+    (isApart ? pairsApart : pairs).push({ name, ours: speed(ours), theirs: products });
     yield* beside({ ...figure, case: name, value: speed(ours), unit: "GFLOP/s" }, products);
     if (batch === 1) {
       const read = (taken: number): number => bytesRead(one) / taken / 1e9;
       const memory = theirs.filter((peer) => !isProduct(peer)).map((peer) => ({ ...peer, value: read(peer.value) }));
       yield* beside({ ...figure, case: `${name}/read`, value: read(ours), unit: "GB/s" }, memory);
     }
-    for (const [of, rounds, options] of others) {
+    for (const [of, rounds, options] of isApart ? [] : others) {
       const other = await timed(rounds, called.filter(isProduct), options, besideShare);
       const their = other.theirs.map((peer) => ({ ...peer, value: speed(peer.value) }));
       yield* beside({ ...figure, case: `${name}/${of}`, value: speed(other.ours), unit: "GFLOP/s" }, their);
@@ -147,15 +152,20 @@ async function* casesIn(folder: string, { threads, peers, seconds, quick }: Opti
     for (const w of [x, ...ws]) w.dispose();
   }
   for (const peer of called) peer.close();
-  yield* summary({ bench: "gemm-quant", device, threads, unit: "GFLOP/s" }, pairs, {
-    mean: "geometric-mean",
-    least: "least",
-    best: "best",
-  });
+  for (const [of, end] of [
+    [pairs, ""],
+    [pairsApart, `-${apart}`],
+  ] as const)
+    yield* summary({ bench: "gemm-quant", device, threads, unit: "GFLOP/s" }, of, {
+      mean: `geometric-mean${end}`,
+      least: `least${end}`,
+      best: "best",
+    });
 }
 
 /** Of the seconds asked for, what such a row takes of each of us. */
 const besideShare = 1 / 4;
+const apartShare = 1 / 2;
 /** What has a row of its own beside weights that are packed once and x that is rounded. */
 const others = [
   ["as-it-is", true, {}],

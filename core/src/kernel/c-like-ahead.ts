@@ -6,6 +6,7 @@ import { addLine, type Block, indexName, SHORT } from "./c-like-text.ts";
 import { byteSize, dtypes } from "../ir/dtype.ts";
 import { dtypeOf, type Node } from "../ir/node.ts";
 import { accumulatesIn, loadsIn, type RangeNode, type StoreNode } from "./nests.ts";
+import { substitute } from "./substitute.ts";
 import { addIndex, affine, constIndex, mulIndex, subIndex } from "../ops/indexing.ts";
 
 /** A loop over more bytes than this asks for what it reads so many bytes ahead. */
@@ -61,8 +62,10 @@ export class Ahead {
   /** Asks for what a load reads next, where no processor foresees it.
    *  @param where  `first` is the index of the first lane, to which `pointer` points */
   ask(load: Node, { index, first, pointer, place }: Where, at: Block): void {
+    const home = this.#reach.home(load, at);
+    if (pathTo(home).some((block) => this.#streams.get(block)?.has(load.src[0] as Node))) return;
     if (this.rows(load, index, pointer, at)) return;
-    this.tiles(load, this.#reach.home(load, at))?.(pointer);
+    this.tiles(load, home)?.(pointer);
     this.narrow(load, first, place, at);
     this.panels(load, index, pointer, at);
   }
@@ -205,18 +208,28 @@ export class Ahead {
   blocks(load: Node, first: Node, at: Block, place: Placing): void {
     const { prefetch } = this.#language;
     const [buffer, index] = load.src as [Node, Node];
-    const home = this.#reach.home(load, at);
-    const step = (home.range && affine(index).terms.get(home.range)) ?? 0;
+    const { terms } = affine(index);
+    const path = pathTo(this.#reach.home(load, at));
+    const home = path.findLast(({ range }) => range && (terms.get(range) ?? 0) > 0);
+    if (!prefetch || !home?.range) return;
+    // Loops over parts of a block: each asks for a part.
+    const parts = path.slice(path.indexOf(home) + 1);
+    const inside = parts.flatMap(({ range }) => range ?? []);
+    const [start] = substitute([first], { range: (r) => (inside.includes(r) ? constIndex(0) : undefined) });
+    const step = terms.get(home.range) ?? 0;
     const size = byteSize(dtypeOf(load), 1);
     const bytes = step * size;
-    const [base, offset] = place(buffer, first, home);
+    const [base, offset] = place(buffer, start as Node, home);
     const known = this.#streams.get(home) ?? new Map<Node, number[]>();
     const begun = known.get(buffer) ?? [];
-    if (!prefetch || bytes < lineBytes || begun.some((other) => Math.abs(other - Number(offset)) < step)) return;
+    if (bytes < lineBytes || begun.some((other) => Math.abs(other - Number(offset)) < step)) return;
     this.#streams.set(home, known.set(buffer, [...begun, Number(offset)]));
     const on = Number(offset) + step * Math.ceil(inFlight / bytes);
-    for (let line = 0; line < bytes; line += lineBytes)
-      addLine(home, this.#reach.levelOf(load), prefetch(`${base} + ${on + line / size}`, "once"));
+    const [of, ...more] = inside;
+    const [block, count] = of && more.length === 0 ? [parts.at(-1) as Block, of.attr.extent] : [home, 1];
+    const behind = of && block !== home ? ` + ${indexName(of)} * ${step / count}` : "";
+    for (let line = 0; line < bytes / count; line += lineBytes)
+      addLine(block, this.#reach.levelOf(load), prefetch(`${base} + ${on + line / size}${behind}`, "once"));
   }
 
   /** Asks memory for what coming iterations of the loop around a sum will read of narrow numbers: they are read so fast that a processor
@@ -226,7 +239,6 @@ export class Ahead {
     const { prefetch } = this.#language;
     const home = this.#reach.home(load, at);
     if (!prefetch || home.range?.attr.kind !== "reduce" || dtypes[dtypeOf(load)].bytes > 2) return;
-    if (this.#streams.get(home)?.has(load.src[0] as Node)) return;
     const path = pathTo(home).flatMap(({ range }) => range ?? []);
     const { terms, constant } = affine(index);
     const along = path.find(({ attr }) => attr.kind === "reduce");
@@ -244,7 +256,8 @@ export class Ahead {
     if (step > 0 && rows === 1) {
       const { range } = home;
       const inLine = terms.get(range) ?? 0;
-      const isLine = home.parent?.range?.attr.kind === "reduce" && inLine * size * range.attr.extent <= lineBytes;
+      const isLine =
+        inLine > 0 && home.parent?.range?.attr.kind === "reduce" && inLine * size * range.attr.extent <= lineBytes;
       const line = isLine ? subIndex(index, mulIndex(range, inLine)) : index;
       const text = prefetch(`${place(line).join(" + ")} + ${inFlight / size}`, "once");
       return addLine(isLine && home.parent ? home.parent : home, this.#reach.levelOf(load), text);

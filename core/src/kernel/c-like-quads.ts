@@ -26,6 +26,8 @@ export interface QuadTools {
   readonly at: (n: Node, place: ReadonlyMap<RangeNode, Node>) => Node;
   /** A pointer, and the offset behind it. */
   readonly place: (buffer: Node, index: Node, at: Block) => readonly [string, string];
+  /** A number that is the same for all lanes. */
+  readonly scalar: (n: Node, at: Block) => string;
   readonly newName: () => string;
 }
 
@@ -56,7 +58,9 @@ export class Quads {
   /** Whether the sum's terms, as they are written out, are such products. */
   takes(steps: readonly Node[], quad: RangeNode): boolean {
     if (!this.#tools.language.vectors || !this.#tools.language.pointer) return false;
-    return steps.every((s) => s.src.every((byte) => this.#kindOf(loadOf(byte), quad) !== undefined && shiftsOf(byte)));
+    return steps.every((s) =>
+      s.src.every((byte) => this.#kindOf(loadOf(byte), quad) !== undefined && this.#shiftsOf(byte, quad)),
+    );
   }
 
   /** Finds loads that lie side by side in each row. */
@@ -116,17 +120,26 @@ export class Quads {
     const own = known.get(byte);
     if (own !== undefined) return own;
     const [inner] = byte.src as [Node];
-    const text = byte.op === "cast" ? this.#load(inner, quad, at) : this.#operated(byte, this.#quad(inner, quad, at));
+    const text =
+      byte.op === "cast" ? this.#load(inner, quad, at) : this.#operated(byte, this.#quad(inner, quad, at), home);
     const name = newName();
     addLine(home, reach.levelOf(byte), language.constant(this.#type, name, text));
     known.set(byte, name);
     return name;
   }
 
-  #operated(byte: Node, inner: string): string {
+  #operated(byte: Node, inner: string, at: Block): string {
     const operator = { and: "&", xor: "^", shr: ">>" }[byte.op as "and" | "xor" | "shr"];
-    const by = numberOf(byte.src[1] as Node);
+    const by = numberOf(byte.src[1] as Node) ?? this.#tools.scalar(byte.src[1] as Node, at);
     return by === 0 && byte.op === "shr" ? inner : `(${inner} ${operator} ${by})`;
+  }
+
+  /** Whether all bytes of a vector are shifted by the same. */
+  #shiftsOf(byte: Node, quad: RangeNode): boolean {
+    if (byte.op === "cast") return true;
+    const [of, by] = byte.src as [Node, Node];
+    const isSame = numberOf(by) !== undefined || (!reaches(by, quad) && !reaches(by, this.#tools.lane));
+    return isSame && this.#shiftsOf(of, quad);
   }
 
   #load(load: Node, quad: RangeNode, at: Block): string {
@@ -207,10 +220,6 @@ export class Quads {
       addLine(home, level, language.prefetch(`${base} + ${Number(offset) + i * LINE}`, "once"));
   }
 }
-
-/** Whether what bytes are shifted by is known. */
-const shiftsOf = (byte: Node): boolean =>
-  byte.op === "cast" || (numberOf(byte.src[1] as Node) !== undefined && shiftsOf(byte.src[0] as Node));
 
 /** The number that a node of numbers alone is. */
 function numberOf(n: Node): number | undefined {

@@ -59,6 +59,7 @@ export class Sums {
         ahead: this.#nest.ahead,
         at: (n, places) => substitute([n], { range: (r) => places.get(r) })[0] as Node,
         place,
+        scalar: (n, at) => only(nest.value(n, at)),
         newName: () => newName("v"),
       });
   }
@@ -228,11 +229,19 @@ export class Sums {
 
   #step({ attr }: AccumulateNode, running: Text, value: Node, inside: Block): Text {
     const dtype = dtypeOf(value);
-    if (this.#nest.writing.fused && attr.product && value.op === "mul" && (dtype === "f32" || dtype === "f64")) {
-      const factors = value.src.map((s) => this.#nest.value(s, inside));
-      if (running.element !== undefined) return this.#nest.lanes.apply("fma", dtype, [...factors, running]);
-      return one(`${this.#nest.writing.helper("fma", dtype, dtype)}(${[...factors, running].map(only).join(", ")})`);
+    if (this.#nest.writing.fused && attr.product && (dtype === "f32" || dtype === "f64")) {
+      const products = value.op === "add" ? value.src : [value];
+      if (products.every((p) => p.op === "mul"))
+        return products.reduce((sum, p) => this.#fused(sum, p, inside), running);
     }
     return this.#totals.combined(attr.kind, running, this.#nest.value(value, inside), dtype);
+  }
+
+  /** A sum and a product, rounded once. */
+  #fused(sum: Text, product: Node, inside: Block): Text {
+    const dtype = dtypeOf(product);
+    const factors = product.src.map((s) => this.#nest.value(s, inside));
+    if (sum.element !== undefined) return this.#nest.lanes.apply("fma", dtype, [...factors, sum]);
+    return one(`${this.#nest.writing.helper("fma", dtype, dtype)}(${[...factors, sum].map(only).join(", ")})`);
   }
 }

@@ -2,6 +2,7 @@
 import { VerifyError } from "../errors.ts";
 import { topological } from "../ir/fn.ts";
 import { dtypeOf, type Node, type Op, type ReduceKind } from "../ir/node.ts";
+import { quadOf } from "./byte-product.ts";
 import type { CLike } from "./c-like.ts";
 import type { Text } from "./c-like-lanes.ts";
 import { accumulatesIn, type NestNode, type RangeNode } from "./nests.ts";
@@ -128,10 +129,11 @@ export const isNamed = (n: Node, { element, parts }: Text): boolean =>
  *  slower than any loop. */
 const STEPS = 16;
 
-/** The innermost loops of the sums that are so short. */
+/** The innermost loops of the sums that are so short. Around sums of bytes, which are written out, a loop stays one. */
 export function shortIn(stores: readonly Node[]): ReadonlySet<Node> {
   const short = new Set<Node>();
   for (const sum of accumulatesIn(stores)) {
+    if (accumulatesIn([sum.src[0] as Node]).some(quadOf)) continue;
     let steps = 1;
     for (const r of (sum.src.slice(1) as RangeNode[]).filter(isSerial).reverse()) {
       steps *= r.attr.extent;

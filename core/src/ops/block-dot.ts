@@ -1,38 +1,45 @@
-/** Products of weights in blocks and rows that are rounded to 8 bits: integers within each block, whose sum two scales make a number.
+/** Products of weights in blocks and rows that are rounded to 8 bits: integers within 32 terms, whose sum two scales make a number.
  *
  *    y[m, n] = Σ_b (Σ_k codes[m, b, k] · w.codes[n, b, k] − zeros[m, b]) · w.scales[n, b] · scales[m, b]
+ *    y[m, n] = Σ_b (Σ_k codes[m, b, k] · w.codes[n, b, k]) · w.scales[n, b] · scales[m, b] + zeros[m, b] · w.minima[n, b]
  *
  *  The codes of weights have no sign here, as instructions want them: `zeros` are the row's codes of each block, added up, times the
- *  code that stands for 0. The inner sums are exact; the outer one is in the order of the blocks. */
+ *  code that stands for 0; beside minima (the second line), with the other sign, times the row's scale. The inner sums are exact; the outer
+ *  one is in the order of the blocks. */
 import { ArgumentError, DTypeError, ShapeError } from "../errors.ts";
 import { doubles, roundAll, type Value } from "../interpreter/value.ts";
 import type { Dim } from "../ir/dim.ts";
 import { dimsEqual } from "../ir/dim.ts";
-import { type Attrs, dimsOf, dtypeOf, type Node, tensorTypeOf } from "../ir/node.ts";
+import { type BlockDType, isBlock } from "../ir/dtype.ts";
+import { type Attrs, dimsOf, type Node, tensorTypeOf } from "../ir/node.ts";
 import { within } from "../ir/scope.ts";
 import { tensorType, typeText } from "../ir/type.ts";
-import { codesOf, type CodedDType, dequantize, zeroPoints } from "./blocks.ts";
-import { build, cast, dot, expand, mul, reshape, sub } from "./build.ts";
+import { codesOf, dequantize, hasMinima } from "./blocks.ts";
+import { add, build, cast, dot, expand, mul, reshape, sub } from "./build.ts";
 import type { RareFamily } from "./define.ts";
 import { addIndex, mulIndex } from "./indexing.ts";
 import { load } from "./table.ts";
 
-/** Elements of a block. */
+/** Elements that share a scale. */
 export const BLOCK = 32;
-
-/** Whether weights of a dtype are codes that such a product takes. */
-export const isCoded = (dtype: string): dtype is CodedDType => Object.hasOwn(zeroPoints, dtype);
 
 /** @param codes   i8[rows, k]
  *  @param scales  f32[rows, k / 32]
- *  @param zeros   i32[rows, k / 32]
- *  @param w       [out, k] of q8_0 or q4_0
+ *  @param zeros   i32[rows, k / 32]; f32 beside minima
+ *  @param w       [out, k] of a dtype of blocks
  *  @returns       f32[rows, out] */
 export const blockDot = (codes: Node, scales: Node, zeros: Node, w: Node): Node =>
   build("blockDot", [codes, scales, zeros, w], {});
 
-const summed = (attr: Attrs["accumulate"], value: Node, range: Node): Node =>
-  range.op === "range" ? build("accumulate", [value, range], attr) : value;
+const zerosOf = (dtype: BlockDType): "f32" | "i32" => (hasMinima(dtype) ? "f32" : "i32");
+
+const real = (x: Node): Node => cast(x, "f32");
+const wide = (x: Node): Node => cast(x, "i32");
+const product: Attrs["accumulate"] = { kind: "sum", product: true };
+const summed = (value: Node, ...over: readonly Node[]): Node => {
+  const ranges = over.filter((r) => r.op === "range");
+  return ranges.length > 0 ? build("accumulate", [value, ...ranges], product) : value;
+};
 
 export const blockDots = {
   blockDot: {
@@ -46,9 +53,9 @@ export const blockDots = {
       const [c, s, z, b] = [codes, scales, zeros, w].map((n) => tensorTypeOf(n as Node)) as [T, T, T, T];
       const [rows, k] = c.dims as [Dim, Dim];
       const blocks: readonly Dim[] = [rows, Number(k) / BLOCK];
-      if (c.dtype !== "i8" || s.dtype !== "f32" || z.dtype !== "i32" || !isCoded(b.dtype))
+      if (c.dtype !== "i8" || s.dtype !== "f32" || !isBlock(b.dtype) || z.dtype !== zerosOf(b.dtype))
         throw new DTypeError(
-          `blockDot: expected i8 codes, f32 scales, i32 zeros and weights of q8_0 or q4_0, got ${[c, s, z, b].map((t) => typeText(t)).join(", ")}`,
+          `blockDot: expected i8 codes, f32 scales, i32 zeros (beside minima f32) and weights in blocks, got ${[c, s, z, b].map((t) => typeText(t)).join(", ")}`,
         );
       if (
         c.dims.length !== 2 ||
@@ -92,17 +99,23 @@ export const blockDots = {
     lower: function* (y, at, mask, newRange) {
       const [codes, scales, zeros, w] = y.src as [Node, Node, Node, Node];
       const [m, n] = at as [Node, Node];
-      const weights = within(y.scope, () => codesOf(w, dtypeOf(w) as CodedDType));
-      const b = newRange(Number(dimsOf(scales)[1]), "reduce");
+      const weights = within(y.scope, () => codesOf(w));
+      const [, count, parts] = dimsOf(weights.scales) as [Dim, number, number];
+      const b = newRange(count, "reduce");
+      const p = newRange(parts, "reduce");
       const k = newRange(BLOCK, "reduce");
-      const wide = (x: Node): Node => cast(x, "i32");
-      const code = yield { node: weights.codes, at: [n, b, k], mask };
-      const own = yield { node: codes, at: [m, addIndex(mulIndex(b, BLOCK), k)], mask };
-      const zero = yield { node: zeros, at: [m, b], mask };
-      const step = yield { node: weights.scales, at: [n, b], mask };
-      const size = yield { node: scales, at: [m, b], mask };
-      const inner = summed({ kind: "sum", product: true }, mul(wide(code), wide(own)), k);
-      return summed({ kind: "sum", product: true }, mul(mul(cast(sub(inner, zero), "f32"), step), size), b);
+      const group = addIndex(mulIndex(b, parts), p);
+      const code = yield { node: weights.codes, at: [n, b, p, k], mask };
+      const own = yield { node: codes, at: [m, addIndex(mulIndex(group, BLOCK), k)], mask };
+      const zero = yield { node: zeros, at: [m, group], mask };
+      const step = yield { node: weights.scales, at: [n, b, p], mask };
+      const least = weights.minima && (yield { node: weights.minima, at: [n, b, p], mask });
+      const size = yield { node: scales, at: [m, group], mask };
+      const inner = summed(mul(wide(code), wide(own)), k);
+      const terms = least
+        ? add(mul(mul(real(inner), step), size), mul(zero, least))
+        : mul(mul(real(sub(inner, zero)), step), size);
+      return summed(terms, b, p);
     },
   },
 } satisfies RareFamily<"blockDot">;

@@ -88,31 +88,46 @@ const formats: { readonly [D in BlockDType]: (b: Node) => Node } = {
     return scaled(half(b, 0), sub(q, number(q, 8)));
   },
   q4_k: (b) => {
-    const [rows, n] = dimsOf(b) as readonly [Dim, Dim];
-    // Eight scales and eight minima of 6 bits: four of each are whole, with the upper bits of the other four on top.
-    const twice = (at: number): Node => expand(reshape(part(b, at, 4), [rows, n, 1, 4]), [rows, n, 2, 4]);
-    const [a, m, low] = [twice(4), twice(8), twice(12)];
-    const isWhole = eq(iota("u8", dimsOf(low), 2), number(low, 0));
-    const six = (x: Node, rest: Node): Node =>
-      reshape(where(isWhole, masked(x, 63), or(rest, masked(down(x, 2), 0x30))), [rows, n, 8]);
-    const [scales, minima] = [six(a, masked(low, 15)), six(m, down(low, 4))];
-    const each = (x: Node, scale: Node): Node => reshape(scaled(scale, real(x)), [rows, n, 8, 1]);
+    const [scales, minima] = partsOf4(b);
     const q = real(nibbles(b, 16, 4, 32));
-    return flat(sub(scaled(each(scales, half(b, 0)), q), expand(each(minima, half(b, 2)), dimsOf(q))));
+    const each = (x: Node): Node => expand(reshape(x, [...dimsOf(x), 1]), dimsOf(q));
+    return flat(sub(mul(each(scales), q), each(minima)));
   },
 };
 
-/** The formats whose blocks are codes around a zero point with one scale. */
-export type CodedDType = "q8_0" | "q4_0";
+/** Scales and minima [rows, blocks, 8] of q4_k: 6 bits each, of which four are whole, with the upper bits of the other four on top. */
+function partsOf4(b: Node): readonly [Node, Node] {
+  const [rows, n] = dimsOf(b) as readonly [Dim, Dim];
+  const twice = (at: number): Node => expand(reshape(part(b, at, 4), [rows, n, 1, 4]), [rows, n, 2, 4]);
+  const [a, m, low] = [twice(4), twice(8), twice(12)];
+  const isWhole = eq(iota("u8", dimsOf(low), 2), number(low, 0));
+  const six = (x: Node, rest: Node, scale: Node): Node =>
+    scaled(scale, real(reshape(where(isWhole, masked(x, 63), or(rest, masked(down(x, 2), 0x30))), [rows, n, 8])));
+  return [six(a, masked(low, 15), half(b, 0)), six(m, down(low, 4), half(b, 2))];
+}
 
-/** The code, without a sign, that stands for 0. */
-export const zeroPoints: { readonly [D in CodedDType]: number } = { q8_0: 128, q4_0: 8 };
+/** The code, without a sign, that stands for 0, of formats whose codes have no minimum instead. */
+export const zeroPoints: { readonly [D in Exclude<BlockDType, "q4_k">]: number } = { q8_0: 128, q4_0: 8 };
+export const hasMinima = (dtype: BlockDType): dtype is "q4_k" => dtype === "q4_k";
 
-/** The codes u8[rows, blocks, elements] and scales f32[rows, blocks] of w: its values are (code − zero point) · scale. */
-export function codesOf(w: Node, dtype: CodedDType): { readonly codes: Node; readonly scales: Node } {
+/** Of weights in blocks the codes u8[rows, blocks, parts, elements] and what f32[rows, blocks, parts] makes numbers of them: the values are
+ *  (code − zero point) · scale, of which those of q4_k have a minimum taken off. */
+export interface Codes {
+  readonly codes: Node;
+  readonly scales: Node;
+  readonly minima?: Node;
+}
+
+export function codesOf(w: Node): Codes {
+  const dtype = requireBlocks("codesOf", w);
   const b = byBlocks(w, dtype);
-  const codes = dtype === "q8_0" ? xor(part(b, 2, 32), number(part(b, 2, 32), 128)) : flat(nibbles(b, 2, 1, 16));
-  return { codes, scales: reshape(half(b, 0), dimsOf(b).slice(0, 2)) };
+  const [rows, n] = dimsOf(b) as readonly [Dim, Dim];
+  if (hasMinima(dtype)) {
+    const [scales, minima] = partsOf4(b);
+    return { codes: reshape(nibbles(b, 16, 4, 32), [rows, n, 8, 32]), scales, minima };
+  }
+  const codes = dtype === "q8_0" ? xor(part(b, 2, 32), number(part(b, 2, 32), 128)) : nibbles(b, 2, 1, 16);
+  return { codes: reshape(codes, [rows, n, 1, 32]), scales: half(b, 0) };
 }
 
 /** The bytes as u8[rows, blocks, bytes]. */

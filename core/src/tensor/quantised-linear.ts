@@ -1,10 +1,11 @@
 /** Linear maps by weights in blocks, with what they are multiplied by as it is or rounded to 8 bits. */
 import { ArgumentError, DTypeError, ShapeError } from "../errors.ts";
 import { dimsEqual } from "../ir/dim.ts";
+import { isBlock } from "../ir/dtype.ts";
 import { typeText } from "../ir/type.ts";
-import { BLOCK, blockDot, isCoded } from "../ops/block-dot.ts";
-import { zeroPoints } from "../ops/blocks.ts";
-import { add, cast, mul } from "./arithmetic.ts";
+import { BLOCK, blockDot } from "../ops/block-dot.ts";
+import { hasMinima, zeroPoints } from "../ops/blocks.ts";
+import { add, cast, mul, neg } from "./arithmetic.ts";
 import { floatNode, result } from "./operand.ts";
 import { codes8, dequantize } from "./quantised.ts";
 import { dot, sum } from "./reduce.ts";
@@ -27,7 +28,7 @@ export interface QuantizedLinearOptions {
  *  inference: asked for a gradient it refuses.
  *
  *  @param x       [..., in], any float dtype
- *  @param weight  [out, in] of a block dtype; with int8 activations of q8_0 or q4_0
+ *  @param weight  [out, in] of a block dtype
  *  @param bias    [out]
  *  @returns       f32[..., out]
  *  @throws DTypeError, ShapeError, ArgumentError
@@ -63,14 +64,17 @@ const product = (x: Tensor, weight: Tensor): Tensor => dot(x, dequantize(weight)
 
 function rounded(x: Tensor, weight: Tensor): Tensor {
   const { dtype } = weight;
-  if (!isCoded(dtype))
+  if (!isBlock(dtype))
     throw new DTypeError(
-      `quantizedLinear: expected a weight of q8_0 or q4_0 for int8 activations, got ${typeText(weight.type)}`,
+      `quantizedLinear: expected a weight in blocks for int8 activations, got ${typeText(weight.type)}`,
       { hint: "leave activations out, which are then multiplied as they are" },
     );
   const k = x.dims.at(-1) as number;
   const { codes, scales } = codes8(x.reshape([-1, k / BLOCK, BLOCK]));
-  const zeros = mul(sum(codes, -1), zeroPoints[dtype]);
+  const sums = sum(codes, -1);
+  const zeros = hasMinima(dtype)
+    ? neg(mul(cast(sums, "f32"), scales.reshape([-1, k / BLOCK])))
+    : mul(sums, zeroPoints[dtype]);
   const y = result(() =>
     blockDot(codes.reshape([-1, k]).node, scales.reshape([-1, k / BLOCK]).node, zeros.node, weight.node),
   );
