@@ -7,7 +7,7 @@ import path from "node:path";
 import process from "node:process";
 import type { Fn } from "../core/src/ir/fn.ts";
 import { tensorTypeOf } from "../core/src/ir/node.ts";
-import { type KernelText, renderCLike } from "../core/src/kernel/c-like.ts";
+import { type KernelText, renderCLike } from "../core/src/kernel/c-like/c-like.ts";
 import type { Artifact, Codegen } from "../core/src/runtime/driver.ts";
 import type { Launch, Plan, Slot } from "../core/src/runtime/program.ts";
 import { c, cFlags } from "../south/cpu/src/native/render/c.ts";

@@ -15,7 +15,7 @@ import { arbitraryGroup, randomSchedule } from "../core/src/kernel/arbitrary.fix
 import { group, sample } from "../core/src/kernel/kernel.fixture.ts";
 import { lower } from "../core/src/kernel/lower.ts";
 import { applySchedule } from "../core/src/kernel/schedule.ts";
-import { wideTiles } from "../core/src/kernel/wide-tile.ts";
+import { wideTiles } from "../core/src/kernel/products/wide-tile.ts";
 import { attention } from "../core/src/ops/attention.ts";
 import { cast, dot, mul } from "../core/src/ops/build.ts";
 import { conv } from "../core/src/ops/convolution.ts";

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { compile } from "../core/src/compiler/compile.ts";
 import { frozenPlan } from "../core/src/compiler/frozen-plan.ts";
 import { device, frozen, jit, key, nn, quantize, quantizedLinear, random, type Tensor } from "../core/src/index.ts";
-import { hasParts } from "../core/src/kernel/pair-product.ts";
+import { hasParts } from "../core/src/kernel/products/pair-product.ts";
 import { vectorLanes } from "../core/src/kernel/plan.ts";
 import { typeBytes } from "../core/src/runtime/program.ts";
 import { callOf } from "../core/src/tensor/jit.ts";

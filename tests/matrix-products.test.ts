@@ -17,7 +17,7 @@ import type { Fn } from "../core/src/ir/fn.ts";
 import { dimsOf, dtypeOf, type Node } from "../core/src/ir/node.ts";
 import { print } from "../core/src/ir/print.ts";
 import { group, hardware, sample } from "../core/src/kernel/kernel.fixture.ts";
-import { wideTiles } from "../core/src/kernel/wide-tile.ts";
+import { wideTiles } from "../core/src/kernel/products/wide-tile.ts";
 import { add, cast, constantLike, dot, max } from "../core/src/ops/build.ts";
 import type { HardwareModel } from "../core/src/runtime/hardware.ts";
 import { register } from "../core/src/runtime/registry.ts";

@@ -10,7 +10,7 @@ import type { Fn } from "../core/src/ir/fn.ts";
 import { dtypes } from "../core/src/ir/dtype.ts";
 import { dimsOf, dtypeOf, type Node, type Op } from "../core/src/ir/node.ts";
 import { group, sample } from "../core/src/kernel/kernel.fixture.ts";
-import { wideTiles } from "../core/src/kernel/wide-tile.ts";
+import { wideTiles } from "../core/src/kernel/products/wide-tile.ts";
 import { attention } from "../core/src/ops/attention.ts";
 import { blockDot } from "../core/src/ops/block-dot.ts";
 import { blocks } from "../core/src/ops/blocks.ts";

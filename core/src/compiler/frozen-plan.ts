@@ -4,7 +4,7 @@ import type { Fn } from "../ir/fn.ts";
 import { tensorTypeOf } from "../ir/node.ts";
 import { within } from "../ir/scope.ts";
 import type { TensorType } from "../ir/type.ts";
-import { type PackedAhead, packAhead } from "../kernel/pack-ahead.ts";
+import { type PackedAhead, packAhead } from "../kernel/products/pack-ahead.ts";
 import { build } from "../ops/build.ts";
 import { newScope } from "../ops/table.ts";
 import type { Artifact } from "../runtime/driver.ts";

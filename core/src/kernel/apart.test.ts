@@ -15,7 +15,7 @@ import { check, group, hardware } from "./kernel.fixture.ts";
 import { lower } from "./lower.ts";
 import { makeNest, makeRange, type NestNode, nestsOf, rangesIn } from "./nests.ts";
 import { shareTiles } from "./shared-tiles.ts";
-import { wideTiles } from "./wide-tile.ts";
+import { wideTiles } from "./products/wide-tile.ts";
 
 wideTiles();
 

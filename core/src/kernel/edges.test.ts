@@ -6,7 +6,7 @@ import type { Node } from "../ir/node.ts";
 import { within } from "../ir/scope.ts";
 import { conv, convWeights } from "../ops/convolution.ts";
 import { constIndex } from "../ops/indexing.ts";
-import { type Point, points } from "./c-like-text.ts";
+import { type Point, points } from "./c-like/text.ts";
 import { guardOf, spanOf } from "./edges.ts";
 import { group } from "./kernel.fixture.ts";
 import { lower } from "./lower.ts";

@@ -1,7 +1,7 @@
 /** The schedule that a kernel gets without any measurement: it follows from the kernel and the static facts of the hardware.
  *
  *  The order of a sum follows from the extents that it runs over and the width of the hardware's vectors alone. A dot adds its steps in
- *  order, or along vectors if its weights have few bits and vectors are wide (`gemm-blocks.ts`). A reduction of E terms, numbered
+ *  order, or along vectors if its weights have few bits and vectors are wide (`products/gemm-blocks.ts`). A reduction of E terms, numbered
  *  row-major over its axes, adds term k to partial sum k mod P and combines those in a tree; the last E mod P terms follow in order;
  *  above 4096 terms this is done for blocks of 512, and then for the sums of the blocks. P is 8, with vectors of more than 4 elements two
  *  of them, or less where the terms are fewer. The partial sums are the lanes of vectors where the reduced axis is contiguous, and
@@ -11,7 +11,7 @@ import { type Fn, topological } from "../ir/fn.ts";
 import { dtypeOf, type Node } from "../ir/node.ts";
 import { affine } from "../ops/indexing.ts";
 import type { HardwareModel } from "../runtime/hardware.ts";
-import { scheduleProduct } from "./gemm.ts";
+import { scheduleProduct } from "./products/gemm.ts";
 import { type AccumulateNode, accumulatesIn, loadsIn, type NestNode, type RangeNode, storesOf } from "./nests.ts";
 import type { Option } from "./option.ts";
 import {
@@ -24,7 +24,7 @@ import {
   vectorizeLoop,
   vectorLanes,
 } from "./plan.ts";
-import { wideRules } from "./tile-size.ts";
+import { wideRules } from "./products/tile-size.ts";
 
 /** The fewest partial sums of a reduction. Part of what results are, bit for bit: see the header. */
 const PARTS = 8;

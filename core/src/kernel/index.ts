@@ -8,8 +8,8 @@ export {
   type KernelText,
   renderCLike,
   unitOf,
-} from "./c-like.ts";
-export type { Needs, ScalarOp, VectorOp, Vectors } from "./c-like-vectors.ts";
+} from "./c-like/c-like.ts";
+export type { Needs, ScalarOp, VectorOp, Vectors } from "./c-like/vectors.ts";
 export { evaluateKernel } from "./evaluate.ts";
 export { schedule, scheduled } from "./heuristics.ts";
 export { lower } from "./lower.ts";
@@ -30,8 +30,8 @@ export { shareLoops, workOf } from "./parallel.ts";
 export { shareTiles } from "./shared-tiles.ts";
 export { apply, applySchedule } from "./schedule.ts";
 export { rebuild } from "./substitute.ts";
-export { expandFused } from "./fused-transcendental.ts";
+export { expandFused } from "./math/fused-transcendental.ts";
 export { isHostScalar } from "./value-at.ts";
-export { hasMatrix } from "./gemm-matrix.ts";
-export { expandTranscendentals } from "./transcendental.ts";
-export { wideTiles } from "./wide-tile.ts";
+export { hasMatrix } from "./products/gemm-matrix.ts";
+export { expandTranscendentals } from "./math/transcendental.ts";
+export { wideTiles } from "./products/wide-tile.ts";

@@ -5,12 +5,12 @@ import { isFloat } from "../ir/dtype.ts";
 import { topological } from "../ir/fn.ts";
 import { dtypeOf, type Node } from "../ir/node.ts";
 import { affine } from "../ops/indexing.ts";
-import { placeOf } from "./c-like-turned.ts";
+import { placeOf } from "./c-like/turned.ts";
 import { addLoopOrders, strideOf } from "./heuristics.ts";
 import { type NestNode, type RangeNode, storesOf } from "./nests.ts";
 import { lanesOf, outputIds, type Plan, SHORT } from "./plan.ts";
 import { apply } from "./schedule.ts";
-import { isWide } from "./tile-size.ts";
+import { isWide } from "./products/tile-size.ts";
 
 /** From here on loops are put in these orders where that is worth it. */
 export const orderLoops = (): void => addLoopOrders({ cut, recurrence, across });

@@ -10,7 +10,7 @@ import { lower } from "./lower.ts";
 import { loadsIn, nestsOf, rangesIn } from "./nests.ts";
 import { nearIndices } from "./near-indices.ts";
 import { applySchedule } from "./schedule.ts";
-import { wideTiles } from "./wide-tile.ts";
+import { wideTiles } from "./products/wide-tile.ts";
 
 wideTiles();
 

@@ -9,7 +9,7 @@ import { type NestNode, nestsOf, nextIds, type RangeNode, rangesIn, reduceIds, s
 import type { Option } from "./option.ts";
 import { apply } from "./schedule.ts";
 import { chainStride } from "./substitute.ts";
-import { wideRules } from "./tile-size.ts";
+import { wideRules } from "./products/tile-size.ts";
 
 /** Decides what a schedule leaves open, by its name: a number for what `otherwise`, the heuristic's, would be. Yes is 1 and no is 0. */
 export type Choose = (name: string, otherwise: number) => number;

@@ -7,7 +7,7 @@ import { schedule } from "./heuristics.ts";
 import { check, group, hardware } from "./kernel.fixture.ts";
 import { lower } from "./lower.ts";
 import { applySchedule } from "./schedule.ts";
-import { wideTiles } from "./wide-tile.ts";
+import { wideTiles } from "./products/wide-tile.ts";
 
 wideTiles();
 

@@ -36,7 +36,7 @@ import {
 import { tellsApart } from "./digits.ts";
 import { type Option, rangeOf, reduced, refuse, type Site } from "./option.ts";
 import { accumulateBlocks, stage } from "./stage.ts";
-import { applyWide } from "./tile-size.ts";
+import { applyWide } from "./products/tile-size.ts";
 import { substitute, type Substitution } from "./substitute.ts";
 
 /** @throws ScheduleError if an option is not legal for what the ones before it made */

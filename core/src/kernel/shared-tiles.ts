@@ -17,8 +17,8 @@ import {
   replaceNests,
   storesOf,
 } from "./nests.ts";
-import { partsOf } from "./pair-product.ts";
-import { outputLoops } from "./c-like-text.ts";
+import { partsOf } from "./products/pair-product.ts";
+import { outputLoops } from "./c-like/text.ts";
 import { isIndependent } from "./schedule.ts";
 import { shareLoops, workOf } from "./parallel.ts";
 import { within } from "../ir/scope.ts";

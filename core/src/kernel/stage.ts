@@ -15,7 +15,7 @@ import {
 } from "./nests.ts";
 import { type Option, reduced, refuse, type Site } from "./option.ts";
 import { substitute } from "./substitute.ts";
-import { usedScratch } from "./tile-size.ts";
+import { usedScratch } from "./products/tile-size.ts";
 
 /** Scratch memory for values of the dtype of one of them. */
 export function newScratch(site: Site, like: Node, dims: readonly number[]): Node {

@@ -9,7 +9,7 @@ import { add, build, cast, lt, mul, scalar, where, xor } from "../ops/build.ts";
 import { freeAxes } from "../ops/contraction.ts";
 import { allOf, betweenIndex, constIndex, flattenIndex, knownDims } from "../ops/indexing.ts";
 import { define } from "../ops/table.ts";
-import { threefry2x32 } from "./threefry.ts";
+import { threefry2x32 } from "./math/threefry.ts";
 
 /** A value that is wanted: a node of the group, at indices, where the mask holds (elsewhere it may be anything). */
 export interface Wanted {

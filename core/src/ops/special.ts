@@ -1,6 +1,6 @@
 /** Special functions as ops: each has a meaning in doubles, a derivative that holds where a composition's would not (near 0, at
- *  the ends, far out), and what it is made of on devices (`kernel/special.ts`). */
-import * as made from "../kernel/special.ts";
+ *  the ends, far out), and what it is made of on devices (`kernel/math/special.ts`). */
+import * as made from "../kernel/math/special.ts";
 import type { Node } from "../ir/node.ts";
 import { tensorType } from "../ir/type.ts";
 import { add, build, constantLike, div, exp, mul, neg, sqrt, sub } from "./build.ts";
