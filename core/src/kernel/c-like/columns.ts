@@ -9,8 +9,6 @@ import type { RangeNode } from "../nests.ts";
 interface Tools extends Nest {
   readonly lane: RangeNode;
   readonly ahead: Ahead;
-  /** The node in each lane. */
-  readonly inLanes: (n: Node) => readonly Node[];
 }
 
 export class Columns {
@@ -66,7 +64,7 @@ export class Columns {
     // All lanes go on by one block of each row.
     const { ahead } = this.#nest;
     const ask = ahead.stream(load, home, size * this.#nest.lanes.width) ?? ahead.tiles(load, home);
-    const rows = this.#nest.inLanes(index).map((row) => {
+    const rows = this.#nest.reach.lanesOf(index).map((row) => {
       const [base, offset] = this.#nest.place(buffer, row, home);
       ask?.(`${base} + ${offset}`);
       return named(this.#nest.lanes.loadFirst(`${base} + ${offset}`, dtype, count));

@@ -9,7 +9,7 @@ import type { CLike } from "./c-like.ts";
 import { Columns } from "./columns.ts";
 import { topological } from "../../ir/fn.ts";
 import { dtypeOf, type Node, tensorTypeOf } from "../../ir/node.ts";
-import { affine, constIndex, mulIndex, subIndex } from "../../ops/indexing.ts";
+import { affine, mulIndex, subIndex } from "../../ops/indexing.ts";
 import { Lanes, one, only, type Text } from "./lanes.ts";
 import { copyText, runsOf } from "./copies.ts";
 import { pathTo, Reach } from "./reach.ts";
@@ -30,13 +30,11 @@ import {
   newBlock,
   operators,
   outputLoops,
-  type Point,
   points,
   shortIn,
 } from "./text.ts";
 import type { Writing } from "./writing.ts";
 import { loadsIn, type NestNode, type RangeNode, type StoreNode } from "../nests.ts";
-import { substitutions } from "../substitute.ts";
 
 /** Nodes of a nest whose innermost loop may be written out. */
 const longest = 100;
@@ -91,15 +89,14 @@ export class NestText {
       newName: (letter) => `${letter}${this.#count++}`,
       place: (buffer, index, at) => this.#place(buffer, index, at, undefined),
       value: (n, at) => this.#value(n, at),
-      inLanes: (n) => this.#inLanes(n),
     };
     this.#columns = this.#lane && new Columns({ ...this.#tools, lane: this.#lane, ahead: this.#ahead });
     this.#sums = new Sums({
       ...this.#tools,
+      instancesOf: (n, all) => this.#reach.instancesOf(n, all),
       lane: this.#lane,
       columns: this.#columns,
       ahead: this.#ahead,
-      instancesOf: (n, all) => this.#instancesOf(n, all),
       named: (n, text, lines) => this.#named(n, text, lines),
     });
   }
@@ -120,7 +117,7 @@ export class NestText {
     const written = this.#isWritten(nest, serial.at(-1)) ? serial.splice(-1) : [];
     for (const r of serial) at = at.inner = newBlock(r, at);
     const instances = points([...outputs.filter((r) => r !== this.#lane && !isLoop(r)), ...written]);
-    const stores = this.#instances(nest.src, instances) as StoreNode[][];
+    const stores = this.#reach.instances(nest.src, instances) as StoreNode[][];
     if (!this.#readsOwn) this.#ahead.results(stores, at, this.#tools.place);
     const level = nest.src.reduce((most, store) => Math.max(most, this.#reach.levelOf(store)), 0);
     this.#columns?.find(stores.flat());
@@ -149,37 +146,6 @@ export class NestText {
     if (!lane || loop?.attr.kind !== "loop" || this.#reach.levelOf(nest.src[0] as Node) > 0) return false;
     if (this.#readsOwn) return false;
     return topological(nest.src).length <= longest && nest.src.some((s) => goesAlongRows(s.src[2] as Node, loop, lane));
-  }
-
-  /** The nodes where ranges have the values of each of these points, all of the same ranges. */
-  #instances(roots: readonly Node[], all: readonly Point[]): Node[][] {
-    const ranges = [...(all[0] ?? nowhere).keys()];
-    if (ranges.length === 0) return all.map(() => [...roots]);
-    const stays = new Set<Node>();
-    const at = substitutions(roots, (n) => {
-      const free = this.#reach.freeOf(n);
-      const varies = ranges.some((r) => free.has(r));
-      if (!varies) stays.add(n);
-      return varies;
-    });
-    return all.map((point) =>
-      at({
-        range: (r) => {
-          const value = point.get(r);
-          return value === undefined ? undefined : constIndex(value);
-        },
-        node: (n) => (stays.has(n) ? n : undefined),
-      }),
-    );
-  }
-
-  #instancesOf(n: Node, all: readonly Point[]): Node[] {
-    return this.#instances([n], all).map(([one]) => one as Node);
-  }
-
-  /** The node in each lane. */
-  #inLanes(n: Node): Node[] {
-    return this.#instancesOf(n, points(this.#lane ? [this.#lane] : []));
   }
 
   #text(shared: readonly RangeNode[]): string[] {
@@ -215,13 +181,15 @@ export class NestText {
       const lines = this.#lanes.store(pointer, stored, dtype, isMasked ? condition : undefined);
       return lines.map((line) => guarded(isMasked ? undefined : condition, line));
     }
-    return this.#inLanes(index).map((n, i) =>
-      single(
-        n,
-        this.#lanes.extract(stored, dtype, i),
-        isMasked ? one(this.#lanes.extract(condition, "bool", i)) : condition,
-      ),
-    );
+    return this.#reach
+      .lanesOf(index)
+      .map((n, i) =>
+        single(
+          n,
+          this.#lanes.extract(stored, dtype, i),
+          isMasked ? one(this.#lanes.extract(condition, "bool", i)) : condition,
+        ),
+      );
   }
 
   #bufferName(buffer: Node): string {
@@ -341,7 +309,7 @@ export class NestText {
     if (this.#reach.isPieced(n))
       return this.#lanes.pack(
         dtype,
-        this.#inLanes(n).map((lane) => only(this.#value(lane, at, own))),
+        this.#reach.lanesOf(n).map((lane) => only(this.#value(lane, at, own))),
       );
     switch (n.op) {
       case "const":
@@ -398,7 +366,7 @@ export class NestText {
       return this.#lanes.loadEveryOther(this.#pointerOf(buffer, index, at, own, 2), dtype);
     return this.#lanes.pack(
       dtype,
-      this.#inLanes(n).map((lane) => only(this.#value(lane, at, own))),
+      this.#reach.lanesOf(n).map((lane) => only(this.#value(lane, at, own))),
     );
   }
 }
@@ -410,4 +378,3 @@ interface Own {
 }
 
 const none: ReadonlySet<Node> = new Set();
-const nowhere: Point = new Map();

@@ -1,10 +1,12 @@
-/** On what the values of a nest depend: ranges, the lanes of a vector, accumulates before them; and so where each is made. */
+/** On what the values of a nest depend: ranges, the lanes of a vector, accumulates before them; and so where each is made, and what it is
+ *  where ranges have values. */
 import { codeOf as codeIn } from "./codes.ts";
-import type { Block } from "./text.ts";
+import { type Block, type Point, points } from "./text.ts";
 import { topological } from "../../ir/fn.ts";
 import type { Node } from "../../ir/node.ts";
-import { affine, subIndex } from "../../ops/indexing.ts";
+import { affine, constIndex, subIndex } from "../../ops/indexing.ts";
 import { loadsIn, type RangeNode } from "../nests.ts";
+import { substitutions } from "../substitute.ts";
 
 export class Reach {
   readonly #lane: RangeNode | undefined;
@@ -82,6 +84,37 @@ export class Reach {
     if (n.op !== "bitcast" || !this.varies(n)) return false;
     const loads = loadsIn([n]);
     return loads.length > 1 && loads.every((load) => load.src.length === 2 && this.stepOf(load.src[1] as Node) !== 1);
+  }
+
+  /** The nodes where ranges have the values of each of these points, all of the same ranges. */
+  instances(roots: readonly Node[], all: readonly Point[]): Node[][] {
+    const ranges = [...(all[0]?.keys() ?? [])];
+    if (ranges.length === 0) return all.map(() => [...roots]);
+    const stays = new Set<Node>();
+    const at = substitutions(roots, (n) => {
+      const free = this.freeOf(n);
+      const varies = ranges.some((r) => free.has(r));
+      if (!varies) stays.add(n);
+      return varies;
+    });
+    return all.map((point) =>
+      at({
+        range: (r) => {
+          const value = point.get(r);
+          return value === undefined ? undefined : constIndex(value);
+        },
+        node: (n) => (stays.has(n) ? n : undefined),
+      }),
+    );
+  }
+
+  instancesOf(n: Node, all: readonly Point[]): Node[] {
+    return this.instances([n], all).map(([one]) => one as Node);
+  }
+
+  /** The node in each lane. */
+  lanesOf(n: Node): Node[] {
+    return this.instancesOf(n, points(this.#lane ? [this.#lane] : []));
   }
 
   /** The outermost block, at or around `at`, where a node is known. */

@@ -12,8 +12,6 @@ import { accumulatesIn, type RangeNode, reaches, type StoreNode } from "../nests
 /** What a nest lends to what writes its stores. */
 export interface StoreTools extends Nest {
   readonly value: (n: Node, at: Block) => Text;
-  /** The node in each lane. */
-  readonly inLanes: (n: Node) => readonly Node[];
 }
 
 /** Instances of one store each that are stored together, the first columns of all lanes' rows, in runs; undefined unless all of them
@@ -82,13 +80,13 @@ class Run {
   }
 
   store(): void {
-    const { lanes, inLanes, place } = this.#nest;
+    const { lanes, reach, place } = this.#nest;
     const [buffer, index] = (this.#columns[0] as StoreNode).src as [Node, Node];
     const dtype = dtypeOf(buffer);
     const values = this.#columns.map(({ src }) => src[2] as Node);
     this.#ask(buffer, index, "written");
     this.#turn(values);
-    inLanes(index).forEach((row, i) => {
+    reach.lanesOf(index).forEach((row, i) => {
       const pointer = place(buffer, row, this.#at).join(" + ");
       const vector = only(lanes.repeat(this.#row(values, i, new Map()), dtype));
       addLine(this.#at, this.#level, lanes.storeFirst(pointer, vector, dtype, this.#columns.length));
@@ -139,7 +137,7 @@ class Run {
   /** The values of one lane, side by side. */
   #row(values: readonly Node[], i: number, made: Map<Node, Text>): Text {
     const [first] = values as [Node];
-    const { lanes, writing, value, place, inLanes } = this.#nest;
+    const { lanes, writing, value, place, reach } = this.#nest;
     const rows = this.#turned.get(first);
     if (rows) return { element: lanes.elementOf(dtypeOf(first)), parts: [rows[i] as string] };
     if (first.op === "const") return value(first, this.#at);
@@ -148,7 +146,7 @@ class Run {
     let text: Text;
     if (first.op === "load") {
       const [buffer, index] = first.src as [Node, Node];
-      const pointer = place(buffer, inLanes(index)[i] as Node, this.#at).join(" + ");
+      const pointer = place(buffer, reach.lanesOf(index)[i] as Node, this.#at).join(" + ");
       const loaded = lanes.loadFirst(pointer, dtypeOf(first), values.length);
       text = { element: lanes.elementOf(dtypeOf(first)), parts: [loaded] };
     } else {
@@ -175,14 +173,14 @@ class Run {
   /** Asks for a row's beginning, or its end, in each step along the channels of a window: rows are far apart, and there are many. With as few
    *  channels as colours, whose steps are soon done, it would take longer than what it saves. */
   #ask(buffer: Node, index: Node, to: "read" | "written"): void {
-    const { lanes, place, inLanes, writing } = this.#nest;
+    const { lanes, place, reach, writing } = this.#nest;
     const { prefetch, select } = writing.language;
     const [inside] = this.#at.loops.flat();
     const range = inside?.range;
     const stride = affine(index).terms.get(this.#lane);
     if (!prefetch || !range || stride === undefined) return;
     if (range.attr.extent < lanes.width || inside.loops.flat().length === 0) return;
-    const pointer = place(buffer, inLanes(index)[0] as Node, this.#at).join(" + ");
+    const pointer = place(buffer, reach.lanesOf(index)[0] as Node, this.#at).join(" + ");
     const step = indexName(range);
     const end = select(`(${step} & ${lanes.width}) != 0`, String(this.#columns.length - 1), "0");
     addLine(inside, 0, prefetch(`${pointer} + (${step} & ${lanes.width - 1}) * ${stride} + ${end}`, to));
