@@ -63,7 +63,9 @@ function dot(name: string, signs: Signs, lanes: number, needs: Needs): string {
     const two = `${prefix}_maddubs_epi16((${type})x, (${type})y)`;
     const small = `(${sum})${prefix}_madd_epi16(${two}, ${prefix}_set1_epi16(1))`;
     const isSmall = signs === "ls" && lanes > 4;
-    choices.push([`defined(${feature})`, `#include <immintrin.h>\n${define(`return a + ${isSmall ? small : all};`)}`]);
+    // Compilers would multiply all terms of a sum first, add them in another order, and keep them on the stack until then.
+    const inOrder = `a += ${isSmall ? small : all}; __asm__("" : "+${lanes === 16 ? "v" : "x"}"(a)); return a;`;
+    choices.push([`defined(${feature})`, `#include <immintrin.h>\n${define(inOrder)}`]);
   }
   if (lanes === 4) {
     const to = (kind: "s" | "u", v: string): string => `(${kind === "s" ? "int8x16_t" : "uint8x16_t"})(${v})`;
