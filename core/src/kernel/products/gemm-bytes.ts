@@ -21,9 +21,8 @@ interface Tile {
   readonly lanes: number;
 }
 
-/** Rows of a tile with 32 registers: each has a sum of integers and one of blocks. */
+/** Rows of a tile: each has a sum of blocks, and one after another a sum of integers. */
 const ROWS = 8;
-const FEW_ROWS = 4;
 /** The fewest lanes of a vector. */
 const FEW_LANES = 4;
 /** Of the first cache, where nothing is known of it. */
@@ -53,7 +52,7 @@ export function scheduleBytes(plan: Plan, i: number, most: number): number | und
   const [sum, ...more] = accumulatesIn(plan.nest(i).src);
   const k = sum?.src[1] as RangeNode;
   if (count === 1 && more.length === 0 && k.attr.extent >= most && isAlong(across, k, TERMS)) return undefined;
-  const rows = evenly(count, plan.hardware.limits.vectorRegisters >= 32 ? ROWS : FEW_ROWS);
+  const rows = evenly(count, ROWS);
   return tileColumns(plan, i, { m, n, rows, lanes });
 }
 
