@@ -188,6 +188,19 @@ test("a profile knows the work of kernels that were compiled before it, and thei
   assert.match(toText(), /^profile: .*\ncpu, .*roofline .* GFLOP\/s/);
 });
 
+test("device.profile is profile, and a device is opened as before", async () => {
+  const hardware = await device("cpu", { options: { threads: 1 } });
+  assert.equal(hardware.threads, 1);
+  const f = jit((x: Tensor) => x.mul(3).tanh(), { name: "thrice" });
+  const { result, kernels } = await device.profile(async () => (await f(zeros([17])).data()).length);
+  assert.equal(result, 17);
+  assert.equal(kernels.find(({ name }) => name === "tanh_mul_17")?.launches, 1);
+  await assert.rejects(
+    device.profile(() => Promise.reject(new Error("the body's own"))),
+    /the body's own/,
+  );
+});
+
 test("a profile that is begun and ended by hand hears every device, and keeps as many spans as it is told", async () => {
   await device("interpreter");
   const profiling = startProfile({ spans: 5 });

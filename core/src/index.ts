@@ -32,7 +32,7 @@ export type {
   TierChange,
 } from "./runtime/driver.ts";
 export type { ComputeUnit, HardwareModel, MemoryLevel } from "./runtime/hardware.ts";
-export { changeTier, currentDevice, device, type DeviceOptions } from "./runtime/devices.ts";
+export { changeTier, currentDevice, device, type DeviceOptions, type Devices } from "./runtime/devices.ts";
 export { memory, type MemoryReport } from "./runtime/memory.ts";
 export { type Plugin, probeAll, register } from "./runtime/registry.ts";
 export { hostTurn } from "./runtime/turn.ts";

@@ -3,6 +3,7 @@
 import { loadDriver } from "../auto.ts";
 import { codegenFor, driverNamed, isRegistered } from "./registry.ts";
 import { Stream } from "./stream.ts";
+import type { profile, Profile } from "../explain/profile.ts";
 import type { Json } from "../io/json.ts";
 import type { Building, Device, TierChange } from "./driver.ts";
 import type { HardwareModel } from "./hardware.ts";
@@ -39,13 +40,14 @@ async function open(name: string, options: Json | undefined): Promise<Device> {
   const env = host.process?.env;
   if (env?.["SINAN_EXPLAIN"] || env?.["SINAN_TUNING"]) {
     // By a name that no bundler follows: nobody's page should download it.
-    const attendant = (await import(["sinan", "explain"].join("/"))) as Attendant;
+    const attendant = (await import(["sinan", "explain"].join("/"))) as Explainer;
     await attendant.attend(device, env, host.process?.on && ((say) => host.process?.on?.("exit", say)));
   }
   return device;
 }
 
-interface Attendant {
+interface Explainer {
+  readonly profile: typeof profile;
   attend(
     device: Device,
     env: Readonly<Record<string, string | undefined>>,
@@ -67,20 +69,35 @@ export function defaultStream(): Stream {
   return chosen;
 }
 
-/** Opens a device and makes it the default for what comes after.
+/** Opens devices, and profiles what runs on them. */
+export interface Devices {
+  (name: string, options?: DeviceOptions): Promise<HardwareModel>;
+  /** Where the time of whatever runs while a function does went, kernel by kernel: `profile` of `sinan/explain`, which is loaded when
+   *  this is called. What a bundler made does not find it: import `profile` there.
+   *
+   *  @example const { toText } = await device.profile(async () => (await step(state)).loss.item()); */
+  profile<T>(body: () => Promise<T>): Promise<Profile<T>>;
+}
+
+/** Opens a device and makes it the default for what comes after; `device.profile` says where time went on it.
  *
  *  @param name  a driver's name, or `driver:index`, as `devices()` lists them
  *  @returns its hardware model
  *  @throws DeviceError if there is no such device here
  *  @example await device("interpreter") */
-export async function device(name: string, { options, budget }: DeviceOptions = {}): Promise<HardwareModel> {
-  const stream = await openStream(name, {
-    ...(options === undefined ? {} : { options }),
-    ...(budget === undefined ? {} : { budget }),
-  });
-  chosen = stream;
-  return stream.device.hardware;
-}
+export const device: Devices = /* @__PURE__ */ Object.assign(
+  async (name: string, options: DeviceOptions = {}): Promise<HardwareModel> => {
+    const stream = await openStream(name, options);
+    chosen = stream;
+    return stream.device.hardware;
+  },
+  {
+    async profile<T>(body: () => Promise<T>): Promise<Profile<T>> {
+      const explainer = (await import(["sinan", "explain"].join("/"))) as Explainer;
+      return explainer.profile(body);
+    },
+  },
+);
 
 /** An open device under its name; one opened with options of its own is a new one. */
 export async function openStream(name: string, { options, budget }: DeviceOptions = {}): Promise<Stream> {
