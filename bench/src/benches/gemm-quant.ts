@@ -5,14 +5,13 @@
  *  so there is a figure of that (`…/read`) beside what the memory gives a loop that reads as many bytes. The mean and the least are
  *  of q4_0, q8_0 and bf16; q4_k has its own (`…-q4_k`), and half of the time. All are called in turn: what two
  *  threads get of memory doubles where a virtual machine's processors move from one die to two. */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { type Frozen, frozen, jit, key, nn, quantize, quantizedLinear, random, type Tensor } from "sinan";
 import { beside, type Figure } from "../figure.ts";
 import { type CalledPeer, calledPeers } from "../called-peer.ts";
+import { inFolder } from "../in-folder.ts";
 import { inTurn, type Timed } from "../in-turn.ts";
-import type { Cases, Options } from "../main.ts";
 import { type Pair, summary } from "../mean.ts";
 import { openCpu } from "../processor.ts";
 
@@ -92,16 +91,7 @@ async function peersOf(all: readonly Case[], threads: number, folder: string): P
 /** What a call reads of weights. */
 const bytesRead = ({ format, out, from, copies }: Case): number => (copies * out * from * bits[format]) / 8;
 
-export const cases: Cases = async function* (options): AsyncGenerator<Figure> {
-  const folder = mkdtempSync(path.join(tmpdir(), "sinan-quant-"));
-  try {
-    yield* casesIn(folder, options);
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
-};
-
-async function* casesIn(folder: string, { threads, peers, seconds, quick }: Options): AsyncGenerator<Figure> {
+export const cases = inFolder(async function* (folder, { threads, peers, seconds, quick }): AsyncGenerator<Figure> {
   const device = await openCpu(threads);
   const all = casesOf(quick);
   const called = peers ? await peersOf(all, threads, folder) : [];
@@ -161,7 +151,7 @@ async function* casesIn(folder: string, { threads, peers, seconds, quick }: Opti
       least: `least${end}`,
       best: "best",
     });
-}
+});
 
 /** Of the seconds asked for, what such a row takes of each of us. */
 const besideShare = 1 / 4;

@@ -1,14 +1,13 @@
 /** Latency of whole models, f32, from an input in JavaScript's memory to an output there: ours as a user would write and jit them, with
  *  weights that stay, the same weights as an ONNX file on ONNX Runtime, which packs them once too and compares its output with ours before it
  *  is timed. Both take turns. */
-import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { closeSync, openSync, writeFileSync, writeSync } from "node:fs";
 import path from "node:path";
 import { frozen, jit, key, nn, random, type Tensor, tensor } from "sinan";
 import { calledPeer } from "../called-peer.ts";
 import { beside, type Figure } from "../figure.ts";
+import { inFolder } from "../in-folder.ts";
 import { inTurn } from "../in-turn.ts";
-import type { Cases, Options } from "../main.ts";
 import { type Pair, summary } from "../mean.ts";
 import { encoder, type EncoderSize } from "../models/encoder.ts";
 import { exportEncoder, exportMlp, exportResnet, type Weights } from "../models/exported.ts";
@@ -80,16 +79,7 @@ async function writeCase(
   writeFileSync(file("json"), JSON.stringify({ shape: [batch, ...model.input] }));
 }
 
-export const cases: Cases = async function* (options): AsyncGenerator<Figure> {
-  const folder = mkdtempSync(path.join(tmpdir(), "sinan-infer-"));
-  try {
-    yield* measured(folder, options);
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
-};
-
-async function* measured(folder: string, { threads, peers, seconds, quick }: Options): AsyncGenerator<Figure> {
+export const cases = inFolder(async function* (folder, { threads, peers, seconds, quick }): AsyncGenerator<Figure> {
   const device = await openCpu(threads);
   const args = ["--folder", folder, "--threads", String(threads)];
   const program = { file: "ort-infer.mjs", args, needs: "onnxruntime-node" };
@@ -132,4 +122,4 @@ async function* measured(folder: string, { threads, peers, seconds, quick }: Opt
   called?.close();
   const of = { bench: "infer", device, threads, unit: "ms" } as const;
   yield* summary(of, pairs, { mean: "geometric-mean", least: "least", best: "best" });
-}
+});

@@ -3,8 +3,7 @@
  *  kernel in the WebAssembly tier, C beside the native one. Blocks of a model of this size fit into caches. The same weights as a GGUF file
  *  in llama.cpp; transformers on a model of its own. All take turns. Our f32 weights are packed once, which takes their memory twice, and are
  *  as they are in a row of their own (`…/as-it-is`). */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { cpuDriver } from "@sinan/cpu";
 import { pieceBytes, reading } from "@sinan/cpu/bounds";
@@ -12,8 +11,8 @@ import { llama, type Llama, llamaConfig, llamaConfigToJson, quantizeLlama, Sessi
 import { type Activations, jit, key, nn, tensor, type Tensor } from "sinan";
 import type { Device } from "sinan/south";
 import { beside, type Figure } from "../figure.ts";
-import type { Cases, Options } from "../main.ts";
 import { type CalledPeer, calledPeers, calledTorches } from "../called-peer.ts";
+import { inFolder } from "../in-folder.ts";
 import { inTurn, type Timed } from "../in-turn.ts";
 import { times } from "../measure.ts";
 import { writeGguf } from "../models/gguf.ts";
@@ -90,16 +89,7 @@ async function compare(model: Llama, format: Format, theirs: Timed["theirs"]): P
       console.error(`llama-decode: ${format}: the magnitudes of our scores add up to ${total}, ${name}'s to ${check}`);
 }
 
-export const cases: Cases = async function* (options): AsyncGenerator<Figure> {
-  const folder = mkdtempSync(path.join(tmpdir(), "sinan-decode-"));
-  try {
-    yield* casesIn(folder, options);
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
-};
-
-async function* casesIn(folder: string, { threads, peers, seconds, quick }: Options): AsyncGenerator<Figure> {
+export const cases = inFolder(async function* (folder, { threads, peers, seconds, quick }): AsyncGenerator<Figure> {
   const device = await openCpu(threads);
   const fresh = llama(config).init(key(0));
   for (const format of Object.keys(blockBytes) as Format[]) {
@@ -133,7 +123,7 @@ async function* casesIn(folder: string, { threads, peers, seconds, quick }: Opti
     }
     for (const peer of called) peer.close();
   }
-}
+});
 
 /** Tokens one after another; behind the prompt again where there is no more room. */
 function tokens(model: Llama, isFrozen: boolean): { readonly next: () => Promise<void>; readonly dispose: () => void } {

