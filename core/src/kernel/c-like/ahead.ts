@@ -211,7 +211,10 @@ export class Ahead {
     const { terms } = affine(index);
     const path = pathTo(this.#reach.home(load, at));
     const home = path.findLast(({ range }) => range && (terms.get(range) ?? 0) > 0);
-    if (!prefetch || !home?.range) return;
+    const around = path.flatMap(({ range }) => (range && !isReduced(range) ? range : []));
+    // What each iteration of the loops around reads again is near.
+    const isAgain = around.length > 0 && !around.some((range) => this.#reach.freeOf(load).has(range));
+    if (!prefetch || !home?.range || isAgain) return;
     // Loops over parts of a block: each asks for a part.
     const parts = path.slice(path.indexOf(home) + 1);
     const inside = parts.flatMap(({ range }) => range ?? []);

@@ -117,7 +117,12 @@ export class Sums {
       return running;
     });
     if (!isAcross) return this.#totals.halves(n.attr.kind, rows, dtype);
-    return this.#totals.across(n.attr.kind, rows, side, dtype, (text) => {
+    return this.#across(n, rows, side, home, level);
+  }
+
+  /** Partial results whose lanes are partial results too, as one. */
+  #across(n: AccumulateNode, rows: readonly Text[], side: readonly RangeNode[], home: Block, level: number): Text {
+    return this.#totals.across(n.attr.kind, rows, side, dtypeOf(n), (text) => {
       const lines: string[] = [];
       const named = this.#nest.named(n, text, lines);
       for (const line of lines) addLine(home, level, line);
@@ -131,7 +136,8 @@ export class Sums {
     const { language } = this.#nest.writing;
     const [value] = n.src as [Node];
     if (!quad || !this.#quads || !this.#nest.reach.varies(value) || this.#nest.stored.size === 0) return undefined;
-    const serial = ranges.filter((r) => r !== quad);
+    const { lane } = this.#nest;
+    const serial = ranges.filter((r) => r !== quad && r !== lane);
     const last = serial.at(-1);
     const isWritten = last !== undefined && last.attr.extent <= SHORT;
     if (!serial.every(isSerial)) return undefined;
@@ -147,7 +153,7 @@ export class Sums {
       const next = this.#quads.step(n, running, step, quad, inside);
       addLine(inside, this.#nest.reach.levelOf(step), `${name} = ${only(next)};`);
     }
-    return running;
+    return lane && ranges.includes(lane) ? this.#across(n, [running], [lane], home, level) : running;
   }
 
   /** A sum of products of words of bf16 or of bytes, each of which is one step. */

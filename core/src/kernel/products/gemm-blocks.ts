@@ -7,11 +7,14 @@
  *  alone, so a row has the same bits alone and in a batch, whatever tile it lies in.
  *
  *  Lanes along k read codes and x as they lie, and a block's scale is the same for all of them. A tile of r rows and c columns decodes
- *  c vectors for r·c fused multiply-adds. Columns go in blocks that stay in a cache while all rows pass. */
+ *  c vectors for r·c fused multiply-adds. Columns go in blocks that stay in a cache while all rows pass.
+ *
+ *  One row of bytes, with sums of integers, goes by instructions that add four products: a lane is four neighbours along k. */
 import { topological } from "../../ir/fn.ts";
 import { byteSize } from "../../ir/dtype.ts";
 import { dtypeOf, type Node } from "../../ir/node.ts";
 import { affine } from "../../ops/indexing.ts";
+import { byteProduct, TERMS } from "./byte-product.ts";
 import { blockColumns, cutRows, movedTile, orderTiles } from "./cut-tiles.ts";
 import {
   type AccumulateNode,
@@ -82,17 +85,24 @@ export function schedulePacked(
   if (isComputed(plan, i, product.src[1 - operand] as Node, n) && !isInLoop(plan))
     plan.add({ option: "stageAlong", nest: i, operand: (1 - operand) as 0 | 1, range: k.attr.id });
   if (plan.count() > before) return schedulePacked(plan, pack(plan, i), lanes, pack);
-  plan.add({ option: "accumulateParts", nest: i, range: k.attr.id, parts: lanes, lanes });
+  // Integers have the same sum in any order.
+  const inBytes = byteProduct(sumOf(plan.nest(i))) !== undefined && k.attr.extent % (TERMS * lanes) === 0;
+  let terms = k.attr.id;
+  if (inBytes) {
+    plan.add({ option: "accumulateParts", nest: i, range: terms, parts: TERMS, lanes: 1 });
+    terms = (sumOf(plan.nest(i)).src.slice(1) as RangeNode[]).find((r) => r.attr.kind === "reduce")?.attr.id ?? terms;
+  }
+  plan.add({ option: "accumulateParts", nest: i, range: terms, parts: lanes, lanes });
   const round = accumulatesIn(plan.nest(i).src)
     .flatMap((sum) => sum.src.slice(1) as RangeNode[])
     .find((r) => r.attr.kind === "reduce");
-  if (round) cutRounds(plan, i, round, (isLong ? LARGE : GROUP) / lanes);
-  if (loadsIn([product.src[operand] as Node]).length === 1) cutRuns(plan, i);
+  if (round && !inBytes) cutRounds(plan, i, round, (isLong ? LARGE : GROUP) / lanes);
+  if (!inBytes && loadsIn([product.src[operand] as Node]).length === 1) cutRuns(plan, i);
   const registers = plan.hardware.limits.vectorRegisters >= 32 ? 24 : 8;
   const count = m === undefined ? 1 : plan.range(i, m).attr.extent;
   const rows = evenly(count, registers / 4);
   const columns =
-    count === 1
+    count === 1 && !inBytes
       ? streams(plan, i, k.attr.extent, n, product.src[operand] as Node, lanes)
       : Math.min(COLUMNS, Math.floor(registers / rows));
   return tileColumns(plan, i, { m, n, rows, columns });
