@@ -32,6 +32,7 @@ import {
   outputLoops,
   points,
   shortIn,
+  slidingIn,
 } from "./text.ts";
 import type { Writing } from "./writing.ts";
 import { loadsIn, type NestNode, type RangeNode, type StoreNode } from "../nests.ts";
@@ -58,6 +59,8 @@ export class NestText {
   readonly #tools: StoreTools;
   /** Loops of sums that are to be none at run time. */
   readonly #unrolled: ReadonlySet<Node>;
+  /** And those whose iterations have elements in common with others. */
+  readonly #sliding: ReadonlySet<Node>;
   #count = 0;
 
   constructor(
@@ -72,6 +75,7 @@ export class NestText {
     this.#stored = new Set(stores.map((s) => s.src[0] as Node));
     this.#readsOwn = loadsIn(stores).some((load) => this.#stored.has(load.src[0] as Node));
     this.#unrolled = shortIn(stores);
+    this.#sliding = new Set([...slidingIn(stores), ...this.#unrolled]);
     const { vectors } = context.language;
     this.#lane =
       vectors &&
@@ -230,7 +234,7 @@ export class NestText {
       if (known !== undefined) continue;
       block.pointers.set(text, name);
       addLine(block, level, pointer(dtypeOf(buffer), name, text));
-      if (opaque && this.#lane && block.range && this.#unrolled.has(block.range)) addLine(block, level, opaque(name));
+      if (opaque && this.#lane && block.range && this.#sliding.has(block.range)) addLine(block, level, opaque(name));
     }
     return [name, String(constant)];
   }
@@ -249,7 +253,7 @@ export class NestText {
         n.op === "load" &&
         ["f32", "f64"].includes(dtypeOf(n)) &&
         home.range !== undefined &&
-        this.#unrolled.has(home.range);
+        this.#sliding.has(home.range);
       const named = isNamed(n, text) ? this.#named(n, text, lines, isKept) : text;
       (isPinned ? own.names : home.names).set(n, named);
       for (const line of lines)

@@ -144,6 +144,15 @@ export function shortIn(stores: readonly Node[]): ReadonlySet<Node> {
   return short;
 }
 
+/** The innermost loops of sums of products over windows: what one iteration reads of an image, the next one reads again. */
+export const slidingIn = (stores: readonly Node[]): ReadonlySet<Node> =>
+  new Set(
+    accumulatesIn(stores).flatMap((sum) => {
+      const ranges = (sum.src.slice(1) as RangeNode[]).filter(isSerial);
+      return sum.attr.product && ranges.length > 1 ? ranges.slice(-1) : [];
+    }),
+  );
+
 /** Instances whose steps are taken in turn. */
 const TURNS = 4;
 
