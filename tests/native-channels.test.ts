@@ -126,6 +126,26 @@ test("what lies beside a convolution's values may decide which are chosen, and i
   );
 });
 
+test("an image beside a convolution and its first or last column are each themselves", { skip: noNative }, async () => {
+  await device("cpu:native", { options: { threads: 2, grain: 1 } });
+  for (const size of [4, 7, 14, 28]) {
+    const [x, w, , beside] = operands(made(2, 16, size, 32, 3, 1));
+    const values = (a: Tensor, b: Tensor): Tensor => conv2d(a, b, { padding: 1 });
+    const [y, other] = [await numbers(jit(values)(x, w)), await numbers(beside)];
+    for (const column of [0, size - 1]) {
+      const got = jit((a: Tensor, b: Tensor, c: Tensor) =>
+        values(a, b)
+          .add(c)
+          .mul(c.narrow(3, column, 1)),
+      )(x, w, beside);
+      assert.deepEqual(
+        await numbers(got),
+        y.map((v, i) => Math.fround(v + (other[i] as number)) * (other[i - (i % size) + column] as number)),
+      );
+    }
+  }
+});
+
 test("pools whose windows go by steps of two take every other element, up to the last of a row", {
   skip: noNative,
 }, async () => {

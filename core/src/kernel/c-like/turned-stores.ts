@@ -65,11 +65,11 @@ class Run {
   readonly #at: Block;
   readonly #nest: StoreTools;
   readonly #level: number;
-  /** Whether values of all columns go on as rows, by that of the first column. */
-  readonly #along = new Map<Node, boolean>();
+  /** Whether values of all columns go on as rows; by their names, as values that differ may be one in the first column. */
+  readonly #along = new Map<string, boolean>();
   /** The rows that values of all columns were turned into. */
-  readonly #turned = new Map<Node, readonly string[]>();
-  readonly #seen = new Set<Node>();
+  readonly #turned = new Map<string, readonly string[]>();
+  readonly #seen = new Set<string>();
 
   constructor(columns: readonly StoreNode[], lane: RangeNode, at: Block, nest: StoreTools) {
     this.#columns = columns;
@@ -96,7 +96,8 @@ class Run {
   /** Whether values, one of each column, are loaded along rows, or made of some that are. */
   #goesAlong(values: readonly Node[]): boolean {
     const [first] = values as [Node];
-    const known = this.#along.get(first);
+    const name = nameOf(values);
+    const known = this.#along.get(name);
     if (known !== undefined) return known;
     const { lanes, stored } = this.#nest;
     const isAlike = values.every(({ op, src }) => op === first.op && src.length === first.src.length);
@@ -105,19 +106,20 @@ class Run {
     else if (isAlike && isElementwise(first)) {
       const operands = first.src.map((_, k) => operandsOf(values, k));
       const isKept = (own: readonly Node[]): boolean =>
-        this.#goesAlong(own) || own[0]?.op === "const" || lanes.isWhole(dtypeOf(own[0] as Node));
+        this.#goesAlong(own) || isNumber(own) || lanes.isWhole(dtypeOf(own[0] as Node));
       const isPlain = operands.every((own) => dtypeOf(own[0] as Node) !== "bool" || this.#goesAlong(own));
       along = isPlain && operands.some((own) => this.#goesAlong(own)) && operands.every(isKept);
     }
-    this.#along.set(first, along);
+    this.#along.set(name, along);
     return along;
   }
 
   /** Turns what does not go along rows yet, below some values. */
   #turn(values: readonly Node[]): void {
     const [first] = values as [Node];
-    if (first.op === "const" || this.#seen.has(first)) return;
-    this.#seen.add(first);
+    const name = nameOf(values);
+    if (isNumber(values) || this.#seen.has(name)) return;
+    this.#seen.add(name);
     if (this.#goesAlong(values)) {
       if (first.op === "load") this.#ask(first.src[0] as Node, first.src[1] as Node, "read");
       else first.src.forEach((_, k) => this.#turn(operandsOf(values, k)));
@@ -129,19 +131,20 @@ class Run {
     const vectors = values.map((n) => named(only(lanes.repeat(value(n, this.#at), dtype))));
     const whole = Array.from({ length: lanes.width }, (_, i) => vectors[i] ?? (vectors[0] as string));
     this.#turned.set(
-      first,
+      name,
       turned(whole, (a, b, distance, upper) => named(lanes.exchange(dtype, a, b, distance, upper))),
     );
   }
 
   /** The values of one lane, side by side. */
-  #row(values: readonly Node[], i: number, made: Map<Node, Text>): Text {
+  #row(values: readonly Node[], i: number, made: Map<string, Text>): Text {
     const [first] = values as [Node];
     const { lanes, writing, value, place, reach } = this.#nest;
-    const rows = this.#turned.get(first);
+    const name = nameOf(values);
+    const rows = this.#turned.get(name);
     if (rows) return { element: lanes.elementOf(dtypeOf(first)), parts: [rows[i] as string] };
-    if (first.op === "const") return value(first, this.#at);
-    const known = made.get(first);
+    if (isNumber(values)) return value(first, this.#at);
+    const known = made.get(name);
     if (known) return known;
     let text: Text;
     if (first.op === "load") {
@@ -159,7 +162,7 @@ class Run {
     }
     const { element } = text;
     if (element) text = { element, parts: text.parts.map((part) => this.#named(element, part)) };
-    made.set(first, text);
+    made.set(name, text);
     return text;
   }
 
@@ -188,6 +191,12 @@ class Run {
 }
 
 const operandsOf = (values: readonly Node[], k: number): Node[] => values.map(({ src }) => src[k] as Node);
+
+const nameOf = (values: readonly Node[]): string => values.map(({ id }) => id).join(" ");
+
+/** Whether values are one number. */
+const isNumber = ([first, ...others]: readonly Node[]): boolean =>
+  first?.op === "const" && others.every((n) => n === first);
 
 const isElementwise = ({ op, src }: Node): boolean =>
   src.length > 0 && op !== "load" && op !== "accumulate" && op !== "range" && op !== "param" && op !== "const";
