@@ -4,14 +4,12 @@
 export const hugePagesText: string = String.raw`
 #include <sys/mman.h>
 
-/* Asks for them in a stretch of addresses, whether or not there is memory behind them yet.
-   @returns whether the system knows of such a thing */
-EXPORT int32_t sinan_use_huge_pages(char *begin, double bytes) {
+/* Asks for them in a stretch of addresses, whether or not there is memory behind them yet. A system that refuses goes on as it was. */
+EXPORT void sinan_use_huge_pages(char *begin, double bytes) {
 #ifdef MADV_HUGEPAGE
-  return madvise(begin, (size_t)bytes, MADV_HUGEPAGE) == 0;
+  (void)madvise(begin, (size_t)bytes, MADV_HUGEPAGE);
 #else
   (void)begin, (void)bytes;
-  return 0;
 #endif
 }
 `;

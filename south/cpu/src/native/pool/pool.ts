@@ -68,7 +68,7 @@ function functionsOf(ffi: Ffi, path: string) {
     submit: library.function(`double sinan_submit(${list})`),
     wait: library.function("int32_t sinan_wait(uintptr_t pool, double number)"),
     close: library.function("void sinan_close(uintptr_t pool, int32_t isFree)"),
-    useHugePages: library.function("int32_t sinan_use_huge_pages(uintptr_t begin, double bytes)"),
+    useHugePages: library.function("void sinan_use_huge_pages(uintptr_t begin, double bytes)"),
     now: library.function("double sinan_now()"),
   };
 }
